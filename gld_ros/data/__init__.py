@@ -1,0 +1,1 @@
+"""Scenes and sequences: procedural rooms, folders with transforms.json, rosbag2."""

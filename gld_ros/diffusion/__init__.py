@@ -1,0 +1,1 @@
+"""The flow-matching path, its time grid and samplers."""

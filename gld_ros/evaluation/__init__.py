@@ -1,0 +1,1 @@
+"""Metrics, baselines, pictures and the `gld eval` protocol."""

@@ -1,0 +1,1 @@
+"""Cameras, rays, SE(3), alignment, warping, points: pure numpy / torch."""

@@ -1,0 +1,74 @@
+"""Pinhole cameras: intrinsics, camera-to-world pose, and how both follow a resize or a crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.se3 import check_rigid, invert
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in OpenCV axes (x right, y down, z forward).
+
+    K: (3, 3) float64, pixels; the centre of the first pixel is (0.5, 0.5), as in COLMAP and nerfstudio (ROS counts
+    pixel centres as whole numbers: `ros.conversions` adds and subtracts the half).
+    c2w: (4, 4) float64, camera to world, metres.
+    width, height: pixels.
+    """
+
+    K: np.ndarray
+    c2w: np.ndarray
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "K", np.asarray(self.K, dtype=np.float64).reshape(3, 3))
+        object.__setattr__(self, "c2w", np.asarray(self.c2w, dtype=np.float64).reshape(4, 4))
+
+    @property
+    def w2c(self) -> np.ndarray:
+        """(4, 4) world to camera."""
+        return invert(self.c2w)
+
+    @property
+    def center(self) -> np.ndarray:
+        """(3,) camera centre in the world, metres."""
+        return self.c2w[:3, 3]
+
+    @property
+    def forward(self) -> np.ndarray:
+        """(3,) unit viewing direction in the world."""
+        return self.c2w[:3, 2]
+
+    def check(self, name: str = "camera") -> Camera:
+        """Return self, or raise InvalidRequest naming what is wrong: sizes, K, pose."""
+        if self.width < 1 or self.height < 1:
+            raise InvalidRequest(f"{name}: size {self.width}x{self.height} is not positive")
+        if not np.isfinite(self.K).all() or self.K[0, 0] <= 0 or self.K[1, 1] <= 0:
+            raise InvalidRequest(
+                f"{name}: K has fx={self.K[0, 0]:g}, fy={self.K[1, 1]:g}; finite focal lengths above 0 are expected"
+            )
+        if not np.allclose(self.K[2], (0, 0, 1)):
+            raise InvalidRequest(f"{name}: the last row of K is {self.K[2].tolist()}, expected [0, 0, 1]")
+        check_rigid(self.c2w, name)
+        return self
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same camera seen at another resolution; K follows (REP 104)."""
+        scale = np.array([width / self.width, height / self.height, 1.0])
+        return replace(self, K=self.K * scale[:, None], width=width, height=height)
+
+    def cropped(self, x0: int, y0: int, width: int, height: int) -> Camera:
+        """The window of `width` x `height` pixels whose first pixel is (x0, y0)."""
+        K = self.K.copy()
+        K[0, 2] -= x0
+        K[1, 2] -= y0
+        return replace(self, K=K, width=width, height=height)
+
+    def moved(self, c2w: np.ndarray) -> Camera:
+        """The same intrinsics at another pose."""
+        return replace(self, c2w=c2w)

@@ -1,0 +1,48 @@
+"""Rigid motions as (4, 4) matrices; quaternions are x, y, z, w as in ROS."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+
+
+def invert(pose: np.ndarray) -> np.ndarray:
+    """Inverse of rigid (..., 4, 4) matrices."""
+    inverse = np.zeros_like(pose)
+    rotation_t = np.swapaxes(pose[..., :3, :3], -1, -2)
+    inverse[..., :3, :3] = rotation_t
+    inverse[..., :3, 3] = -(rotation_t @ pose[..., :3, 3:])[..., 0]
+    inverse[..., 3, 3] = 1
+    return inverse
+
+
+def check_rigid(pose: np.ndarray, name: str = "pose", tolerance: float = 1e-3) -> None:
+    """Raise InvalidRequest unless `pose` (4, 4) is a finite, right-handed rotation and a translation."""
+    if not np.isfinite(pose).all():
+        raise InvalidRequest(f"{name}: pose holds NaN or infinite numbers")
+    if not np.allclose(pose[3], (0, 0, 0, 1)):
+        raise InvalidRequest(f"{name}: the last row of the pose is {pose[3].tolist()}, expected [0, 0, 0, 1]")
+    rotation = pose[:3, :3]
+    if np.linalg.det(rotation) < 0:
+        raise InvalidRequest(f"{name}: left-handed pose (determinant < 0), expected a rotation")
+    error = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if error > tolerance:
+        raise InvalidRequest(f"{name}: pose is not rigid (|R R^T - I| = {error:.2g}), expected a rotation matrix")
+
+
+def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray = np.array([0.0, 0.0, 1.0])) -> np.ndarray:
+    """(4, 4) c2w in OpenCV axes of a camera at `eye` (3,) looking at `target` (3,); `up` (3,) in the world."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    pose[:3, 3] = eye
+    return pose
+
+
+def rotation_angle(a: np.ndarray, b: np.ndarray) -> float:
+    """Angle in radians between the rotations of two (4, 4) poses."""
+    cosine = (np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2
+    return float(np.arccos(np.clip(cosine, -1, 1)))

@@ -1,0 +1,1 @@
+"""Sources and target cameras in, views out."""

@@ -1,0 +1,76 @@
+"""What goes into the pipeline and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gld_ros.geometry.cameras import Camera
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """One observed image.
+
+    image: (H, W, 3) uint8 RGB, undistorted, of the camera's size.
+    camera: its intrinsics and pose.
+    stamp: nanoseconds since the epoch of the clock in use; 0 when unknown.
+    depth: (H, W) float32 z-depth in metres of a depth sensor, NaN where unknown; None without such a sensor.
+    """
+
+    image: np.ndarray
+    camera: Camera
+    stamp: int = 0
+    depth: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Metres per model unit and how it was found.
+
+    value: metres per model unit.
+    method: "stereo" (source depth triangulated between posed sources), "cameras" (predicted source cameras aligned
+    with the poses), "depth" (a depth sensor).
+    residual: robust relative spread of the alignment, 0 = perfect.
+    """
+
+    value: float
+    method: str
+    residual: float
+
+
+@dataclass(frozen=True)
+class View:
+    """One synthesized view, all arrays of the size of `camera`.
+
+    image: (H, W, 3) uint8 RGB.
+    depth: (H, W) float32 z-depth in metres, NaN where unknown.
+    confidence: (H, W) float32, 0..1.
+    generated: (H, W) bool, True = made up by the model, False = seen by some source view.
+    """
+
+    camera: Camera
+    image: np.ndarray
+    depth: np.ndarray
+    confidence: np.ndarray
+    generated: np.ndarray
+    scale: Scale
+    model: str
+    seed: int
+    source_stamps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a running request, handed to the pipeline's `callback`.
+
+    stage: "encode", "level1", "level0", "decode". fraction: of the whole request, 0..1.
+    preview: (h, w, 3) uint8 small picture of the current estimate, or None.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    fraction: float
+    preview: np.ndarray | None = None
