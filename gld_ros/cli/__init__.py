@@ -1,0 +1,29 @@
+"""The `gld` command: one module a subcommand, each with `add_parser(subparsers)` and `run(args) -> exit code`.
+
+The modules import what is heavy (torch, rosbags) inside `run`, so that `gld --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gld_ros.cli import data, synthesize
+from gld_ros.errors import GLDError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `gld ARGUMENTS`; returns the exit code. Named errors become one line on stderr and exit code 1."""
+    parser = argparse.ArgumentParser(prog="gld", description="Views that no camera took, by geometric latent diffusion.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (synthesize, data):
+        module.add_parser(subparsers)
+    args = parser.parse_args(arguments)
+    try:
+        return args.run(args)
+    except GLDError as error:
+        print(f"gld: {error.code}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

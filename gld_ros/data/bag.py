@@ -1,0 +1,259 @@
+"""Reading rosbag2 (sqlite3 or mcap) without ROS: posed images from Image + CameraInfo + TF (or Odometry, PoseStamped).
+
+Topics: of every image topic the CameraInfo beside it (`.../camera_info`); a 16UC1 (mm) or 32FC1 (m) image topic in the
+frame of a colour camera is its depth. Poses come from TF at the image stamps, interpolated; an Odometry or PoseStamped
+topic stands in where TF does not lead to the camera.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader
+from rosbags.image import message_to_cvimage
+from rosbags.typesys import Stores, get_typestore
+from ruamel.yaml import YAML
+
+from gld_ros.data.sequence import Frame, Sequence
+from gld_ros.data.transforms import TransformTree
+from gld_ros.errors import InvalidRequest, TFError
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.quaternions import to_matrix
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+INFO, TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+ODOMETRY, POSE = "nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"
+DEPTH_ENCODINGS = ("16UC1", "32FC1", "mono16")
+DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image message: where it is in the bag (topic, log_time) and what its header says."""
+
+    topic: str
+    log_time: int
+    stamp: int
+    frame_id: str
+
+
+class _Contents:
+    """What one pass through a bag finds."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, list[_Image]] = {}
+        self.encodings: dict[str, str] = {}
+        self.infos: dict[str, Any] = {}
+        self.tree = TransformTree()
+        self.poses: dict[str, list[tuple[int, str, str, np.ndarray]]] = {}  # topic: stamp, parent, child, pose
+
+    def add(self, topic: str, type_name: str, log_time: int, message: Any) -> None:
+        if type_name in (IMAGE, COMPRESSED):
+            self.encodings.setdefault(topic, message.encoding if type_name == IMAGE else message.format)
+            image = _Image(topic, log_time, _stamp(message), message.header.frame_id.lstrip("/"))
+            self.images.setdefault(topic, []).append(image)
+        elif type_name == INFO:
+            self.infos.setdefault(topic, message)
+        elif type_name == TF:
+            for item in message.transforms:
+                parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
+                pose = _pose(item.transform.translation, item.transform.rotation, f"{topic}: {parent} -> {child}")
+                self.tree.add(parent, child, _stamp(item), pose, static=topic.endswith("tf_static"))
+        else:
+            inner = message.pose.pose if type_name == ODOMETRY else message.pose
+            child = message.child_frame_id.lstrip("/") if type_name == ODOMETRY else ""
+            pose = _pose(inner.position, inner.orientation, topic)
+            entry = (_stamp(message), message.header.frame_id.lstrip("/"), child, pose)
+            self.poses.setdefault(topic, []).append(entry)
+
+
+def read_bag(path: str | Path) -> Sequence:
+    """Posed frames of all cameras of a bag, in time order; images are read when asked for.
+
+    Frames outside the recorded poses are left out. Raises InvalidRequest naming the file and what is missing: images,
+    CameraInfo, poses; or that it is truncated, empty or unreadable.
+    """
+    path = Path(path)
+    contents = _Contents()
+    with _reading(path) as reader:
+        wanted = [c for c in reader.connections if c.msgtype in (IMAGE, COMPRESSED, INFO, TF, ODOMETRY, POSE)]
+        for connection, log_time, data in reader.messages(wanted) if wanted else ():
+            message = reader.deserialize(data, connection.msgtype)
+            contents.add(connection.topic, connection.msgtype, log_time, message)
+        topics = sorted(f"{c.topic} ({c.msgtype})" for c in reader.connections)
+    colour = _colour_topics(contents)
+    if not colour:
+        raise InvalidRequest(f"{path}: no colour or grey images in it; its topics: {', '.join(topics) or 'none'}")
+    pixels = _Pixels(path)
+    frames: list[Frame] = []
+    missing: list[str] = []
+    for topic in colour:
+        found, problem = _frames(topic, contents, pixels)
+        frames += found
+        if not found:
+            missing.append(f"{topic}: {problem}")
+    if not frames:
+        raise InvalidRequest(f"{path}: no posed images. " + "; ".join(missing))
+    return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), _is_metric(path))
+
+
+def _frames(topic: str, contents: _Contents, pixels: _Pixels) -> tuple[list[Frame], str]:
+    """Frames of one image topic, or none and the reason."""
+    images = contents.images[topic]
+    base = topic.removesuffix("/compressed")
+    info_topic = posixpath.join(posixpath.dirname(base), "camera_info")
+    problems = [] if info_topic in contents.infos else [f"no CameraInfo on {info_topic}"]
+    frame_id = images[0].frame_id
+    stand_in = None if frame_id in contents.tree else _stand_in(frame_id, contents)
+    if frame_id not in contents.tree and not stand_in:
+        problems.append(f"no TF, Odometry or PoseStamped leads to its frame {frame_id!r}")
+    if problems:
+        return [], ", ".join(problems)
+    info = contents.infos[info_topic]
+    K = _intrinsics(info, base, f"{pixels.path}: {info_topic}")
+    camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
+    depth = _depth_images(frame_id, contents)
+    root = contents.tree.root(frame_id)
+    frames, lost, reason = [], 0, ""
+    for image in images:
+        try:
+            pose = contents.tree.lookup(root, frame_id, image.stamp)
+        except TFError as error:
+            lost, reason = lost + 1, str(error)
+            continue
+        camera = Camera(K, pose, info.width, info.height).check(f"{pixels.path}: {topic}")
+        measured = min(depth, key=lambda other: abs(other.stamp - image.stamp), default=None)
+        if measured and abs(measured.stamp - image.stamp) > DEPTH_TOLERANCE:
+            measured = None
+        frames.append(
+            Frame(
+                name=f"{pixels.path}: {topic} at {image.stamp / 1e9:.6f} s",
+                camera_name=camera_name,
+                stamp=image.stamp,
+                camera=camera,
+                read_image=lambda image=image: pixels.colour(image, info.width, info.height),
+                read_depth=(lambda measured=measured: pixels.depth(measured)) if measured else None,
+            )
+        )
+    return frames, f"no pose at any of {lost} image stamps ({reason})"
+
+
+def _colour_topics(contents: _Contents) -> list[str]:
+    """Image topics that are no depth, raw before compressed where both were recorded."""
+    topics = []
+    for topic, encoding in contents.encodings.items():
+        if encoding in DEPTH_ENCODINGS[:2] or "compressedDepth" in encoding or topic.endswith("compressedDepth"):
+            continue
+        if encoding == "mono16" and "depth" in topic:
+            continue
+        if topic.removesuffix("/compressed") in contents.encodings and topic.endswith("/compressed"):
+            continue
+        topics.append(topic)
+    return sorted(topics)
+
+
+def _depth_images(frame_id: str, contents: _Contents) -> list[_Image]:
+    """Depth images in the colour camera's own frame, that is registered to it."""
+    for topic, images in contents.images.items():
+        is_depth = contents.encodings[topic] in DEPTH_ENCODINGS[:2] or "depth" in topic
+        if is_depth and contents.encodings[topic] in DEPTH_ENCODINGS and images[0].frame_id == frame_id:
+            return images
+    return []
+
+
+def _stand_in(frame_id: str, contents: _Contents) -> str | None:
+    """Put an Odometry or PoseStamped topic into the tree so that it leads to `frame_id`; the topic, or None."""
+    for topic, poses in contents.poses.items():
+        _, parent, child, _ = poses[0]
+        if child not in ("", frame_id):  # odometry of another body, which TF does not connect to this camera
+            continue
+        for stamp, _, _, pose in poses:
+            contents.tree.add(parent or "map", frame_id, stamp, pose, static=False)
+        return topic
+    return None
+
+
+def _intrinsics(info: Any, image_topic: str, where: str) -> np.ndarray:
+    """(3, 3) K with the first pixel's corner at 0, 0: P of a rectified topic, else K, which must be undistorted."""
+    rectified = "rect" in posixpath.basename(image_topic)
+    K = (info.p.reshape(3, 4)[:, :3] if rectified else info.k.reshape(3, 3)).astype(np.float64)
+    if not rectified and np.any(info.d):
+        raise InvalidRequest(f"{where}: distortion {info.distortion_model} {info.d.tolist()}; rectified images expected")
+    K = K.copy()
+    K[:2, 2] += 0.5
+    return K
+
+
+def _is_metric(path: Path) -> bool | None:
+    """True, as REP 103 asks, unless `write_bag` noted that the sequence was not, or did not say."""
+    file = path / "metadata.yaml"
+    if not file.exists():
+        return True
+    information = YAML(typ="safe").load(file.read_text())["rosbag2_bagfile_information"]
+    noted = (information.get("custom_data") or {}).get("metric", "true")
+    return {"true": True, "false": False}.get(noted)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[AnyReader]:
+    """An open reader; whatever goes wrong inside becomes one InvalidRequest naming the bag."""
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+            yield reader
+    except InvalidRequest:
+        raise
+    except Exception as error:  # rosbags, sqlite, zstd, struct and yaml errors have no common base
+        reason = str(error) or type(error).__name__
+        raise InvalidRequest(f"{path}: not a readable rosbag2 ({reason}); is it truncated?") from None
+
+
+class _Pixels:
+    """Reads single image messages of a bag, opening it each time: frames may be read from any thread, at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _message(self, image: _Image) -> Any:
+        with _reading(self.path) as reader:
+            connections = [c for c in reader.connections if c.topic == image.topic]
+            for connection, _, data in reader.messages(connections, image.log_time, image.log_time + 1):
+                message = reader.deserialize(data, connection.msgtype)
+                if _stamp(message) == image.stamp:
+                    return message
+        raise InvalidRequest(f"{self.path}: the image at {image.stamp} ns on {image.topic} is gone")
+
+    def colour(self, image: _Image, width: int, height: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB. Raises InvalidRequest for an undecodable image or another size than CameraInfo's."""
+        where = f"{self.path}: {image.topic} at {image.stamp / 1e9:.6f} s"
+        message = self._message(image)
+        try:
+            pixels = np.asarray(message_to_cvimage(message, "rgb8"))
+        except Exception as error:  # what a decoder raises for broken data differs by codec
+            raise InvalidRequest(f"{where}: the image cannot be decoded ({error})") from None
+        if pixels.shape[:2] != (height, width):
+            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            raise InvalidRequest(f"{where}: image of {size} pixels, CameraInfo says {width}x{height}")
+        return pixels
+
+    def depth(self, image: _Image) -> np.ndarray:
+        """(H, W) float32 metres, NaN unknown (REP 118)."""
+        raw = np.asarray(message_to_cvimage(self._message(image)))
+        metres = raw.astype(np.float32) * np.float32(0.001) if raw.dtype == np.uint16 else raw.astype(np.float32)
+        return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
+
+
+def _stamp(message: Any) -> int:
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+def _pose(position: Any, orientation: Any, where: str) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3] = to_matrix(np.array([orientation.x, orientation.y, orientation.z, orientation.w]), where)
+    pose[:3, 3] = position.x, position.y, position.z
+    return pose

@@ -1,0 +1,184 @@
+"""Writing rosbag2 (sqlite3 or mcap) without ROS: a posed sequence as the topics a robot would have recorded."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.errors import WriterError
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from gld_ros.data.rig import Rig, StampedTransform, camera_topics, optical_frame
+from gld_ros.data.sequence import Frame, Sequence
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.quaternions import from_matrix
+
+STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+JPEG_QUALITY = 92
+_FOREVER = QosTime(2147483647, 4294967295)
+
+
+def _qos(latched: bool) -> Qos:
+    """Reliable; transient-local with a deep history for what is latched, such as /tf_static."""
+    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
+    return Qos(
+        QosHistory.KEEP_LAST, 100, QosReliability.RELIABLE, durability, _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC,
+        _FOREVER, False,
+    )  # fmt: skip
+
+
+class BagWriter:
+    """A rosbag2 folder to write serialized messages to; a context manager.
+
+    types: message definitions of the topics, by default those of ROS 2 Jazzy. Raises InvalidRequest where the folder
+    exists or `storage` is unknown.
+    """
+
+    def __init__(self, path: str | Path, storage: str = "mcap", types: Typestore | None = None) -> None:
+        if storage not in STORAGES:
+            raise InvalidRequest(f"storage {storage!r} is unknown, one of {', '.join(STORAGES)} is expected")
+        self.types = types or get_typestore(Stores.ROS2_JAZZY)
+        self._connections: dict[str, Any] = {}
+        try:
+            self._writer = Writer(path, version=9, storage_plugin=STORAGES[storage])
+            self._writer.open()
+        except WriterError as error:
+            raise InvalidRequest(f"{path}: the bag cannot be written ({error})") from None
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._writer.close()
+
+    def note(self, key: str, value: str) -> None:
+        """Put a line into `custom_data` of metadata.yaml."""
+        self._writer.set_custom_data(key, value)
+
+    def write_serialized(self, topic: str, type_name: str, stamp: int, data: bytes, latched: bool = False) -> None:
+        """Append one CDR message; stamp in nanoseconds. `latched`: offered transient-local."""
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, type_name, typestore=self.types, offered_qos_profiles=[_qos(latched)]
+            )
+        self._writer.write(self._connections[topic], stamp, data)
+
+    def write(self, topic: str, message: Any, stamp: int, latched: bool = False) -> None:
+        """Append one message of `types`."""
+        name = message.__msgtype__
+        self.write_serialized(topic, name, stamp, bytes(self.types.serialize_cdr(message, name)), latched)
+
+
+def write_bag(sequence: Sequence, path: str | Path, storage: str = "mcap", compressed: bool = False) -> None:
+    """Write `sequence` as Image (or JPEG CompressedImage) + CameraInfo + depth + /tf + /tf_static.
+
+    Depth is 32FC1 in metres, NaN unknown. Raises InvalidRequest where `path` exists or an image cannot be read.
+    """
+    rig = Rig(sequence)
+    with BagWriter(path, storage) as writer:
+        writer.note("metric", {True: "true", False: "false", None: "unknown"}[sequence.metric])
+        build = _Messages(writer.types)
+        first = sequence.instants()[0][0].stamp
+        writer.write("/tf_static", build.transforms(rig.static), first, latched=True)
+        for instant in sequence.instants():
+            for frame in instant:
+                moving = rig.moving(frame)
+                if moving:
+                    writer.write("/tf", build.transforms([moving]), frame.stamp)
+                topics = camera_topics(frame.camera_name)
+                image = frame.read_image()
+                writer.write(topics.camera_info, build.camera_info(frame), frame.stamp)
+                if compressed:
+                    writer.write(topics.compressed, build.jpeg(frame, image), frame.stamp)
+                else:
+                    writer.write(topics.image, build.image(frame, image, "rgb8"), frame.stamp)
+                if frame.read_depth:
+                    writer.write(topics.depth, build.image(frame, frame.read_depth(), "32FC1"), frame.stamp)
+
+
+class _Messages:
+    """Builds ROS messages of a type store."""
+
+    def __init__(self, types: Typestore) -> None:
+        self._make = {name.split("/")[-1]: kind for name, kind in types.types.items() if name in _USED}
+
+    def header(self, stamp: int, frame_id: str) -> Any:
+        time = self._make["Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
+        return self._make["Header"](stamp=time, frame_id=frame_id)
+
+    def transforms(self, transforms: list[StampedTransform]) -> Any:
+        stamped = []
+        for item in transforms:
+            x, y, z = item.matrix[:3, 3].tolist()
+            qx, qy, qz, qw = from_matrix(item.matrix[:3, :3]).tolist()
+            transform = self._make["Transform"](
+                translation=self._make["Vector3"](x=x, y=y, z=z),
+                rotation=self._make["Quaternion"](x=qx, y=qy, z=qz, w=qw),
+            )
+            header = self.header(item.stamp, item.parent)
+            stamped.append(self._make["TransformStamped"](header=header, child_frame_id=item.child, transform=transform))
+        return self._make["TFMessage"](transforms=stamped)
+
+    def camera_info(self, frame: Frame) -> Any:
+        K = ros_intrinsics(frame.camera)
+        roi = self._make["RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        return self._make["CameraInfo"](
+            header=self.header(frame.stamp, optical_frame(frame.camera_name)),
+            height=frame.camera.height,
+            width=frame.camera.width,
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=K.ravel(),
+            r=np.eye(3).ravel(),
+            p=np.column_stack([K, np.zeros(3)]).ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=roi,
+        )
+
+    def image(self, frame: Frame, pixels: np.ndarray, encoding: str) -> Any:
+        return self._make["Image"](
+            header=self.header(frame.stamp, optical_frame(frame.camera_name)),
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding=encoding,
+            is_bigendian=0,
+            step=pixels.strides[0],
+            data=np.ascontiguousarray(pixels).view(np.uint8).ravel(),
+        )
+
+    def jpeg(self, frame: Frame, pixels: np.ndarray) -> Any:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        header = self.header(frame.stamp, optical_frame(frame.camera_name))
+        data = np.frombuffer(buffer.getvalue(), np.uint8)
+        return self._make["CompressedImage"](header=header, format="rgb8; jpeg compressed bgr8", data=data)
+
+
+_USED = {
+    "builtin_interfaces/msg/Time",
+    "std_msgs/msg/Header",
+    "geometry_msgs/msg/Vector3",
+    "geometry_msgs/msg/Quaternion",
+    "geometry_msgs/msg/Transform",
+    "geometry_msgs/msg/TransformStamped",
+    "tf2_msgs/msg/TFMessage",
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CompressedImage",
+    "sensor_msgs/msg/CameraInfo",
+    "sensor_msgs/msg/RegionOfInterest",
+}
+
+
+def ros_intrinsics(camera: Camera) -> np.ndarray:
+    """(3, 3) K as a CameraInfo has it: the centre of the first pixel at (0, 0)."""
+    K = camera.K.copy()
+    K[:2, 2] -= 0.5
+    return K

@@ -1,0 +1,278 @@
+"""Posed image sequences: the type every input is read into, and `transforms.json` folders read and written.
+
+A folder holds `transforms.json` in the style of nerfstudio and instant-ngp: intrinsics `fl_x fl_y cx cy w h` (of the
+file or of a frame; the corner of the first pixel is at 0, 0), `frames` with `file_path`, `transform_matrix`
+(camera-to-world, OpenGL axes: x right, y up, z backward) and where known `depth_file_path` (uint16 PNG times
+`depth_unit_scale_factor`, 0 = unknown), `timestamp` (seconds), `camera` and `time_index` (several cameras of one rig).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+from gld_ros.pipeline.views import SourceView
+
+OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+FRAME_PERIOD = 0.1  # seconds between frames of a file without `timestamp`
+FIRST_STAMP = 1_000_000_000  # ns; not 0, which ROS takes for "latest"
+DEFAULT_CAMERA = "camera"
+DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One posed image, its pixels loaded when asked for.
+
+    name: where it comes from (file path or topic), for messages. camera_name: which camera of the rig took it.
+    stamp: nanoseconds. camera: undistorted pinhole and pose, metric or not as the sequence says.
+    read_image: () -> (H, W, 3) uint8 RGB. read_depth: () -> (H, W) float32 z-depth in the poses' unit, NaN unknown.
+    """
+
+    name: str
+    camera_name: str
+    stamp: int
+    camera: Camera
+    read_image: Callable[[], np.ndarray] = field(repr=False)
+    read_depth: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+
+    def view(self) -> SourceView:
+        """Load it. Raises InvalidRequest where the pixels are missing, unreadable or of another size."""
+        return SourceView(self.read_image(), self.camera, self.stamp, self.read_depth() if self.read_depth else None)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Posed frames of one or several cameras, in the order of the file (of time, for a bag).
+
+    metric: True = poses and depth are in metres, False = they are not, None = the source does not say. A rosbag2 is
+    metric (REP 103); a folder says it with `"metric": true | false`, and by having depth in metres
+    (`depth_unit_scale_factor`).
+    """
+
+    name: str
+    path: Path
+    frames: list[Frame]
+    metric: bool | None = None
+
+    @property
+    def camera_names(self) -> list[str]:
+        """Names of the cameras in order of appearance."""
+        return list(dict.fromkeys(frame.camera_name for frame in self.frames))
+
+    @property
+    def has_depth(self) -> bool:
+        return any(frame.read_depth for frame in self.frames)
+
+    @property
+    def unit(self) -> str:
+        """Unit of poses and depth, for people."""
+        return "m" if self.metric else "units"
+
+    def instants(self) -> list[list[Frame]]:
+        """Frames grouped by stamp, in time order: what is published together."""
+        groups: dict[int, list[Frame]] = {}
+        for frame in self.frames:
+            groups.setdefault(frame.stamp, []).append(frame)
+        return [groups[stamp] for stamp in sorted(groups)]
+
+
+def open_sequence(path: str | Path) -> Sequence:
+    """Read a transforms.json folder (or the file itself) or a rosbag2 (folder, .mcap or .db3).
+
+    Raises InvalidRequest naming the file and what is missing or wrong.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InvalidRequest(f"{path}: no such file or folder")
+    if path.suffix == ".json" or (path / "transforms.json").exists():
+        return read_folder(path)
+    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
+        from gld_ros.data.bag import read_bag
+
+        return read_bag(path)
+    raise InvalidRequest(f"{path}: neither transforms.json nor a rosbag2 (metadata.yaml, *.mcap, *.db3) is in it")
+
+
+def read_folder(path: str | Path) -> Sequence:
+    """Read a transforms.json folder; images are loaded on demand, everything else is checked now.
+
+    Raises InvalidRequest naming the file, the frame and what was expected.
+    """
+    file = Path(path) if Path(path).suffix == ".json" else Path(path) / "transforms.json"
+    try:
+        content = json.loads(file.read_text())
+    except OSError as error:
+        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InvalidRequest(f"{file}: not valid JSON ({error}); is it truncated?") from None
+    entries = content.get("frames") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise InvalidRequest(f"{file}: holds no frames; a non-empty list `frames` of objects is expected")
+    counts: dict[str, int] = {}
+    frames = []
+    for index, entry in enumerate(entries):
+        camera_name = str(entry.get("camera", DEFAULT_CAMERA))
+        time_index = entry.get("time_index", counts.get(camera_name, 0))
+        counts[camera_name] = counts.get(camera_name, 0) + 1
+        where = f"{file}: frame {index}"
+        frames.append(_read_frame(file.parent, {**content, **entry}, camera_name, time_index, where))
+    metric = content.get("metric")
+    if metric is None and "depth_unit_scale_factor" in content and any(frame.read_depth for frame in frames):
+        metric = True
+    return Sequence(file.parent.resolve().name, file.parent, frames, metric)
+
+
+def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_index: int, where: str) -> Frame:
+    image_path = _existing(folder, entry.get("file_path"), f"{where}: file_path")
+    try:
+        with Image.open(image_path) as image:
+            size = image.size
+    except OSError as error:
+        raise InvalidRequest(f"{image_path}: not a readable image ({error})") from None
+    width, height = int(entry.get("w", size[0])), int(entry.get("h", size[1]))
+    if (width, height) != size:
+        raise InvalidRequest(f"{image_path}: {size[0]}x{size[1]} pixels, transforms.json says {width}x{height}")
+    distorted = {key: entry[key] for key in DISTORTION_KEYS if entry.get(key)}
+    if distorted:
+        raise InvalidRequest(f"{where}: lens distortion {distorted}; undistorted pinhole images are expected")
+    camera = Camera(_intrinsics(entry, width, height, where), _pose(entry, where), width, height).check(where)
+    depth_path = None
+    if entry.get("depth_file_path"):
+        depth_path = _existing(folder, entry["depth_file_path"], f"{where}: depth_file_path")
+    unit = float(entry.get("depth_unit_scale_factor", 0.001))
+    seconds = _number(entry, "timestamp", where) if "timestamp" in entry else None
+    stamp = FIRST_STAMP + round(time_index * FRAME_PERIOD * 1e9) if seconds is None else round(seconds * 1e9)
+    return Frame(
+        name=str(image_path),
+        camera_name=camera_name,
+        stamp=stamp,
+        camera=camera,
+        read_image=lambda: _load_image(image_path, width, height),
+        read_depth=(lambda: _load_depth(depth_path, unit, width, height)) if depth_path else None,
+    )
+
+
+def _existing(folder: Path, name: Any, where: str) -> Path:
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f"{where} is missing; the path of a file is expected")
+    for candidate in (folder / name, folder / f"{name}.png"):
+        if candidate.is_file():
+            return candidate
+    raise InvalidRequest(f"{where}: {folder / name} does not exist")
+
+
+def _number(entry: dict[str, Any], key: str, where: str) -> float:
+    try:
+        value = float(entry[key])
+    except (KeyError, TypeError, ValueError):
+        raise InvalidRequest(f"{where}: {key} is {entry.get(key)!r}, a number is expected") from None
+    if not math.isfinite(value):
+        raise InvalidRequest(f"{where}: {key} is {value}, a finite number is expected")
+    return value
+
+
+def _intrinsics(entry: dict[str, Any], width: int, height: int, where: str) -> np.ndarray:
+    if "fl_x" in entry:
+        fx = _number(entry, "fl_x", where)
+    elif "camera_angle_x" in entry:
+        fx = 0.5 * width / math.tan(0.5 * _number(entry, "camera_angle_x", where))
+    else:
+        raise InvalidRequest(f"{where}: no intrinsics; fl_x, fl_y, cx, cy (pixels) are expected")
+    fy = _number(entry, "fl_y", where) if "fl_y" in entry else fx
+    cx = _number(entry, "cx", where) if "cx" in entry else width / 2
+    cy = _number(entry, "cy", where) if "cy" in entry else height / 2
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+
+
+def _pose(entry: dict[str, Any], where: str) -> np.ndarray:
+    try:
+        pose = np.array(entry["transform_matrix"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        raise InvalidRequest(f"{where}: transform_matrix is missing or not numbers, 4 x 4 is expected") from None
+    if pose.shape == (3, 4):
+        pose = np.vstack([pose, [0, 0, 0, 1.0]])
+    if pose.shape != (4, 4):
+        raise InvalidRequest(f"{where}: transform_matrix has the shape {pose.shape}, 4 x 4 is expected")
+    return pose @ OPENGL_TO_OPENCV
+
+
+def _load_image(path: Path, width: int, height: int) -> np.ndarray:
+    pixels = _load(path, width, height)
+    if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
+        grey = (np.asarray(pixels) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.asarray(pixels.convert("RGB"))
+
+
+def _load_depth(path: Path, unit: float, width: int, height: int) -> np.ndarray:
+    raw = np.asarray(_load(path, width, height))
+    if raw.ndim != 2:
+        raise InvalidRequest(f"{path}: {raw.shape[2]} channels, one channel of depth is expected")
+    return np.where(raw > 0, raw * np.float32(unit), np.nan).astype(np.float32)
+
+
+def _load(path: Path, width: int, height: int) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except OSError as error:
+        raise InvalidRequest(f"{path}: not a readable image ({error})") from None
+    if image.size != (width, height):
+        raise InvalidRequest(f"{path}: {image.size[0]}x{image.size[1]} pixels, {width}x{height} expected")
+    return image
+
+
+def write_folder(
+    folder: str | Path,
+    views: list[SourceView],
+    camera_names: list[str] | None = None,
+    metric: bool | None = True,
+    depth_unit: float = 0.001,
+) -> Path:
+    """Write `views` as a transforms.json folder that `read_folder` reads back; returns the folder.
+
+    Images become PNG (nothing is lost); depth becomes uint16 PNG in steps of `depth_unit`, 0 where unknown or too far.
+    Raises InvalidRequest where the folder already holds a sequence.
+    """
+    folder = Path(folder)
+    if (folder / "transforms.json").exists():
+        raise InvalidRequest(f"{folder}: holds a sequence already, not overwriting it")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    frames = []
+    for index, view in enumerate(views):
+        K = view.camera.K
+        entry: dict[str, Any] = {"file_path": f"images/{index:03d}.png", "w": view.camera.width, "h": view.camera.height}
+        entry |= {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
+        if view.stamp:
+            entry["timestamp"] = view.stamp / 1e9
+        if camera_names:
+            entry["camera"] = camera_names[index]
+        Image.fromarray(view.image).save(folder / entry["file_path"])
+        if view.depth is not None:
+            entry["depth_file_path"] = f"depth/{index:03d}.png"
+            (folder / "depth").mkdir(exist_ok=True)
+            save_depth_png(folder / entry["depth_file_path"], view.depth, depth_unit)
+        entry["transform_matrix"] = (view.camera.c2w @ OPENGL_TO_OPENCV).tolist()
+        frames.append(entry)
+    content: dict[str, Any] = {"camera_model": "PINHOLE", "depth_unit_scale_factor": depth_unit, "frames": frames}
+    if metric is not None:
+        content["metric"] = metric
+    (folder / "transforms.json").write_text(json.dumps(content, indent=1))
+    return folder
+
+
+def save_depth_png(path: str | Path, depth: np.ndarray, unit: float = 0.001) -> None:
+    """Write (H, W) depth as a uint16 PNG in steps of `unit`; 0 where it is NaN or does not fit."""
+    steps = np.nan_to_num(depth / unit, nan=0.0, posinf=0.0, neginf=0.0)
+    steps = np.where((steps >= 0) & (steps < 65535.5), np.rint(steps), 0)
+    Image.fromarray(steps.astype(np.uint16)).save(path)

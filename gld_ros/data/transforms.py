@@ -1,0 +1,68 @@
+"""A tree of stamped transforms with lookups between stamps, for reading bags without ROS."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import numpy as np
+
+from gld_ros.errors import TFError
+from gld_ros.geometry.quaternions import interpolate
+
+
+class TransformTree:
+    """Every frame has one parent, as in TF; moving transforms are interpolated, never extrapolated."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+        self._static: dict[str, np.ndarray] = {}
+        self._moving: dict[str, dict[int, np.ndarray]] = {}
+        self._stamps: dict[str, list[int]] = {}
+
+    def __contains__(self, frame: str) -> bool:
+        return frame in self._parents
+
+    def add(self, parent: str, child: str, stamp: int, matrix: np.ndarray, static: bool) -> None:
+        """`matrix` (4, 4): pose of `child` in `parent`; stamp in nanoseconds."""
+        self._parents[child] = parent
+        if static:
+            self._static[child] = matrix
+        else:
+            self._moving.setdefault(child, {})[stamp] = matrix
+            self._stamps.pop(child, None)
+
+    def root(self, frame: str, stop: str = "map") -> str:
+        """The topmost frame above `frame`, or `stop` where that lies on the way. Raises TFError for a loop."""
+        seen = {frame}
+        while frame in self._parents and frame != stop:
+            frame = self._parents[frame]
+            if frame in seen:
+                raise TFError(f"TF has a loop through the frame {frame!r}")
+            seen.add(frame)
+        return frame
+
+    def lookup(self, root: str, frame: str, stamp: int) -> np.ndarray:
+        """(4, 4) pose of `frame` in its ancestor `root` at `stamp` ns. Raises TFError outside the recorded times."""
+        pose = np.eye(4)
+        while frame != root:
+            if frame not in self._parents:
+                raise TFError(f"no transform leads from {root!r} to {frame!r}")
+            pose = self._edge(frame, stamp) @ pose
+            frame = self._parents[frame]
+        return pose
+
+    def _edge(self, child: str, stamp: int) -> np.ndarray:
+        if child in self._static:
+            return self._static[child]
+        poses = self._moving[child]
+        if stamp in poses:
+            return poses[stamp]
+        if child not in self._stamps:
+            self._stamps[child] = sorted(poses)
+        stamps = self._stamps[child]
+        after = bisect_left(stamps, stamp)
+        if after in (0, len(stamps)):
+            raise TFError(f"the transform of {child!r} is not known at {stamp / 1e9:.6f} s")
+        before = stamps[after - 1]
+        share = (stamp - before) / (stamps[after] - before)
+        return interpolate(poses[before], poses[stamps[after]], share)

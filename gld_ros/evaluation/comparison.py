@@ -1,0 +1,85 @@
+"""Synthesized views against the frames that were left out: the figures of the demo's and `gld synthesize`'s reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.se3 import rotation_angle
+from gld_ros.pipeline.views import SourceView
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One view against reality; None where there is nothing to compare (no depth, no such pixels).
+
+    observed, unobserved: over the pixels seen by some source view, and the others (made up by the model).
+    """
+
+    psnr_db: float
+    copy_nearest_psnr_db: float
+    depth_abs_rel: float | None
+    psnr_db_observed: float | None
+    psnr_db_unobserved: float | None
+    depth_abs_rel_observed: float | None
+    depth_abs_rel_unobserved: float | None
+    generated_share: float
+
+
+def psnr(image: np.ndarray, real: np.ndarray, where: np.ndarray | None = None) -> float | None:
+    """PSNR in dB of (H, W, 3) uint8 images, over the pixels `where` (H, W) bool; None without such pixels."""
+    difference = image.astype(np.float64) - real
+    if where is not None:
+        difference = difference[where]
+    if not difference.size:
+        return None
+    return float(10 * np.log10(255**2 / max(np.mean(difference**2), 1e-6)))
+
+
+def abs_rel(depth: np.ndarray, real: np.ndarray | None, where: np.ndarray | None = None) -> float | None:
+    """Mean |depth - real| / real where both (H, W) maps are known; None without such pixels."""
+    if real is None:
+        return None
+    known = np.isfinite(depth) & np.isfinite(real) & (real > 0)
+    if where is not None:
+        known &= where
+    return float(np.mean(np.abs(depth[known] - real[known]) / real[known])) if known.any() else None
+
+
+def nearest(target: Camera, sources: list[SourceView]) -> SourceView:
+    """The source nearest to `target` in pose: distance in units of the sources' median distance, plus radians.
+
+    Raises ValueError without sources.
+    """
+    if not sources:
+        raise ValueError("nearest() needs at least one source")
+    distances = np.array([np.linalg.norm(source.camera.center - target.center) for source in sources])
+    turns = np.array([rotation_angle(source.camera.c2w, target.c2w) for source in sources])
+    unit = max(float(np.median(distances)), 1e-9)
+    return sources[int(np.argmin(distances / unit + turns))]
+
+
+def compare(
+    image: np.ndarray,
+    depth: np.ndarray,
+    generated: np.ndarray,
+    real: SourceView,
+    sources: list[SourceView],
+) -> Comparison:
+    """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`."""
+    copy = nearest(real.camera, sources).image
+    if copy.shape != real.image.shape:
+        raise ValueError(f"the nearest source is {copy.shape}, the real view {real.image.shape}: one size is expected")
+    seen = ~generated
+    return Comparison(
+        psnr_db=psnr(image, real.image) or 0.0,
+        copy_nearest_psnr_db=psnr(copy, real.image) or 0.0,
+        depth_abs_rel=abs_rel(depth, real.depth),
+        psnr_db_observed=psnr(image, real.image, seen),
+        psnr_db_unobserved=psnr(image, real.image, generated),
+        depth_abs_rel_observed=abs_rel(depth, real.depth, seen),
+        depth_abs_rel_unobserved=abs_rel(depth, real.depth, generated),
+        generated_share=float(generated.mean()),
+    )
