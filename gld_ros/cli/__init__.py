@@ -9,17 +9,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from gld_ros import allocator
 from gld_ros.cli import data, synthesize
 from gld_ros.errors import GLDError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `gld ARGUMENTS`; returns the exit code. Named errors become one line on stderr and exit code 1."""
-    parser = argparse.ArgumentParser(prog="gld", description="Views that no camera took, by geometric latent diffusion.")
+    parser = argparse.ArgumentParser(
+        prog="gld", description="Views that no camera took, by geometric latent diffusion."
+    )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (synthesize, data):
         module.add_parser(subparsers)
     args = parser.parse_args(arguments)
+    if arguments is None:  # the command itself, not a call from Python: this starts the process again
+        allocator.ensure()
     try:
         return args.run(args)
     except GLDError as error:

@@ -40,10 +40,10 @@ def run_to_bag(args: argparse.Namespace) -> int:
 def run_rooms(args: argparse.Namespace) -> int:
     """Render and write the folder."""
     from gld_ros.data.sequence import write_folder
-    from gld_ros.data.simulation import drive
+    from gld_ros.data.simulation import Robot
 
-    views = drive(args.seed, args.frames, *parse_size(args.size))
-    write_folder(args.out, list(views))
+    robot = Robot(args.seed, args.frames, *parse_size(args.size))
+    write_folder(args.out, [view for instant in robot.drive() for _, view in instant.views])
     print(f"{args.out}: {args.frames} frames of room {args.seed}")
     return 0
 

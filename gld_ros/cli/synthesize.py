@@ -13,7 +13,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--sources", type=indices, required=True, help="frames given to the model, e.g. 0,5")
     parser.add_argument("--targets", type=indices, required=True, help="frames to synthesize, e.g. 2,3")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--model", default="mini", help="name of a model or folder of its weights (default %(default)s)")
+    parser.add_argument(
+        "--model", default="mini", help="name of a model or folder of its weights (default %(default)s)"
+    )
     parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default %(default)s)")

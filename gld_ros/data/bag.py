@@ -184,7 +184,9 @@ def _intrinsics(info: Any, image_topic: str, where: str) -> np.ndarray:
     rectified = "rect" in posixpath.basename(image_topic)
     K = (info.p.reshape(3, 4)[:, :3] if rectified else info.k.reshape(3, 3)).astype(np.float64)
     if not rectified and np.any(info.d):
-        raise InvalidRequest(f"{where}: distortion {info.distortion_model} {info.d.tolist()}; rectified images expected")
+        raise InvalidRequest(
+            f"{where}: distortion {info.distortion_model} {info.d.tolist()}; rectified images expected"
+        )
     K = K.copy()
     K[:2, 2] += 0.5
     return K

@@ -56,6 +56,10 @@ class BagWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the files."""
         self._writer.close()
 
     def note(self, key: str, value: str) -> None:
@@ -123,7 +127,9 @@ class _Messages:
                 rotation=self._make["Quaternion"](x=qx, y=qy, z=qz, w=qw),
             )
             header = self.header(item.stamp, item.parent)
-            stamped.append(self._make["TransformStamped"](header=header, child_frame_id=item.child, transform=transform))
+            stamped.append(
+                self._make["TransformStamped"](header=header, child_frame_id=item.child, transform=transform)
+            )
         return self._make["TFMessage"](transforms=stamped)
 
     def camera_info(self, frame: Frame) -> Any:

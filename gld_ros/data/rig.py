@@ -8,8 +8,9 @@ import numpy as np
 
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.geometry.se3 import invert
+from gld_ros.pipeline.views import SourceView
 
-MAP, BASE = "map", "base_link"
+MAP, ODOM, BASE = "map", "odom", "base_link"
 # Body axes (x forward, y left, z up) from optical axes (z forward, x right, y down), REP 103.
 BODY_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 RIGID_TRANSLATION, RIGID_ROTATION = 1e-4, 1e-4  # share of the largest offset, and matrix entries
@@ -23,6 +24,15 @@ class StampedTransform:
     child: str
     stamp: int
     matrix: np.ndarray
+
+
+@dataclass(frozen=True)
+class Instant:
+    """What is published together: the views of one stamp by camera name, and the moving transforms they need."""
+
+    stamp: int
+    views: list[tuple[str, SourceView]]
+    transforms: list[StampedTransform]
 
 
 @dataclass(frozen=True)

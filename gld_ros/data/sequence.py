@@ -251,7 +251,11 @@ def write_folder(
     frames = []
     for index, view in enumerate(views):
         K = view.camera.K
-        entry: dict[str, Any] = {"file_path": f"images/{index:03d}.png", "w": view.camera.width, "h": view.camera.height}
+        entry: dict[str, Any] = {
+            "file_path": f"images/{index:03d}.png",
+            "w": view.camera.width,
+            "h": view.camera.height,
+        }
         entry |= {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
         if view.stamp:
             entry["timestamp"] = view.stamp / 1e9

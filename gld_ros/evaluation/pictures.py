@@ -68,7 +68,12 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
     titles += ["real (left out)", "synthesized", "real depth", "synthesized depth", "generated (white)"]
     table = []
     for row in rows:
-        cells: list[np.ndarray | None] = [*row.sources, *[None] * (columns - len(row.sources)), row.real, row.synthesized]
+        cells: list[np.ndarray | None] = [
+            *row.sources,
+            *[None] * (columns - len(row.sources)),
+            row.real,
+            row.synthesized,
+        ]
         cells.append(None if row.real_depth is None else colour_depth(row.real_depth, near, far))
         cells.append(colour_depth(row.depth, near, far))
         cells.append(np.repeat(np.where(row.generated, 255, 0).astype(np.uint8)[..., None], 3, axis=2))
@@ -135,7 +140,9 @@ def cloud_picture(points: Points, cameras: list[Camera], size: int = 480) -> Ima
     for index, (side, title) in enumerate(((-1, "from the left"), (1, "from the right"))):
         eye = middle + radius * (-1.9 * forward + 1.5 * side * right + 1.1 * up)
         pixels = _draw_points(xyz, rgb, look_at(eye, middle, up), size, 2)
-        pixels = _draw_points(centers, np.array([[220, 0, 0]] * len(centers)), look_at(eye, middle, up), size, 5, pixels)
+        pixels = _draw_points(
+            centers, np.array([[220, 0, 0]] * len(centers)), look_at(eye, middle, up), size, 5, pixels
+        )
         sheet.paste(Image.fromarray(pixels), (index * (size + MARGIN), TEXT))
         draw.text((index * (size + MARGIN) + MARGIN, 1), f"{title}; pink: generated, red: cameras", "black")
     return sheet
@@ -157,5 +164,3 @@ def _draw_points(
             inside = (u + dx >= 0) & (u + dx < size) & (v + dy >= 0) & (v + dy < size)
             pixels[v[inside] + dy, u[inside] + dx] = rgb[order][inside]
     return pixels
-
-

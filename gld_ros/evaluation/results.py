@@ -52,7 +52,9 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
     out.mkdir(parents=True, exist_ok=True)
     for index, result in enumerate(results):
         Image.fromarray(result.image).save(out / f"view_{index:02d}.png")
-        Image.fromarray(np.where(result.generated, 255, 0).astype(np.uint8)).save(out / f"view_{index:02d}_generated.png")
+        Image.fromarray(np.where(result.generated, 255, 0).astype(np.uint8)).save(
+            out / f"view_{index:02d}_generated.png"
+        )
         save_depth_png(out / f"view_{index:02d}_depth.png", result.depth)
         np.save(out / f"view_{index:02d}_depth.npy", result.depth)
     clouds = [result.points() for result in results]

@@ -12,7 +12,9 @@ def to_matrix(quaternion: np.ndarray, name: str = "quaternion") -> np.ndarray:
     quaternion = np.asarray(quaternion, dtype=np.float64)
     norm = np.linalg.norm(quaternion)
     if not np.isfinite(norm) or norm < 1e-9:
-        raise InvalidRequest(f"{name}: quaternion {quaternion.tolist()} has no direction, a unit quaternion is expected")
+        raise InvalidRequest(
+            f"{name}: quaternion {quaternion.tolist()} has no direction, a unit quaternion is expected"
+        )
     x, y, z, w = quaternion / norm
     return np.array(
         [

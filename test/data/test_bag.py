@@ -1,0 +1,184 @@
+"""rosbag2 without ROS: round trips in both storages, and bags that lack something."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rosbags.typesys import Stores, get_typestore
+
+from gld_ros.data.bag_writer import BagWriter, write_bag
+from gld_ros.data.sequence import open_sequence, read_folder, write_folder
+from gld_ros.errors import InvalidRequest
+from test_sequence import SHARED
+
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+def copy_bag(source, target, keep) -> None:
+    """Copy the messages whose topic `keep` accepts."""
+    from rosbags.highlevel import AnyReader
+
+    with AnyReader([source]) as reader, BagWriter(target) as writer:
+        for connection, stamp, data in reader.messages():
+            if keep(connection.topic):
+                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+
+
+@pytest.mark.parametrize("storage", ("mcap", "sqlite3"))
+def test_round_trip(folder, views, tmp_path, storage):
+    write_bag(read_folder(folder), tmp_path / "bag", storage)
+    sequence = open_sequence(tmp_path / "bag")
+    assert sequence.metric is True and sequence.camera_names == ["camera"]
+    for frame, view in zip(sequence.frames, views, strict=True):
+        read = frame.view()
+        np.testing.assert_array_equal(read.image, view.image)
+        np.testing.assert_allclose(read.depth, view.depth, atol=1e-6)
+        np.testing.assert_allclose(read.camera.c2w, view.camera.c2w, atol=1e-9)
+        np.testing.assert_allclose(read.camera.K, view.camera.K)
+        assert read.stamp == view.stamp
+
+
+def test_single_file(folder, tmp_path):
+    """Without metadata.yaml: the storage file alone."""
+    write_bag(read_folder(folder), tmp_path / "bag", "mcap")
+    assert len(open_sequence(next((tmp_path / "bag").glob("*.mcap"))).frames) == 4
+
+
+def test_compressed_images_are_close(tmp_path, views):
+    for view in views:
+        view.image[:] = np.linspace(0, 200, view.image.shape[1], dtype=np.uint8)[None, :, None]
+    folder = write_folder(tmp_path / "smooth", views)
+    write_bag(read_folder(folder), tmp_path / "bag", "mcap", compressed=True)
+    image = open_sequence(tmp_path / "bag").frames[2].view().image
+    assert np.abs(image.astype(int) - views[2].image).mean() < 2
+
+
+@pytest.mark.parametrize("metric", (False, None))
+def test_the_bag_remembers_what_is_known_of_the_scale(folder, tmp_path, metric):
+    sequence = read_folder(folder)
+    write_bag(type(sequence)("s", folder, sequence.frames, metric), tmp_path / "bag")
+    assert open_sequence(tmp_path / "bag").metric is metric
+
+
+@pytest.mark.parametrize("rigid", (True, False))
+def test_two_cameras(tmp_path, views, rigid):
+    """Rigid cameras hang on base_link by a static transform; others move on their own. Poses stay exact."""
+    offset = np.eye(4)
+    offset[0, 3] = 0.5
+    right = []
+    for index, view in enumerate(views):
+        offset[1, 3] = 0 if rigid else 0.1 * index
+        camera = view.camera.moved(view.camera.c2w @ offset)
+        right.append(type(view)(view.image, camera, view.stamp, view.depth))
+    folder = write_folder(tmp_path / "stereo", views + right, ["left"] * 4 + ["right"] * 4)
+    write_bag(read_folder(folder), tmp_path / "bag")
+    frames = open_sequence(tmp_path / "bag").frames
+    for name, expected in (("left", views), ("right", right)):
+        poses = [frame.camera.c2w for frame in frames if frame.camera_name == name]
+        np.testing.assert_allclose(poses, [view.camera.c2w for view in expected], atol=1e-9)
+
+
+def test_poses_between_tf_stamps_are_interpolated(folder, views, tmp_path):
+    """TF only at the first and last image: the others get poses on the line between them."""
+    from rosbags.highlevel import AnyReader
+
+    write_bag(read_folder(folder), tmp_path / "full")
+    with AnyReader([tmp_path / "full"]) as reader, BagWriter(tmp_path / "sparse") as writer:
+        for connection, stamp, data in reader.messages():
+            if connection.topic != "/tf" or stamp in (views[0].stamp, views[-1].stamp):
+                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+    frames = open_sequence(tmp_path / "sparse").frames
+    centers = np.array([frame.camera.center for frame in frames])
+    np.testing.assert_allclose(np.diff(centers, axis=0), np.diff([v.camera.center for v in views], axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ("Odometry", "PoseStamped"))
+def test_poses_from_a_topic(folder, views, tmp_path, kind):
+    """Without TF, Odometry of the camera's frame or PoseStamped gives the poses."""
+    from rosbags.highlevel import AnyReader
+
+    from gld_ros.geometry.quaternions import from_matrix
+
+    make = {name.split("/")[-1]: cls for name, cls in TYPES.types.items() if "/msg/" in name}
+    write_bag(read_folder(folder), tmp_path / "full")
+    with AnyReader([tmp_path / "full"]) as reader, BagWriter(tmp_path / "posed") as writer:
+        for connection, stamp, data in reader.messages():
+            if not connection.topic.startswith("/tf"):
+                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+        for view in views:
+            time = make["Time"](sec=view.stamp // 10**9, nanosec=view.stamp % 10**9)
+            header = make["Header"](stamp=time, frame_id="map")
+            x, y, z = view.camera.center.tolist()
+            qx, qy, qz, qw = from_matrix(view.camera.c2w[:3, :3]).tolist()
+            pose = make["Pose"](
+                position=make["Point"](x=x, y=y, z=z), orientation=make["Quaternion"](x=qx, y=qy, z=qz, w=qw)
+            )
+            if kind == "PoseStamped":
+                writer.write("/pose", make["PoseStamped"](header=header, pose=pose), view.stamp)
+                continue
+            zero = make["Vector3"](x=0.0, y=0.0, z=0.0)
+            writer.write(
+                "/odom",
+                make["Odometry"](
+                    header=header,
+                    child_frame_id="camera_optical_frame",
+                    pose=make["PoseWithCovariance"](pose=pose, covariance=np.zeros(36)),
+                    twist=make["TwistWithCovariance"](
+                        twist=make["Twist"](linear=zero, angular=zero), covariance=np.zeros(36)
+                    ),
+                ),
+                view.stamp,
+            )
+    frames = open_sequence(tmp_path / "posed").frames
+    np.testing.assert_allclose([frame.camera.c2w for frame in frames], [view.camera.c2w for view in views], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    (
+        (lambda topic: not topic.endswith("camera_info"), "no CameraInfo on /camera/camera_info"),
+        (lambda topic: not topic.startswith("/tf"), "no TF, Odometry or PoseStamped leads to its frame"),
+        (lambda topic: topic != "/camera/image_raw", "no colour or grey images"),
+        (lambda topic: False, "no colour or grey images in it; its topics: none"),
+    ),
+)
+def test_missing_topics_are_named(folder, tmp_path, keep, message):
+    write_bag(read_folder(folder), tmp_path / "full")
+    copy_bag(tmp_path / "full", tmp_path / "part", keep)
+    with pytest.raises(InvalidRequest, match=message) as error:
+        open_sequence(tmp_path / "part")
+    assert str(tmp_path / "part") in str(error.value)
+
+
+@pytest.mark.parametrize("storage", ("mcap", "sqlite3"))
+@pytest.mark.parametrize("share", (0.0, 0.5))
+def test_truncated_bag(folder, tmp_path, storage, share):
+    write_bag(read_folder(folder), tmp_path / "bag", storage)
+    file = next(file for file in (tmp_path / "bag").iterdir() if file.suffix in (".mcap", ".db3"))
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(InvalidRequest, match="not a readable rosbag2.*truncated") as error:
+        open_sequence(tmp_path / "bag")
+    assert str(tmp_path / "bag") in str(error.value)
+
+
+def test_broken_metadata(folder, tmp_path):
+    write_bag(read_folder(folder), tmp_path / "bag")
+    (tmp_path / "bag" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    with pytest.raises(InvalidRequest, match="not a readable rosbag2"):
+        open_sequence(tmp_path / "bag")
+
+
+def test_existing_bag_and_unknown_storage(folder, tmp_path):
+    (tmp_path / "bag").mkdir()
+    with pytest.raises(InvalidRequest, match="exists already"):
+        write_bag(read_folder(folder), tmp_path / "bag")
+    with pytest.raises(InvalidRequest, match="'tar' is unknown"):
+        write_bag(read_folder(folder), tmp_path / "other", "tar")
+
+
+def test_real_recording_without_camera_info_and_tf():
+    bag = SHARED / "t265_rosbag2" / "rosbag2_t265"
+    if not bag.exists():
+        pytest.skip(f"{bag} is not on this machine; set GLD_TEST_DATA to the folder of the sequences")
+    with pytest.raises(InvalidRequest, match="fisheye1/image_raw: no CameraInfo on .*no TF"):
+        open_sequence(bag)

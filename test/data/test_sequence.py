@@ -1,0 +1,171 @@
+"""Sequence folders: what is written comes back, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gld_ros.data.sequence import FIRST_STAMP, OPENGL_TO_OPENCV, open_sequence, read_folder, write_folder
+from gld_ros.errors import InvalidRequest
+
+SHARED = Path(os.environ.get("GLD_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+
+
+def edit(folder: Path, change) -> Path:
+    """Apply `change` to the content of transforms.json."""
+    content = json.loads((folder / "transforms.json").read_text())
+    change(content)
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_round_trip(folder, views):
+    sequence = open_sequence(folder)
+    assert sequence.metric is True and sequence.camera_names == ["camera"] and sequence.has_depth
+    for frame, view in zip(sequence.frames, views, strict=True):
+        read = frame.view()
+        np.testing.assert_array_equal(read.image, view.image)
+        np.testing.assert_allclose(read.depth, view.depth, atol=1e-6)
+        np.testing.assert_allclose(read.camera.c2w, view.camera.c2w, atol=1e-12)
+        np.testing.assert_allclose(read.camera.K, view.camera.K)
+        assert read.stamp == view.stamp
+    with pytest.raises(InvalidRequest, match="already"):
+        write_folder(folder, views)
+
+
+def test_poses_are_opengl_in_the_file(folder, views):
+    matrix = json.loads((folder / "transforms.json").read_text())["frames"][1]["transform_matrix"]
+    np.testing.assert_allclose(np.array(matrix)[:3, 2], -views[1].camera.forward)  # OpenGL looks along -z
+
+
+def test_two_cameras_share_their_times(tmp_path, views):
+    folder = write_folder(tmp_path / "stereo", views, camera_names=["left", "left", "right", "right"], metric=None)
+
+    def indices(content):
+        for entry, index in zip(content["frames"], (0, 1, 0, 1), strict=True):
+            del entry["timestamp"]
+            entry["time_index"] = index
+
+    sequence = read_folder(edit(folder, indices))
+    assert sequence.camera_names == ["left", "right"]
+    assert [[frame.camera_name for frame in frames] for frames in sequence.instants()] == [["left", "right"]] * 2
+    assert sequence.frames[0].stamp == FIRST_STAMP
+
+
+@pytest.mark.parametrize("metric", (True, False))
+def test_metric_key_wins(folder, metric):
+    sequence = read_folder(edit(folder, lambda content: content.update(metric=metric)))
+    assert sequence.metric is metric
+
+
+def test_metric_is_unknown_without_key_and_depth(tmp_path, views):
+    folder = write_folder(tmp_path / "plain", views, metric=None)
+
+    def drop(content):
+        for entry in content["frames"]:
+            del entry["depth_file_path"]
+
+    assert read_folder(edit(folder, drop)).metric is None
+
+
+def test_grey_images_become_rgb(folder):
+    grey8, grey16 = np.arange(18 * 24).reshape(18, 24) % 256, np.arange(18 * 24).reshape(18, 24) * 150
+    Image.fromarray(grey8.astype(np.uint8)).save(folder / "images/000.png")
+    Image.fromarray(grey16.astype(np.uint16)).save(folder / "images/001.png")
+    frames = read_folder(folder).frames
+    for frame, expected in ((frames[0], grey8), (frames[1], grey16 >> 8)):
+        np.testing.assert_array_equal(frame.view().image, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_instant_ngp_style(folder):
+    """Field of view instead of focal length, no cx, cy, w, h."""
+
+    def change(content):
+        content["camera_angle_x"] = np.pi / 2
+        for entry in content["frames"]:
+            for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+                del entry[key]
+
+    K = read_folder(edit(folder, change)).frames[0].camera.K
+    np.testing.assert_allclose(K, [[12, 0, 12], [0, 12, 9], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    (
+        (lambda c: c["frames"][1].pop("transform_matrix"), "frame 1: transform_matrix"),
+        (lambda c: c["frames"][1].update(transform_matrix=np.full((4, 4), np.nan).tolist()), "frame 1: pose holds NaN"),
+        (lambda c: c["frames"][1].update(transform_matrix=np.eye(2).tolist()), r"shape \(2, 2\)"),
+        (lambda c: c["frames"][1].update(transform_matrix=(OPENGL_TO_OPENCV * -1).tolist()), "frame 1"),
+        (lambda c: c["frames"][2].update(fl_x=0), "fx=0"),
+        (lambda c: c["frames"][2].update(fl_x="wide"), "fl_x is 'wide'"),
+        (lambda c: c["frames"][2].update(w=25), "24x18 pixels, transforms.json says 25x18"),
+        (lambda c: c["frames"][2].update(file_path="images/none.png"), "none.png does not exist"),
+        (lambda c: c["frames"][2].pop("file_path"), "frame 2: file_path is missing"),
+        (lambda c: c["frames"][2].update(depth_file_path="depth/none.png"), "depth_file_path: .*does not exist"),
+        (lambda c: c["frames"][2].update(timestamp="noon"), "timestamp is 'noon'"),
+        (lambda c: c["frames"][2].update(time_index="x", timestamp=None), "timestamp is None"),
+        (lambda c: c.update(frames=[]), "holds no frames"),
+        (lambda c: c.update(frames=3), "holds no frames"),
+    ),
+)
+def test_errors_name_file_and_frame(folder, change, message):
+    with pytest.raises(InvalidRequest, match=message) as error:
+        read_folder(edit(folder, change))
+    assert str(folder) in str(error.value)
+
+
+def test_truncated_json(folder):
+    file = folder / "transforms.json"
+    file.write_text(file.read_text()[:-40])
+    with pytest.raises(InvalidRequest, match="transforms.json: not valid JSON.*truncated"):
+        open_sequence(folder)
+
+
+def test_truncated_image(folder):
+    file = folder / "images/002.png"
+    file.write_bytes(file.read_bytes()[:300])
+    frame = read_folder(folder).frames[2]
+    with pytest.raises(InvalidRequest, match="002.png: not a readable image"):
+        frame.view()
+
+
+def test_depth_of_another_size(folder):
+    Image.fromarray(np.ones((5, 5), np.uint16)).save(folder / "depth/000.png")
+    with pytest.raises(InvalidRequest, match="000.png: 5x5 pixels, 24x18 expected"):
+        read_folder(folder).frames[0].view()
+
+
+def test_neither_folder_nor_bag(tmp_path):
+    with pytest.raises(InvalidRequest, match="neither transforms.json nor a rosbag2"):
+        open_sequence(tmp_path)
+    with pytest.raises(InvalidRequest, match="no such file"):
+        open_sequence(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "instants", "cameras", "depth"),
+    (
+        ("amazon_box", 25, 1, True),
+        ("slambook_dorm", 5, 1, True),
+        ("tum_fr3_office", 16, 1, False),
+        ("fox", 50, 1, False),
+        ("fountain_p11", 11, 1, False),
+        ("kitti_drive_a", 51, 2, False),
+        ("t265_rosbag2", 3, 2, False),
+    ),
+)
+def test_real_sequences(name, instants, cameras, depth):
+    if not (SHARED / name).exists():
+        pytest.skip(f"{SHARED / name} is not on this machine; set GLD_TEST_DATA to the folder of the sequences")
+    sequence = open_sequence(SHARED / name)
+    groups = sequence.instants()
+    assert len(groups) == instants and {len(group) for group in groups} == {cameras}
+    view = sequence.frames[0].view()
+    assert view.image.shape == (view.camera.height, view.camera.width, 3)
+    assert (view.depth is not None) is depth
