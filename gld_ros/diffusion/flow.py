@@ -1,0 +1,56 @@
+"""Flow matching: x_t = (1 - t) data + t noise, velocity = noise - data, t = 1 is noise (spec gld.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gld_ros.models.configs import FlowConfig
+
+#: (noisy (B, V, C, h, w), t (B,)) -> velocity (B, V, C, h, w)
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def shift_time(t: Tensor, shift: float) -> Tensor:
+    """s t / (1 + (s - 1) t): more steps near the noise for s > 1."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def time_grid(config: FlowConfig, steps: int) -> Tensor:
+    """steps + 1 times from 1 down, shifted; the last is the shifted `t_end`."""
+    return shift_time(torch.linspace(1, config.t_end, steps + 1, dtype=torch.float64), config.shift).float()
+
+
+def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t for data, noise (B, V, C, h, w) and t (B,)."""
+    t = t[:, None, None, None, None]
+    return (1 - t) * data + t * noise
+
+
+def velocity_of(noisy: Tensor, data: Tensor, t: Tensor) -> Tensor:
+    """The velocity that leads from x_t to a prediction of the data."""
+    return (noisy - data) / t[:, None, None, None, None].clamp_min(1e-6)
+
+
+def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: Callable[[int], None] | None = None) -> Tensor:
+    """Integrate from noise along `times`; `on_step(i)` is called after step i and may raise to stop."""
+    x = noise
+    for i, (t, following) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        x = x + (following - t) * velocity(x, t.expand(x.shape[0]))
+        if on_step is not None:
+            on_step(i)
+    return x
+
+
+def guided(conditional: Velocity, unconditional: Velocity, scale: float) -> Velocity:
+    """Classifier-free guidance: v_u + scale (v_c - v_u); the conditional branch alone up to scale 1."""
+    if scale <= 1:
+        return conditional
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        base = unconditional(x, t)
+        return base + scale * (conditional(x, t) - base)
+
+    return velocity

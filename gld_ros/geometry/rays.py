@@ -1,0 +1,42 @@
+"""Pixels to rays and back, in torch, float32 or better whatever the caller's autocast."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Homogeneous pixel centres (3, H * W): x + 0.5, y + 0.5, 1."""
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    return torch.stack([x.flatten() + 0.5, y.flatten() + 0.5, torch.ones(height * width, device=device)])
+
+
+def directions(K: Tensor, height: int, width: int) -> Tensor:
+    """Camera-frame rays with z = 1, (..., 3, H * W), of pixel intrinsics K (..., 3, 3)."""
+    pixels = pixel_grid(height, width, K.device).to(K.dtype)
+    x = (pixels[0] - K[..., 0, 2, None]) / K[..., 0, 0, None]
+    y = (pixels[1] - K[..., 1, 2, None]) / K[..., 1, 1, None]
+    return torch.stack([x, y, torch.ones_like(x)], dim=-2)
+
+
+def invert_rigid(pose: Tensor) -> Tensor:
+    """Inverse of rigid (..., 4, 4) matrices."""
+    rotation_t = pose[..., :3, :3].transpose(-1, -2)
+    top = torch.cat([rotation_t, -rotation_t @ pose[..., :3, 3:]], dim=-1)
+    return torch.cat([top, pose[..., 3:, :]], dim=-2)
+
+
+def plucker(K: Tensor, c2w: Tensor, height: int, width: int) -> Tensor:
+    """Unit ray direction and moment (origin x direction), (..., 6, H, W), in the frame c2w maps to."""
+    rays = c2w[..., :3, :3] @ directions(K, height, width)
+    rays = rays / rays.norm(dim=-2, keepdim=True)
+    moment = torch.cross(c2w[..., :3, 3:].expand_as(rays), rays, dim=-2)
+    return torch.cat([rays, moment], dim=-2).unflatten(-1, (height, width))
+
+
+def ray_map(K: Tensor, c2w: Tensor, height: int, width: int) -> Tensor:
+    """(..., H, W, 6): direction R K^-1 [u, v, 1] and camera centre, as DualDPT predicts them."""
+    rays = c2w[..., :3, :3] @ directions(K, height, width)
+    centre = c2w[..., :3, 3:].expand_as(rays)
+    return torch.cat([rays, centre], dim=-2).transpose(-1, -2).unflatten(-2, (height, width))

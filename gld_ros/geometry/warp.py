@@ -1,0 +1,149 @@
+"""Source views carried into a target camera by their depth: splatting, hole filling, edge-aware upsampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gld_ros.geometry.rays import directions, invert_rigid
+
+
+@dataclass
+class Warp:
+    """values: (B, C, H, W), 0 where unseen; depth: (B, H, W) along the target's z, 0 where unseen; seen: (B, H, W)."""
+
+    values: Tensor
+    depth: Tensor
+    seen: Tensor
+
+
+def forward_warp(
+    values: Tensor,
+    depth: Tensor,
+    K: Tensor,
+    c2w: Tensor,
+    target_K: Tensor,
+    target_c2w: Tensor,
+    size: tuple[int, int],
+    weight: Tensor | None = None,
+) -> Warp:
+    """Splat all pixels of V source views into one target camera a scene, nearest surface wins.
+
+    values: (B, V, C, h, w); depth: (B, V, h, w), pixels without a finite depth above 0 are left out; K: (B, V, 3, 3);
+    c2w: (B, V, 4, 4); target_K: (B, 3, 3); target_c2w: (B, 4, 4); size: (H, W) of the target; weight: (B, V, h, w).
+    """
+    B, V, C, h, w = values.shape
+    H, W = size
+    motion = invert_rigid(target_c2w)[:, None] @ c2w
+    rays = motion[..., :3, :3] @ directions(K, h, w)  # (B, V, 3, hw)
+    point = rays * depth.reshape(B, V, 1, -1) + motion[..., :3, 3:]
+    z = point[..., 2, :]
+    u = target_K[:, None, None, 0, 0] * point[..., 0, :] / z + target_K[:, None, None, 0, 2] - 0.5
+    v = target_K[:, None, None, 1, 1] * point[..., 1, :] / z + target_K[:, None, None, 1, 2] - 0.5
+    flow_weight = solid(depth) * view_weight(c2w, target_c2w)[..., None, None]
+    if weight is not None:
+        flow_weight = flow_weight * weight
+    usable = (z > 1e-6) & (u > -1) & (u < W) & (v > -1) & (v < H) & (flow_weight.flatten(2) > 0)
+    u, v, z, pixel_weight = (x.reshape(B, -1) for x in (u, v, z, flow_weight.flatten(2)))
+    usable = usable.reshape(B, -1)
+    u, v, z = (torch.where(usable, x, torch.ones_like(x)) for x in (u, v, z))
+    colours = torch.cat([values.transpose(1, 2).flatten(2), z[:, None]], dim=1)  # (B, C + 1, P)
+
+    x0, y0 = u.floor().long(), v.floor().long()
+    corners = []
+    for dx in (0, 1):
+        for dy in (0, 1):
+            x, y = x0 + dx, y0 + dy
+            share = (1 - (u - x).abs()) * (1 - (v - y).abs())
+            inside = usable & (x >= 0) & (x < W) & (y >= 0) & (y < H) & (share > 0.02)
+            corners.append((torch.where(inside, y * W + x, H * W), torch.where(inside, share, 0.0)))
+    nearest = torch.full((B, H * W + 1), float("inf"), device=values.device)
+    for index, _ in corners:
+        nearest.scatter_reduce_(1, index, z, "amin")
+    total = torch.zeros(B, H * W + 1, device=values.device)
+    summed = torch.zeros(B, C + 1, H * W + 1, device=values.device)
+    for index, share in corners:
+        behind = z / nearest.gather(1, index) - 1
+        part = share * pixel_weight * torch.exp(-((behind / 0.03) ** 2)) * (behind < 0.1)
+        total.scatter_add_(1, index, part)
+        summed.scatter_add_(2, index[:, None].expand(-1, C + 1, -1), colours * part[:, None])
+    total = total[:, :-1]
+    mean = (summed[..., :-1] / total.clamp_min(1e-9)[:, None]).reshape(B, C + 1, H, W)
+    seen = (total > 0.02).reshape(B, H, W)
+    mean, seen = close_cracks(mean * seen[:, None], seen)
+    return Warp(mean[:, :C], mean[:, C], seen)
+
+
+def solid(depth: Tensor, tolerance: float = 0.12) -> Tensor:
+    """1.0 where the depth (..., h, w) is known and no edge: pixels between two surfaces would fly between them."""
+    known = torch.isfinite(depth) & (depth > 0)
+    log = torch.where(known, depth, torch.ones_like(depth)).log()
+    padded = F.pad(log.reshape(-1, 1, *log.shape[-2:]), (1, 1, 1, 1), mode="replicate").reshape(
+        *log.shape[:-2], log.shape[-2] + 2, log.shape[-1] + 2
+    )
+    bend_x = (padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2] - 2 * log).abs()
+    bend_y = (padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1] - 2 * log).abs()
+    return (known & (torch.maximum(bend_x, bend_y) < tolerance)).float()
+
+
+def view_weight(c2w: Tensor, target_c2w: Tensor) -> Tensor:
+    """(B, V) preference for the source cameras nearest to the target, 1 for the nearest."""
+    distance = (c2w[..., :3, 3] - target_c2w[:, None, :3, 3]).norm(dim=-1)
+    turn = (c2w[..., :3, 2] * target_c2w[:, None, :3, 2]).sum(-1).clamp(-1, 1).arccos()
+    far = distance / distance.amax(dim=1, keepdim=True).clamp_min(1e-9) + turn + 0.05
+    return (far.amin(dim=1, keepdim=True) / far) ** 2
+
+
+def close_cracks(x: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Fill single unseen pixels that most of their neighbours surround: cracks of splatting, not holes."""
+    kernel = torch.ones(1, 1, 3, 3, device=x.device)
+    mask = seen[:, None].float()
+    count = F.conv2d(mask, kernel, padding=1)
+    around = F.conv2d((x * mask).flatten(0, 1)[:, None], kernel, padding=1).reshape(x.shape) / count.clamp_min(1)
+    crack = ~seen & (count[:, 0] >= 5)
+    return torch.where(crack[:, None], around, x), seen | crack
+
+
+def pull_push(x: Tensor, seen: Tensor) -> Tensor:
+    """Fill the unseen pixels of x (B, C, H, W) from an ever coarser pyramid of the seen (B, H, W) ones."""
+    weight = seen[:, None].float()
+    H, W = x.shape[-2:]
+    if min(H, W) < 2 or bool(seen.all()):
+        return x
+    pad = (0, W % 2, 0, H % 2)
+    mass = F.avg_pool2d(F.pad(weight, pad), 2)
+    mean = F.avg_pool2d(F.pad(x * weight, pad), 2) / mass.clamp_min(1e-9)
+    coarse = pull_push(mean, mass[:, 0] > 0)
+    fine = F.interpolate(coarse, size=(H + pad[3], W + pad[1]), mode="bilinear", align_corners=False)[..., :H, :W]
+    return torch.where(seen[:, None], x, fine)
+
+
+def guided_upsample(x: Tensor, guide: Tensor, fine_guide: Tensor, sigma: float = 0.06) -> Tensor:
+    """Upsample x (B, C, h, w) to the size of `fine_guide` (B, 3, H, W), along the edges of that image.
+
+    guide: (B, 3, h, w), the same image at x's resolution, 0..1. Every fine pixel averages its coarse neighbourhood,
+    weighted by nearness and by likeness of colour (joint bilateral upsampling, Kopf et al. 2007).
+    """
+    B, C, h, w = x.shape
+    H, W = fine_guide.shape[-2:]
+    row = (torch.arange(H, device=x.device) + 0.5) * h / H - 0.5
+    column = (torch.arange(W, device=x.device) + 0.5) * w / W - 0.5
+    stacked = F.pad(torch.cat([x, guide], dim=1), (1, 1, 1, 1), mode="replicate")
+    total = torch.zeros(B, 1, H, W, device=x.device)
+    summed = torch.zeros(B, C, H, W, device=x.device)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            near_row, near_column = row.round() + dy, column.round() + dx
+            spatial = torch.exp(-0.5 * ((near_row - row) / 0.7) ** 2)[:, None]
+            spatial = spatial * torch.exp(-0.5 * ((near_column - column) / 0.7) ** 2)
+            rows = (near_row.long() + 1).clamp(0, h + 1)
+            columns = (near_column.long() + 1).clamp(0, w + 1)
+            near = stacked[:, :, rows][..., columns]
+            unlike = (near[:, C:] - fine_guide).pow(2).sum(dim=1, keepdim=True)
+            weight = spatial * (torch.exp(-unlike / (2 * sigma**2)) + 1e-4)
+            total += weight
+            summed += weight * near[:, :C]
+    return summed / total

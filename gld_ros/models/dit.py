@@ -1,0 +1,168 @@
+"""The multi-view diffusion transformer with a DDT head: level 1, and the cascade level 1 -> 0 (spec gld.md)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gld_ros.models import prope
+from gld_ros.models.configs import DiTConfig
+from gld_ros.models.encoder import tokens_to_map
+from gld_ros.models.layers import attend
+from gld_ros.models.prope import CameraTables
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float = 1e-6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float()
+        return (y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.w12 = nn.Linear(width, 2 * hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)
+
+
+class CameraAttention(nn.Module):
+    """Attention over the tokens of all views, q, k, v and output transformed by PRoPE."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, tables: CameraTables) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = self.qkv(x).reshape(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        y = prope.decode(attend(*prope.encode(q, k, v, tables)), tables)
+        return self.proj(y.transpose(1, 2).reshape(B, T, C))
+
+
+class DiTBlock(nn.Module):
+    """RMSNorm, adaLN, attention; RMSNorm, adaLN, SwiGLU. The condition is per scene or per token."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float):
+        super().__init__()
+        self.norm1 = RMSNorm(width)
+        self.attn = CameraAttention(width, heads)
+        self.norm2 = RMSNorm(width)
+        self.mlp = SwiGLU(width, int(2 / 3 * int(mlp_ratio * width)))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, condition: Tensor, tables: CameraTables) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
+        x = x + gate1 * self.attn(self.norm1(x) * (1 + scale1) + shift1, tables)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+
+
+class FinalLayer(nn.Module):
+    def __init__(self, width: int, channels: int):
+        super().__init__()
+        self.norm_final = RMSNorm(width)
+        self.linear = nn.Linear(width, channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
+        return self.linear(self.norm_final(x) * (1 + scale) + shift)
+
+
+class TimeEmbedder(nn.Module):
+    """Frozen Gaussian Fourier features of t, then an MLP."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(256), requires_grad=False)
+        self.mlp = nn.Sequential(nn.Linear(512, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        angle = 2 * math.pi * t.float()[:, None] * self.W.float()
+        return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.mlp[0].weight.dtype))
+
+
+class PatchProjection(nn.Module):
+    def __init__(self, channels: int, width: int, patch: int = 1):
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch, patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, V, C, h, w) -> (B, V, tokens, width)."""
+        return self.proj(x.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, x.shape[:2])
+
+
+class MultiViewDiT(nn.Module):
+    """Predicts the velocity (or, for warp-conditioned models, the residual to the condition) of all views' latents."""
+
+    def __init__(self, channels: int, patch: int, config: DiTConfig):
+        super().__init__()
+        self.config = config
+        D, head = config.width, config.head_width
+        roles = ("_ref", "_tgt") if config.split_embedders else ("",)
+        for role in roles:
+            setattr(self, f"x_embedder{role}", PatchProjection(2 * channels, head))
+            setattr(self, f"s_embedder{role}", PatchProjection(channels + (config.cascade_channels or channels), D))
+        self.s_projector = nn.Linear(D, head)
+        self.t_embedder = TimeEmbedder(D)
+        self.camera_embedder = PatchProjection(config.camera_channels, D, patch)
+        self.blocks = nn.ModuleList(
+            [DiTBlock(D, config.heads, config.mlp_ratio) for _ in range(config.depth)]
+            + [DiTBlock(head, config.head_heads, config.mlp_ratio) for _ in range(config.head_depth)]
+        )
+        self.final_layer = FinalLayer(head, channels)
+        for part in (*self.blocks, self.final_layer):
+            nn.init.zeros_(part.adaLN_modulation[1].weight)
+            nn.init.zeros_(part.adaLN_modulation[1].bias)
+        nn.init.zeros_(self.final_layer.linear.weight)
+        nn.init.zeros_(self.final_layer.linear.bias)
+
+    @property
+    def head_dims(self) -> tuple[int, int]:
+        """Channels of one attention head in the encoder and in the DDT head."""
+        return self.config.width // self.config.heads, self.config.head_width // self.config.head_heads
+
+    def forward(
+        self,
+        noisy: Tensor,
+        condition: Tensor,
+        t: Tensor,
+        camera_map: Tensor,
+        tables: tuple[CameraTables, CameraTables],
+        sources: int,
+        level1: Tensor | None = None,
+    ) -> Tensor:
+        """noisy, condition: (B, V, C, h, w), sources first; t: (B,); camera_map: (B, V, c, H, W); tables: PRoPE of the
+        encoder and of the head; level1: (B, V, C1, h, w) for the cascade. Returns (B, V, C, h, w)."""
+        B, V, _, h, w = noisy.shape
+        inner = torch.cat([condition, noisy if level1 is None else level1], dim=2)
+        s = (self._embed("s", inner, sources) + self.camera_embedder(camera_map)).flatten(1, 2)
+        time = self.t_embedder(t)[:, None]
+        for block in self.blocks[: self.config.depth]:
+            s = block(s, F.silu(time), tables[0])
+        s = self.s_projector(F.silu(time + s))
+        x = self._embed("x", torch.cat([condition, noisy], dim=2), sources).flatten(1, 2)
+        for block in self.blocks[self.config.depth :]:
+            x = block(x, s, tables[1])
+        return tokens_to_map(self.final_layer(x, s).unflatten(1, (V, h * w)), (h, w))
+
+    def _embed(self, name: str, x: Tensor, sources: int) -> Tensor:
+        if not self.config.split_embedders:
+            return getattr(self, f"{name}_embedder")(x)
+        reference, target = getattr(self, f"{name}_embedder_ref"), getattr(self, f"{name}_embedder_tgt")
+        return torch.cat([reference(x[:, :sources]), target(x[:, sources:])], dim=1)
+
+

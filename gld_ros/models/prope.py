@@ -1,0 +1,66 @@
+"""PRoPE: attention that knows the cameras' projective geometry (spec gld.md; arXiv 2507.10496)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gld_ros.geometry.rays import invert_rigid
+
+
+@dataclass
+class CameraTables:
+    """What attention needs of the cameras, made once a request, in float32.
+
+    project, unproject: (B, V, 4, 4). cos, sin: (h * w, head_dim / 4), columns in the first half, rows in the second.
+    """
+
+    project: Tensor
+    unproject: Tensor
+    cos: Tensor
+    sin: Tensor
+
+
+def camera_tables(K: Tensor, w2c: Tensor, size: tuple[int, int], grid: tuple[int, int], head_dim: int) -> CameraTables:
+    """K: (B, V, 3, 3) pixels of images of size (H, W); w2c: (B, V, 4, 4); grid: (h, w) patches."""
+    H, W = size
+    lifted = torch.zeros(*K.shape[:2], 4, 4, device=K.device)
+    lifted[..., 0, 0], lifted[..., 0, 2] = K[..., 0, 0] / W, K[..., 0, 2] / W - 0.5
+    lifted[..., 1, 1], lifted[..., 1, 2] = K[..., 1, 1] / H, K[..., 1, 2] / H - 0.5
+    lifted[..., 2, 2] = lifted[..., 3, 3] = 1
+    project = lifted @ w2c.float()
+    unproject = invert_rigid(w2c.float()) @ torch.linalg.inv(lifted)
+    rows, columns = torch.meshgrid(*(torch.arange(n, device=K.device) for n in grid), indexing="ij")
+    eighth = head_dim // 8
+    frequency = 100.0 ** (-torch.arange(eighth, device=K.device) / eighth)
+    angle = torch.cat([columns.reshape(-1, 1) * frequency, rows.reshape(-1, 1) * frequency], dim=-1)
+    return CameraTables(project, unproject, angle.cos(), angle.sin())
+
+
+def transform(x: Tensor, matrix: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (B, heads, V * N, D): 4-vectors of the first half times the view's matrix, the second half rotated."""
+    B, heads, T, D = x.shape
+    V = matrix.shape[1]
+    geometric, rotary = x.float().chunk(2, dim=-1)
+    geometric = geometric.reshape(B, heads, V, -1, 4) @ matrix.transpose(-1, -2)[:, None]
+    # Two rotary quarters (x, then y), each split in halves.
+    rotary = rotary.reshape(B, heads, V, T // V, 2, 2, D // 8)
+    first, second = rotary.unbind(dim=-2)
+    cos, sin = cos.unflatten(-1, (2, -1)), sin.unflatten(-1, (2, -1))
+    rotary = torch.stack([cos * first + sin * second, cos * second - sin * first], dim=-2)
+    return torch.cat([geometric.reshape(B, heads, T, D // 2), rotary.reshape(B, heads, T, D // 2)], dim=-1).to(x.dtype)
+
+
+def encode(q: Tensor, k: Tensor, v: Tensor, tables: CameraTables) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (B, heads, V * N, D) in the common frame."""
+    q = transform(q, tables.project.transpose(-1, -2), tables.cos, tables.sin)
+    k = transform(k, tables.unproject, tables.cos, tables.sin)
+    v = transform(v, tables.unproject, tables.cos, tables.sin)
+    return q, k, v
+
+
+def decode(o: Tensor, tables: CameraTables) -> Tensor:
+    """Attention's output back in each view's frame."""
+    return transform(o, tables.project, tables.cos, -tables.sin)

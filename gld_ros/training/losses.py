@@ -1,0 +1,55 @@
+"""Losses of the geometric stage."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gld_ros.geometry.rays import invert_rigid, ray_map
+from gld_ros.models.dpt import Geometry
+from gld_ros.models.matching import SourceDepth
+
+
+def log_gradients(log_depth: Tensor, target: Tensor) -> Tensor:
+    """L1 between the image gradients of two log depths (..., H, W), differences clipped at one e-fold."""
+    error = log_depth - target
+    dx, dy = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    return dx.abs().clamp_max(1).mean() + dy.abs().clamp_max(1).mean()
+
+
+def geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
+    """Depth and ray losses of the head; the scene is divided by its mean depth and view 0 is the world."""
+    scale = depth.mean(dim=(1, 2, 3))
+    target = (depth / scale[:, None, None, None]).log()
+    predicted = geometry.depth.log()
+    error = (predicted - target).abs()
+    confidence = geometry.depth_confidence
+    H, W = geometry.rays.shape[2:4]
+    height, width = depth.shape[-2:]
+    relative = invert_rigid(c2w[:, :1]) @ c2w
+    relative = torch.cat([relative[..., :3, :3], relative[..., :3, 3:] / scale[:, None, None, None]], dim=-1)
+    rays = ray_map(K * K.new_tensor([W / width, H / height, 1.0])[:, None], relative, H, W)
+    return {
+        "depth": error.mean() + 0.5 * log_gradients(predicted, target),
+        "confidence": 0.1 * (confidence * error.detach() - 0.1 * confidence.log()).mean(),
+        "rays": 0.5 * (geometry.rays - rays).abs().mean(),
+    }
+
+
+def matching_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
+    """Laplace likelihood of log depth, and its gradients."""
+    error = (predicted.depth.log() - depth.log()).abs()
+    spread = predicted.spread
+    return {
+        "match": error.clamp_max(2).mean() + 0.5 * log_gradients(predicted.depth.log(), depth.log()),
+        "match_nll": 0.1 * (error.detach() / spread + spread.log()).mean(),
+    }
+
+
+def level_dropout(levels: list[Tensor], probability: float) -> list[Tensor]:
+    """Each level of each view set to zero with `probability`, never all of one view (spec gld.md, RGB decoder)."""
+    keep = torch.rand(len(levels), *levels[0].shape[:2]) >= probability
+    spare = torch.randint(len(levels), keep.shape[1:])
+    keep |= F.one_hot(spare, len(levels)).movedim(-1, 0).bool() & ~keep.any(dim=0)
+    return [x * k[..., None, None].to(x) for x, k in zip(levels, keep, strict=True)]
