@@ -1,0 +1,62 @@
+"""Counters per topic and throttled warnings: nothing is dropped in silence, nothing floods the log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+
+class TopicCounters:
+    """Thread-safe counts per topic.
+
+    Keys: `received`, `published`, and one `dropped_<reason>` for every reason to drop; `dropped` is their sum.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[str]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, topic: str, key: str, count: int = 1) -> None:
+        with self._lock:
+            self._counts.setdefault(topic, Counter())[key] += count
+
+    def snapshot(self) -> dict[str, dict[str, int]]:
+        """Counts per topic; every topic has `received`, `published` and `dropped`."""
+        with self._lock:
+            copies = {topic: dict(counts) for topic, counts in self._counts.items()}
+        for counts in copies.values():
+            counts["dropped"] = sum(count for key, count in counts.items() if key.startswith("dropped_"))
+            for key in ("received", "published"):
+                counts.setdefault(key, 0)
+        return copies
+
+
+class Throttle:
+    """Passes the first message of a key at once and then at most one every `period` seconds, with a count."""
+
+    def __init__(self, log: Callable[[str], object], period: float = 5.0) -> None:
+        self._log = log
+        self._period = period
+        self._last: dict[str, float] = {}
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, key: str, message: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._last.get(key, -self._period) < self._period:
+                self._held[key] += 1
+                return
+            self._last[key] = now
+            held = self._held.pop(key, 0)
+        self._log(f"{message} ({held} more like it since the last warning)" if held else message)
+
+
+def diagnostic(name: str, hardware_id: str, level: bytes, message: str, values: dict[str, object]) -> DiagnosticStatus:
+    """A DiagnosticStatus with `values` as strings."""
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=message, values=pairs)

@@ -1,0 +1,250 @@
+"""`gld_node`: posed camera images in, views the camera never took out."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from statistics import median
+from typing import Any
+
+import rclpy
+import tf2_ros
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from gld_ros.errors import GLDError
+from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
+from gld_ros.ros.intake import CameraTopics, Intake
+from gld_ros.ros.outputs import Outputs
+from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
+from gld_ros.ros.poses import TFPoses, TopicPoses
+from gld_ros.ros.requests import RequestServer
+from gld_ros.ros.synthesis import Synthesizer, warm_up
+
+STOP_TIMEOUT = 5.0  # seconds a thread gets to end; a step of the model is shorter
+
+
+class GLDNode(LifecycleNode):
+    """Lifecycle node. configure: load the model and warm it up; activate: subscribe and answer requests.
+
+    One executor thread runs all callbacks, which only enqueue; `Intake` and `Worker` have a thread each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("gld_node")
+        self.parameters: Parameters = declare_parameters(self)
+        self.counters = TopicCounters()
+        self.warn = Throttle(self.get_logger().warning)
+        self.context = KeyFrameBuffer(self._rules())
+        self.outputs = Outputs(self, self.counters)
+        self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
+        self.pipe: Any = None
+        self.tf: TFPoses | None = None
+        self.intake: Intake | None = None
+        self._camera_subscriptions: list[Subscription] = []
+        self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
+        self.create_service(Trigger, "~/clear_context", self._on_clear)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady timers: they have to run while a simulated clock stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._on_second, clock=steady)
+        self.create_timer(0.05, self.requests.worker.sweep, clock=steady)
+        self.add_post_set_parameters_callback(self._on_parameters)
+
+    # ---- lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        p = self.parameters
+        try:
+            started = time.monotonic()
+            self.pipe = GLDPipeline.from_pretrained(p.model, device=None if p.device == "auto" else p.device)
+            warm_up(self.pipe)
+        except Exception as error:  # whatever is wrong with a model or device, the node must survive and say it
+            self.pipe = None
+            self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._buffer = tf2_ros.Buffer(node=self)
+        self._listener = tf2_ros.TransformListener(self._buffer, self, spin_thread=False)
+        self.tf = TFPoses(self._buffer, p.map_frame)
+        self.get_logger().info(f"model '{self.pipe.name}' is ready after {time.monotonic() - started:.1f} s")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        p = self.parameters
+        assert self.tf is not None
+        resolve = self.resolve_topic_name
+        cameras = [CameraTopics(resolve(i), resolve(c)) for i, c in zip(p.image_topics, p.camera_info_topics, strict=True)]
+        self.intake = Intake(
+            cameras,
+            self.tf if p.pose_source == "tf" else TopicPoses(self.tf, p.pose_max_gap),
+            self.context,
+            self.counters,
+            self.warn,
+            capacity=p.pending_frames,
+            pairing_slop=p.pairing_slop,
+            pose_timeout=p.tf_timeout,
+            rectified=p.rectified,
+            body_axes=p.camera_axes == "body",
+            on_jump=self._on_jump,
+        )
+        for camera in cameras:
+            kind = CompressedImage if camera.image.endswith("/compressed") else Image
+            self._listen(kind, camera.image, partial(self.intake.put, camera.image, "image", camera.image))
+            self._listen(CameraInfo, camera.info, partial(self.intake.put, camera.image, "info", camera.info))
+        if p.pose_source != "tf":
+            topic = resolve(p.pose_topic)
+            kind = PoseStamped if p.pose_source == "pose" else Odometry
+            self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
+        self.requests.synthesizer = Synthesizer(self.pipe, self.context, self.tf, lambda: self.parameters)
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    def autostart(self) -> None:
+        """Configure and activate; what goes wrong is in the log, and the node waits to be configured again."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def close(self) -> None:
+        """End all threads."""
+        self._stop()
+        if not self.requests.stop(STOP_TIMEOUT):
+            self.get_logger().error(f"the worker did not end within {STOP_TIMEOUT:g} s")
+
+    def _stop(self) -> None:
+        self.requests.deactivate()
+        for subscription in self._camera_subscriptions:
+            self.destroy_subscription(subscription)
+        self._camera_subscriptions.clear()
+        self._heard.clear()
+        if self.intake is not None:
+            self.intake.stop(STOP_TIMEOUT)
+            self.intake = None
+
+    def _free(self) -> None:
+        self._stop()
+        self.context.clear()
+        self.pipe = None
+        if self.tf is not None:
+            self._listener.unregister()
+            self.tf = None
+
+    # ---- callbacks
+
+    def _listen(self, kind: type, topic: str, callback: Any) -> None:
+        self._heard[topic] = (0, time.monotonic())
+        self.counters.add(topic, "received", 0)
+        qos = QoSProfile(depth=self.parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        lost = SubscriptionEventCallbacks(
+            message_lost=lambda event: self.counters.add(topic, "dropped_by_dds", event.total_count_change)
+        )
+        self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=lost))
+
+    def _on_parameters(self, _: object) -> None:
+        self.parameters = self.requests.parameters = read_parameters(self)
+        self.context.rules = self._rules()
+        if self.intake is not None:
+            self.intake.pending.timeout = self.parameters.tf_timeout
+
+    def _rules(self) -> KeyFrameRules:
+        p = self.parameters
+        return KeyFrameRules(p.keyframe_translation, p.keyframe_rotation, p.keyframe_max_age, p.context_capacity)
+
+    def _on_clear(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = f"forgot {len(self.context)} key frames"
+        self.context.clear()
+        response.success = True
+        return response
+
+    def _on_jump(self) -> None:
+        self.context.clear()
+
+    def _on_second(self) -> None:
+        p = self.parameters
+        frames = self.context.frames()
+        cameras = [frame.camera for frame in frames]
+        newest = max((frame.stamp for frame in frames), default=0)
+        self.outputs.frusta("sources", cameras, newest, p.map_frame, p.frustum_length)
+        counts = self.counters.snapshot()
+        self._warn_of_silence(counts)
+        self._publish_diagnostics(counts)
+
+    def _warn_of_silence(self, counts: dict[str, dict[str, int]]) -> None:
+        now = time.monotonic()
+        silent = []
+        for topic, (before, since) in self._heard.items():
+            received = counts[topic]["received"]
+            if received != before:
+                self._heard[topic] = (received, now)
+            elif 0 < self.parameters.input_timeout < now - since:
+                silent.append(f"'{topic}' ({now - since:.0f} s, {self.count_publishers(topic)} publishers)")
+        if silent:
+            self.warn("silence", f"no input on {', '.join(silent)}")
+
+    def _publish_diagnostics(self, counts: dict[str, dict[str, int]]) -> None:
+        name = self.get_fully_qualified_name()
+        latencies = self.requests.latencies
+        values: dict[str, object] = {
+            "state": self._state_machine.current_state[1],
+            "model": self.pipe.name if self.pipe is not None else "",
+            "key_frames": len(self.context),
+            "latency_median_s": f"{median(latencies):.3f}" if latencies else "",
+            "latency_max_s": f"{max(latencies):.3f}" if latencies else "",
+            **{f"answers_{code}": count for code, count in self.requests.answers.items()},
+        }
+        statuses = [diagnostic(f"{name}: node", name, DiagnosticStatus.OK, str(values["state"]), values)]
+        for topic, topic_counts in sorted(counts.items()):
+            statuses.append(diagnostic(f"{name}: {topic}", name, DiagnosticStatus.OK, "", dict(topic_counts)))
+        msg = DiagnosticArray(status=statuses)
+        msg.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(msg)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM."""
+    rclpy.init(args=args)
+    try:
+        node = GLDNode()
+    except (GLDError, ValueError, rclpy.exceptions.ParameterException) as error:
+        rclpy.logging.get_logger("gld_node").fatal(f"cannot start: {error}")
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.parameters.autostart:
+            node.autostart()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

@@ -1,0 +1,132 @@
+"""The parameters of `gld_node`: names, defaults, meaning and limits in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    limits: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+    dynamic: bool = False,
+) -> Any:
+    return field(
+        default=default,
+        metadata={"description": description, "limits": limits, "choices": choices, "dynamic": dynamic},
+    )
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One field a ROS parameter. Those not dynamic are read-only: they are set at start."""
+
+    model: str = _parameter("mini", "Name of an embedded model or path of a model folder.")
+    device: str = _parameter("auto", "Where the model runs: auto takes a GPU if there is one.", None, ("auto", "cpu", "cuda"))
+    autostart: bool = _parameter(False, "Configure and activate the node at start.")
+    image_topics: tuple[str, ...] = _parameter(
+        ("image",), "Image topics, one a camera; a name that ends in /compressed is a CompressedImage."
+    )
+    camera_info_topics: tuple[str, ...] = _parameter(("camera_info",), "CameraInfo topics, in the order of image_topics.")
+    rectified: bool = _parameter(False, "The images are rectified already: take P of CameraInfo instead of K and D.")
+    camera_axes: str = _parameter(
+        "optical", "Axes of the camera frames and of poses on pose_topic (REP 103).", None, ("optical", "body")
+    )
+    map_frame: str = _parameter("map", "Fixed frame of the context, of the poses and of the clouds.")
+    view_frame: str = _parameter("gld_camera_optical", "frame_id of synthesized images; their poses are in ~/views.")
+    pose_source: str = _parameter(
+        "tf", "Where camera poses come from: tf, or messages on pose_topic.", None, ("tf", "pose", "odometry")
+    )
+    pose_topic: str = _parameter("pose", "Topic of PoseStamped (pose_source pose) or Odometry (odometry).")
+    pose_max_gap: float = _parameter(0.5, "Longest gap between poses that is interpolated over, s.", (0.0, 60.0))
+    tf_timeout: float = _parameter(1.0, "Longest wait of a frame or a request for its transform, s.", (0.0, 60.0), (), True)
+    queue_depth: int = _parameter(5, "History depth of the image and CameraInfo subscriptions.", (1, 1000))
+    pending_frames: int = _parameter(60, "Frames that wait for a pose or a partner; the oldest is dropped.", (1, 1000))
+    pairing_slop: float = _parameter(0.0, "Largest difference of the stamps of an image and its CameraInfo, s.", (0.0, 1.0))
+    input_timeout: float = _parameter(5.0, "Warn after so long without input, s; 0 never.", (0.0, 3600.0), (), True)
+    keyframe_translation: float = _parameter(0.1, "Motion that makes a key frame, m.", (0.0, 1e6), (), True)
+    keyframe_rotation: float = _parameter(0.15, "Turn that makes a key frame, rad.", (0.0, math.pi), (), True)
+    keyframe_max_age: float = _parameter(120.0, "Key frames older than this are forgotten, s.", (0.0, 1e9), (), True)
+    context_capacity: int = _parameter(64, "Key frames kept; the oldest is forgotten.", (1, 10000), (), True)
+    max_sources: int = _parameter(2, "Source views a request uses at most; the model may have a lower limit.", (1, 64), (), True)
+    max_views: int = _parameter(32, "Poses a request may hold.", (1, 10000), (), True)
+    max_requests: int = _parameter(8, "Requests that may wait; more are answered CANCELLED.", (1, 1000))
+    steps: int = _parameter(0, "Sampling steps; 0 is the model's default.", (0, 1000), (), True)
+    guidance_scale: float = _parameter(0.0, "Guidance; 0 is the model's default.", (0.0, 100.0), (), True)
+    request_axes: str = _parameter(
+        "body", "Axes of poses on ~/request; RViz's goal tool gives body.", None, ("body", "optical"), True
+    )
+    request_height: float = _parameter(
+        0.0, "Added to z of poses on ~/request, m: the goal tool points at the ground.", (-1e3, 1e3), (), True
+    )
+    cloud_stride: int = _parameter(1, "Every n-th row and column of a view goes into the cloud.", (1, 64), (), True)
+    cloud_min_confidence: float = _parameter(0.0, "Least confidence of a point of the cloud.", (0.0, 1.0), (), True)
+    frustum_length: float = _parameter(0.3, "Length of the frusta drawn on ~/frusta, m.", (1e-3, 1e6), (), True)
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Parameters)}
+
+
+def declare_parameters(node: Node) -> Parameters:
+    """Declare every parameter on `node` and return the values it was started with.
+
+    Raises ValueError for a value that is none of the choices; rclpy raises for wrong types and ranges.
+    """
+    for name, f in FIELDS.items():
+        default = list(f.default) if isinstance(f.default, tuple) else f.default
+        node.declare_parameter(name, default, _descriptor(f))
+    parameters = read_parameters(node)
+    for name in FIELDS:
+        reason = _refusal(name, getattr(parameters, name))
+        if reason:
+            raise ValueError(reason)
+    if len(parameters.image_topics) != len(parameters.camera_info_topics) or not parameters.image_topics:
+        raise ValueError(
+            f"image_topics {list(parameters.image_topics)} and camera_info_topics "
+            f"{list(parameters.camera_info_topics)}: one CameraInfo topic for every image topic is expected"
+        )
+    node.add_on_set_parameters_callback(_check)
+    return parameters
+
+
+def read_parameters(node: Node) -> Parameters:
+    """The current values."""
+    values = {name: node.get_parameter(name).value for name in FIELDS}
+    return Parameters(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _descriptor(f: dataclasses.Field[Any]) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=f.metadata["description"], read_only=not f.metadata["dynamic"])
+    if f.metadata["choices"]:
+        descriptor.additional_constraints = "One of " + ", ".join(f.metadata["choices"])
+    if f.metadata["limits"] is not None:
+        low, high = f.metadata["limits"]
+        if isinstance(f.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+    return descriptor
+
+
+def _check(parameters: list[Parameter]) -> SetParametersResult:
+    reasons = [_refusal(p.name, p.value) for p in parameters if p.name in FIELDS]
+    reason = "; ".join(reason for reason in reasons if reason)
+    return SetParametersResult(successful=not reason, reason=reason)
+
+
+def _refusal(name: str, value: Any) -> str:
+    """Why a value cannot be, beyond what rclpy checks (type, range, read-only); empty if it can."""
+    choices = FIELDS[name].metadata["choices"]
+    if choices and value not in choices:
+        return f"{name} is '{value}', expected one of {', '.join(choices)}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{name} is {value}, expected a finite number"
+    return ""

@@ -1,0 +1,188 @@
+"""The three ways to ask `gld_node` for views: service, action, topic. Callbacks only enqueue and await the worker."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from std_msgs.msg import Header
+
+from gld_ros.action import SynthesizeTrajectory
+from gld_ros.errors import Cancelled, GLDError, ModelError, NotActive
+from gld_ros.pipeline.views import Progress, View
+from gld_ros.ros.conversions import image_to_msg
+from gld_ros.ros.counters import TopicCounters
+from gld_ros.ros.outputs import Outputs
+from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
+from gld_ros.ros.view_messages import cloud_to_msg, view_to_msg
+from gld_ros.ros.worker import Job, Worker
+from gld_ros.srv import SynthesizeViews
+
+
+class RequestServer:
+    """Service ~/synthesize, action ~/synthesize_trajectory and topic ~/request of a node.
+
+    `synthesizer` is None while the node is not active; requests are answered NOT_ACTIVE then.
+    """
+
+    def __init__(self, node: Node, parameters: Parameters, outputs: Outputs, counters: TopicCounters) -> None:
+        self.parameters = parameters
+        self.synthesizer: Synthesizer | None = None
+        self.latencies: list[float] = []  # seconds, of the last requests that were answered with views
+        self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
+        self.worker = Worker(parameters.max_requests)
+        self._node, self._outputs, self._counters = node, outputs, counters
+        self._log = node.get_logger()
+        self._goals: dict[bytes, Job] = {}
+        node.create_service(
+            SynthesizeViews, "~/synthesize", self._on_service, callback_group=ReentrantCallbackGroup()
+        )
+        self._action = ActionServer(
+            node,
+            SynthesizeTrajectory,
+            "~/synthesize_trajectory",
+            self._on_goal,
+            cancel_callback=self._on_cancel,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1)
+
+    def deactivate(self) -> None:
+        """Answer everything in work or waiting with CANCELLED and new requests with NOT_ACTIVE."""
+        self.synthesizer = None
+        self.worker.cancel_all("the node was deactivated")
+
+    def stop(self, timeout: float) -> bool:
+        """End the worker for good; returns whether it ended within `timeout` seconds."""
+        return self.worker.stop(timeout)
+
+    async def _on_service(
+        self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
+    ) -> SynthesizeViews.Response:
+        try:
+            job = self._submit(request, response)
+        except GLDError as error:
+            return self._refuse(response, error)
+        await self._done(job)
+        if response.error_code != SynthesizeViews.Response.NONE:
+            response.views = []
+            response.points = type(response.points)()
+        return response
+
+    async def _on_goal(self, goal: ServerGoalHandle) -> SynthesizeTrajectory.Result:
+        result = SynthesizeTrajectory.Result()
+        count = len(goal.request.poses)
+        feedback = SynthesizeTrajectory.Feedback()
+
+        def on_progress(index: int, progress: Progress) -> None:
+            feedback.view, feedback.step, feedback.steps = index, progress.step, progress.steps
+            feedback.fraction = (index + progress.fraction) / count
+            if progress.preview is not None:
+                feedback.preview = image_to_msg(progress.preview, "rgb8", Header())
+            goal.publish_feedback(feedback)
+
+        key = bytes(goal.goal_id.uuid)
+        try:
+            self._goals[key] = job = self._submit(goal.request, result, on_progress)
+        except GLDError as error:
+            goal.abort()
+            return self._refuse(result, error)
+        if goal.is_cancel_requested:
+            job.cancel()
+        await self._done(job)
+        del self._goals[key]
+        if result.error_code == SynthesizeTrajectory.Result.NONE:
+            goal.succeed()
+        elif goal.is_cancel_requested:
+            goal.canceled()
+        else:
+            goal.abort()
+        return result
+
+    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+        job = self._goals.get(bytes(goal.goal_id.uuid))
+        if job is not None:
+            job.cancel()
+            self.worker.sweep()
+        return CancelResponse.ACCEPT
+
+    def _on_pose(self, pose: PoseStamped) -> None:
+        self._counters.add(self._topic.topic_name, "received")
+        request = request_from_pose(pose, self.parameters.request_axes == "body", self.parameters.request_height)
+        try:
+            self._submit(request, SynthesizeViews.Response())
+        except GLDError as error:
+            self._counters.add(self._topic.topic_name, "dropped_refused")
+            self._refuse(SynthesizeViews.Response(), error)
+
+    def _submit(self, request: Any, answer: Any, on_progress: Any = None) -> Job:
+        """Queue a request whose outcome fills `answer`, a service response or action result. Raises GLDError."""
+        synthesizer = self.synthesizer
+        if synthesizer is None:
+            raise NotActive("the node is not active; configure and activate it first")
+        parsed = parse_request(request, self.parameters.map_frame, self.parameters.max_views)
+        on_progress = on_progress or (lambda index, progress: None)
+        job = self.worker.submit(lambda job: self._work(synthesizer, parsed, job, answer, on_progress), parsed.budget)
+        job.future.add_done_callback(lambda future: self._settle(future, answer))
+        return job
+
+    def _work(self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any) -> None:
+        """In the worker's thread: make the views, publish them, fill `answer`."""
+        p = self.parameters
+
+        def on_view(view: View, stamp: int) -> None:
+            answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame))
+            self._outputs.view(answer.views[-1])
+
+        result = synthesizer.run(request, job, on_view, on_progress)
+        self._publish(result, answer)
+        if result.error is not None:
+            self._refuse(answer, result.error)
+        else:
+            self.answers["NONE"] += 1
+            self.latencies = [*self.latencies[-99:], job.elapsed]
+        answer.latency = job.elapsed
+
+    def _settle(self, future: concurrent.futures.Future[None], answer: Any) -> None:
+        """Answer a job that never ran, or whose outcome could not be put into messages."""
+        error = future.exception()
+        if error is not None:
+            self._refuse(answer, error if isinstance(error, GLDError) else ModelError(f"{type(error).__name__}: {error}"))
+
+    def _publish(self, result: Result, answer: Any) -> None:
+        if not result.views:
+            return
+        p = self.parameters
+        stamp = max(result.stamps)
+        answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
+        self._outputs.points(answer.points)
+        cameras = [view.camera for view in result.views]
+        self._outputs.frusta("requests", cameras, stamp, p.map_frame, p.frustum_length)
+
+    async def _done(self, job: Job) -> None:
+        """Wait for a job without blocking the executor."""
+        executor = self._node.executor
+        done: Future = Future()
+
+        def wake(_: object) -> None:
+            done.set_result(None)
+            executor.wake()  # rclpy polls an awaited future only when something wakes the executor
+
+        job.future.add_done_callback(wake)
+        await done
+
+    def _refuse(self, answer: Any, error: GLDError) -> Any:
+        """Fill `answer` with a named error and say so in the log."""
+        answer.error_code = getattr(SynthesizeViews.Response, error.code)
+        answer.error_message = str(error)
+        self.answers[error.code] = self.answers.get(error.code, 0) + 1
+        log = self._log.info if isinstance(error, Cancelled) else self._log.warning
+        log(f"request answered {error.code}: {error}")
+        return answer

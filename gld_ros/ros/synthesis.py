@@ -1,0 +1,178 @@
+"""From a request message to views: checks, poses, choice of sources, the model, named errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from geometry_msgs.msg import PoseStamped
+
+from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, OutOfMemory
+from gld_ros.geometry.cameras import Camera
+from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
+from gld_ros.pipeline.views import Progress, SourceView, View
+from gld_ros.ros.conversions import (
+    CameraModel,
+    ns_to_stamp,
+    optical_pose,
+    pose_to_matrix,
+    requested_intrinsics,
+    stamp_to_ns,
+)
+from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.poses import TFPoses
+from gld_ros.ros.worker import Job
+from gld_ros.srv import SynthesizeViews
+
+MAX_SIDE = 4096  # pixels; far beyond what the model resolves, and a bound for the memory a request can ask for
+
+
+@dataclass(frozen=True)
+class ViewRequest:
+    """A request whose numbers are in order. budget: seconds, None without limit."""
+
+    poses: tuple[tuple[str, int, np.ndarray], ...]  # frame, stamp (ns), (4, 4) optical pose in that frame
+    intrinsics: CameraModel | None
+    seed: int
+    budget: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a request came to; `stamps` (ns) belong to `views`."""
+
+    views: list[View]
+    stamps: list[int]
+    error: GLDError | None = None
+
+
+def parse_request(msg: Any, map_frame: str, max_views: int) -> ViewRequest:
+    """Check a SynthesizeViews request or a SynthesizeTrajectory goal. Raises InvalidRequest naming what is wrong."""
+    if not msg.poses:
+        raise InvalidRequest("poses is empty, at least one is expected")
+    if len(msg.poses) > max_views:
+        raise InvalidRequest(f"{len(msg.poses)} poses, at most {max_views} are answered (parameter max_views)")
+    if msg.axes not in (SynthesizeViews.Request.OPTICAL, SynthesizeViews.Request.BODY):
+        raise InvalidRequest(f"axes is {msg.axes}, expected OPTICAL (0) or BODY (1)")
+    budget = msg.time_budget.sec + msg.time_budget.nanosec * 1e-9
+    if budget < 0:
+        raise InvalidRequest(f"time_budget is {budget:g} s, expected 0 (no limit) or more")
+    poses = []
+    for i, stamped in enumerate(msg.poses):
+        matrix = optical_pose(pose_to_matrix(stamped.pose, f"poses[{i}]"), msg.axes == SynthesizeViews.Request.BODY)
+        poses.append((stamped.header.frame_id or map_frame, stamp_to_ns(stamped.header.stamp), matrix))
+    return ViewRequest(tuple(poses), requested_intrinsics(msg.camera_info, MAX_SIDE), msg.seed, budget or None)
+
+
+def request_from_pose(pose: PoseStamped, body: bool, height: float) -> SynthesizeViews.Request:
+    """The request that a message on ~/request stands for; `height` metres are added to its z."""
+    lifted = PoseStamped(header=pose.header, pose=pose.pose)
+    lifted.pose.position.z += height
+    axes = SynthesizeViews.Request.BODY if body else SynthesizeViews.Request.OPTICAL
+    return SynthesizeViews.Request(poses=[lifted], axes=axes)
+
+
+class Synthesizer:
+    """Answers requests with a pipeline and a context. Runs in the worker's thread only."""
+
+    def __init__(self, pipe: Any, context: KeyFrameBuffer, tf: TFPoses, parameters: Callable[[], Parameters]) -> None:
+        self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
+
+    def run(
+        self,
+        request: ViewRequest,
+        job: Job,
+        on_view: Callable[[View, int], None],
+        on_progress: Callable[[int, Progress], None] = lambda view, progress: None,
+    ) -> Result:
+        """All views of `request`, or those made before an error together with it.
+
+        Each view has its own best sources. on_view(view, stamp): called as soon as a view is there.
+        on_progress(index, progress): called between steps.
+        """
+        result = Result([], [])
+        try:
+            frames = self._context.frames()
+            if not frames:
+                raise NoContext("the context holds no frame: no image with a CameraInfo and a pose came in so far")
+            timeout = self._parameters().tf_timeout
+            poses = []
+            for frame, stamp, pose in request.poses:
+                job.check()
+                poses.append(self._tf.lookup(frame, stamp, timeout) @ pose)
+            for i, c2w in enumerate(poses):
+                view = self._view(frames, c2w, request, job, lambda progress, i=i: on_progress(i, progress))
+                result.views.append(view)
+                result.stamps.append(request.poses[i][1] or max(frame.stamp for frame in frames))
+                on_view(view, result.stamps[-1])
+        except GLDError as error:
+            return dataclasses.replace(result, error=error)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            reason = str(error)
+        except Exception as error:
+            kind = ModelError if "allocate memory" not in str(error) else OutOfMemory
+            return dataclasses.replace(result, error=kind(f"{type(error).__name__}: {error}"))
+        else:
+            return result
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # outside the except block, whose traceback holds the tensors
+        return dataclasses.replace(result, error=OutOfMemory(f"the device has too little memory: {reason}"))
+
+    def _view(
+        self,
+        frames: Sequence[SourceView],
+        c2w: np.ndarray,
+        request: ViewRequest,
+        job: Job,
+        on_progress: Callable[[Progress], None],
+    ) -> View:
+        job.check()
+        parameters = self._parameters()
+        if request.intrinsics is not None:
+            target = request.intrinsics.camera(c2w)
+        else:  # those of the frame that sees best what the wanted camera looks at
+            (best,) = select_sources(frames, [frames[-1].camera.moved(c2w)], 1)
+            target = best.camera.moved(c2w)
+        sources = select_sources(frames, [target], min(parameters.max_sources, self._pipe.max_sources))
+
+        def callback(progress: Progress) -> None:
+            job.check()
+            on_progress(progress)
+
+        (view,) = self._pipe(
+            sources,
+            [target],
+            steps=parameters.steps or None,
+            guidance_scale=parameters.guidance_scale or None,
+            seed=request.seed,
+            callback=callback,
+        )
+        return view
+
+
+def warm_up(pipe: Any) -> None:
+    """One small request on a made-up wall, so that the first real one finds everything loaded and allocated.
+
+    Raises ModelError for a model that does not work.
+    """
+    wall = np.random.default_rng(0).integers(0, 255, (12, 24, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    K = np.array([[160.0, 0, 128], [0, 160, 96], [0, 0, 1]])
+    sources = []
+    for shift in (0, 16):  # a wall at 2 m seen from 0.2 m aside moves by fx * 0.2 / 2 = 16 pixels
+        c2w = np.eye(4)
+        c2w[0, 3] = shift / 80
+        sources.append(SourceView(np.ascontiguousarray(wall[:, shift : shift + 256]), Camera(K, c2w, 256, 192)))
+    try:
+        pipe(sources, [sources[0].camera], seed=0)
+    except GLDError as error:
+        if error.code != "SCALE_UNKNOWN":  # a wall of noise may well have no scale; the networks ran
+            raise
+
+
+def stamp_of(result: Result) -> Any:
+    """Stamp of the newest view as a message; zero without views."""
+    return ns_to_stamp(max(result.stamps, default=0))

@@ -1,0 +1,95 @@
+"""Synthesized views as messages: SynthesizedView, PointCloud2, MarkerArray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from geometry_msgs.msg import Point
+from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs_py import point_cloud2
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.points import unproject
+from gld_ros.msg import SynthesizedView
+from gld_ros.pipeline.context import frustum
+from gld_ros.pipeline.views import View
+from gld_ros.ros.conversions import image_to_msg, info_from_camera, ns_to_stamp, pose_to_msg
+
+CLOUD_FIELDS = [
+    PointField(name="x", offset=0, datatype=PointField.FLOAT32, count=1),
+    PointField(name="y", offset=4, datatype=PointField.FLOAT32, count=1),
+    PointField(name="z", offset=8, datatype=PointField.FLOAT32, count=1),
+    PointField(name="rgb", offset=12, datatype=PointField.FLOAT32, count=1),
+    PointField(name="confidence", offset=16, datatype=PointField.FLOAT32, count=1),
+    PointField(name="generated", offset=20, datatype=PointField.UINT8, count=1),
+]
+FRUSTUM_COLORS = {"sources": (0.1, 0.7, 0.2), "requests": (0.9, 0.4, 0.0)}
+
+
+def view_to_msg(view: View, stamp: int, map_frame: str, view_frame: str) -> SynthesizedView:
+    """SynthesizedView of a `View`; `stamp` in nanoseconds."""
+    header = Header(stamp=ns_to_stamp(stamp), frame_id=view_frame)
+    generated = np.where(view.generated, 255, 0).astype(np.uint8)
+    return SynthesizedView(
+        header=header,
+        pose=pose_to_msg(view.camera.c2w, Header(stamp=header.stamp, frame_id=map_frame)),
+        camera_info=info_from_camera(view.camera, header),
+        image=image_to_msg(view.image, "rgb8", header),
+        depth=image_to_msg(view.depth.astype(np.float32), "32FC1", header),
+        confidence=image_to_msg(view.confidence.astype(np.float32), "32FC1", header),
+        generated=image_to_msg(generated, "mono8", header),
+        model=view.model,
+        seed=view.seed,
+        source_stamps=[ns_to_stamp(source) for source in view.source_stamps],
+        scale=float(view.scale.value),
+        scale_method=view.scale.method,
+        scale_residual=float(view.scale.residual),
+    )
+
+
+def cloud_to_msg(
+    views: Sequence[View], stamp: int, map_frame: str, stride: int = 1, min_confidence: float = 0.0
+) -> PointCloud2:
+    """All pixels of known depth as one cloud in the map frame, every `stride`-th row and column.
+
+    Fields: x, y, z float32 metres; rgb packed into a float32; confidence float32; generated uint8 (255 or 0).
+    """
+    dtype = point_cloud2.dtype_from_fields(CLOUD_FIELDS)
+    parts = [np.empty(0, dtype)]
+    for view in views:
+        rows = (slice(None, None, stride), slice(None, None, stride))
+        keep = np.isfinite(view.depth[rows]) & (view.confidence[rows] >= min_confidence)
+        part = np.empty(int(keep.sum()), dtype)
+        part["x"], part["y"], part["z"] = unproject(view.depth, view.camera)[rows][keep].T
+        rgb = view.image[rows][keep].astype(np.uint32)
+        part["rgb"] = (rgb[:, 0] << 16 | rgb[:, 1] << 8 | rgb[:, 2]).view(np.float32)
+        part["confidence"] = view.confidence[rows][keep]
+        part["generated"] = np.where(view.generated[rows][keep], 255, 0)
+        parts.append(part)
+    header = Header(stamp=ns_to_stamp(stamp), frame_id=map_frame)
+    cloud = point_cloud2.create_cloud(header, CLOUD_FIELDS, np.concatenate(parts))
+    cloud.is_dense = True
+    return cloud
+
+
+def frusta_to_msg(groups: dict[str, Sequence[Camera]], stamp: int, map_frame: str, length: float) -> MarkerArray:
+    """A line list of frusta for each group, "sources" and "requests"; `length` of a frustum in metres."""
+    header = Header(stamp=ns_to_stamp(stamp), frame_id=map_frame)
+    return MarkerArray(markers=[_frusta(cameras, group, header, length) for group, cameras in groups.items()])
+
+
+def _frusta(cameras: Sequence[Camera], group: str, header: Header, length: float) -> Marker:
+    red, green, blue = FRUSTUM_COLORS[group]
+    marker = Marker(header=header, ns=group, type=Marker.LINE_LIST, action=Marker.ADD if cameras else Marker.DELETE)
+    marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+    marker.scale.x = length / 30
+    marker.pose.orientation.w = 1.0
+    for camera in cameras:
+        corners = frustum(camera, length)
+        for i in range(4):
+            for end in (camera.center, corners[i], corners[i], corners[(i + 1) % 4]):
+                marker.points.append(Point(x=float(end[0]), y=float(end[1]), z=float(end[2])))
+    return marker

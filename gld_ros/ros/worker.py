@@ -1,0 +1,116 @@
+"""One thread that owns the model: a bounded queue of jobs, each with a cancel flag and a deadline. No ROS in here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from gld_ros.errors import Cancelled, RequestTimeout
+
+
+class Job:
+    """Work handed to the worker; `future` gets its result or exception."""
+
+    def __init__(self, work: Callable[[Job], Any], budget: float | None) -> None:
+        self.future: Future[Any] = Future()
+        self.arrived = time.monotonic()
+        self._work = work
+        self._budget = budget
+        self._reason: str | None = None
+
+    def cancel(self, reason: str = "cancelled by the client") -> None:
+        """End the job at its next step, or before it starts."""
+        self._reason = reason
+
+    def check(self) -> None:
+        """To be called between steps: raises Cancelled or RequestTimeout once the job has to end."""
+        if self._reason is not None:
+            raise Cancelled(self._reason)
+        if self._budget is not None and self.elapsed > self._budget:
+            raise RequestTimeout(f"the time budget of {self._budget:g} s ran out")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the job arrived."""
+        return time.monotonic() - self.arrived
+
+    def run(self) -> None:
+        """Do the work, unless the job has to end before it starts, and fill the future."""
+        try:
+            self.check()
+            result = self._work(self)
+        except Exception as error:  # whoever waits for the future decides what it means
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class Worker:
+    """Runs jobs one after the other in its own thread; at most `capacity` wait."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._stopped = False
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._loop, name="gld_worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Job], Any], budget: float | None = None) -> Job:
+        """Queue `work(job)`; `budget` in seconds. Raises Cancelled where the queue is full or the worker stopped."""
+        job = Job(work, budget)
+        with self._wake:
+            if self._stopped:
+                raise Cancelled("the worker is stopped")
+            if len(self._waiting) >= self.capacity:
+                raise Cancelled(f"{self.capacity} requests wait already; try again later")
+            self._waiting.append(job)
+            self._wake.notify()
+        return job
+
+    def sweep(self) -> None:
+        """End jobs that were cancelled or ran out of time while waiting. To be called now and then."""
+        with self._wake:
+            jobs, self._waiting = self._waiting, deque()
+            ended = []
+            for job in jobs:
+                try:
+                    job.check()
+                    self._waiting.append(job)
+                except (Cancelled, RequestTimeout):
+                    ended.append(job)
+        for job in ended:
+            job.run()
+
+    def cancel_all(self, reason: str) -> None:
+        """Cancel the running job and every waiting one."""
+        with self._wake:
+            for job in [*self._waiting, *([self._running] if self._running else [])]:
+                job.cancel(reason)
+        self.sweep()
+
+    def stop(self, timeout: float) -> bool:
+        """Cancel everything and end the thread; returns whether it ended within `timeout` seconds."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify()
+        self.cancel_all("the node shuts down")
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._waiting or self._stopped)
+                if not self._waiting:
+                    return
+                self._running = job = self._waiting.popleft()
+            job.run()
+            with self._wake:
+                self._running = None
+            del job  # its arrays must not live until the next request
