@@ -15,6 +15,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 export MALLOC_MMAP_THRESHOLD_ := 1073741824
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
 export MALLOC_TOP_PAD_ := 67108864
+export MALLOC_ARENA_MAX := 1
 # The ROS wheels' guard against starting twice; inherited, it would keep our venv's libraries from being found.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 # Demo and tests talk to no other machine.
@@ -57,14 +58,14 @@ endif
 	@touch $@
 
 # Under a sourced ROS its own numpy stays: cv_bridge is compiled against it.
-$(STAMP)-python: setup.cfg tools/install_torch.py $(shell find pip_ros -name '*.py' -o -name setup.cfg) $(STAMP)-ros
+$(STAMP)-python: setup.cfg tools/install_torch.py $(wildcard pip_ros/setup.cfg pip_ros/*/*.py) $(STAMP)-ros
 	@echo -n "== Installing "; $(VENV)/bin/python tools/install_torch.py $(TORCH)
 	@echo "== Installing this package's Python libraries and developer tools"
 	@$(VENV)/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' > .venv/constraints.txt
-	@$(PIP) --constraint .venv/constraints.txt --editable '.[dev]' $(if $(filter pypi,$(ROS)),./pip_ros)
+	@rm -rf pip_ros/build; $(PIP) --constraint .venv/constraints.txt --editable '.[dev]' $(if $(filter pypi,$(ROS)),./pip_ros)
 	@touch $@
 
-INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*) $(shell find pip_ros/tf2_msgs -type f)
+INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*) $(wildcard pip_ros/tf2_msgs/* pip_ros/tf2_msgs/msg/*)
 $(STAMP)-built: $(INTERFACES) $(STAMP)-python
 	@echo "== Building the interfaces with colcon"
 ifeq ($(ROS),sourced)
