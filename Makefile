@@ -62,7 +62,7 @@ $(STAMP)-python: setup.cfg tools/install_torch.py $(wildcard pip_ros/setup.cfg p
 	@echo -n "== Installing "; $(VENV)/bin/python tools/install_torch.py $(TORCH)
 	@echo "== Installing this package's Python libraries and developer tools"
 	@$(VENV)/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' > .venv/constraints.txt
-	@rm -rf pip_ros/build; $(PIP) --constraint .venv/constraints.txt --editable '.[dev]' $(if $(filter pypi,$(ROS)),./pip_ros)
+	@rm -rf pip_ros/build; $(PIP) --constraint .venv/constraints.txt --editable '.[dev]' $(if $(filter pypi,$(ROS)),./pip_ros); rm -rf pip_ros/build
 	@touch $@
 
 INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*) $(wildcard pip_ros/tf2_msgs/* pip_ros/tf2_msgs/msg/*)

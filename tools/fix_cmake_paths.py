@@ -23,7 +23,7 @@ def main() -> None:
     for file in Path(sys.prefix, "share").glob("**/cmake/*.cmake"):
         old = new = file.read_text()
         for pattern, path in FIXES:
-            new = pattern.sub(lambda _, path=path: path, new)
+            new = pattern.sub(path, new)
         if new != old:
             file.write_text(new)
             fixed += 1

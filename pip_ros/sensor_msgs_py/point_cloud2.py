@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-_DATATYPES = {
+_DATATYPES: dict[int, np.dtype] = {
     PointField.INT8: np.dtype("i1"),
     PointField.UINT8: np.dtype("u1"),
     PointField.INT16: np.dtype("i2"),
@@ -33,10 +33,8 @@ def dtype_from_fields(fields: Iterable[PointField], point_step: int | None = Non
             names.append(name if field.count == 1 else f"{name}_{part}")
             formats.append(_DATATYPES[field.datatype])
             offsets.append(field.offset + part * _DATATYPES[field.datatype].itemsize)
-    layout: dict = {"names": names, "formats": formats, "offsets": offsets}
-    if point_step is not None:
-        layout["itemsize"] = point_step
-    return np.dtype(layout)
+    size = max((offset + dtype.itemsize for offset, dtype in zip(offsets, formats, strict=True)), default=0)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step or size})
 
 
 def create_cloud(

@@ -2,6 +2,7 @@
 
 import threading
 import time as wall
+from collections.abc import Callable
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -14,6 +15,7 @@ from tf2_ros.errors import TransformException
 from tf2_ros.frames import Frames, Motion
 
 DEFAULT_CACHE = Duration(seconds=10)
+NO_WAIT = Duration()
 _POLL = 0.02  # seconds between two looks while waiting
 
 
@@ -50,7 +52,7 @@ class Buffer:
             self._frames.clear()
 
     def lookup_transform(
-        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration()
+        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = NO_WAIT
     ) -> TransformStamped:
         """The motion that takes points of `source_frame` into `target_frame` at `time`; waits up to `timeout`."""
         self.can_transform(target_frame, source_frame, time, timeout)
@@ -65,7 +67,7 @@ class Buffer:
         source_frame: str,
         source_time: Time,
         fixed_frame: str,
-        timeout: Duration = Duration(),
+        timeout: Duration = NO_WAIT,
     ) -> TransformStamped:
         """From `source_frame` at `source_time` into `target_frame` at `target_time`; `fixed_frame` rests between."""
         self._wait(lambda: self._full(target_frame, target_time, source_frame, source_time, fixed_frame), timeout)
@@ -77,7 +79,7 @@ class Buffer:
         target_frame: str,
         source_frame: str,
         time: Time,
-        timeout: Duration = Duration(),
+        timeout: Duration = NO_WAIT,
         return_debug_tuple: bool = False,
     ) -> bool | tuple[bool, str]:
         """Whether lookup_transform would answer, now or within `timeout`; with the reason if asked."""
@@ -96,7 +98,7 @@ class Buffer:
             second, stamp = self._frames.lookup(target_frame, fixed_frame, target_time.nanoseconds)
         return second.after(first), stamp
 
-    def _wait(self, attempt, timeout: Duration) -> str:
+    def _wait(self, attempt: Callable[[], object], timeout: Duration) -> str:
         """Try until it works or the real time `timeout` is over; the last error, empty on success."""
         end = wall.monotonic() + timeout.nanoseconds / 1e9
         while True:

@@ -12,7 +12,7 @@ from tf2_ros.errors import ConnectivityException, ExtrapolationException, Invali
 
 @dataclass(frozen=True)
 class Motion:
-    """child -> parent: x_parent = R(rotation) x_child + translation; the quaternion is w, x, y, z as in transforms3d."""
+    """child -> parent: x_parent = R(rotation) x_child + translation; rotation is w, x, y, z as in transforms3d."""
 
     translation: np.ndarray
     rotation: np.ndarray
@@ -158,7 +158,7 @@ class Frames:
         meeting = next((frame for frame in up if frame in down), None)
         if meeting is None:
             raise self._unconnected(target, source)
-        way = [*list(up)[: list(up).index(meeting)], *list(down)[: list(down).index(meeting)]]
+        way = up[: up.index(meeting)] + down[: down.index(meeting)]
         return min((self.tracks[frame].stamps[-1] for frame in way if not self.tracks[frame].static), default=0)
 
     def _newest_ancestors(self, frame: str) -> list[str]:
