@@ -101,3 +101,13 @@ def sincos(positions: Tensor, width: int, base: float) -> Tensor:
     frequency = base ** (-torch.arange(width // 2, device=positions.device, dtype=torch.float64) / (width // 2))
     angle = positions.double()[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1).float()
+
+
+def conv(a: int, b: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, GroupNorm, ReLU: the unit of the small pixel networks."""
+    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(4, b), nn.ReLU())
+
+
+def grow(x: Tensor, like: Tensor) -> Tensor:
+    """x at the size of `like`."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gld_ros.geometry.rays import directions, invert_rigid
 from gld_ros.models.configs import MatchingConfig
+from gld_ros.models.layers import conv, grow
 
 
 @dataclass
@@ -23,10 +24,6 @@ class SourceDepth:
     def confidence(self, tolerance: float = 0.1) -> Tensor:
         """Probability (B, V, H, W) that the depth is right within `tolerance`, for a Laplace error."""
         return 1 - torch.exp(-math.log1p(tolerance) / self.spread)
-
-
-def conv(a: int, b: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(4, b), nn.ReLU())
 
 
 class PosedDepth(nn.Module):
@@ -51,6 +48,8 @@ class PosedDepth(nn.Module):
         self.up1 = conv(c + b, b)
         self.up2 = conv(b + a, a)
         self.planes = nn.Conv2d(a, config.planes, 3, padding=1)
+        #: The costs vote for their planes directly as well: matching is learned from the first step.
+        self.vote = nn.Parameter(torch.tensor(10.0))
         self.sharpen = nn.Sequential(conv(a + 4, 24), nn.Conv2d(24, 2, 3, padding=1))
         nn.init.zeros_(self.sharpen[-1].weight)
         nn.init.zeros_(self.sharpen[-1].bias)
@@ -63,7 +62,8 @@ class PosedDepth(nn.Module):
         features = self.feature(torch.cat([x, wide], dim=1))
         with torch.autocast(images.device.type, enabled=False):
             baseline = mean_baseline(c2w)
-            cost = self._cost(features.float().unflatten(0, (B, V)), K, c2w, baseline, (H, W))
+            unit = F.normalize(features.float(), dim=1).unflatten(0, (B, V))
+            cost = self._cost(unit, K, c2w, baseline, (H, W))
         x0 = self.enter(torch.cat([cost.flatten(0, 1).to(x.dtype), features, x], dim=1))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
@@ -72,7 +72,8 @@ class PosedDepth(nn.Module):
         x1 = self.up1(torch.cat([grow(x2, x1), x1], dim=1))
         x0 = self.up2(torch.cat([grow(x1, x0), x0], dim=1))
         roots = self._roots(images.device)
-        ratio = (self.planes(x0).float().softmax(dim=1) * roots[:, None, None]).sum(dim=1, keepdim=True)
+        score = self.planes(x0).float() + self.vote * cost.flatten(0, 1)
+        ratio = (score.softmax(dim=1) * roots[:, None, None]).sum(dim=1, keepdim=True)
         log_ratio = 2 * F.interpolate(ratio, size=(H, W), mode="bilinear", align_corners=False).log()
         fine = F.interpolate(x0, size=(H, W), mode="bilinear", align_corners=False)
         fine = self.sharpen(torch.cat([fine, images.flatten(0, 1).to(fine), log_ratio.to(fine)], dim=1)).float()
@@ -85,7 +86,7 @@ class PosedDepth(nn.Module):
         return torch.linspace(math.sqrt(c.farthest), math.sqrt(c.nearest), c.planes, device=device)
 
     def _cost(self, features: Tensor, K: Tensor, c2w: Tensor, baseline: Tensor, size: tuple[int, int]) -> Tensor:
-        """Mean correlation (B, V, D, h, w) of each view with the others at the planes."""
+        """Mean cosine (B, V, D, h, w) of each view with the others at the planes."""
         B, V, C, h, w = features.shape
         H, W = size
         K = K.float() * K.new_tensor([w / W, h / H, 1.0])[:, None]
@@ -105,7 +106,7 @@ class PosedDepth(nn.Module):
             seen = F.grid_sample(features[:, other].flatten(0, 1), uv, align_corners=False)
             seen = seen.reshape(B, V, C, -1, h, w)
             total = total + torch.einsum("bvchw,bvcdhw->bvdhw", features, seen)
-        return total / (math.sqrt(C) * (V - 1))
+        return total / (V - 1)
 
 
 def mean_baseline(c2w: Tensor) -> Tensor:
@@ -113,8 +114,3 @@ def mean_baseline(c2w: Tensor) -> Tensor:
     centre = c2w[..., :3, 3]
     distance = (centre[:, :, None] - centre[:, None]).norm(dim=-1)
     return (distance.sum(dim=-1) / max(centre.shape[1] - 1, 1)).clamp_min(1e-9)
-
-
-def grow(x: Tensor, like: Tensor) -> Tensor:
-    """x at the size of `like`."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

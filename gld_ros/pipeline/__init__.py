@@ -1,1 +1,6 @@
 """Sources and target cameras in, views out."""
+
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.views import Progress, Scale, SourceView, View
+
+__all__ = ["GLDPipeline", "Progress", "Scale", "SourceView", "View"]

@@ -53,3 +53,16 @@ def level_dropout(levels: list[Tensor], probability: float) -> list[Tensor]:
     spare = torch.randint(len(levels), keep.shape[1:])
     keep |= F.one_hot(spare, len(levels)).movedim(-1, 0).bool() & ~keep.any(dim=0)
     return [x * k[..., None, None].to(x) for x, k in zip(levels, keep, strict=True)]
+
+
+def picture_loss(image: Tensor, target: Tensor, seen: Tensor, unseen_weight: float = 3.0) -> Tensor:
+    """L1 plus squared error of (B, 3, H, W), unseen pixels weighted up: they are few and the model's own work."""
+    weight = torch.where(seen, 1.0, unseen_weight)[:, None]
+    error = image - target
+    return (weight * (error.abs() + 5 * error.pow(2))).mean()
+
+
+def composite_depth_loss(log_depth: Tensor, spread: Tensor, depth: Tensor) -> Tensor:
+    """Log depth error and its Laplace likelihood, (B, H, W)."""
+    error = (log_depth - depth.log()).abs()
+    return error.clamp_max(2).mean() + 0.1 * (error.detach() / spread + spread.log()).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from gld_ros.data.room_views import RoomViews
+from gld_ros.diffusion.flow import interpolate, shift_time
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.dpt import DualDPT
 from gld_ros.models.encoder import GeometryEncoder
+from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import PosedDepth
 from gld_ros.models.rgb_decoder import RGBDecoder
-from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
+from gld_ros.pipeline.synthesis import camera_conditions, condition, decode, predict, source_geometry
+from gld_ros.training.losses import composite_depth_loss, geometry_loss, level_dropout, matching_loss, picture_loss
 from gld_ros.training.rooms import room_batches
 from gld_ros.training.run import TrainingRun
 
@@ -62,6 +66,80 @@ class GeometryStage(nn.Module):
         losses |= matching_loss(matched, depth[:, :posed])
         losses["rgb"] = 3 * (rgb - images).abs().mean()
         return losses
+
+
+class DiffusionStage(nn.Module):
+    """Both diffusion stages with the RGB decoder and the compositor in the loop; encoder, head and posed depth frozen."""
+
+    def __init__(self, net: GLDNetworks):
+        super().__init__()
+        self.net = net
+        for part in (net.encoder, net.dpt, net.matching):
+            part.requires_grad_(False)
+
+    def loss(self, scene: RoomViews) -> dict[str, Tensor]:
+        """Losses of one batch: two sources, one of the two targets. x0 is predicted once a stage and decoded."""
+        net, views = self.net, [0, 1, int(torch.randint(2, 4, ()))]
+        images, K, c2w = scene.images[:, views], scene.K[:, views], scene.c2w[:, views]
+        truth, depth = images[:, -1], scene.depth[:, views[-1]]
+        B, device = images.shape[0], images.device
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                _, source_depth = source_geometry(net, images[:, :2], K[:, :2], c2w[:, :2])
+                given = condition(net, images[:, :2], K[:, :2], c2w[:, :2], source_depth, K[:, -1], c2w[:, -1])
+                levels = net.encoder(images, levels=2)
+                latent0, latent1 = (net.to_latent(level, k).float() for k, level in enumerate(levels))
+            if torch.rand(()) < 0.1:
+                given.cameras = camera_conditions(net, K, c2w, given.warped.seen, levels[0].grid, drop=True)
+            # Two times out of three from pure noise: there the model has to generate, and there sampling begins.
+            t = torch.where(torch.rand(B) < 0.6, torch.ones(B), shift_time(torch.rand(B), net.config.flow.shift))
+            t = t.to(device)
+            noisy1 = interpolate(latent1, torch.randn_like(latent1), t)
+            noisy0 = interpolate(latent0, torch.randn_like(latent0), t)
+            clean1 = predict(net.level1, noisy1, t, given.level1, given.cameras)
+            # The cascade learns on level 1 as it will get it: half the time the prediction, half noised truth.
+            rough = latent1 + 0.3 * torch.rand(B, 1, 1, 1, 1, device=device) * torch.randn_like(latent1)
+            hint = clean1.detach() if torch.rand(()) < 0.5 else rough
+            clean0 = predict(net.cascade, noisy0, t, given.level0, given.cameras, hint)
+            composite, decoded = decode(net, clean0, clean1, given)
+        seen = given.warped.seen
+        return {
+            "level1": 0.5 * (clean1 - latent1).pow(2).mean(),
+            "level0": 0.5 * (clean0 - latent0).pow(2).mean(),
+            "decoded": picture_loss(decoded, truth, seen),
+            "composite": 2 * picture_loss(composite.image, truth, seen),
+            "depth": 0.5 * composite_depth_loss(composite.depth.log(), composite.spread, depth),
+        }
+
+
+def latent_statistics(net: GLDNetworks, batches: Iterator[RoomViews], count: int = 16) -> None:
+    """Per-channel mean and variance of levels 0 and 1 over `count` batches, into the model's buffers."""
+    tokens: dict[int, list[Tensor]] = {0: [], 1: []}
+    with torch.no_grad():
+        for _ in range(count):
+            scene = next(batches)
+            for k, level in enumerate(net.encoder(scene.images[:, :3], levels=2)):
+                tokens[k].append(level.patches.transpose(0, 2).flatten(1))
+    for k, parts in tokens.items():
+        values = torch.cat(parts, dim=1)
+        getattr(net, f"level{k}_mean").copy_(values.mean(dim=1))
+        getattr(net, f"level{k}_var").copy_(values.var(dim=1))
+
+
+def train_diffusion(folder: Path, stage: GeometryStage, config: ModelConfig, plan: MiniTraining, device: str) -> GLDNetworks:
+    """Stage two, on the frozen stage one. Returns the averaged weights."""
+    torch.manual_seed(plan.seed + 1)
+    net = GLDNetworks(config).to(device)
+    for name in ("encoder", "dpt", "matching", "rgb"):
+        getattr(net, name).load_state_dict(getattr(stage, name).state_dict())
+    # Fresh rooms: those after the first stage's.
+    first = plan.batch * plan.geometry_steps
+    if not (folder / "diffusion" / "checkpoint.pt").exists():
+        latent_statistics(net, (to_device(b, device) for b in room_batches(plan.batch, first_seed=first)))
+    run = TrainingRun(folder / "diffusion", DiffusionStage(net), plan.diffusion_steps, plan.diffusion_rate)
+    batches = (to_device(b, device) for b in room_batches(plan.batch, run.step, first)) if run.step < run.steps else iter(())
+    run.fit(batches, run.module.loss)
+    return run.average.net
 
 
 def train_geometry(folder: Path, config: ModelConfig, plan: MiniTraining, device: str) -> GeometryStage:

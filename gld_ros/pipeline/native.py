@@ -1,0 +1,101 @@
+"""Observed pixels at the camera's own resolution; only what no source saw is filled from the model's small picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.warp import forward_warp, guided_upsample
+from gld_ros.models.compositor import Composite
+from gld_ros.models.matching import SourceDepth
+from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.synthesis import Condition, resize
+from gld_ros.pipeline.views import SourceView
+
+#: Pixels of a source or target image that are worked on; larger ones are reduced to about as many.
+PIXEL_LIMIT = 640 * 480
+
+
+@dataclass
+class NativeSources:
+    """values: (1, V, 4, H, W) colour and expected log depth error; depth: (1, V, H, W) in the frame's unit;
+    K: (1, V, 3, 3); c2w: (1, V, 4, 4)."""
+
+    values: Tensor
+    depth: Tensor
+    K: Tensor
+    c2w: Tensor
+
+
+def native_sources(
+    pictures: list[Tensor], sources: Sequence[SourceView], images: Tensor, depth: SourceDepth, frame: RelativeFrame
+) -> NativeSources:
+    """Sources at (nearly) their own resolution; their depth follows the edges of their image.
+
+    pictures: (3, H, W) each; images: (1, V, 3, h, w) at the working size with `depth` (1, V, h, w).
+    """
+    size = native_size(sources[0].camera)
+    fine = torch.cat([resize(p[None, None], size) for p in pictures], dim=1)[0]
+    coarse = torch.stack([depth.depth[0].reciprocal(), depth.spread[0]], dim=1)
+    upsampled = guided_upsample(coarse, images[0], fine)
+    fine_depth = upsampled[:, 0].reciprocal()
+    for k, source in enumerate(sources):
+        if source.depth is not None:
+            sensor = torch.from_numpy(source.depth.astype(np.float32)).to(fine.device)[None, None] / frame.unit
+            sensor = F.interpolate(sensor, size=size, mode="nearest-exact")[0, 0]
+            fine_depth[k] = torch.where(sensor > 0, sensor, fine_depth[k])
+    cameras = [s.camera.resized(size[1], size[0]) for s in sources]
+    K = torch.tensor(np.stack([c.K for c in cameras]), dtype=torch.float32, device=fine.device)
+    c2w = torch.tensor(np.stack([frame.relative(c.c2w) for c in cameras]), dtype=torch.float32, device=fine.device)
+    return NativeSources(torch.cat([fine, upsampled[:, 1:]], dim=1)[None], fine_depth[None], K[None], c2w[None])
+
+
+def compose(
+    native: NativeSources, composite: Composite, given: Condition, target: Camera, frame: RelativeFrame
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Image (3, H, W) 0..1, depth (H, W) metres, confidence (H, W) and seen (H, W) at the target's size."""
+    small = (composite.image.shape[-2], composite.image.shape[-1])
+    if (target.height, target.width) == small:
+        image, depth, spread, seen = composite.image, composite.depth, composite.spread, given.warped.seen
+    else:
+        image, depth, spread, seen = _compose_large(native, composite, target, frame)
+    confidence = 1 - torch.exp(-math.log1p(0.1) / spread)
+    return image[0].clamp(0, 1), depth[0] * frame.unit, confidence[0], seen[0]
+
+
+def _compose_large(native: NativeSources, composite: Composite, target: Camera, frame: RelativeFrame) -> tuple:
+    size = native_size(target)
+    camera = target.resized(size[1], size[0])
+    device = native.depth.device
+    K = torch.tensor(camera.K, dtype=torch.float32, device=device)[None]
+    c2w = torch.tensor(frame.relative(camera.c2w), dtype=torch.float32, device=device)[None]
+    weight = torch.exp(-4 * native.values[:, :, 3])
+    warp = forward_warp(native.values, native.depth, native.K, native.c2w, K, c2w, size, weight)
+    generated = torch.cat([composite.image, composite.depth.log()[:, None], composite.spread[:, None]], dim=1)
+    generated = F.interpolate(generated, size=size, mode="bilinear", align_corners=False)
+    mask = warp.seen[:, None].float()
+    # Feather two pixels into the observed side, so that no seam shows.
+    soft = mask * F.avg_pool2d(F.pad(mask, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    image = soft * warp.values[:, :3] + (1 - soft) * generated[:, :3]
+    depth = torch.where(warp.seen, warp.depth, generated[:, 3].exp())
+    spread = torch.where(warp.seen, warp.values[:, 3], generated[:, 4]).clamp_min(1e-3)
+    full = (target.height, target.width)
+    if size != full:
+        image = F.interpolate(image, size=full, mode="bilinear", align_corners=False)
+        stacked = torch.stack([depth, spread, warp.seen.float()], dim=1)
+        depth, spread, seen = F.interpolate(stacked, size=full, mode="nearest-exact").unbind(dim=1)
+        return image, depth, spread, seen > 0.5
+    return image, depth, spread, warp.seen
+
+
+def native_size(camera: Camera) -> tuple[int, int]:
+    """(H, W): the camera's own size, or the same aspect within PIXEL_LIMIT."""
+    shrink = min(1.0, math.sqrt(PIXEL_LIMIT / (camera.width * camera.height)))
+    return max(1, round(camera.height * shrink)), max(1, round(camera.width * shrink))

@@ -1,0 +1,60 @@
+"""A request's checks, its own coordinate frame and the size the model works at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+from gld_ros.pipeline.views import SourceView
+
+
+class RelativeFrame:
+    """World coordinates of a request, near 0 and near 1: float32 would lose a robot's position in map coordinates.
+
+    The origin is the first source camera's centre, the unit the mean distance between source cameras (1 where they
+    coincide).
+    """
+
+    def __init__(self, cameras: Sequence[Camera]):
+        centres = np.stack([c.center for c in cameras])
+        pairs = [np.linalg.norm(a - b) for i, a in enumerate(centres) for b in centres[:i]]
+        self.baseline = float(np.mean(pairs)) if pairs else 0.0
+        self.unit = self.baseline if self.baseline > 1e-9 else 1.0
+        self.origin = centres[0]
+
+    def relative(self, c2w: np.ndarray) -> np.ndarray:
+        """(4, 4) c2w in this frame."""
+        pose = c2w.copy()
+        pose[:3, 3] = (pose[:3, 3] - self.origin) / self.unit
+        return pose
+
+
+def working_size(camera: Camera, patches: int, patch: int) -> tuple[int, int]:
+    """(H, W), multiples of the patch, with about `patches` patches and the camera's aspect."""
+    aspect = camera.width / camera.height
+    rows = max(2, round(math.sqrt(patches / aspect)))
+    columns = max(2, round(patches / rows))
+    return rows * patch, columns * patch
+
+
+def check_request(sources: Sequence[SourceView], targets: Sequence[Camera], max_sources: int) -> None:
+    """Raise InvalidRequest naming the view and what is wrong with it."""
+    if not 1 <= len(sources) <= max_sources:
+        raise InvalidRequest(f"{len(sources)} source views, expected 1 to {max_sources}")
+    if not targets:
+        raise InvalidRequest("no target cameras, expected at least one")
+    for k, source in enumerate(sources):
+        name = f"source {k}"
+        source.camera.check(name)
+        shape = (source.camera.height, source.camera.width, 3)
+        if source.image.shape != shape or source.image.dtype != np.uint8:
+            found = f"{source.image.dtype} {source.image.shape}"
+            raise InvalidRequest(f"{name}: image is {found}, expected uint8 {shape} as its camera says")
+        if source.depth is not None and source.depth.shape != shape[:2]:
+            raise InvalidRequest(f"{name}: depth is {source.depth.shape}, expected {shape[:2]} as its camera says")
+    for k, target in enumerate(targets):
+        target.check(f"target {k}")

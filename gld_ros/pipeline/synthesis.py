@@ -1,0 +1,181 @@
+"""The method, from posed source tensors to a target view's features, colour and depth. Training uses the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid, velocity_of
+from gld_ros.geometry.rays import invert_rigid, plucker
+from gld_ros.geometry.warp import forward_warp, pull_push
+from gld_ros.models.compositor import Composite
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.dpt import Geometry
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.matching import SourceDepth
+from gld_ros.models.prope import CameraTables, camera_tables
+
+
+@dataclass
+class WarpedSources:
+    """The sources seen from the target. image: (B, 3, H, W), holes filled; depth: (B, H, W), holes filled, metres;
+    spread: (B, H, W) expected log error; seen: (B, H, W) bool."""
+
+    image: Tensor
+    depth: Tensor
+    spread: Tensor
+    seen: Tensor
+
+
+@dataclass
+class Cameras:
+    """What a diffusion stage needs of the cameras. camera_map: (B, V, 8, H, W); tables: PRoPE of encoder and head."""
+
+    camera_map: Tensor
+    tables: tuple[CameraTables, CameraTables]
+
+
+@dataclass
+class Condition:
+    """What generation starts from: latents (B, V, C, h, w) of levels 0 and 1 with the sources' own features and, for
+    the target, those of the warped sources; camera: (B, V, C) raw level-1 camera tokens."""
+
+    warped: WarpedSources
+    level0: Tensor
+    level1: Tensor
+    camera: Tensor
+    cameras: Cameras
+    uncond: Cameras
+
+
+def source_geometry(net: GLDNetworks, images: Tensor, K: Tensor, c2w: Tensor) -> tuple[Geometry, SourceDepth | None]:
+    """The head's geometry of the sources (model units) and, with two sources or more, their depth in the poses' unit.
+
+    images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4).
+    """
+    levels = net.encoder(images)
+    features = [net.encoder.to_decoder(level) for level in levels]
+    geometry = net.dpt(features, levels[0].grid, images.shape[-2:])
+    if images.shape[1] < 2:
+        return geometry, None
+    return geometry, net.matching(images, K, c2w, features[3], levels[0].grid)
+
+
+def warp_sources(
+    images: Tensor, depth: SourceDepth, K: Tensor, c2w: Tensor, target_K: Tensor, target_c2w: Tensor
+) -> WarpedSources:
+    """Sources (B, S, ...) into one target camera a scene; holes filled by pull-push."""
+    values = torch.cat([images.float(), depth.spread[:, :, None]], dim=2)
+    size = (images.shape[-2], images.shape[-1])
+    weight = depth.confidence().clamp_min(0.05)
+    warp = forward_warp(values, depth.depth, K, c2w, target_K, target_c2w, size, weight)
+    image = pull_push(warp.values[:, :3], warp.seen)
+    inverse = pull_push(warp.depth.clamp_min(1e-9).reciprocal()[:, None], warp.seen)[:, 0]
+    return WarpedSources(image, inverse.reciprocal(), pull_push(warp.values[:, 3:], warp.seen)[:, 0], warp.seen)
+
+
+def condition(
+    net: GLDNetworks, images: Tensor, K: Tensor, c2w: Tensor, depth: SourceDepth, target_K: Tensor, target_c2w: Tensor
+) -> Condition:
+    """Encode the sources together with what they show of the target."""
+    warped = warp_sources(images, depth, K, c2w, target_K, target_c2w)
+    level0, level1 = net.encoder(torch.cat([images, warped.image[:, None]], dim=1), levels=2)
+    K, c2w = torch.cat([K, target_K[:, None]], dim=1), torch.cat([c2w, target_c2w[:, None]], dim=1)
+    return Condition(
+        warped,
+        net.to_latent(level0, 0).float(),
+        net.to_latent(level1, 1).float(),
+        level1.camera.float(),
+        camera_conditions(net, K, c2w, warped.seen, level1.grid),
+        camera_conditions(net, K, c2w, warped.seen, level1.grid, drop=True),
+    )
+
+
+def camera_conditions(
+    net: GLDNetworks, K: Tensor, c2w: Tensor, seen: Tensor, grid: tuple[int, int], drop: bool = False
+) -> Cameras:
+    """Camera map and PRoPE tables of sources and one target (last). The target is the world, the farthest coordinate 1.
+
+    drop: without ray directions and poses, the unconditional branch of guidance.
+    """
+    B, V = K.shape[:2]
+    H, W = seen.shape[-2:]
+    with torch.autocast(K.device.type, enabled=False):
+        relative = (invert_rigid(c2w[:, -1:].float()) @ c2w.float()).clone()
+        relative[..., :3, 3] /= relative[..., :3, 3].abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+        rays = plucker(K.float(), relative, H, W)
+        if drop:
+            relative = torch.eye(4, device=K.device).expand(B, V, 4, 4)
+            rays = torch.zeros_like(rays)
+        target = torch.zeros(B, V, 1, H, W, device=K.device)
+        target[:, -1] = 1
+        visible = torch.ones(B, V, 1, H, W, device=K.device)
+        visible[:, -1, 0] = seen.float()
+        w2c = invert_rigid(relative)
+        tables = [camera_tables(K.float(), w2c, (H, W), grid, dim) for dim in net.level1.head_dims]
+    return Cameras(torch.cat([target, rays, visible], dim=2), (tables[0], tables[1]))
+
+
+def predict(
+    dit: MultiViewDiT, noisy: Tensor, t: Tensor, base: Tensor, cameras: Cameras, level1: Tensor | None = None
+) -> Tensor:
+    """The stage's prediction of the clean latents (B, V, C, h, w) from noisy ones at t (B,)."""
+    out = dit(noisy, base, t, cameras.camera_map, cameras.tables, base.shape[1] - 1, level1).float()
+    if dit.config.prediction == "residual":
+        return base + out
+    return noisy - t[:, None, None, None, None] * out
+
+
+def sample(
+    net: GLDNetworks,
+    dit: MultiViewDiT,
+    base: Tensor,
+    given: Condition,
+    noise: Tensor,
+    steps: int,
+    guidance_scale: float,
+    level1: Tensor | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Latents of one stage from noise."""
+
+    def velocity(cameras: Cameras) -> Velocity:
+        return lambda x, t: velocity_of(x, predict(dit, x, t, base, cameras, level1), t)
+
+    times = time_grid(net.config.flow, steps).to(noise.device)
+    return euler(guided(velocity(given.cameras), velocity(given.uncond), guidance_scale), noise, times, on_step)
+
+
+def decode(net: GLDNetworks, level0: Tensor, level1: Tensor, given: Condition) -> tuple[Composite, Tensor]:
+    """The target's colour and depth from generated latents, and the raw RGB decoder's image (B, 3, H, W)."""
+    warped = given.warped
+    H, W = warped.seen.shape[-2:]
+    features = [f[:, -1:] for f in net.features(level0, level1, given.camera)]
+    grid = (level0.shape[-2], level0.shape[-1])
+    image = net.rgb(features, grid)[:, 0].float()
+    depth = net.dpt(features, grid, (H, W)).depth[:, 0].float()
+    aligned = depth * align(depth, warped.depth, warped.seen)[:, None, None]
+    with torch.autocast(image.device.type, enabled=False):
+        composite = net.compositor(image, aligned, warped.image, warped.depth, warped.spread, warped.seen)
+    return composite, image
+
+
+def align(depth: Tensor, reference: Tensor, seen: Tensor) -> Tensor:
+    """(B,) factor that takes depth (B, H, W) to the reference where seen: the median ratio; all pixels if few are."""
+    enough = seen.float().mean(dim=(1, 2)) > 0.05
+    use = seen | ~enough[:, None, None]
+    ratio = torch.where(use, reference / depth.clamp_min(1e-9), torch.nan)
+    return ratio.flatten(1).nanmedian(dim=1).values
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, V, C, H, W) to another size, area-averaged when it shrinks."""
+    flat = images.flatten(0, 1)
+    if flat.shape[-2:] == size:
+        return images
+    mode = "area" if size[0] <= flat.shape[-2] and size[1] <= flat.shape[-1] else "bilinear"
+    return F.interpolate(flat, size=size, mode=mode).unflatten(0, images.shape[:2])
