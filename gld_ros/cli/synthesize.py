@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Synthesize, compare with the real frames, write pictures, depth, points and report.json."""
     from gld_ros.data.sequence import open_sequence
     from gld_ros.errors import InvalidRequest
+    from gld_ros.evaluation.comparison import nearest
     from gld_ros.evaluation.results import Result, write_report, write_results
     from gld_ros.pipeline.pipeline import GLDPipeline
 
@@ -46,10 +47,11 @@ def run(args: argparse.Namespace) -> int:
     real = [sequence.frames[index].view() for index in args.targets]
     pipe = GLDPipeline.from_pretrained(args.model, device=args.device)
     views = pipe(sources, [view.camera for view in real], steps=args.steps, seed=args.seed)
-    results = [
-        Result(f"frame {index}", view.camera, view.image, view.depth, view.confidence, view.generated, frame, sources)
-        for index, view, frame in zip(args.targets, views, real, strict=True)
-    ]
+    results = []
+    for index, view, frame in zip(args.targets, views, real, strict=True):
+        copy = sources[nearest(frame.camera, [source.camera for source in sources])].image
+        arrays = (view.camera, view.image, view.depth, view.confidence, view.generated)
+        results.append(Result(f"frame {index}", *arrays, frame, sources, copy))
     figures = write_results(args.out, results, sequence.unit)
     head = {"model": pipe.name, "sources": args.sources, "targets": args.targets, "seed": args.seed}
     scale = views[0].scale

@@ -39,11 +39,15 @@ class Robot:
             StampedTransform(BASE, optical_frame(DEFAULT_CAMERA), FIRST_STAMP, self._mount),
         ]
 
+    def stamp(self, index: int) -> int:
+        """Of a frame of the drive, nanoseconds."""
+        return FIRST_STAMP + round(index * FRAME_PERIOD * 1e9)
+
     def views(self, indices: list[int]) -> list[SourceView]:
         """These frames of the drive, with exact depth."""
         cameras = [self.cameras[index] for index in indices]
         images, depths = self._room.render(cameras)
-        stamps = [FIRST_STAMP + round(index * FRAME_PERIOD * 1e9) for index in indices]
+        stamps = [self.stamp(index) for index in indices]
         return [
             SourceView(image, camera, stamp, np.where(np.isfinite(depth), depth, np.nan).astype(np.float32))
             for image, camera, stamp, depth in zip(images, cameras, stamps, depths, strict=True)

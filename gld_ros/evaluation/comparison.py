@@ -48,17 +48,16 @@ def abs_rel(depth: np.ndarray, real: np.ndarray | None, where: np.ndarray | None
     return float(np.mean(np.abs(depth[known] - real[known]) / real[known])) if known.any() else None
 
 
-def nearest(target: Camera, sources: list[SourceView]) -> SourceView:
-    """The source nearest to `target` in pose: distance in units of the sources' median distance, plus radians.
+def nearest(target: Camera, cameras: list[Camera]) -> int:
+    """Index of the camera nearest to `target` in pose: distance in units of the median distance, plus radians.
 
-    Raises ValueError without sources.
+    Raises ValueError without cameras.
     """
-    if not sources:
-        raise ValueError("nearest() needs at least one source")
-    distances = np.array([np.linalg.norm(source.camera.center - target.center) for source in sources])
-    turns = np.array([rotation_angle(source.camera.c2w, target.c2w) for source in sources])
-    unit = max(float(np.median(distances)), 1e-9)
-    return sources[int(np.argmin(distances / unit + turns))]
+    if not cameras:
+        raise ValueError("nearest() needs at least one camera")
+    distances = np.array([np.linalg.norm(camera.center - target.center) for camera in cameras])
+    turns = np.array([rotation_angle(camera.c2w, target.c2w) for camera in cameras])
+    return int(np.argmin(distances / max(float(np.median(distances)), 1e-9) + turns))
 
 
 def compare(
@@ -66,10 +65,13 @@ def compare(
     depth: np.ndarray,
     generated: np.ndarray,
     real: SourceView,
-    sources: list[SourceView],
+    copy: np.ndarray,
 ) -> Comparison:
-    """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`."""
-    copy = nearest(real.camera, sources).image
+    """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`.
+
+    copy: (H, W, 3) the observed image nearest in pose, the baseline of doing nothing. Raises ValueError for another
+    size.
+    """
     if copy.shape != real.image.shape:
         raise ValueError(f"the nearest source is {copy.shape}, the real view {real.image.shape}: one size is expected")
     seen = ~generated

@@ -17,6 +17,7 @@ DEPTH_COLOURS = np.array(
 )
 UNKNOWN = np.array([128, 128, 128], np.uint8)
 GENERATED = np.array([255, 60, 200], np.uint8)
+BACKGROUND = (225, 228, 235)
 MARGIN, BAR, TEXT = 4, 14, 15  # pixels
 
 
@@ -82,7 +83,7 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
     font = ImageFont.load_default()
     step_x, step_y = width + MARGIN, height + TEXT + MARGIN
     size = (MARGIN + step_x * len(titles), MARGIN + TEXT + step_y * len(rows) + BAR + TEXT + 2 * MARGIN)
-    sheet = Image.new("RGB", size, "white")
+    sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
         draw.text((MARGIN + column * step_x, MARGIN), title, "black", font)

@@ -23,7 +23,10 @@ SHEET_SOURCES = 2  # shown in a row of the contact sheet
 
 @dataclass(frozen=True)
 class Result:
-    """One synthesized view (arrays as in `pipeline.views.View`), the left-out frame of the same pose, its sources."""
+    """One synthesized view (arrays as in `pipeline.views.View`), the left-out frame of the same pose, its sources.
+
+    copy: (H, W, 3) the observed image nearest in pose.
+    """
 
     title: str
     camera: Camera
@@ -33,6 +36,7 @@ class Result:
     generated: np.ndarray
     real: SourceView
     sources: list[SourceView]
+    copy: np.ndarray
 
     def points(self) -> Points:
         """Its known pixels as points of the map frame."""
@@ -41,7 +45,7 @@ class Result:
         return Points(xyz, self.image[known], self.confidence[known], self.generated[known])
 
     def comparison(self) -> Comparison:
-        return compare(self.image, self.depth, self.generated, self.real, self.sources)
+        return compare(self.image, self.depth, self.generated, self.real, self.copy)
 
 
 def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Player:
     """Plays `Instant`s from a thread of its own; the node's executor stays free.
 
     instants: () -> the instants of one pass. static: transforms that never change. Declares the parameters `rate`,
-    `as_fast_as_possible`, `loop`, `wait_for_subscribers`, `stamps`, `compressed` and `publish_depth`.
+    `as_fast_as_possible`, `loop`, `wait_for_subscribers`, `settle`, `stamps`, `compressed` and `publish_depth`.
     """
 
     def __init__(
@@ -64,7 +64,15 @@ class Player:
         )
         self._loop = parameter(node, "loop", False, "start again at the end")
         self._wait_for = parameter(
-            node, "wait_for_subscribers", 0, "subscribers that every image and CameraInfo topic must have first", 0, 100
+            node,
+            "wait_for_subscribers",
+            0,
+            "subscribers that every image topic, CameraInfo topic and /tf must have first",
+            0,
+            100,
+        )
+        self._settle = parameter(
+            node, "settle", 0.5, "seconds from finding the subscribers until they have surely found us, too", 0.0, 60.0
         )
         stamps = parameter(node, "stamps", "now", "now: stamp with the clock; recorded: keep stamps, publish /clock")
         if stamps not in ("now", "recorded"):
@@ -126,11 +134,12 @@ class Player:
     def _subscribed(self) -> bool:
         """Wait for the subscribers asked for; False when stopped meanwhile."""
         needed = [publisher for (_, kind), publisher in self._publishers.items() if kind != "depth"]
+        needed.append(self._broadcaster.pub_tf)
         if self._wait_for:
             self._node.get_logger().info(f"waiting for {self._wait_for} subscriber(s) of {needed[0].topic_name}")
         while not self._stop.is_set():
             if all(publisher.get_subscription_count() >= self._wait_for for publisher in needed):
-                return True
+                return not self._stop.wait(self._settle)
             self._stop.wait(0.05)
         return False
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,20 @@ from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
 from gld_ros.pipeline.views import SourceView
+
+SHARED = Path(os.environ.get("GLD_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+
+
+@pytest.fixture
+def real_data():
+    """(name) -> path below the folder of real sequences; skips where it is not on this machine."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).exists():
+            pytest.skip(f"{SHARED / name} is not on this machine; set GLD_TEST_DATA to the folder of real sequences")
+        return SHARED / name
+
+    return find
 
 
 def make_views(count: int = 4, width: int = 24, height: int = 18, stamp: int = 5_000_000_000) -> list[SourceView]:

@@ -9,7 +9,6 @@ from rosbags.typesys import Stores, get_typestore
 from gld_ros.data.bag_writer import BagWriter, write_bag
 from gld_ros.data.sequence import open_sequence, read_folder, write_folder
 from gld_ros.errors import InvalidRequest
-from test_sequence import SHARED
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 
@@ -176,9 +175,7 @@ def test_existing_bag_and_unknown_storage(folder, tmp_path):
         write_bag(read_folder(folder), tmp_path / "other", "tar")
 
 
-def test_real_recording_without_camera_info_and_tf():
-    bag = SHARED / "t265_rosbag2" / "rosbag2_t265"
-    if not bag.exists():
-        pytest.skip(f"{bag} is not on this machine; set GLD_TEST_DATA to the folder of the sequences")
+def test_real_recording_without_camera_info_and_tf(real_data):
+    bag = real_data("t265_rosbag2/rosbag2_t265")
     with pytest.raises(InvalidRequest, match="fisheye1/image_raw: no CameraInfo on .*no TF"):
         open_sequence(bag)

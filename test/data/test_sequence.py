@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ from PIL import Image
 
 from gld_ros.data.sequence import FIRST_STAMP, OPENGL_TO_OPENCV, open_sequence, read_folder, write_folder
 from gld_ros.errors import InvalidRequest
-
-SHARED = Path(os.environ.get("GLD_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
 
 def edit(folder: Path, change) -> Path:
@@ -160,10 +157,8 @@ def test_neither_folder_nor_bag(tmp_path):
         ("t265_rosbag2", 3, 2, False),
     ),
 )
-def test_real_sequences(name, instants, cameras, depth):
-    if not (SHARED / name).exists():
-        pytest.skip(f"{SHARED / name} is not on this machine; set GLD_TEST_DATA to the folder of the sequences")
-    sequence = open_sequence(SHARED / name)
+def test_real_sequences(real_data, name, instants, cameras, depth):
+    sequence = open_sequence(real_data(name))
     groups = sequence.instants()
     assert len(groups) == instants and {len(group) for group in groups} == {cameras}
     view = sequence.frames[0].view()

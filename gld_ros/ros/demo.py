@@ -1,0 +1,293 @@
+"""The demo: a camera node and `gld_node` in processes of their own, asked for poses the camera did not show.
+
+`python -m gld_ros.ros.demo [--sequence PATH]`: without a sequence the simulated robot drives. Writes report.json,
+sheet.png, points.ply, cloud.png and bag/ into out/NAME, prints a table, and fails unless all requested views came back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import rclpy
+from cv_bridge import CvBridge
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from gld_ros import allocator
+from gld_ros.data.rig import camera_topics
+from gld_ros.errors import GLDError
+from gld_ros.evaluation.comparison import nearest
+from gld_ros.evaluation.results import Result, write_report, write_results
+from gld_ros.pipeline.views import SourceView
+from gld_ros.ros.client import Client, ClientError
+from gld_ros.ros.conversions import stamp_to_ns
+from gld_ros.ros.processes import Processes
+from gld_ros.ros.recorder import Recorder
+from gld_ros.ros.scenario import Scenario, recorded_scenario, simulated_scenario
+
+STARTUP, MODEL, PLAYING, REQUEST = 60.0, 180.0, 120.0, 120.0  # time limits of the parts, seconds
+PATH_VIEWS = 4
+NODE = "/gld_node"
+
+
+@dataclass
+class Outcome:
+    """What the requests gave. answers: (target, response view) pairs; errors: answers that were none."""
+
+    answers: list[tuple[SourceView, Any]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    path_requested: int = 0
+    path_returned: int = 0
+    path_feedback: int = 0
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m gld_ros.ros.demo", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--sequence", type=Path, help="folder with transforms.json or rosbag2; default: simulated robot"
+    )
+    parser.add_argument("--out", type=Path, help="folder to write (default: out/NAME of the sequence, or out/demo)")
+    parser.add_argument("--model", default="mini", help="name or folder of the model (default %(default)s)")
+    parser.add_argument("--views", type=int, default=8, help="left-out poses to ask for, at most (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=10.0, help="instants the camera publishes a second")
+    parser.add_argument("--compressed", action="store_true", help="the camera publishes JPEG CompressedImage")
+    parser.add_argument("--seed", type=int, default=0, help="of the model's random numbers (default %(default)s)")
+    parser.add_argument("--time-limit", type=float, default=540.0, help="of the whole demo, s (default %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    args = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the children are ended, too
+    try:
+        scenario = recorded_scenario(args.sequence, args.views) if args.sequence else simulated_scenario(args.views)
+        return run(args, scenario, args.out or Path("out") / scenario.name)
+    except GLDError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
+    out.mkdir(parents=True, exist_ok=True)
+    for old in ("report.json", "sheet.png", "points.ply", "cloud.png"):
+        (out / old).unlink(missing_ok=True)
+    if (out / "bag").exists():
+        shutil.rmtree(out / "bag")
+    # A domain of its own, so that neither another demo nor a robot on the network takes part.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    started = time.monotonic()
+    processes = Processes(out, started + args.time_limit)
+    client: Client | None = None
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = Node("gld_demo")
+        recorder = Recorder(node, out / "bag")
+        client = Client(node, NODE, processes.check)
+        _start(args, scenario, processes)
+        print(f"demo: {scenario.name}, domain {os.environ['ROS_DOMAIN_ID']}: waiting for the model", flush=True)
+        client.transition("configure", MODEL)
+        client.transition("activate", STARTUP)
+        print(f"demo: gld_node is active after {time.monotonic() - started:.1f} s; the camera plays", flush=True)
+        _wait_for_frames(client, recorder, scenario)
+        print(f"demo: asking for {len(scenario.targets)} left-out views", flush=True)
+        outcome = _request(client, scenario, args.seed)
+        seen = client.diagnostics
+        client.wait(lambda: client.diagnostics >= seen + 2, STARTUP, "diagnostics of gld_node")
+        messages = _messages(client.counts, recorder.counts)
+        recorder.close()
+    finally:
+        processes.stop()
+        if client is not None:
+            client.close()
+        rclpy.try_shutdown()
+    return _report(args, scenario, outcome, messages, out, time.monotonic() - started)
+
+
+def _start(args: argparse.Namespace, scenario: Scenario, processes: Processes) -> None:
+    names = scenario.camera_names
+    topics = [camera_topics(name) for name in names]
+    images = [topic.compressed if args.compressed else topic.image for topic in topics]
+    processes.start(
+        "camera",
+        scenario.camera_module,
+        {
+            **scenario.camera_parameters,
+            "rate": args.rate,
+            "compressed": args.compressed,
+            "publish_depth": False,
+            "stamps": "recorded",
+            "wait_for_subscribers": 2,  # gld_node and the recorder
+            "settle": 4.0,  # DDS repeats a lost message of discovery after 3 s
+        },
+    )
+    processes.start(
+        "gld_node",
+        "gld_ros.ros.node",
+        {
+            "model": args.model,
+            "image_topics": images,
+            "camera_info_topics": [topic.camera_info for topic in topics],
+            # Every frame shown is kept, so that sources around every target are at hand.
+            "keyframe_translation": 0.0,
+            "keyframe_rotation": 0.0,
+            "keyframe_max_age": 1e6,
+            "context_capacity": max(64, len(scenario.sources)),
+            "queue_depth": 20,
+            "tf_timeout": 5.0,
+        },
+    )
+
+
+def _wait_for_frames(client: Client, recorder: Recorder, scenario: Scenario) -> None:
+    """Until every frame has been published and the node is done with those it received."""
+    expected = {name: sum(1 for source, _ in scenario.sources if source == name) for name in scenario.camera_names}
+
+    def published() -> bool:
+        return all(recorder.counts[camera_topics(name).camera_info] >= count for name, count in expected.items())
+
+    client.wait(published, PLAYING, "all frames of the camera")
+    previous: dict[str, dict[str, int]] | None = None
+    while previous is None or client.counts != previous:
+        previous, seen = client.counts, client.diagnostics
+        client.counts = {}
+        client.wait(lambda seen=seen: client.diagnostics > seen, STARTUP, "diagnostics of gld_node")  # type: ignore
+    taken = sum(counts.get("key_frames", 0) for counts in client.counts.values())
+    if not taken:
+        raise ClientError(f"gld_node took no frame into its context; its counts: {client.counts}")
+
+
+def _request(client: Client, scenario: Scenario, seed: int) -> Outcome:
+    """Every target by the service, then a path between two targets by the action."""
+    outcome = Outcome()
+    for target in scenario.targets:
+        answer = client.synthesize([target.camera], seed, REQUEST)
+        if answer.error_code or len(answer.views) != 1:
+            outcome.errors.append(f"error {answer.error_code}: {answer.error_message}")
+            continue
+        outcome.answers.append((target, answer.views[0]))
+        outcome.latencies.append(answer.latency)
+    path = scenario.path(PATH_VIEWS)
+    result, outcome.path_feedback = client.synthesize_path(path, seed, REQUEST)
+    outcome.path_requested, outcome.path_returned = len(path), len(result.views)
+    if result.error_code:
+        outcome.errors.append(f"trajectory: error {result.error_code}: {result.error_message}")
+    return outcome
+
+
+def _messages(counts: dict[str, dict[str, int]], recorded: dict[str, int]) -> dict[str, dict[str, int]]:
+    """{topic: received, published, dropped}: of the camera's topics what gld_node received and dropped and the recorder
+    saw published; of gld_node's topics what it published and the recorder received."""
+    table = {}
+    for topic, values in sorted(counts.items()):
+        own = topic.startswith(f"{NODE}/")
+        table[topic] = {
+            "received": recorded.get(topic, 0) if own else values["received"],
+            "published": values["published"] if own else recorded.get(topic, 0),
+            "dropped": values["dropped"],
+        }
+    return table
+
+
+def _results(scenario: Scenario, outcome: Outcome) -> list[Result]:
+    bridge = CvBridge()
+    cameras = [camera for _, camera in scenario.sources]
+    results = []
+    for index, (target, view) in enumerate(outcome.answers):
+        sources = scenario.at([stamp_to_ns(stamp) for stamp in view.source_stamps])
+        copy = scenario.source(nearest(target.camera, cameras))
+        results.append(
+            Result(
+                title=f"{scenario.titles[index]}; scale {view.scale:.3g} ({view.scale_method})",
+                camera=target.camera,
+                image=bridge.imgmsg_to_cv2(view.image, "rgb8"),
+                depth=bridge.imgmsg_to_cv2(view.depth),
+                confidence=bridge.imgmsg_to_cv2(view.confidence),
+                generated=bridge.imgmsg_to_cv2(view.generated) > 127,
+                real=target,
+                sources=sources,
+                copy=copy.image,
+            )
+        )
+    return results
+
+
+def _report(
+    args: argparse.Namespace, scenario: Scenario, outcome: Outcome, messages: dict[str, Any], out: Path, elapsed: float
+) -> int:
+    report: dict[str, Any] = {
+        "sequence": scenario.name,
+        "model": args.model,
+        "views_requested": len(scenario.targets),
+        "views_returned": len(outcome.answers),
+        "psnr_db": None,
+        "copy_nearest_psnr_db": None,
+        "depth_abs_rel": None,
+        "unit": scenario.unit,
+        "latency_s": None,
+        "trajectory": {
+            "views_requested": outcome.path_requested,
+            "views_returned": outcome.path_returned,
+            "feedback": outcome.path_feedback,
+        },
+        "messages": messages,
+        "errors": outcome.errors,
+        "notes": list(scenario.notes),
+        "seconds": round(elapsed, 1),
+    }
+    if outcome.answers:
+        figures = write_results(out, _results(scenario, outcome), scenario.unit)
+        views = [view for _, view in outcome.answers]
+        for figure, view, latency in zip(figures["views"], views, outcome.latencies, strict=True):
+            scale = {"value": view.scale, "method": view.scale_method, "residual": view.scale_residual}
+            figure |= {"latency_s": latency, "scale": scale, "sources": len(view.source_stamps)}
+        report |= figures
+        report["model"] = views[0].model
+        report["latency_s"] = {"median": median(outcome.latencies), "max": max(outcome.latencies)}
+    write_report(out / "report.json", report)
+    _print_table(report, out)
+    complete = len(outcome.answers) == len(scenario.targets) and outcome.path_returned == outcome.path_requested
+    return 0 if complete and not outcome.errors else 1
+
+
+def _print_table(report: dict[str, Any], out: Path) -> None:
+    def number(value: float | None, unit: str = "") -> str:
+        return "-" if value is None else f"{value:.3g}{unit}"
+
+    path = report["trajectory"]
+    latency = report["latency_s"] or {"median": None, "max": None}
+    lost = sum(counts["dropped"] for counts in report["messages"].values())
+    rows = [
+        ("views returned / requested", f"{report['views_returned']} / {report['views_requested']}"),
+        ("trajectory views returned / requested", f"{path['views_returned']} / {path['views_requested']}"),
+        ("PSNR", number(report["psnr_db"], " dB")),
+        ("PSNR of copying the nearest source", number(report["copy_nearest_psnr_db"], " dB")),
+        ("PSNR where a source saw it", number(report.get("psnr_db_observed"), " dB")),
+        ("PSNR where none did", number(report.get("psnr_db_unobserved"), " dB")),
+        ("depth AbsRel", number(report["depth_abs_rel"])),
+        ("latency median / max", f"{number(latency['median'], ' s')} / {number(latency['max'], ' s')}"),
+        ("messages dropped", str(lost)),
+        ("time of the demo", f"{report['seconds']} s"),
+    ]
+    print(f"\n{report['sequence']} with the model {report['model']}")
+    for name, value in rows:
+        print(f"  {name:<38} {value}")
+    for note in [*report["notes"], *report["errors"]]:
+        print(f"  * {note}")
+    print(f"  files: {out}/report.json sheet.png points.ply cloud.png bag/")
+
+
+if __name__ == "__main__":
+    allocator.ensure()
+    sys.exit(main())
