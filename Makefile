@@ -50,29 +50,28 @@ else
 endif
 	@touch $@
 
-$(STAMP)-ros: tools/ros-requirements.txt tools/fix_cmake_paths.py $(STAMP)-venv
+# What PyPI lacks as messages goes into the venv too; CMake must be told where this ROS is.
+COLCON := . $(VENV)/bin/activate; AMENT_PREFIX_PATH=$(VENV) colcon --log-base .venv/log build --cmake-args \
+    -DBUILD_TESTING=OFF -DCMAKE_PREFIX_PATH=$(VENV) -DPython3_EXECUTABLE=$(VENV)/bin/python
+TF2_MSGS := $(wildcard pip_ros/tf2_msgs/* pip_ros/tf2_msgs/msg/*)
+$(STAMP)-ros: tools/ros-requirements.txt tools/fix_cmake_paths.py $(TF2_MSGS) $(STAMP)-venv
 ifeq ($(ROS),pypi)
 	@echo "== Installing ROS 2 (100 MB)"; $(PIP) -r tools/ros-requirements.txt
 	@echo -n "== "; $(VENV)/bin/python tools/fix_cmake_paths.py
+	@echo "== Building tf2_msgs"; $(COLCON) --base-paths pip_ros/tf2_msgs --build-base .venv/build --merge-install --install-base $(VENV)
 endif
 	@touch $@
 
 # Under a sourced ROS its own numpy stays: cv_bridge is compiled against it.
 $(STAMP)-python: setup.cfg tools/install_torch.py $(wildcard pip_ros/setup.cfg pip_ros/*/*.py) $(STAMP)-ros
-	@echo -n "== Installing "; $(VENV)/bin/python tools/install_torch.py $(TORCH)
+	@echo -n "== torch: "; $(VENV)/bin/python tools/install_torch.py $(TORCH)
 	@echo "== Installing this package's Python libraries and developer tools"
 	@$(VENV)/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' > .venv/constraints.txt
 	@rm -rf pip_ros/build; $(PIP) --constraint .venv/constraints.txt --editable '.[dev]' $(if $(filter pypi,$(ROS)),./pip_ros); rm -rf pip_ros/build
 	@touch $@
 
-INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*) $(wildcard pip_ros/tf2_msgs/* pip_ros/tf2_msgs/msg/*)
+INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*)
 $(STAMP)-built: $(INTERFACES) $(STAMP)-python
-	@echo "== Building the interfaces with colcon"
-ifeq ($(ROS),sourced)
-	@colcon build --symlink-install --packages-select gld_ros --cmake-args -DBUILD_TESTING=OFF
-else
-	@. $(VENV)/bin/activate; AMENT_PREFIX_PATH=$(VENV) colcon build --symlink-install \
-	    --base-paths . pip_ros/tf2_msgs --packages-select gld_ros tf2_msgs \
-	    --cmake-args -DBUILD_TESTING=OFF -DCMAKE_PREFIX_PATH=$(VENV) -DPython3_EXECUTABLE=$(VENV)/bin/python
-endif
+	@echo "== Building the interfaces"; \
+	$(if $(filter pypi,$(ROS)),$(COLCON),colcon build --cmake-args -DBUILD_TESTING=OFF) --packages-select gld_ros --symlink-install
 	@touch $@

@@ -24,7 +24,7 @@ def reachable(url: str) -> bool:
 
 def main(requirement: str) -> None:
     if importlib.util.find_spec("torch"):
-        print("torch is installed already")
+        print("installed already")
         return
     command = [sys.executable, "-m", "pip", "install", "--quiet", requirement]
     if Path("/proc/driver/nvidia/version").exists():

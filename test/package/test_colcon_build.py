@@ -1,0 +1,51 @@
+"""A workspace that holds only this repository: colcon build, then everything from the install space."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IMPORTS = """
+import gld_ros.action, gld_ros.msg, gld_ros.srv
+import gld_ros.pipeline, gld_ros.ros.node
+from rclpy.serialization import deserialize_message, serialize_message
+request = gld_ros.srv.SynthesizeViews.Request(seed=7)
+assert deserialize_message(serialize_message(request), type(request)) == request
+for module in (gld_ros, gld_ros.srv, gld_ros.pipeline, gld_ros.ros.node):
+    print(module.__file__)
+"""
+
+
+@pytest.mark.parametrize("symlinks", [False, True], ids=["copies", "symlinks"])
+def test_build_and_import_from_the_install_space(symlinks, tmp_path, copy_repository, clean_environment):
+    source = copy_repository(tmp_path / "src" / "gld_ros")
+    command = ["colcon", "build", "--event-handlers", "console_direct+"] + ["--symlink-install"] * symlinks
+    if "ROS_DISTRO" not in os.environ:  # ROS comes from this venv: CMake cannot know
+        command += ["--cmake-args", f"-DCMAKE_PREFIX_PATH={sys.prefix}", f"-DPython3_EXECUTABLE={sys.executable}"]
+    build = subprocess.run(command, cwd=tmp_path, env=clean_environment, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout + build.stderr
+    weights = {file.name for file in source.glob("gld_ros/models/weights/**/*") if file.is_file()}
+
+    if not symlinks:
+        shutil.rmtree(tmp_path / "src")
+        shutil.rmtree(tmp_path / "build")
+    child = subprocess.run(
+        ["bash", "-c", '. install/setup.bash && exec "$0" -c "$1"', sys.executable, IMPORTS],
+        cwd=tmp_path,
+        env=clean_environment,
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr
+    install = tmp_path / "install" / "gld_ros"
+    assert all(Path(line).is_relative_to(install) for line in child.stdout.split()), child.stdout
+
+    for name in ("gld_node", "gld_replay", "gld_sim_camera"):
+        assert os.access(install / "lib" / "gld_ros" / name, os.X_OK)
+    for name in ("launch/gld.launch.py", "launch/demo.launch.py", "config/gld.yaml", "config/gld.rviz"):
+        assert (install / "share" / "gld_ros" / name).is_file()
+    assert {file.name for file in install.glob("**/models/weights/**/*") if file.is_file()} == weights
+    assert not list(install.glob("**/tf2_msgs")), "the folder pip_ros/ is not for workspaces"
