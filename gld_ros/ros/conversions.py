@@ -18,11 +18,10 @@ from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from gld_ros.data.rig import BODY_FROM_OPTICAL
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 
-# Columns: the optical axes (right, down, forward) in body axes (forward, left, up).
-BODY_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 HALF_PIXEL = np.array([[0.0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 FISHEYE_MODELS = ("equidistant", "fisheye")
 POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")

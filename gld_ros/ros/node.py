@@ -14,6 +14,7 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -21,7 +22,6 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from gld_ros.errors import GLDError
 from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
@@ -46,7 +46,7 @@ class GLDNode(LifecycleNode):
         self.parameters: Parameters = declare_parameters(self)
         self.counters = TopicCounters()
         self.warn = Throttle(self.get_logger().warning)
-        self.context = KeyFrameBuffer(self._rules())
+        self.key_frames = KeyFrameBuffer(self._rules())
         self.outputs = Outputs(self, self.counters)
         self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
         self.pipe: Any = None
@@ -88,7 +88,7 @@ class GLDNode(LifecycleNode):
         self.intake = Intake(
             cameras,
             self.tf if p.pose_source == "tf" else TopicPoses(self.tf, p.pose_max_gap),
-            self.context,
+            self.key_frames,
             self.counters,
             self.warn,
             capacity=p.pending_frames,
@@ -106,7 +106,7 @@ class GLDNode(LifecycleNode):
             topic = resolve(p.pose_topic)
             kind = PoseStamped if p.pose_source == "pose" else Odometry
             self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
-        self.requests.synthesizer = Synthesizer(self.pipe, self.context, self.tf, lambda: self.parameters)
+        self.requests.synthesizer = Synthesizer(self.pipe, self.key_frames, self.tf, lambda: self.parameters)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,7 +148,7 @@ class GLDNode(LifecycleNode):
 
     def _free(self) -> None:
         self._stop()
-        self.context.clear()
+        self.key_frames.clear()
         self.pipe = None
         if self.tf is not None:
             self._listener.unregister()
@@ -167,7 +167,7 @@ class GLDNode(LifecycleNode):
 
     def _on_parameters(self, _: object) -> None:
         self.parameters = self.requests.parameters = read_parameters(self)
-        self.context.rules = self._rules()
+        self.key_frames.rules = self._rules()
         if self.intake is not None:
             self.intake.pending.timeout = self.parameters.tf_timeout
 
@@ -176,17 +176,17 @@ class GLDNode(LifecycleNode):
         return KeyFrameRules(p.keyframe_translation, p.keyframe_rotation, p.keyframe_max_age, p.context_capacity)
 
     def _on_clear(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.message = f"forgot {len(self.context)} key frames"
-        self.context.clear()
+        response.message = f"forgot {len(self.key_frames)} key frames"
+        self.key_frames.clear()
         response.success = True
         return response
 
     def _on_jump(self) -> None:
-        self.context.clear()
+        self.key_frames.clear()
 
     def _on_second(self) -> None:
         p = self.parameters
-        frames = self.context.frames()
+        frames = self.key_frames.frames()
         cameras = [frame.camera for frame in frames]
         newest = max((frame.stamp for frame in frames), default=0)
         self.outputs.frusta("sources", cameras, newest, p.map_frame, p.frustum_length)
@@ -212,7 +212,8 @@ class GLDNode(LifecycleNode):
         values: dict[str, object] = {
             "state": self._state_machine.current_state[1],
             "model": self.pipe.name if self.pipe is not None else "",
-            "key_frames": len(self.context),
+            "working": self.requests.worker.busy,
+            "key_frames": len(self.key_frames),
             "latency_median_s": f"{median(latencies):.3f}" if latencies else "",
             "latency_max_s": f"{max(latencies):.3f}" if latencies else "",
             **{f"answers_{code}": count for code, count in self.requests.answers.items()},
@@ -225,15 +226,14 @@ class GLDNode(LifecycleNode):
         self._diagnostics.publish(msg)
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM."""
+def main(args: list[str] | None = None) -> None:
+    """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where a parameter cannot be."""
     rclpy.init(args=args)
     try:
         node = GLDNode()
-    except (GLDError, ValueError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("gld_node").fatal(f"cannot start: {error}")
+    except (ValueError, ParameterException, InvalidParameterException) as error:
         rclpy.try_shutdown()
-        return 1
+        raise SystemExit(f"gld_node cannot start: {error}") from None
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -247,4 +247,3 @@ def main(args: list[str] | None = None) -> int:
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0

@@ -183,6 +183,9 @@ class RequestServer:
         answer.error_code = getattr(SynthesizeViews.Response, error.code)
         answer.error_message = str(error)
         self.answers[error.code] = self.answers.get(error.code, 0) + 1
-        log = self._log.info if isinstance(error, Cancelled) else self._log.warning
-        log(f"request answered {error.code}: {error}")
+        message = f"request answered {error.code}: {error}"
+        if isinstance(error, Cancelled):
+            self._log.info(message)
+        else:  # rclpy refuses two severities from one line
+            self._log.warning(message)
         return answer

@@ -73,6 +73,11 @@ class Worker:
             self._wake.notify()
         return job
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return self._running is not None
+
     def sweep(self) -> None:
         """End jobs that were cancelled or ran out of time while waiting. To be called now and then."""
         with self._wake:

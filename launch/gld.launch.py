@@ -1,0 +1,58 @@
+"""gld_node on a robot: `ros2 launch gld_ros gld.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info`."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+SHARE = Path(get_package_share_directory("gld_ros"))
+ARGUMENTS = {  # name: (default, description)
+    "model": ("mini", "Name of an embedded model or path of a model folder."),
+    "config": (str(SHARE / "config" / "gld.yaml"), "Parameter file; the other arguments go before it."),
+    "image": ("image", "Image topic; a name that ends in /compressed is a CompressedImage."),
+    "camera_info": ("camera_info", "CameraInfo topic of the same camera."),
+    "namespace": ("", "Namespace of the node, for several robots."),
+    "use_sim_time": ("false", "Take the time from /clock, for simulators and bags."),
+    "autostart": ("true", "Configure and activate the node at start."),
+    "rviz": ("false", "Start RViz with config/gld.rviz."),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
+    use_sim_time = ParameterValue(value["use_sim_time"], value_type=bool)
+    gld = LifecycleNode(
+        package="gld_ros",
+        executable="gld_node",
+        name="gld_node",
+        namespace=value["namespace"],
+        output="screen",
+        parameters=[
+            value["config"],
+            {
+                "model": ParameterValue(value["model"], value_type=str),
+                "image_topics": [value["image"]],
+                "camera_info_topics": [value["camera_info"]],
+                "autostart": ParameterValue(value["autostart"], value_type=bool),
+                "use_sim_time": use_sim_time,
+            },
+        ],
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=value["namespace"],
+        arguments=["-d", str(SHARE / "config" / "gld.rviz")],
+        parameters=[{"use_sim_time": use_sim_time}],
+        condition=IfCondition(value["rviz"]),
+    )
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, gld, rviz])

@@ -1,0 +1,16 @@
+"""Every test run has its own DDS domain, so that neither other tests nor a robot in the network interfere."""
+
+import os
+
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+import pytest
+import rclpy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros():
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()

@@ -1,0 +1,61 @@
+"""gld_node as a process: bad models, signals, bad start values."""
+
+import signal
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from robot import NodeProcess, Robot, logged
+
+from gld_ros.srv import SynthesizeViews
+
+
+@pytest.fixture(scope="module")
+def robot():
+    robot = Robot()
+    yield robot
+    robot.close()
+
+
+def truncated(folder):
+    """A model folder whose weights are cut off."""
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    return folder
+
+
+@pytest.mark.parametrize("make", [lambda folder: folder, truncated], ids=["missing", "corrupted"])
+def test_bad_model_is_a_clean_failure(robot, tmp_path, make):
+    model = make(tmp_path / "model")
+    process = NodeProcess(tmp_path / "log", model=model)
+    assert not robot.transition(Transition.TRANSITION_CONFIGURE)
+    assert logged(process, rf"cannot load the model '{model}'.*\w")()
+    answer = robot.synthesize(SynthesizeViews.Request(poses=robot.poses(1)))
+    assert answer.error_code == SynthesizeViews.Response.NOT_ACTIVE
+    assert not robot.transition(Transition.TRANSITION_CONFIGURE)  # still unconfigured, still alive
+    assert process.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_in_the_middle_of_a_request(robot, tmp_path, number):
+    process = NodeProcess(tmp_path / "log", autostart=True, steps=1000)
+    robot.fill_context(0, 2, 4)
+    robot.service.call_async(SynthesizeViews.Request(poses=robot.poses(1)))
+    robot.wait(lambda: robot.diagnostics()["/gld_node: node"]["working"] == "True", "the request at work")
+    assert process.stop(number) == 0
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize(
+    "parameters, reason",
+    [
+        ({"pose_source": "magic"}, "pose_source is 'magic', expected one of tf, pose, odometry"),
+        ({"queue_depth": 0}, "queue_depth"),
+        ({"image_topics": "[a,b]"}, "one CameraInfo topic for every image topic"),
+    ],
+)
+def test_bad_start_values_are_refused_with_the_reason(robot, tmp_path, parameters, reason):
+    process = NodeProcess(tmp_path / "log", **parameters)
+    assert process.process.wait(timeout=60) == 1
+    assert reason in process.log and "Traceback" not in process.log

@@ -1,0 +1,100 @@
+"""Poses at the stamp of an image: TF, topics, and the queue of frames that wait."""
+
+import numpy as np
+import pytest
+import tf2_ros
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, TransformStamped
+from nav_msgs.msg import Odometry
+from rclpy.time import Time
+
+from gld_ros.errors import InvalidRequest, TFError
+from gld_ros.ros.poses import PendingFrames, TFPoses, TopicPoses
+
+SECOND = 1_000_000_000
+
+
+def transform(parent, child, stamp, x=0.0):
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id = parent
+    message.header.stamp = Time(nanoseconds=stamp).to_msg()
+    message.transform.translation.x = x
+    message.transform.rotation.w = 1.0
+    return message
+
+
+@pytest.fixture
+def buffer():
+    return tf2_ros.Buffer()
+
+
+def test_tf_interpolates_at_the_stamp_and_never_takes_the_latest(buffer):
+    poses = TFPoses(buffer, "map")
+    buffer.set_transform_static(transform("base", "camera", 0, x=0.5), "test")
+    for i in range(3):
+        buffer.set_transform(transform("map", "base", (10 + i) * SECOND, x=float(i)), "test")
+    assert poses.pose("camera", 10 * SECOND + SECOND // 4)[0, 3] == pytest.approx(0.75)
+    assert poses.pose("map", 123)[0, 3] == 0
+    assert poses.lookup("camera", 0)[0, 3] == pytest.approx(2.5)
+    for frame, stamp in [("camera", 13 * SECOND), ("camera", 5 * SECOND), ("nowhere", 11 * SECOND)]:
+        with pytest.raises(TFError, match=f"from '{frame}' to 'map'"):
+            poses.pose(frame, stamp)
+
+
+def stamped(stamp, x, frame="map", **quaternion):
+    pose = Pose(position=Point(x=x), orientation=Quaternion(**quaternion))
+    message = PoseStamped(pose=pose)
+    message.header.frame_id = frame
+    message.header.stamp = Time(nanoseconds=stamp).to_msg()
+    return message
+
+
+def test_pose_topic(buffer):
+    poses = TopicPoses(TFPoses(buffer, "map"), max_gap=1.5)
+    with pytest.raises(TFError, match="poses received: none"):
+        poses.pose("camera", SECOND)
+    poses.add(stamped(10 * SECOND, 1.0))
+    poses.add(stamped(11 * SECOND, 3.0, z=np.sqrt(0.5), w=np.sqrt(0.5)))
+    middle = poses.pose("camera", 10 * SECOND + SECOND // 2)
+    assert middle[0, 3] == pytest.approx(2.0)
+    assert np.degrees(np.arctan2(middle[1, 0], middle[0, 0])) == pytest.approx(45)
+    assert poses.pose("camera", 11 * SECOND)[0, 3] == 3.0
+    with pytest.raises(TFError, match="no pose around the stamp 12.000"):
+        poses.pose("camera", 12 * SECOND)
+    poses.add(stamped(14 * SECOND, 9.0))
+    with pytest.raises(TFError, match="gap of 3.000 s"):
+        poses.pose("camera", 12 * SECOND)
+    with pytest.raises(InvalidRequest, match="norm 0"):
+        poses.add(stamped(15 * SECOND, 0.0, w=0.0))
+    poses.add(stamped(2 * SECOND, -1.0))  # the bag starts again
+    with pytest.raises(TFError, match="2.000 s to 2.000 s"):
+        poses.pose("camera", 11 * SECOND)
+
+
+def test_odometry_joins_tf_on_both_sides(buffer):
+    buffer.set_transform_static(transform("map", "odom", 0, x=100.0), "test")
+    buffer.set_transform_static(transform("base", "camera", 0, x=0.5), "test")
+    poses = TopicPoses(TFPoses(buffer, "map"), max_gap=1.0)
+    odometry = Odometry(child_frame_id="base")
+    odometry.header.frame_id = "odom"
+    odometry.header.stamp = Time(nanoseconds=SECOND).to_msg()
+    odometry.pose.pose.position.x = 7.0
+    odometry.pose.pose.orientation.w = 1.0
+    poses.add(odometry)
+    assert poses.pose("camera", SECOND)[0, 3] == pytest.approx(107.5)
+
+
+def test_pending_frames_wait_and_give_up(buffer):
+    dropped = []
+    poses = TFPoses(buffer, "map")
+    pending = PendingFrames(poses, 3, 60.0, lambda item, reason: dropped.append((item, reason)))
+    for i in range(4):
+        pending.push("camera", (10 + i) * SECOND, f"frame{i}")
+    assert [item for item, _ in dropped] == ["frame0"] and "more than 3 frames" in dropped[0][1]
+    assert pending.retry() == [] and len(pending) == 3
+    for stamp in (10, 12):
+        buffer.set_transform(transform("map", "camera", stamp * SECOND, x=float(stamp)), "test")
+    found = pending.retry()
+    assert [(pose[0, 3], item) for pose, item in found] == [(11.0, "frame1"), (12.0, "frame2")]
+    pending.timeout = 0.0
+    assert pending.retry() == [] and len(pending) == 0
+    assert dropped[-1][0] == "frame3" and "into the future" in dropped[-1][1]
