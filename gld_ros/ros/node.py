@@ -11,11 +11,13 @@ import rclpy
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -32,6 +34,7 @@ from gld_ros.ros.poses import TFPoses, TopicPoses
 from gld_ros.ros.requests import RequestServer
 from gld_ros.ros.synthesis import Synthesizer, warm_up
 
+RCLError = rclpy_implementation.RCLError
 STOP_TIMEOUT = 5.0  # seconds a thread gets to end; a step of the model is shorter
 
 
@@ -61,6 +64,9 @@ class GLDNode(LifecycleNode):
         self.create_timer(1.0, self._on_second, clock=steady)
         self.create_timer(0.05, self.requests.worker.sweep, clock=steady)
         self.add_post_set_parameters_callback(self._on_parameters)
+        # rclpy lets a transition that the state does not allow end the process: answer it instead.
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
 
     # ---- lifecycle
 
@@ -164,6 +170,14 @@ class GLDNode(LifecycleNode):
             message_lost=lambda event: self.counters.add(topic, "dropped_by_dds", event.total_count_change)
         )
         self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=lost))
+
+    def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+        try:
+            return self._change_state(request, response)
+        except RCLError as error:
+            self.get_logger().error(f"transition {request.transition.id} '{request.transition.label}' refused: {error}")
+            response.success = False
+            return response
 
     def _on_parameters(self, _: object) -> None:
         self.parameters = self.requests.parameters = read_parameters(self)
