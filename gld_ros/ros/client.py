@@ -42,7 +42,7 @@ class Client:
         self._views = node.create_client(SynthesizeViews, f"{target}/synthesize")
         self._path = ActionClient(node, SynthesizeTrajectory, f"{target}/synthesize_trajectory")
         self.counts: dict[str, dict[str, int]] = {}  # of the node's topics, as its diagnostics say
-        self.diagnostics = 0  # messages received
+        self._diagnostics = 0  # messages received
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
@@ -62,6 +62,11 @@ class Client:
             if time.monotonic() > end:
                 raise ClientError(f"{what}: nothing within {timeout:.0f} s")
             time.sleep(0.02)
+
+    def wait_for_diagnostics(self, timeout: float) -> None:
+        """Until the next diagnostics message has been received and `counts` is new."""
+        before = self._diagnostics
+        self.wait(lambda: self._diagnostics > before, timeout, f"diagnostics of {self._target}")
 
     def transition(self, name: str, timeout: float) -> None:
         """Lifecycle transition `configure`, `activate`, ... Raises ClientError where the node refuses or fails."""
@@ -103,12 +108,14 @@ class Client:
             pass
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        prefix = f"{self._target}: /"
+        prefix = f"{self._target}: "
+        counts = {}
         for status in message.status:
-            if status.name.startswith(prefix):
+            if status.name.startswith(f"{prefix}/"):
                 values = {item.key: int(item.value) for item in status.values}
-                self.counts[status.name.removeprefix(f"{self._target}: ")] = values
-        self.diagnostics += 1
+                counts[status.name.removeprefix(prefix)] = values
+        self.counts = counts
+        self._diagnostics += 1
 
 
 def _fill(request: Any, cameras: list[Camera]) -> None:

@@ -35,6 +35,7 @@ from gld_ros.ros.recorder import Recorder
 from gld_ros.ros.scenario import Scenario, recorded_scenario, simulated_scenario
 
 STARTUP, MODEL, PLAYING, REQUEST = 60.0, 180.0, 120.0, 120.0  # time limits of the parts, seconds
+STALL = 5.0  # seconds without a frame, after the first, that end the waiting for more
 PATH_VIEWS = 4
 NODE = "/gld_node"
 
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
     started = time.monotonic()
     processes = Processes(out, started + args.time_limit)
     client: Client | None = None
+    recorder: Recorder | None = None
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = Node("gld_demo")
@@ -103,12 +105,13 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
         _wait_for_frames(client, recorder, scenario)
         print(f"demo: asking for {len(scenario.targets)} left-out views", flush=True)
         outcome = _request(client, scenario, args.seed)
-        seen = client.diagnostics
-        client.wait(lambda: client.diagnostics >= seen + 2, STARTUP, "diagnostics of gld_node")
+        client.wait_for_diagnostics(STARTUP)
+        client.wait_for_diagnostics(STARTUP)  # the first may have been under way
         messages = _messages(client.counts, recorder.counts)
-        recorder.close()
     finally:
         processes.stop()
+        if recorder is not None:
+            recorder.close()
         if client is not None:
             client.close()
         rclpy.try_shutdown()
@@ -151,20 +154,25 @@ def _start(args: argparse.Namespace, scenario: Scenario, processes: Processes) -
 
 
 def _wait_for_frames(client: Client, recorder: Recorder, scenario: Scenario) -> None:
-    """Until every frame has been published and the node is done with those it received."""
-    expected = {name: sum(1 for source, _ in scenario.sources if source == name) for name in scenario.camera_names}
+    """Until every frame has been published, or none for `STALL` seconds, and the node is done with what it received."""
+    shown = [name for name, _ in scenario.sources]
+    expected = {camera_topics(name).camera_info: shown.count(name) for name in scenario.camera_names}
+    seen, since = 0, time.monotonic()
 
     def published() -> bool:
-        return all(recorder.counts[camera_topics(name).camera_info] >= count for name, count in expected.items())
+        nonlocal seen, since
+        counts = [recorder.counts[topic] for topic in expected]
+        if sum(counts) > seen:
+            seen, since = sum(counts), time.monotonic()
+        complete = all(count >= number for count, number in zip(counts, expected.values(), strict=True))
+        return complete or (seen > 0 and time.monotonic() - since > STALL)
 
-    client.wait(published, PLAYING, "all frames of the camera")
+    client.wait(published, PLAYING, "frames of the camera")
     previous: dict[str, dict[str, int]] | None = None
     while previous is None or client.counts != previous:
-        previous, seen = client.counts, client.diagnostics
-        client.counts = {}
-        client.wait(lambda seen=seen: client.diagnostics > seen, STARTUP, "diagnostics of gld_node")  # type: ignore
-    taken = sum(counts.get("key_frames", 0) for counts in client.counts.values())
-    if not taken:
+        previous = client.counts
+        client.wait_for_diagnostics(STARTUP)
+    if not any(counts.get("key_frames") for counts in client.counts.values()):
         raise ClientError(f"gld_node took no frame into its context; its counts: {client.counts}")
 
 

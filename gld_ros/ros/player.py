@@ -26,7 +26,11 @@ from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_po
 
 JPEG_QUALITY = 92
 ACKNOWLEDGE_TIMEOUT = 5.0  # seconds to wait for a subscriber that stalls, before publishing on
-QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+# Seconds between the images of one instant: a shared-memory segment of FastDDS (512 KB) does not hold several at once,
+# and a best-effort subscriber would lose the first.
+SPACING = 0.015
+# Deep enough for what DDS has to send again after 3 s, its heartbeat, at 10 Hz.
+QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def parameter(node: Node, name: str, default, description: str, low: float | None = None, high: float | None = None):
@@ -171,7 +175,9 @@ class Player:
             self._clock.publish(Clock(clock=ns_to_stamp(stamp)))
         if instant.transforms:
             self._broadcaster.sendTransform([_transform(item, stamp) for item in instant.transforms])
-        for name, view in instant.views:
+        for index, (name, view) in enumerate(instant.views):
+            if index:
+                self._stop.wait(SPACING)
             header = Header(stamp=ns_to_stamp(stamp), frame_id=optical_frame(name))
             self._publishers[name, "info"].publish(info_from_camera(view.camera, header))
             image = _jpeg(view.image, header) if self._compressed else image_to_msg(view.image, "rgb8", header)

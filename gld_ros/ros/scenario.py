@@ -42,7 +42,7 @@ class Scenario:
     notes: list[str]
 
     def at(self, stamps: list[int]) -> list[SourceView]:
-        """The sources shown at these stamps, in their order. A stamp says no camera: repeated, it means the next one."""
+        """The sources shown at these stamps, in order. A stamp names no camera: repeated, it means the next one."""
         shown = []
         for position, stamp in enumerate(stamps):
             same = [index for index, other in enumerate(self.stamps) if other == stamp]
