@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,13 +14,28 @@ from gld_ros.errors import ModelError, OutOfMemory
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.checkpoints import load_model, model_folder
 from gld_ros.models.gld import GLDNetworks
-from gld_ros.pipeline.native import compose, native_sources
+from gld_ros.models.matching import SourceDepth
+from gld_ros.pipeline.native import NativeSources, compose, native_sources
 from gld_ros.pipeline.request import RelativeFrame, check_request, working_size
 from gld_ros.pipeline.scale import find_scale
 from gld_ros.pipeline.synthesis import condition, decode, resize, sample, source_geometry
 from gld_ros.pipeline.views import Progress, Scale, SourceView, View
 
 Callback = Callable[[Progress], None]
+
+
+@dataclass
+class PreparedSources:
+    """The sources of a request, encoded. images: (1, V, 3, h, w) at the working size (h, w); K, c2w, depth follow."""
+
+    frame: RelativeFrame
+    size: tuple[int, int]
+    images: Tensor
+    K: Tensor
+    c2w: Tensor
+    depth: SourceDepth
+    scale: Scale
+    native: NativeSources
 
 
 class GLDPipeline:
@@ -92,35 +109,53 @@ class GLDPipeline:
             done += 1
             callback(Progress(stage, step, steps, done / total, None if preview is None else to_uint8(preview)))
 
-        frame = RelativeFrame([s.camera for s in sources])
-        size = working_size(sources[0].camera, self.net.config.patches, self.net.config.encoder.patch)
-        images = torch.cat([resize(self._image(s.image)[None, None], size) for s in sources], dim=1)
-        K, c2w = self._cameras([s.camera for s in sources], frame, size)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            geometry, depth = source_geometry(self.net, images, K, c2w)
-        depth, scale = find_scale(sources, geometry, depth, frame, self.min_baseline)
-        native = native_sources([self._image(s.image) for s in sources], sources, images, depth, frame)
+        prepared = self.prepare(sources)
         report("encode", 0)
         views = []
         for number, target in enumerate(targets):
-            target_K, target_c2w = self._cameras([target], frame, size)
+            target_K, target_c2w = self.cameras([target], prepared.frame, prepared.size)
             generator = torch.Generator().manual_seed(seed + number)
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                given = condition(self.net, images, K, c2w, depth, target_K[:, 0], target_c2w[:, 0])
+            with self._autocast():
+                posed = prepared.images, prepared.K, prepared.c2w, prepared.depth
+                given = condition(self.net, *posed, target_K[:, 0], target_c2w[:, 0])
                 preview = given.warped.image[0]
                 noise = torch.randn(2, *given.level1.shape, generator=generator).to(self.device)
-                level1 = sample(
-                    self.net, self.net.level1, given.level1, given, noise[0], steps, guidance_scale, None,
-                    lambda i, picture=preview: report("level1", i + 1, picture),
-                )
-                level0 = sample(
-                    self.net, self.net.cascade, given.level0, given, noise[1], steps, guidance_scale, level1,
-                    lambda i, picture=preview: report("level0", i + 1, picture),
-                )
+                path = steps, guidance_scale
+                on_step = partial(report, "level1", preview=preview)
+                level1 = sample(self.net, self.net.level1, given.level1, given, noise[0], *path, None, on_step)
+                on_step = partial(report, "level0", preview=preview)
+                level0 = sample(self.net, self.net.cascade, given.level0, given, noise[1], *path, level1, on_step)
                 composite, _ = decode(self.net, level0, level1, given)
-            views.append(self._view(compose(native, composite, given, target, frame), target, sources, scale, seed))
+            pixels = compose(prepared.native, composite, given, target, prepared.frame)
+            views.append(self._view(pixels, target, sources, prepared.scale, seed))
             report("decode", 1, composite.image[0])
         return views
+
+    @torch.inference_mode()
+    def prepare(self, sources: Sequence[SourceView]) -> PreparedSources:
+        """Encode the sources, find their depth and its scale. Raises ScaleUnknown."""
+        frame = RelativeFrame([s.camera for s in sources])
+        size = working_size(sources[0].camera, self.net.config.patches, self.net.config.encoder.patch)
+        pictures = [self._image(s.image) for s in sources]
+        images = torch.cat([resize(p[None, None], size) for p in pictures], dim=1)
+        K, c2w = self.cameras([s.camera for s in sources], frame, size)
+        with self._autocast():
+            geometry, stereo = source_geometry(self.net, images, K, c2w)
+        depth, scale = find_scale(sources, geometry, stereo, frame, self.min_baseline)
+        native = native_sources(pictures, sources, images, depth, frame)
+        return PreparedSources(frame, size, images, K, c2w, depth, scale, native)
+
+    def cameras(
+        self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """K (1, V, 3, 3) at the working size (H, W) and c2w (1, V, 4, 4) in the request's own frame, float32."""
+        K = np.stack([c.resized(size[1], size[0]).K for c in cameras])
+        c2w = np.stack([frame.relative(c.c2w) for c in cameras])
+        K, c2w = (torch.tensor(x, dtype=torch.float32, device=self.device)[None] for x in (K, c2w))
+        return K, c2w
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _view(self, pixels: tuple, target: Camera, sources: Sequence[SourceView], scale: Scale, seed: int) -> View:
         image, depth, confidence, seen = pixels
@@ -141,12 +176,6 @@ class GLDPipeline:
     def _image(self, image: np.ndarray) -> Tensor:
         """(3, H, W) float 0..1 on the device."""
         return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1).float() / 255
-
-    def _cameras(self, cameras: list[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """K (1, V, 3, 3) at the working size and c2w (1, V, 4, 4) in the request's own frame, float32."""
-        K = np.stack([c.resized(size[1], size[0]).K for c in cameras])
-        c2w = np.stack([frame.relative(c.c2w) for c in cameras])
-        return tuple(torch.tensor(x, dtype=torch.float32, device=self.device)[None] for x in (K, c2w))
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

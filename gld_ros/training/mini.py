@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gld_ros.data.room_views import RoomViews
 from gld_ros.diffusion.flow import interpolate, shift_time
+from gld_ros.models.checkpoints import save_model
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.dpt import DualDPT
 from gld_ros.models.encoder import GeometryEncoder
@@ -28,7 +29,7 @@ class MiniTraining:
     """Budgets and batch sizes of the stages."""
 
     batch: int = 12
-    geometry_steps: int = 2000
+    geometry_steps: int = 1300
     geometry_rate: float = 1e-3
     diffusion_steps: int = 1500
     diffusion_rate: float = 8e-4
@@ -126,8 +127,10 @@ def latent_statistics(net: GLDNetworks, batches: Iterator[RoomViews], count: int
         getattr(net, f"level{k}_var").copy_(values.var(dim=1))
 
 
-def train_diffusion(folder: Path, stage: GeometryStage, config: ModelConfig, plan: MiniTraining, device: str) -> GLDNetworks:
-    """Stage two, on the frozen stage one. Returns the averaged weights."""
+def train_diffusion(
+    folder: Path, stage: GeometryStage, config: ModelConfig, plan: MiniTraining, device: str
+) -> GLDNetworks | None:
+    """Stage two, on the frozen stage one. Returns the averaged weights, None when interrupted."""
     torch.manual_seed(plan.seed + 1)
     net = GLDNetworks(config).to(device)
     for name in ("encoder", "dpt", "matching", "rgb"):
@@ -139,17 +142,27 @@ def train_diffusion(folder: Path, stage: GeometryStage, config: ModelConfig, pla
     run = TrainingRun(folder / "diffusion", DiffusionStage(net), plan.diffusion_steps, plan.diffusion_rate)
     batches = (to_device(b, device) for b in room_batches(plan.batch, run.step, first)) if run.step < run.steps else iter(())
     run.fit(batches, run.module.loss)
-    return run.average.net
+    return run.average.net if run.step >= run.steps else None
 
 
-def train_geometry(folder: Path, config: ModelConfig, plan: MiniTraining, device: str) -> GeometryStage:
-    """Stage one. Returns the averaged weights."""
+def train_mini(folder: Path, out: Path, config: ModelConfig, plan: MiniTraining, device: str) -> bool:
+    """Both stages, resuming in `folder`; the model is written to `out`. False when interrupted before the end."""
+    geometry = train_geometry(folder, config, plan, device)
+    net = train_diffusion(folder, geometry, config, plan, device) if geometry is not None else None
+    if net is None:
+        return False
+    save_model(out, net)
+    return True
+
+
+def train_geometry(folder: Path, config: ModelConfig, plan: MiniTraining, device: str) -> GeometryStage | None:
+    """Stage one. Returns the averaged weights, None when interrupted."""
     torch.manual_seed(plan.seed)
     stage = GeometryStage(config, plan.level_dropout).to(device)
     run = TrainingRun(folder / "geometry", stage, plan.geometry_steps, plan.geometry_rate)
     batches = (to_device(b, device) for b in room_batches(plan.batch, run.step)) if run.step < run.steps else iter(())
     run.fit(batches, stage.loss)
-    return run.average
+    return run.average if run.step >= run.steps else None
 
 
 def to_device(scene: RoomViews, device: str) -> RoomViews:
