@@ -18,7 +18,7 @@ DEPTH_COLOURS = np.array(
 UNKNOWN = np.array([128, 128, 128], np.uint8)
 GENERATED = np.array([255, 60, 200], np.uint8)
 BACKGROUND = (225, 228, 235)
-MARGIN, BAR, TEXT = 4, 14, 15  # pixels
+MARGIN, BAR, TEXT, TITLE_WIDTH = 4, 14, 15, 108  # pixels
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
         cells.append(colour_depth(row.depth, near, far))
         cells.append(np.repeat(np.where(row.generated, 255, 0).astype(np.uint8)[..., None], 3, axis=2))
         table.append(cells)
-    width = max(round(row.synthesized.shape[1] * height / row.synthesized.shape[0]) for row in rows)
+    width = max(TITLE_WIDTH, *(round(row.synthesized.shape[1] * height / row.synthesized.shape[0]) for row in rows))
     font = ImageFont.load_default()
     step_x, step_y = width + MARGIN, height + TEXT + MARGIN
     size = (MARGIN + step_x * len(titles), MARGIN + TEXT + step_y * len(rows) + BAR + TEXT + 2 * MARGIN)

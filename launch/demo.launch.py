@@ -1,0 +1,65 @@
+"""Simulated robot or recorded sequence, gld_node and RViz: `ros2 launch gld_ros demo.launch.py [sequence:=PATH]`."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
+from launch.conditions import IfCondition, UnlessCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+SHARE = Path(get_package_share_directory("gld_ros"))
+ARGUMENTS = {  # name: (default, description)
+    "sequence": (
+        "",
+        "Folder with transforms.json or a rosbag2, with a camera named `camera`; empty: a simulated robot.",
+    ),
+    "seed": ("0", "Which room the simulated robot drives through."),
+    "rate": ("5.0", "Images a second."),
+    "loop": ("true", "Start again at the end."),
+    "model": ("mini", "Name of an embedded model or path of a model folder."),
+    "rviz": ("true", "Start RViz; its goal tool asks for a view."),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
+    recorded = IfCondition(PythonExpression(["'", value["sequence"], "' != ''"]))
+    simulated = UnlessCondition(PythonExpression(["'", value["sequence"], "' != ''"]))
+    playing = {
+        "rate": ParameterValue(value["rate"], value_type=float),
+        "loop": ParameterValue(value["loop"], value_type=bool),
+        "wait_for_subscribers": 1,
+    }
+    replay = Node(
+        package="gld_ros",
+        executable="gld_replay",
+        output="screen",
+        parameters=[{"sequence": ParameterValue(value["sequence"], value_type=str), **playing}],
+        condition=recorded,
+    )
+    robot = Node(
+        package="gld_ros",
+        executable="gld_sim_camera",
+        output="screen",
+        parameters=[{"seed": ParameterValue(value["seed"], value_type=int), **playing}],
+        condition=simulated,
+    )
+    gld = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(SHARE / "launch" / "gld.launch.py")),
+        launch_arguments={
+            "model": value["model"],
+            "image": "/camera/image_raw",
+            "camera_info": "/camera/camera_info",
+            "rviz": value["rviz"],
+        }.items(),
+    )
+    large_images = SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(SHARE / "config" / "fastdds.xml"))
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, large_images, replay, robot, gld])

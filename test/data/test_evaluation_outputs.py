@@ -1,0 +1,116 @@
+"""Hold-out plans, comparisons, sheets and the `gld data` commands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gld_ros.cli import main
+from gld_ros.data.ply import Points
+from gld_ros.data.sequence import open_sequence
+from gld_ros.evaluation.comparison import compare, nearest
+from gld_ros.evaluation.holdout import hold_out
+from gld_ros.evaluation.pictures import UNKNOWN, SheetRow, cloud_picture, colour_depth, contact_sheet
+from gld_ros.evaluation.results import summary
+
+
+@pytest.mark.parametrize("count", (3, 4, 5, 8, 25, 51, 1000))
+def test_every_target_lies_between_shown_instants(count):
+    plan = hold_out(count, 8)
+    assert sorted(plan.shown + plan.left_out) == list(range(count))
+    assert 1 <= len(plan.targets) <= 8 and set(plan.targets) <= set(plan.left_out)
+    assert plan.shown[0] == 0 and plan.shown[-1] == count - 1 and len(plan.shown) <= 60
+    assert plan.targets[0] < count / 2 or count < 5
+
+
+def test_two_instants_are_too_few():
+    with pytest.raises(ValueError, match="at least 3"):
+        hold_out(2, 8)
+
+
+def test_comparison_by_region(views):
+    real = views[0]
+    image = real.image.astype(int)
+    generated = np.zeros(real.depth.shape, bool)
+    generated[:, :10] = True
+    image[generated] += np.where(image[generated] > 127, -10, 10)
+    result = compare(image.astype(np.uint8), real.depth * 1.1, generated, real, real.image)
+    assert result.psnr_db_observed > 100 and result.copy_nearest_psnr_db > 100
+    np.testing.assert_allclose(result.psnr_db_unobserved, 20 * np.log10(255 / 10), atol=1e-6)
+    np.testing.assert_allclose(result.depth_abs_rel, 0.1, rtol=1e-5)
+    mean = summary([result, result])
+    assert mean["psnr_db"] == result.psnr_db and mean["generated_share"] == generated.mean()
+
+
+def test_without_depth_or_generated_pixels_there_is_no_figure(views):
+    real = type(views[0])(views[0].image, views[0].camera)
+    result = compare(real.image, views[0].depth, np.zeros(real.image.shape[:2], bool), real, real.image)
+    assert result.depth_abs_rel is None and result.psnr_db_unobserved is None
+    assert summary([result])["depth_abs_rel"] is None
+
+
+def test_nearest_in_pose(views):
+    cameras = [view.camera for view in views]
+    assert nearest(views[2].camera, cameras) == 2
+
+
+def test_depth_colours_run_from_bright_to_dark():
+    depth = np.array([[1.0, 2.0, 4.0, np.nan, 0.0]], np.float32)
+    colours = colour_depth(depth, 1.0, 4.0)[0]
+    brightness = colours[:3].astype(int).sum(axis=1)
+    assert brightness[0] > brightness[1] > brightness[2]
+    np.testing.assert_array_equal(colours[3:], [UNKNOWN, UNKNOWN])
+
+
+def test_sheet_has_a_row_a_view_and_takes_missing_depth(views):
+    def row(real_depth):
+        generated = np.zeros((18, 24), bool)
+        image, other = views[0].image, views[1].image
+        return SheetRow("view", [image, other], image, views[0].depth, generated, image, real_depth)
+
+    one, two = contact_sheet([row(None)]), contact_sheet([row(views[0].depth), row(None)])
+    assert one.width == two.width and two.height > one.height
+
+
+def test_cloud_picture_draws_near_points_over_far_ones(views):
+    camera = views[0].camera
+    ahead = camera.center + np.linspace(1, 3, 400)[:, None] * camera.forward
+    points = Points(
+        np.concatenate([ahead, ahead + 0.05]).astype(np.float32),
+        np.full((800, 3), 30, np.uint8),
+        np.ones(800, np.float32),
+        np.zeros(800, bool),
+    )
+    picture = np.asarray(cloud_picture(points, [camera]))
+    assert (picture == 30).all(axis=2).sum() > 100 and (picture == (220, 0, 0)).all(axis=2).any()
+
+
+def test_rooms_to_bag(tmp_path, capsys):
+    folder, bag = str(tmp_path / "room"), str(tmp_path / "bag")
+    assert main(["data", "rooms", "--out", folder, "--seed", "1000000003", "--frames", "3", "--size", "32x24"]) == 0
+    assert main(["data", "to-bag", folder, bag, "--compressed"]) == 0
+    sequence = open_sequence(bag)
+    assert len(sequence.frames) == 3 and sequence.metric is True and sequence.has_depth
+    assert sequence.frames[0].view().image.shape == (24, 32, 3)
+    assert main(["data", "to-bag", folder, bag]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_gld_synthesize(tmp_path):
+    folder = str(tmp_path / "room")
+    main(["data", "rooms", "--out", folder, "--seed", "1000000003", "--frames", "3", "--size", "96x72"])
+    out = tmp_path / "out"
+    arguments = ["synthesize", folder, "--sources", "0,2", "--targets", "1", "--out", str(out), "--steps", "1"]
+    assert main(arguments) == 0
+    for name in ("view_00.png", "view_00_depth.png", "view_00_depth.npy", "points.ply", "sheet.png", "report.json"):
+        assert (out / name).stat().st_size > 0
+    assert main([*arguments[:5], "9", *arguments[6:]]) == 1
+
+
+def test_help_is_light():
+    """`gld --help` must not pay for torch."""
+    import subprocess
+    import sys
+
+    code = "import sys, gld_ros.cli; sys.exit('torch' in sys.modules or 'rosbags' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,6 @@
+"""Every test run has its own DDS domain, so that neither other tests nor a robot in the network interfere."""
+
+import os
+
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

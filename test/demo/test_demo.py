@@ -1,0 +1,94 @@
+"""The demo end to end, and its camera nodes as processes: real nodes over DDS."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gld_ros.data.ply import read_ply
+from gld_ros.data.sequence import open_sequence, write_folder
+from gld_ros.data.simulation import Robot
+
+COUNT, SHOWN, TARGETS = 7, 4, 3  # every second frame of 7 is left out and asked for
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory):
+    """A short drive of the simulated robot as a sequence folder."""
+    robot = Robot(1_000_000_011, 3 * COUNT, 128, 96)
+    return write_folder(tmp_path_factory.mktemp("drive") / "room", robot.views(list(range(0, 3 * COUNT, 3))))
+
+
+def test_demo_end_to_end(drive, tmp_path):
+    command = [sys.executable, "-m", "gld_ros.ros.demo", "--sequence", str(drive), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    logs = "".join(log.read_text() for log in tmp_path.glob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["views_requested"] == report["views_returned"] == TARGETS
+    assert report["trajectory"]["views_returned"] == report["trajectory"]["views_requested"] > 0
+    assert report["trajectory"]["feedback"] > 0 and not report["errors"]
+    assert report["depth_abs_rel"] > 0 and report["latency_s"]["max"] >= report["latency_s"]["median"] > 0
+    assert report["psnr_db"] > 8 and report["copy_nearest_psnr_db"] > 8  # pictures of the same room, not noise
+    camera = report["messages"]["/camera/image_raw"]
+    assert camera["published"] == SHOWN and camera["received"] + camera["dropped"] == SHOWN
+    views = report["messages"]["/gld_node/views"]
+    assert views["published"] == views["received"] == TARGETS + report["trajectory"]["views_requested"]
+    points = read_ply(tmp_path / "points.ply")
+    assert len(points.xyz) > 0 and np.isfinite(points.xyz).all()
+    for name in ("sheet.png", "cloud.png"):
+        assert Image.open(tmp_path / name).size[0] > 300
+    recorded = open_sequence(tmp_path / "bag")  # what was published can be played again
+    original = open_sequence(drive)
+    shown = [frame for index, frame in enumerate(original.frames) if index % 2 == 0]
+    np.testing.assert_allclose(
+        [frame.camera.c2w for frame in recorded.frames], [frame.camera.c2w for frame in shown], atol=1e-6
+    )
+    np.testing.assert_array_equal(recorded.frames[1].view().image, shown[1].view().image)
+
+
+def test_demo_names_a_broken_sequence(tmp_path):
+    (tmp_path / "transforms.json").write_text('{"frames": [')
+    command = [sys.executable, "-m", "gld_ros.ros.demo", "--sequence", str(tmp_path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "transforms.json: not valid JSON" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
+@pytest.mark.parametrize("module", ("replay", "sim_camera"))
+def test_camera_nodes_end_cleanly(drive, module, how):
+    parameters = {"replay": [f"sequence:={drive}"], "sim_camera": ["width:=32", "height:=24", "frames:=1000"]}[module]
+    code = f"import sys; from gld_ros.ros.{module} import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--ros-args", "-p", "loop:=true"]
+    for parameter in parameters:
+        command += ["-p", parameter]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    time.sleep(6)
+    assert process.poll() is None, process.stdout.read()
+    process.send_signal(how)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and "Traceback" not in output, output
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    (
+        ([], "parameter sequence is empty"),
+        (["sequence:=/nowhere/at/all"], "/nowhere/at/all: no such file or folder"),
+    ),
+)
+def test_replay_names_what_it_cannot_play(parameters, message):
+    code = "import sys; from gld_ros.ros.replay import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--ros-args"]
+    for parameter in parameters:
+        command += ["-p", parameter]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
