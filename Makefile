@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 VENV := $(CURDIR)/.venv
 ROS := $(if $(ROS_DISTRO),sourced,pypi)
 STAMP := .venv/stamp-$(ROS)
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --use-pep517
 
 # glibc returns large freed blocks to the kernel, so that torch would page-fault through every tensor of every step;
 # these settings keep the memory (gld_ros/allocator.py says more).
