@@ -1,4 +1,4 @@
-"""gld_node on a robot: `ros2 launch gld_ros gld.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info`."""
+"""gld_node on a robot: `ros2 launch gld_ros gld.launch.py image:=/camera/image camera_info:=/camera/camera_info`."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ ARGUMENTS = {  # name: (default, description)
     "namespace": ("", "Namespace of the node, for several robots."),
     "use_sim_time": ("false", "Take the time from /clock, for simulators and bags."),
     "autostart": ("true", "Configure and activate the node at start."),
-    "rviz": ("false", "Start RViz with config/gld.rviz."),
+    "rviz": ("false", "Start RViz with config/gld.rviz; its camera display shows the topic image."),
 }
 
 

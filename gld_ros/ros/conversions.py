@@ -84,9 +84,8 @@ class CameraModel:
     def rectify(self, image: np.ndarray, name: str) -> np.ndarray:
         """Undistorted (H, W, 3) `image`. Raises InvalidRequest unless it has the size of the CameraInfo."""
         if image.shape[:2] != (self.height, self.width):
-            raise InvalidRequest(
-                f"{name}: the image is {image.shape[1]}x{image.shape[0]}, its CameraInfo says {self.width}x{self.height}"
-            )
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise InvalidRequest(f"{name}: the image is {size}, its CameraInfo says {self.width}x{self.height}")
         return image if self.maps is None else cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
 
     def camera(self, c2w: np.ndarray) -> Camera:
@@ -172,9 +171,10 @@ def image_from_msg(msg: Image | CompressedImage, name: str) -> np.ndarray:
 
     Raises InvalidRequest, naming `name`, for an unknown encoding, wrong sizes, or data that cannot be decoded.
     """
+    kind = msg.format if isinstance(msg, CompressedImage) else msg.encoding
     try:
         if isinstance(msg, CompressedImage):
-            return _bridge.compressed_imgmsg_to_cv2(msg, "rgb8")
+            msg = _decompressed(msg)
         if msg.height < 1 or msg.width < 1 or len(msg.data) < msg.step * msg.height or msg.step < msg.width:
             raise InvalidRequest(
                 f"{name}: {msg.width}x{msg.height} pixels with step {msg.step} do not fit into {len(msg.data)} bytes"
@@ -183,8 +183,17 @@ def image_from_msg(msg: Image | CompressedImage, name: str) -> np.ndarray:
     except InvalidRequest:
         raise
     except Exception as error:  # cv_bridge raises CvBridgeError, cv2.error, KeyError, TypeError, by kind of damage
-        kind = msg.format if isinstance(msg, CompressedImage) else msg.encoding
         raise InvalidRequest(f"{name}: cannot decode an image of encoding '{kind}': {error}") from None
+
+
+def _decompressed(msg: CompressedImage) -> Image:
+    """The raw message of a compressed one; cv_bridge itself cannot turn a grey JPEG into rgb8."""
+    image = _bridge.compressed_imgmsg_to_cv2(msg)
+    if image is None:
+        raise ValueError("no codec can read the data")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    depth = 8 * image.dtype.itemsize
+    return _bridge.cv2_to_imgmsg(image, {1: f"mono{depth}", 3: f"bgr{depth}", 4: f"bgra{depth}"}[channels])
 
 
 def image_to_msg(image: np.ndarray, encoding: str, header: Header) -> Image:

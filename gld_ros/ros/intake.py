@@ -87,9 +87,7 @@ class Intake:
     def _loop(self) -> None:
         while not self._stopping:
             with self._wake:
-                self._wake.wait_for(
-                    lambda: self._queue or self._stopping, RETRY_PERIOD if len(self.pending) else None
-                )
+                self._wake.wait_for(lambda: self._queue or self._stopping, RETRY_PERIOD if len(self.pending) else None)
                 items, self._queue = self._queue, deque()
             try:
                 for item in items:

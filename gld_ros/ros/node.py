@@ -61,7 +61,7 @@ class GLDNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady timers: they have to run while a simulated clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._on_second, clock=steady)
+        self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
         self.create_timer(0.05, self.requests.worker.sweep, clock=steady)
         self.add_post_set_parameters_callback(self._on_parameters)
         # rclpy lets a transition that the state does not allow end the process: answer it instead.
@@ -90,7 +90,9 @@ class GLDNode(LifecycleNode):
         p = self.parameters
         assert self.tf is not None
         resolve = self.resolve_topic_name
-        cameras = [CameraTopics(resolve(i), resolve(c)) for i, c in zip(p.image_topics, p.camera_info_topics, strict=True)]
+        cameras = [
+            CameraTopics(resolve(i), resolve(c)) for i, c in zip(p.image_topics, p.camera_info_topics, strict=True)
+        ]
         self.intake = Intake(
             cameras,
             self.tf if p.pose_source == "tf" else TopicPoses(self.tf, p.pose_max_gap),
@@ -166,9 +168,11 @@ class GLDNode(LifecycleNode):
         self._heard[topic] = (0, time.monotonic())
         self.counters.add(topic, "received", 0)
         qos = QoSProfile(depth=self.parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        lost = SubscriptionEventCallbacks(
-            message_lost=lambda event: self.counters.add(topic, "dropped_by_dds", event.total_count_change)
-        )
+
+        def count_lost(event: Any) -> None:
+            self.counters.add(topic, "dropped_by_dds", event.total_count_change)
+
+        lost = SubscriptionEventCallbacks(message_lost=count_lost)
         self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=lost))
 
     def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
@@ -198,7 +202,7 @@ class GLDNode(LifecycleNode):
     def _on_jump(self) -> None:
         self.key_frames.clear()
 
-    def _on_second(self) -> None:
+    def _report(self) -> None:
         p = self.parameters
         frames = self.key_frames.frames()
         cameras = [frame.camera for frame in frames]

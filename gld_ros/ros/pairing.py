@@ -1,4 +1,4 @@
-"""Pairs images with their CameraInfo by stamp. Unlike message_filters it survives a clock that jumps back (bag loop)."""
+"""Pairs images with their CameraInfo by stamp; unlike message_filters it survives a clock that jumps back."""
 
 from __future__ import annotations
 

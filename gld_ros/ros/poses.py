@@ -108,7 +108,9 @@ class TopicPoses:
             raise TFError(f"no pose around the stamp {stamp / 1e9:.3f} s; poses received: {known}")
         (start, a), (end, b) = self._poses[after - 1], self._poses[after]
         if end - start > self._max_gap * 1e9:
-            raise TFError(f"a gap of {(end - start) / 1e9:.3f} s between poses, at most {self._max_gap:g} s are bridged")
+            raise TFError(
+                f"a gap of {(end - start) / 1e9:.3f} s between poses, at most {self._max_gap:g} s are bridged"
+            )
         return interpolate(a, b, (stamp - start) / (end - start))
 
     def clear(self) -> None:
@@ -140,7 +142,8 @@ class PendingFrames:
 
     def retry(self) -> list[tuple[np.ndarray, Any]]:
         """The frames whose pose is known now, with it; frames out of time are dropped."""
-        found, waiting = [], deque()
+        found: list[tuple[np.ndarray, Any]] = []
+        waiting: deque[tuple[float, str, int, Any]] = deque()
         for arrived, frame, stamp, item in self._frames:
             try:
                 found.append((self._source.pose(frame, stamp), item))

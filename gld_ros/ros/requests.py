@@ -41,9 +41,7 @@ class RequestServer:
         self._node, self._outputs, self._counters = node, outputs, counters
         self._log = node.get_logger()
         self._goals: dict[bytes, Job] = {}
-        node.create_service(
-            SynthesizeViews, "~/synthesize", self._on_service, callback_group=ReentrantCallbackGroup()
-        )
+        node.create_service(SynthesizeViews, "~/synthesize", self._on_service, callback_group=ReentrantCallbackGroup())
         self._action = ActionServer(
             node,
             SynthesizeTrajectory,
@@ -154,7 +152,9 @@ class RequestServer:
         """Answer a job that never ran, or whose outcome could not be put into messages."""
         error = future.exception()
         if error is not None:
-            self._refuse(answer, error if isinstance(error, GLDError) else ModelError(f"{type(error).__name__}: {error}"))
+            self._refuse(
+                answer, error if isinstance(error, GLDError) else ModelError(f"{type(error).__name__}: {error}")
+            )
 
     def _publish(self, result: Result, answer: Any) -> None:
         if not result.views:
@@ -169,6 +169,7 @@ class RequestServer:
     async def _done(self, job: Job) -> None:
         """Wait for a job without blocking the executor."""
         executor = self._node.executor
+        assert executor is not None  # it runs this very coroutine
         done: Future = Future()
 
         def wake(_: object) -> None:

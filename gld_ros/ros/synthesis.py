@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ class Synthesizer:
                 job.check()
                 poses.append(self._tf.lookup(frame, stamp, timeout) @ pose)
             for i, c2w in enumerate(poses):
-                view = self._view(frames, c2w, request, job, lambda progress, i=i: on_progress(i, progress))
+                view = self._view(frames, c2w, request, job, partial(on_progress, i))
                 result.views.append(view)
                 result.stamps.append(request.poses[i][1] or max(frame.stamp for frame in frames))
                 on_view(view, result.stamps[-1])

@@ -36,7 +36,10 @@ class NodeProcess:
     """gld_node as a process; `log` is all it wrote so far."""
 
     def __init__(self, log_file: Path, **parameters):
-        arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+        """Parameters; `__ns` and `__node` remap the namespace and the name."""
+        arguments = []
+        for name, value in {"diagnostics_period": 0.1, **parameters}.items():
+            arguments += ["-r" if name.startswith("__") else "-p", f"{name}:={value}"]
         self._log_file = log_file
         with log_file.open("w") as log:
             self.process = subprocess.Popen(
@@ -145,25 +148,29 @@ class Robot:
         assert result.successful == (not result.reason)
         return result.reason
 
-    def diagnostics(self):
-        """The values of the newest diagnostics, by status name, from after this call."""
+    def diagnostics(self, name="/gld_node"):
+        """The values that gld_node published newest, by topic ("node": its own), from well after this call."""
+
+        def messages():
+            return [m.status for m in self._diagnostics[seen:] if m.status[0].hardware_id == name]
+
         seen = len(self._diagnostics)
-        self.wait(lambda: len(self._diagnostics) >= seen + 2, "diagnostics")
-        return {s.name: {v.key: v.value for v in s.values} for s in self._diagnostics[-1].status}
+        self.wait(lambda: len(messages()) >= 2, "diagnostics")
+        return {s.name.removeprefix(f"{name}: "): {v.key: v.value for v in s.values} for s in messages()[-1]}
 
     def counts(self, topic):
-        return {key: int(value) for key, value in self.diagnostics()[f"/gld_node: {topic}"].items()}
+        return {key: int(value) for key, value in self.diagnostics()[topic].items()}
 
     def fill_context(self, *indices):
         """Send frames until they all are key frames."""
-        wanted = int(self.diagnostics()["/gld_node: node"]["key_frames"]) + len(indices)
+        wanted = int(self.diagnostics()["node"]["key_frames"]) + len(indices)
         self.wait(lambda: self.image.get_subscription_count() and self.info.get_subscription_count(), "subscriptions")
 
         def kept():
             for index in indices:
                 self.send(index)
                 time.sleep(0.03)
-            return int(self.diagnostics()["/gld_node: node"]["key_frames"]) >= wanted
+            return int(self.diagnostics()["node"]["key_frames"]) >= wanted
 
         self.wait(kept, "key frames")
 

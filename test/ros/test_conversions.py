@@ -147,8 +147,12 @@ def test_images_of_every_common_encoding():
         np.testing.assert_array_equal(conversions.image_from_msg(message, "image"), rgb)
     grey = conversions.image_to_msg(rgb[..., 0], "mono8", Header())
     np.testing.assert_array_equal(conversions.image_from_msg(grey, "image"), np.repeat(rgb[..., :1], 3, 2))
-    padded = Image(height=6, width=8, encoding="rgb8", step=30, data=np.pad(rgb.reshape(6, 24), ((0, 0), (0, 6))).tobytes())
+    padded = Image(
+        height=6, width=8, encoding="rgb8", step=30, data=np.pad(rgb.reshape(6, 24), ((0, 0), (0, 6))).tobytes()
+    )
     np.testing.assert_array_equal(conversions.image_from_msg(padded, "image"), rgb)
+    one = CompressedImage(format="png", data=cv2.imencode(".png", rgb[..., 0])[1].tobytes())
+    np.testing.assert_array_equal(conversions.image_from_msg(one, "image"), np.repeat(rgb[..., :1], 3, 2))
     png = CompressedImage(format="png", data=cv2.imencode(".png", bgr)[1].tobytes())
     np.testing.assert_array_equal(conversions.image_from_msg(png, "image"), rgb)
 

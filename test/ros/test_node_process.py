@@ -42,7 +42,7 @@ def test_a_signal_ends_the_node_in_the_middle_of_a_request(robot, tmp_path, numb
     process = NodeProcess(tmp_path / "log", autostart=True, steps=1000)
     robot.fill_context(0, 2, 4)
     robot.service.call_async(SynthesizeViews.Request(poses=robot.poses(1)))
-    robot.wait(lambda: robot.diagnostics()["/gld_node: node"]["working"] == "True", "the request at work")
+    robot.wait(lambda: robot.diagnostics()["node"]["working"] == "True", "the request at work")
     assert process.stop(number) == 0
     assert "Traceback" not in process.log
 

@@ -1,0 +1,113 @@
+"""The parameters: one place, described, limited, live where they say so; config, README and launch agree with it."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.parameter import Parameter
+
+from gld_ros.ros.parameters import FIELDS, Parameters, declare_parameters, read_parameters
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def node():
+    node = rclpy.create_node("gld_node", enable_rosout=False)
+    yield node
+    node.destroy_node()
+
+
+def test_all_are_declared_with_descriptors(node):
+    assert declare_parameters(node) == Parameters()
+    for name, field in FIELDS.items():
+        descriptor = node.describe_parameter(name)
+        assert descriptor.description
+        assert descriptor.read_only != field.metadata["dynamic"]
+        if type(field.default) in (int, float):
+            assert descriptor.integer_range or descriptor.floating_point_range
+
+
+@pytest.mark.parametrize(
+    "name, value, reason",
+    [
+        ("request_axes", "sideways", "expected one of body, optical"),
+        ("tf_timeout", -1.0, "out of range"),
+        ("tf_timeout", float("nan"), "out of range"),
+        ("max_views", 0, "out of range"),
+        ("steps", "many", "type"),
+        ("model", "other", "read-only"),
+        ("map_frame", "odom", "read-only"),
+    ],
+)
+def test_bad_values_are_rejected(node, name, value, reason):
+    declare_parameters(node)
+    (result,) = node.set_parameters([Parameter(name, value=value)])
+    assert not result.successful and reason in result.reason
+    assert read_parameters(node) == Parameters()
+
+
+def test_live_ones_can_be_set(node):
+    declare_parameters(node)
+    (result,) = node.set_parameters([Parameter("keyframe_translation", value=0.5)])
+    assert result.successful
+    assert read_parameters(node).keyframe_translation == 0.5
+
+
+def test_the_parameter_file_names_every_parameter_with_its_default_and_a_comment():
+    text = (ROOT / "config" / "gld.yaml").read_text()
+    values = yaml.safe_load(text)["/**"]["ros__parameters"]
+    defaults = {name: list(f.default) if isinstance(f.default, tuple) else f.default for name, f in FIELDS.items()}
+    assert values == defaults
+    for name, field in FIELDS.items():
+        comment = re.search(rf"((?:    # .*\n)+)    {name}:", text)
+        assert comment, f"{name} has no comment"
+        assert ("(live)" in comment[1]) == field.metadata["dynamic"]
+
+
+def test_the_readme_lists_every_parameter_with_its_default():
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (yes|no) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    listed = {name: (yaml.safe_load(default), live == "yes") for name, default, live in rows}
+    declared = {
+        name: (list(f.default) if isinstance(f.default, tuple) else f.default, f.metadata["dynamic"])
+        for name, f in FIELDS.items()
+    }
+    assert listed == declared
+
+
+def test_the_launch_file_compiles_and_describes_its_arguments():
+    tree = ast.parse((ROOT / "launch" / "gld.launch.py").read_text())
+    (table,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "ARGUMENTS"]
+    arguments = {key.value: value.elts[1].value for key, value in zip(table.keys, table.values, strict=True)}
+    assert set(arguments) >= {
+        "model",
+        "config",
+        "image",
+        "camera_info",
+        "namespace",
+        "use_sim_time",
+        "autostart",
+        "rviz",
+    }
+    assert all(len(description) > 10 for description in arguments.values())
+
+
+def test_the_launch_description_on_a_distribution():
+    pytest.importorskip("launch_ros", reason="launch and launch_ros are not on PyPI; a ROS distribution has them")
+    names = {}
+    source = (ROOT / "launch" / "gld.launch.py").read_text()
+    exec(compile(source, "gld.launch.py", "exec"), names)
+    description = names["generate_launch_description"]()
+    assert {argument.name for argument in description.get_launch_arguments()} == set(names["ARGUMENTS"])
+
+
+def test_the_rviz_configuration_shows_the_nodes_topics():
+    config = yaml.safe_load((ROOT / "config" / "gld.rviz").read_text())["Visualization Manager"]
+    topics = {item["Topic"]["Value"] for item in [*config["Displays"], *config["Tools"]] if "Topic" in item}
+    assert topics == {
+        "image",
+        *(f"gld_node/{n}" for n in ("frusta", "points", "image", "depth", "generated", "request")),
+    }
