@@ -235,7 +235,7 @@ class _Pixels:
         where = f"{self.path}: {image.topic} at {image.stamp / 1e9:.6f} s"
         message = self._message(image)
         try:
-            pixels = np.asarray(message_to_cvimage(message, "rgb8"))
+            pixels = np.array(message_to_cvimage(message, "rgb8"))
         except Exception as error:  # what a decoder raises for broken data differs by codec
             raise InvalidRequest(f"{where}: the image cannot be decoded ({error})") from None
         if pixels.shape[:2] != (height, width):

@@ -211,7 +211,7 @@ def _load_image(path: Path, width: int, height: int) -> np.ndarray:
     if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
         grey = (np.asarray(pixels) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(pixels.convert("RGB"))
+    return np.array(pixels.convert("RGB"))
 
 
 def _load_depth(path: Path, unit: float, width: int, height: int) -> np.ndarray:

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
 
 
 def _dds_profile() -> Path:
-    """config/fastdds.xml, which lets uncompressed images through unharmed: of this checkout, else of the installation."""
+    """config/fastdds.xml, which lets uncompressed images through unharmed: this checkout's, or the installed one."""
     file = Path(__file__).parents[2] / "config" / "fastdds.xml"
     return file if file.exists() else Path(get_package_share_directory("gld_ros")) / "config" / "fastdds.xml"
 

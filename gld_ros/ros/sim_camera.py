@@ -60,7 +60,8 @@ class SimCameraNode(Node):
             except Exception as error:  # raised again in the playing thread
                 put(error)
 
-        threading.Thread(target=render, name="render", daemon=True).start()
+        renderer = threading.Thread(target=render, name="render", daemon=True)
+        renderer.start()
         try:
             while (item := rendered.get()) is not None:
                 if isinstance(item, Exception):
@@ -68,6 +69,7 @@ class SimCameraNode(Node):
                 yield item
         finally:
             stop.set()
+            renderer.join()  # torch does not survive the end of the process under a running thread
 
 
 def main() -> int:

@@ -10,7 +10,15 @@ from gld_ros.data.ply import Points
 from gld_ros.data.sequence import open_sequence
 from gld_ros.evaluation.comparison import compare, nearest
 from gld_ros.evaluation.holdout import hold_out
-from gld_ros.evaluation.pictures import UNKNOWN, SheetRow, cloud_picture, colour_depth, contact_sheet
+from gld_ros.evaluation.pictures import (
+    GENERATED,
+    UNKNOWN,
+    SheetRow,
+    _draw_points,
+    cloud_picture,
+    colour_depth,
+    contact_sheet,
+)
 from gld_ros.evaluation.results import summary
 
 
@@ -72,17 +80,27 @@ def test_sheet_has_a_row_a_view_and_takes_missing_depth(views):
     assert one.width == two.width and two.height > one.height
 
 
-def test_cloud_picture_draws_near_points_over_far_ones(views):
+def test_near_points_are_drawn_over_far_ones():
+    xyz, rgb = np.array([[0, 0, 1.0], [0, 0, 2.0], [0, 0, -1.0]]), np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]])
+    for order in ((0, 1, 2), (2, 1, 0)):
+        pixels = _draw_points(xyz[list(order)], rgb[list(order)], np.eye(4), 20, 2)
+        np.testing.assert_array_equal(pixels[10:12, 10:12], np.broadcast_to((200, 0, 0), (2, 2, 3)))
+        assert (pixels == 255).all(axis=2).sum() == 20 * 20 - 4
+
+
+def test_cloud_picture_shows_points_and_cameras(views):
     camera = views[0].camera
-    ahead = camera.center + np.linspace(1, 3, 400)[:, None] * camera.forward
+    spread = np.random.default_rng(0).normal(size=(500, 3)) * 0.5
     points = Points(
-        np.concatenate([ahead, ahead + 0.05]).astype(np.float32),
-        np.full((800, 3), 30, np.uint8),
-        np.ones(800, np.float32),
-        np.zeros(800, bool),
+        (camera.center + camera.forward + spread).astype(np.float32),
+        np.full((500, 3), 30, np.uint8),
+        np.ones(500, np.float32),
+        np.arange(500) < 100,
     )
     picture = np.asarray(cloud_picture(points, [camera]))
-    assert (picture == 30).all(axis=2).sum() > 100 and (picture == (220, 0, 0)).all(axis=2).any()
+    assert (picture == 30).all(axis=2).sum() > 100  # observed as they are
+    assert (picture == 30 // 2 + GENERATED // 2).all(axis=2).sum() > 20  # generated tinted
+    assert (picture == (220, 0, 0)).all(axis=2).any()
 
 
 def test_rooms_to_bag(tmp_path, capsys):
@@ -98,7 +116,7 @@ def test_rooms_to_bag(tmp_path, capsys):
 
 def test_gld_synthesize(tmp_path):
     folder = str(tmp_path / "room")
-    main(["data", "rooms", "--out", folder, "--seed", "1000000003", "--frames", "3", "--size", "96x72"])
+    main(["data", "rooms", "--out", folder, "--seed", "1000000011", "--frames", "3", "--size", "96x72"])
     out = tmp_path / "out"
     arguments = ["synthesize", folder, "--sources", "0,2", "--targets", "1", "--out", str(out), "--steps", "1"]
     assert main(arguments) == 0
