@@ -18,7 +18,6 @@ from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.views import Progress, SourceView, View
 from gld_ros.ros.conversions import (
     CameraModel,
-    ns_to_stamp,
     optical_pose,
     pose_to_matrix,
     requested_intrinsics,
@@ -172,8 +171,3 @@ def warm_up(pipe: Any) -> None:
     except GLDError as error:
         if error.code != "SCALE_UNKNOWN":  # a wall of noise may well have no scale; the networks ran
             raise
-
-
-def stamp_of(result: Result) -> Any:
-    """Stamp of the newest view as a message; zero without views."""
-    return ns_to_stamp(max(result.stamps, default=0))

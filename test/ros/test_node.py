@@ -1,7 +1,9 @@
 """gld_node over DDS: requests by service, action and topic, what ends them, and what can be wrong with them."""
 
+import re
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +78,21 @@ def test_service(robot, node):
     assert robot.wait(lambda: [m for m in heard["frusta"] if m.markers[1].points], "frusta of the requests")
     for listener in listeners:
         robot.node.destroy_subscription(listener)
+
+
+def test_the_readme_lists_the_nodes_topics_services_and_actions(robot, node):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    listed = set(re.findall(r"^\| `~/(\w+)`", text, re.MULTILINE))
+    published = robot.node.get_publisher_names_and_types_by_node("gld_node", "/")
+    subscribed = robot.node.get_subscriber_names_and_types_by_node("gld_node", "/")
+    services = robot.node.get_service_names_and_types_by_node("gld_node", "/")
+    own = {
+        name.removeprefix("/gld_node/").removesuffix("/_action/send_goal")
+        for name, (kind, *_) in [*published, *subscribed, *services]
+        if name.startswith("/gld_node/") and not kind.startswith(("rcl_interfaces", "type_description"))
+    }
+    own -= {name for name in own if "_action/" in name or name.startswith(("get_", "transition_event"))}
+    assert own == listed
 
 
 def test_requested_camera_axes_and_stamp(robot, node):
@@ -228,8 +245,9 @@ def test_a_running_request_blocks_nothing(robot, node):
     stop = threading.Event()
 
     def camera():
+        vga = conversions.image_to_msg(np.zeros((480, 640, 3), np.uint8), "rgb8", conversions.Header())
         while not stop.wait(1 / 30):
-            sent.append(robot.send(0))
+            sent.append(robot.send(0, image=vga))
 
     with slow(robot):
         handle = start_goal(robot, 1)
