@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.data.transforms import TransformTree
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.distortion import Pinhole, undistort
 from gld_ros.geometry.quaternions import to_matrix
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -116,7 +118,7 @@ def _frames(topic: str, contents: _Contents, pixels: _Pixels) -> tuple[list[Fram
     if problems:
         return [], ", ".join(problems)
     info = contents.infos[info_topic]
-    K = _intrinsics(info, base, f"{pixels.path}: {info_topic}")
+    model = _pinhole(info, base, f"{pixels.path}: {info_topic}")
     camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
     depth = _depth_images(frame_id, contents)
     root = contents.tree.root(frame_id)
@@ -127,7 +129,7 @@ def _frames(topic: str, contents: _Contents, pixels: _Pixels) -> tuple[list[Fram
         except TFError as error:
             lost, reason = lost + 1, str(error)
             continue
-        camera = Camera(K, pose, info.width, info.height).check(f"{pixels.path}: {topic}")
+        camera = Camera(model.K, pose, info.width, info.height).check(f"{pixels.path}: {topic}")
         measured = min(depth, key=lambda other: abs(other.stamp - image.stamp), default=None)
         if measured and abs(measured.stamp - image.stamp) > DEPTH_TOLERANCE:
             measured = None
@@ -137,8 +139,8 @@ def _frames(topic: str, contents: _Contents, pixels: _Pixels) -> tuple[list[Fram
                 camera_name=camera_name,
                 stamp=image.stamp,
                 camera=camera,
-                read_image=lambda image=image: pixels.colour(image, info.width, info.height),
-                read_depth=(lambda measured=measured: pixels.depth(measured)) if measured else None,
+                read_image=partial(pixels.colour, image, model),
+                read_depth=partial(pixels.depth, measured, model) if measured else None,
             )
         )
     return frames, f"no pose at any of {lost} image stamps ({reason})"
@@ -179,17 +181,12 @@ def _stand_in(frame_id: str, contents: _Contents) -> str | None:
     return None
 
 
-def _intrinsics(info: Any, image_topic: str, where: str) -> np.ndarray:
-    """(3, 3) K with the first pixel's corner at 0, 0: P of a rectified topic, else K, which must be undistorted."""
+def _pinhole(info: Any, image_topic: str, where: str) -> Pinhole:
+    """The pinhole of a CameraInfo: P of a rectified topic, else K and D."""
     rectified = "rect" in posixpath.basename(image_topic)
     K = (info.p.reshape(3, 4)[:, :3] if rectified else info.k.reshape(3, 3)).astype(np.float64)
-    if not rectified and np.any(info.d):
-        raise InvalidRequest(
-            f"{where}: distortion {info.distortion_model} {info.d.tolist()}; rectified images expected"
-        )
-    K = K.copy()
     K[:2, 2] += 0.5
-    return K
+    return undistort(K, () if rectified else info.d, info.distortion_model, info.width, info.height, where)
 
 
 def _is_metric(path: Path) -> bool | None:
@@ -230,24 +227,26 @@ class _Pixels:
                     return message
         raise InvalidRequest(f"{self.path}: the image at {image.stamp} ns on {image.topic} is gone")
 
-    def colour(self, image: _Image, width: int, height: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB. Raises InvalidRequest for an undecodable image or another size than CameraInfo's."""
-        where = f"{self.path}: {image.topic} at {image.stamp / 1e9:.6f} s"
+    def colour(self, image: _Image, model: Pinhole) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, undistorted. Raises InvalidRequest for an undecodable image or one of another size."""
+        return model.apply(self._decoded(image, "rgb8"), self._where(image))
+
+    def depth(self, image: _Image, model: Pinhole) -> np.ndarray:
+        """(H, W) float32 metres, NaN unknown (REP 118)."""
+        raw = self._decoded(image, None)
+        metres = raw.astype(np.float32) * np.float32(0.001 if raw.dtype == np.uint16 else 1)
+        metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
+        return model.apply(metres, self._where(image))
+
+    def _decoded(self, image: _Image, encoding: str | None) -> np.ndarray:
         message = self._message(image)
         try:
-            pixels = np.array(message_to_cvimage(message, "rgb8"))
+            return np.array(message_to_cvimage(message, encoding))
         except Exception as error:  # what a decoder raises for broken data differs by codec
-            raise InvalidRequest(f"{where}: the image cannot be decoded ({error})") from None
-        if pixels.shape[:2] != (height, width):
-            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-            raise InvalidRequest(f"{where}: image of {size} pixels, CameraInfo says {width}x{height}")
-        return pixels
+            raise InvalidRequest(f"{self._where(image)}: the image cannot be decoded ({error})") from None
 
-    def depth(self, image: _Image) -> np.ndarray:
-        """(H, W) float32 metres, NaN unknown (REP 118)."""
-        raw = np.asarray(message_to_cvimage(self._message(image)))
-        metres = raw.astype(np.float32) * np.float32(0.001) if raw.dtype == np.uint16 else raw.astype(np.float32)
-        return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
+    def _where(self, image: _Image) -> str:
+        return f"{self.path}: {image.topic} at {image.stamp / 1e9:.6f} s"
 
 
 def _stamp(message: Any) -> int:

@@ -20,13 +20,13 @@ from PIL import Image
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.distortion import Pinhole, undistort
 from gld_ros.pipeline.views import SourceView
 
 OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 FRAME_PERIOD = 0.1  # seconds between frames of a file without `timestamp`
 FIRST_STAMP = 1_000_000_000  # ns; not 0, which ROS takes for "latest"
 DEFAULT_CAMERA = "camera"
-DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,8 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
     width, height = int(entry.get("w", size[0])), int(entry.get("h", size[1]))
     if (width, height) != size:
         raise InvalidRequest(f"{image_path}: {size[0]}x{size[1]} pixels, transforms.json says {width}x{height}")
-    distorted = {key: entry[key] for key in DISTORTION_KEYS if entry.get(key)}
-    if distorted:
-        raise InvalidRequest(f"{where}: lens distortion {distorted}; undistorted pinhole images are expected")
-    camera = Camera(_intrinsics(entry, width, height, where), _pose(entry, where), width, height).check(where)
+    model = _pinhole(entry, width, height, where)
+    camera = Camera(model.K, _pose(entry, where), width, height).check(where)
     depth_path = None
     if entry.get("depth_file_path"):
         depth_path = _existing(folder, entry["depth_file_path"], f"{where}: depth_file_path")
@@ -157,8 +155,8 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
         camera_name=camera_name,
         stamp=stamp,
         camera=camera,
-        read_image=lambda: _load_image(image_path, width, height),
-        read_depth=(lambda: _load_depth(depth_path, unit, width, height)) if depth_path else None,
+        read_image=lambda: model.apply(_load_image(image_path, width, height), where),
+        read_depth=(lambda: model.apply(_load_depth(depth_path, unit, width, height), where)) if depth_path else None,
     )
 
 
@@ -192,6 +190,17 @@ def _intrinsics(entry: dict[str, Any], width: int, height: int, where: str) -> n
     cx = _number(entry, "cx", where) if "cx" in entry else width / 2
     cy = _number(entry, "cy", where) if "cy" in entry else height / 2
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+
+
+def _pinhole(entry: dict[str, Any], width: int, height: int, where: str) -> Pinhole:
+    """K undistorted by k1 k2 p1 p2 k3 (OPENCV) or k1 k2 k3 k4 (OPENCV_FISHEYE, EQUIDISTANT), where given."""
+    K = _intrinsics(entry, width, height, where)
+    Camera(K, np.eye(4), width, height).check(where)
+    kind = str(entry.get("camera_model", ""))
+    fisheye = "FISHEYE" in kind or "EQUIDISTANT" in kind
+    keys = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3")
+    D = [_number(entry, key, where) if entry.get(key) else 0.0 for key in keys]
+    return undistort(K, D, "fisheye" if fisheye else "plumb_bob", width, height, where)
 
 
 def _pose(entry: dict[str, Any], where: str) -> np.ndarray:

@@ -68,7 +68,7 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
     cloud_picture(points, list(sources.values())).save(out / "cloud.png")
     contact_sheet([_row(result) for result in results], unit=unit).save(out / "sheet.png")
     comparisons = [result.comparison() for result in results]
-    figures = summary(comparisons)
+    figures: dict[str, Any] = dict(summary(comparisons))
     figures["views"] = [{"title": r.title, **asdict(c)} for r, c in zip(results, comparisons, strict=True)]
     return figures
 

@@ -119,6 +119,7 @@ class Player:
         try:
             if not self._subscribed():
                 return
+            self._node.get_logger().info("the camera plays")
             while not self._stop.is_set():
                 count = self._pass()
                 if not self._stop.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,13 @@ class Recorder:
             self._subscriptions[topic] = self._node.create_subscription(
                 message_type,
                 topic,
-                lambda data, topic=topic, type_name=type_names[0], latched=latched: self._write(
-                    topic, type_name, data, latched
-                ),
+                partial(self._write, topic, type_names[0], latched),
                 qos,
                 callback_group=self._group,
                 raw=True,
             )
 
-    def _write(self, topic: str, type_name: str, data: bytes, latched: bool) -> None:
+    def _write(self, topic: str, type_name: str, latched: bool, data: bytes) -> None:
         with self._lock:
             if not self._closed:
                 self.counts[topic] += 1

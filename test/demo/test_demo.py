@@ -71,8 +71,11 @@ def test_camera_nodes_end_cleanly(drive, module, how):
     for parameter in parameters:
         command += ["-p", parameter]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    time.sleep(6)
-    assert process.poll() is None, process.stdout.read()
+    for line in process.stdout:
+        if "the camera plays" in line:
+            break
+    time.sleep(0.5)
+    assert process.poll() is None
     process.send_signal(how)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in output, output

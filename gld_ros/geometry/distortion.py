@@ -1,0 +1,54 @@
+"""Lens distortion: the undistorted pinhole that shows only what the camera saw, and its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+
+FISHEYE_MODELS = ("equidistant", "fisheye")
+POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """K: (3, 3), corner convention. maps: cv2 remap tables, None where the images are undistorted already."""
+
+    K: np.ndarray
+    width: int
+    height: int
+    maps: tuple[np.ndarray, np.ndarray] | None
+
+    def apply(self, image: np.ndarray, where: str) -> np.ndarray:
+        """Undistorted (H, W, 3) colours, or (H, W) depth, never blended. Raises InvalidRequest for another size."""
+        if image.shape[:2] != (self.height, self.width):
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise InvalidRequest(f"{where}: image of {size} pixels, its calibration says {self.width}x{self.height}")
+        if self.maps is None:
+            return image
+        return cv2.remap(image, *self.maps, cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST)
+
+
+def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height: int, where: str) -> Pinhole:
+    """The pinhole of a distorted camera. K: (3, 3), corner convention. D: as in CameraInfo, of `model`.
+
+    Raises InvalidRequest for an unknown model.
+    """
+    if not np.any(D):
+        return Pinhole(K, width, height, None)
+    half = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    centred, coefficients, size = K - half, np.asarray(D, dtype=np.float64), (width, height)  # as cv2 counts pixels
+    if model in FISHEYE_MODELS:
+        new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(centred, coefficients, size, np.eye(3), balance=0)
+        maps = cv2.fisheye.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
+    elif model in POLYNOMIAL_MODELS:
+        new, _ = cv2.getOptimalNewCameraMatrix(centred, coefficients, size, alpha=0)
+        maps = cv2.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
+    else:
+        known = ", ".join(name for name in POLYNOMIAL_MODELS + FISHEYE_MODELS if name)
+        raise InvalidRequest(f"{where}: unknown distortion model '{model}', expected one of {known}")
+    return Pinhole(new + half, width, height, maps)
