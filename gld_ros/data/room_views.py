@@ -49,18 +49,23 @@ def sample_cameras(room: Room, rng: np.random.Generator, width: int, height: int
     focal = math.hypot(width, height) / 2 / math.tan(diagonal_fov / 2)
     centre = np.array([width, height]) / 2 * (1 + 0.04 * rng.standard_normal(2))
     K = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
+    best, poses = -math.inf, np.empty(0)
     for attempt in range(200):
-        margin = max(0.3 - 0.002 * attempt, 0.02)
-        poses = _propose(room, rng)
-        ahead = np.concatenate([poses[:, :3, 3] + reach * poses[:, :3, 2] for reach in (0.0, 0.4, 0.8)])
-        if room.clearance(ahead).min() > margin:
+        proposed = _propose(room, rng, shrink=0.985**attempt)
+        places = proposed[:, :3, 3]
+        free = room.clearance(np.concatenate([places, places + 0.4 * proposed[:, :3, 2], places + 0.8 * proposed[:, :3, 2]]))
+        # Never inside anything; if it can be, with some room before the lens.
+        room_left = min(free.min(), 0.5 * free[:4].min())
+        if room_left > best:
+            best, poses = room_left, proposed
+        if best > max(0.15 - 0.001 * attempt, 0.02):
             break
     return np.repeat(K[None], 4, 0), poses
 
 
-def _propose(room: Room, rng: np.random.Generator) -> np.ndarray:
+def _propose(room: Room, rng: np.random.Generator, shrink: float) -> np.ndarray:
     first = np.array([*(rng.uniform(0.08, 0.92, 2) * room.size[:2]), rng.uniform(0.35, 1.7)])
-    baseline = math.exp(rng.uniform(math.log(0.1), math.log(0.7)))
+    baseline = shrink * math.exp(rng.uniform(math.log(0.1), math.log(0.7)))
     heading, climb = rng.uniform(0, 2 * math.pi), 0.25 * rng.standard_normal()
     step = np.array([math.cos(heading), math.sin(heading), climb])
     step *= baseline / np.linalg.norm(step)

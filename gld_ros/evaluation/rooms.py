@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import torch
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from gld_ros.data.room_views import render_scenes
@@ -100,17 +101,19 @@ def score_scene(pipe: GLDPipeline, scene: Scene, **options: Any) -> dict[str, An
 
 def ssim_map(image: np.ndarray, real: np.ndarray) -> np.ndarray:
     """SSIM (H, W) of (H, W, 3) uint8 images, 11-pixel Gaussian window, mean over channels (Wang et al. 2004)."""
-    a, b = image.astype(np.float64) / 255, real.astype(np.float64) / 255
+    a, b = (torch.from_numpy(x).double().permute(2, 0, 1)[:, None] / 255 for x in (image, real))
+    taps = torch.exp(-0.5 * (torch.arange(-5, 6).double() / 1.5) ** 2)
+    window = (taps[:, None] * taps / taps.sum() ** 2)[None, None]
 
-    def blur(x: np.ndarray) -> np.ndarray:
-        return gaussian_filter(x, sigma=(1.5, 1.5, 0), truncate=3.5)
+    def blur(x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(F.pad(x, (5, 5, 5, 5), mode="reflect"), window)
 
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     ratio = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return (ratio / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(axis=-1)
+    return (ratio / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(dim=(0, 1)).numpy()
 
 
 def _means(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""The flow path, its time grid, the sampler, guidance."""
+
+import pytest
+import torch
+
+from gld_ros.diffusion.flow import euler, guided, interpolate, shift_time, time_grid, velocity_of
+from gld_ros.models.configs import FlowConfig
+
+
+def test_grid_goes_from_noise_to_the_shifted_end():
+    times = time_grid(FlowConfig(shift=31.177, t_end=0.001), 49)
+    assert len(times) == 50 and times[0] == 1
+    assert float(times[-1]) == pytest.approx(0.0303, abs=1e-4)  # spec gld.md
+    assert (times.diff() < 0).all()
+
+
+def test_shift_leaves_the_ends_and_one_is_no_shift():
+    t = torch.linspace(0, 1, 11)
+    assert torch.allclose(shift_time(t, 1.0), t)
+    assert shift_time(t, 5.0)[[0, -1]].tolist() == [0, 1] and (shift_time(t, 5.0)[1:-1] > t[1:-1]).all()
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_euler_reaches_the_data_on_the_straight_path(steps):
+    data, noise = torch.randn(2, 1, 3, 4, 2, 2).unbind(0)
+    seen = []
+    result = euler(lambda x, t: velocity_of(x, data, t), noise, time_grid(FlowConfig(), steps), seen.append)
+    assert torch.allclose(result, data, atol=1e-5) and seen == list(range(1, steps + 1))
+
+
+def test_velocity_of_is_noise_minus_data():
+    data, noise, t = torch.randn(2, 1, 2, 2, 2), torch.randn(2, 1, 2, 2, 2), torch.tensor([0.3, 0.9])
+    assert torch.allclose(velocity_of(interpolate(data, noise, t), data, t), noise - data, atol=1e-5)
+
+
+def test_guidance_extrapolates_and_scale_one_is_the_conditional():
+    conditional, unconditional = (lambda x, t: x + 1), (lambda x, t: x)
+    assert guided(conditional, unconditional, 1.0) is conditional
+    assert guided(conditional, unconditional, 1.5)(torch.zeros(1), torch.ones(1)) == 1.5

@@ -1,0 +1,135 @@
+"""The networks: what must hold for any weights."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gld_ros.models.configs import DiTConfig, EncoderConfig, ModelConfig, from_dict, to_dict
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.encoder import GeometryEncoder, map_to_tokens, tokens_to_map
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.layers import attend
+from gld_ros.models.matching import PosedDepth
+from gld_ros.models.prope import camera_tables, decode, encode
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def shaken(module: torch.nn.Module) -> torch.nn.Module:
+    """The module with every parameter moved: nothing is zero as at initialisation."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return module.eval()
+
+
+def test_config_survives_json_and_unknown_fields_are_refused():
+    config = ModelConfig()
+    values = json.loads(json.dumps(to_dict(config)))
+    assert from_dict(ModelConfig, values) == config
+    with pytest.raises(ValueError, match="surprise"):
+        from_dict(ModelConfig, values | {"surprise": 1})
+
+
+def test_encoder_resumes_bit_for_bit_from_any_level():
+    encoder = shaken(GeometryEncoder(EncoderConfig()))
+    levels = encoder(torch.rand(2, 3, 3, 40, 56))
+    for k in (0, 1, 2):
+        for straight, resumed in zip(levels[k + 1 :], encoder.resume(levels[k], k), strict=True):
+            assert torch.equal(straight.tokens, resumed.tokens)
+
+
+def test_encoder_treats_the_views_after_the_first_alike():
+    encoder = shaken(GeometryEncoder(EncoderConfig()))
+    images = torch.rand(1, 4, 3, 40, 40)
+    order = [0, 3, 1, 2]
+    for a, b in zip(encoder(images), encoder(images[:, order]), strict=True):
+        assert torch.allclose(a.tokens[:, order], b.tokens, atol=1e-5)
+
+
+def test_tokens_and_maps_are_the_same_numbers():
+    x = torch.rand(2, 3, 5, 4, 6)
+    assert torch.equal(tokens_to_map(map_to_tokens(x), (4, 6)), x)
+
+
+def test_written_out_attention_equals_sdpa():
+    q, k, v = torch.randn(3, 2, 4, 30, 16).unbind(0)
+    assert torch.allclose(attend(q, k, v), attend(q, k, v.bfloat16()).float(), atol=0.02)
+
+
+def tables(K, w2c, head_dim=16):
+    return camera_tables(K, w2c, (48, 64), (3, 4), head_dim)
+
+
+def random_cameras(views: int):
+    K = torch.tensor([[50.0, 0, 30], [0, 55, 25], [0, 0, 1]]).expand(1, views, 3, 3)
+    rotation = torch.linalg.qr(torch.randn(1, views, 3, 3)).Q
+    rotation = rotation * torch.linalg.det(rotation)[..., None, None]
+    w2c = torch.eye(4).repeat(1, views, 1, 1)
+    w2c[..., :3, :3], w2c[..., :3, 3] = rotation, torch.randn(1, views, 3)
+    return K, w2c
+
+
+def test_prope_depends_on_relative_poses_only():
+    K, w2c = random_cameras(3)
+    _, move = random_cameras(1)
+    q, k, v = torch.randn(3, 1, 2, 36, 16).unbind(0)
+
+    def attention(w2c):
+        t = tables(K, w2c)
+        return decode(attend(*encode(q, k, v, t)), t)
+
+    assert torch.allclose(attention(w2c), attention(w2c @ move), atol=1e-3)
+    other = w2c.clone()
+    other[:, 1, 0, 3] += 0.5
+    assert not torch.allclose(attention(w2c), attention(other), atol=1e-2)
+
+
+def test_prope_output_undoes_the_value_transform():
+    t = tables(*random_cameras(2))
+    v = torch.randn(1, 2, 24, 16)
+    assert torch.allclose(decode(encode(v, v, v, t)[2], t), v, atol=1e-4)
+
+
+def dit_call(dit, views=3, sources=2, cascade=False):
+    K, w2c = random_cameras(views)
+    t = [tables(K, w2c, d) for d in dit.head_dims]
+    x = torch.randn(3, 1, views, 8, 3, 4)
+    level1 = torch.randn(1, views, 6, 3, 4) if cascade else None
+    return dit(x[0], x[1], torch.tensor([0.7]), torch.randn(1, views, 8, 24, 32), (t[0], t[1]), sources, level1)
+
+
+@pytest.mark.parametrize(("split", "cascade"), [(True, 0), (False, 6)])
+def test_dit_is_zero_at_initialisation_and_not_after(split, cascade):
+    config = DiTConfig(width=32, depth=2, heads=2, head_width=32, head_heads=2, split_embedders=split)
+    dit = MultiViewDiT(8, 8, replace(config, cascade_channels=cascade))
+    assert dit_call(dit, cascade=bool(cascade)).abs().max() == 0
+    assert dit_call(shaken(dit), cascade=bool(cascade)).abs().max() > 1e-3
+
+
+def test_posed_depth_scales_with_the_world_and_nothing_else():
+    config = ModelConfig()
+    matching = shaken(PosedDepth(16, config.matching))
+    K = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]).expand(1, 2, 3, 3)
+    c2w = torch.eye(4).repeat(1, 2, 1, 1)
+    c2w[:, 1, 0, 3] = 0.3
+    images, tokens = torch.rand(1, 2, 3, 48, 64), torch.randn(1, 2, 48, 16)
+    small = matching(images, K, c2w, tokens, (6, 8))
+    c2w[..., :3, 3] *= 7
+    large = matching(images, K, c2w, tokens, (6, 8))
+    assert torch.allclose(large.depth, 7 * small.depth, rtol=1e-4)
+    assert torch.allclose(large.spread, small.spread, rtol=1e-4)
+
+
+def test_features_put_generated_latents_through_the_rest_of_the_encoder():
+    net = shaken(GLDNetworks(ModelConfig()))
+    levels = net.encoder(torch.rand(1, 3, 3, 40, 40))
+    latents = [net.to_latent(levels[k], k) for k in (0, 1)]
+    expected = [net.encoder.to_decoder(level) for level in levels]
+    for a, b in zip(expected, net.features(*latents, levels[1].camera), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)

@@ -1,0 +1,149 @@
+"""The pipeline on the shipped model: contract, scale, bad input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gld_ros.data.room_views import sample_cameras
+from gld_ros.data.rooms import random_room
+from gld_ros.errors import Cancelled, InvalidRequest, ScaleUnknown
+from gld_ros.geometry.cameras import Camera
+from gld_ros.pipeline import GLDPipeline, SourceView
+from gld_ros.pipeline.request import RelativeFrame, working_size
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return GLDPipeline.from_pretrained("mini", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Two sources and two targets (with truth) of a room, 160x120."""
+    room = random_room(11)
+    K, c2w = sample_cameras(room, np.random.default_rng(5), 160, 120)
+    cameras = [Camera(k, p, 160, 120) for k, p in zip(K, c2w, strict=True)]
+    images, depth = room.render(cameras)
+    return [SourceView(i, c, stamp=n, depth=d) for n, (i, c, d) in enumerate(zip(images, cameras, depth, strict=True))]
+
+
+def blind(views):
+    """The same sources without a depth sensor."""
+    return [replace(v, depth=None) for v in views]
+
+
+def moved(view: SourceView, matrix: np.ndarray, scale: float = 1.0) -> SourceView:
+    c2w = view.camera.c2w.copy()
+    c2w[:3, 3] *= scale
+    return replace(view, camera=view.camera.moved(matrix @ c2w))
+
+
+def test_views_have_the_size_of_their_targets_and_say_where_they_come_from(pipe, scene):
+    target = scene[2].camera.resized(200, 90)
+    view = pipe(blind(scene[:2]), [target], seed=3)[0]
+    assert view.image.shape == (90, 200, 3) and view.image.dtype == np.uint8
+    assert view.depth.shape == view.confidence.shape == view.generated.shape == (90, 200)
+    assert view.depth.dtype == np.float32 and view.generated.dtype == bool
+    assert 0 <= view.confidence.min() and view.confidence.max() <= 1
+    assert (view.model, view.seed, view.source_stamps) == ("mini", 3, (0, 1))
+    assert view.scale.method == "stereo" and view.scale.value > 0
+
+
+def test_a_view_between_the_sources_is_mostly_seen_and_close_to_the_truth(pipe, scene):
+    view = pipe(blind(scene[:2]), [scene[2].camera])[0]
+    error = ((view.image / 255.0 - scene[2].image / 255.0) ** 2).mean()
+    copy = ((scene[0].image / 255.0 - scene[2].image / 255.0) ** 2).mean()
+    assert view.generated.mean() < 0.3 and error < copy / 2
+    assert np.nanmedian(np.abs(view.depth / scene[2].depth - 1)) < 0.15
+
+
+def test_same_seed_same_view_other_seed_other_view(pipe, scene):
+    a, b, c = (pipe(blind(scene[:2]), [scene[3].camera], seed=s)[0].image for s in (1, 1, 2))
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_world_moved_far_away_changes_nothing(pipe, scene):
+    far = np.eye(4)
+    far[:3, 3] = (4.2e5, 5.1e6, 30)  # UTM
+    near = pipe(blind(scene[:2]), [scene[2].camera])[0]
+    away = pipe([moved(v, far) for v in blind(scene[:2])], [moved(scene[2], far).camera])[0]
+    assert np.abs(near.depth - away.depth).max() < 1e-2
+    assert np.abs(near.image.astype(int) - away.image).mean() < 0.5
+
+
+def test_world_scaled_scales_depth_and_nothing_else(pipe, scene):
+    one = pipe(blind(scene[:2]), [scene[2].camera])[0]
+    ten = pipe([moved(v, np.eye(4), 10) for v in blind(scene[:2])], [moved(scene[2], np.eye(4), 10).camera])[0]
+    assert np.allclose(ten.depth, 10 * one.depth, rtol=0.02)
+    assert ten.scale.value == pytest.approx(10 * one.scale.value, rel=1e-3)
+
+
+def test_a_depth_sensor_gives_the_scale_even_of_one_source(pipe, scene):
+    view = pipe([scene[0]], [scene[2].camera])[0]
+    assert view.scale.method == "depth"
+    seen = ~view.generated
+    assert np.median(np.abs(view.depth / scene[2].depth - 1)[seen]) < 0.03
+
+
+def test_scale_unknown_without_baseline(pipe, scene):
+    with pytest.raises(ScaleUnknown, match="0.01 m apart"):
+        pipe(blind([scene[0], scene[0]]), [scene[2].camera])
+    with pytest.raises(ScaleUnknown, match="1 source"):
+        pipe(blind([scene[0]]), [scene[2].camera])
+
+
+def test_progress_counts_up_to_one_and_the_callback_may_stop_it(pipe, scene):
+    seen = []
+    pipe(blind(scene[:2]), [scene[2].camera, scene[3].camera], steps=2, callback=seen.append)
+    fractions = [p.fraction for p in seen]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert [p.stage for p in seen[:6]] == ["encode", "level1", "level1", "level0", "level0", "decode"]
+    assert seen[1].preview.shape[2] == 3 and seen[1].preview.dtype == np.uint8
+
+    def stop(progress):
+        if progress.stage == "level0":
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        pipe(blind(scene[:2]), [scene[2].camera], callback=stop)
+
+
+def test_more_sources_and_other_aspects(pipe, scene):
+    tall = [replace(v, image=v.image[:, 40:110].copy(), camera=v.camera.cropped(40, 0, 70, 120)) for v in blind(scene)]
+    view = pipe(tall[:2] + tall[3:], [tall[2].camera])[0]
+    assert view.image.shape == (120, 70, 3)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda s, t: ([], t), "0 source views"),
+        (lambda s, t: (s * 3, t), "6 source views, expected 1 to 4"),
+        (lambda s, t: (s, []), "no target"),
+        (lambda s, t: ([s[0], replace(s[1], image=s[1].image[:50])], t), "source 1: image"),
+        (lambda s, t: ([s[0], replace(s[1], image=s[1].image / 255)], t), "source 1: image is float64"),
+        (lambda s, t: (s, [t[0], replace(t[0], K=np.zeros((3, 3)))]), "target 1: K"),
+        (lambda s, t: (s, [t[0].moved(np.full((4, 4), np.nan))]), "target 0: pose"),
+        (lambda s, t: (s, [t[0].moved(np.diag([1.0, 1, -1, 1]))]), "left-handed"),
+    ],
+)
+def test_bad_requests_are_named(pipe, scene, break_it, message):
+    with pytest.raises(InvalidRequest, match=message):
+        pipe(*break_it(blind(scene[:2]), [scene[2].camera]))
+
+
+def test_working_size_keeps_the_aspect_within_the_budget():
+    for width, height in ((640, 480), (360, 640), (640, 193), (100, 100), (4000, 100)):
+        h, w = working_size(Camera(np.eye(3), np.eye(4), width, height), 108, 8)
+        assert h % 8 == w % 8 == 0 and 60 <= h * w / 64 <= 140
+        if width < 5 * height:
+            assert 0.75 < (w / h) / (width / height) < 1.35
+
+
+def test_relative_frame_starts_at_the_first_source_and_has_unit_baseline():
+    poses = np.eye(4)[None].repeat(2, 0)
+    poses[:, 0, 3] = (1e6, 1e6 + 4)
+    frame = RelativeFrame([Camera(np.eye(3), p, 8, 8) for p in poses])
+    assert frame.baseline == 4
+    assert [frame.relative(p)[0, 3] for p in poses] == [0, 1]
