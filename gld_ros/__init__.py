@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-# In a checkout the generated gld_ros.msg, .srv and .action lie in the install space, another folder of the same package.
+# In a checkout the generated gld_ros.msg, .srv and .action lie in the install space: another folder of this package.
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
