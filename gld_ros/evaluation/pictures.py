@@ -18,7 +18,7 @@ DEPTH_COLOURS = np.array(
 UNKNOWN = np.array([128, 128, 128], np.uint8)
 GENERATED = np.array([255, 60, 200], np.uint8)
 BACKGROUND = (225, 228, 235)
-MARGIN, BAR, TEXT, TITLE_WIDTH = 4, 14, 15, 108  # pixels
+MARGIN, BAR, TEXT, TITLE_WIDTH, CELL_WIDTH = 4, 14, 15, 108, 300  # pixels
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def depth_range(depths: list[np.ndarray]) -> tuple[float, float]:
 def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> Image.Image:
     """One row a view: sources | real | synthesized | real depth | synthesized depth | generated mask.
 
-    height: of a cell, pixels. unit: of the depths, for the colour bar, which all rows share. Raises ValueError without
+    height: of a cell, pixels; less for panoramas. unit: of the depths, for the colour bar, which all rows share. Raises ValueError without
     rows.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
+    aspect = max(row.synthesized.shape[1] / row.synthesized.shape[0] for row in rows)
+    height = min(height, round(CELL_WIDTH / aspect))
     real_depths = [row.real_depth for row in rows if row.real_depth is not None]
     near, far = depth_range(real_depths or [row.depth for row in rows])
     columns = max(len(row.sources) for row in rows)
@@ -79,7 +81,7 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
         cells.append(colour_depth(row.depth, near, far))
         cells.append(np.repeat(np.where(row.generated, 255, 0).astype(np.uint8)[..., None], 3, axis=2))
         table.append(cells)
-    width = max(TITLE_WIDTH, *(round(row.synthesized.shape[1] * height / row.synthesized.shape[0]) for row in rows))
+    width = max(TITLE_WIDTH, round(height * aspect))
     font = ImageFont.load_default()
     step_x, step_y = width + MARGIN, height + TEXT + MARGIN
     size = (MARGIN + step_x * len(titles), MARGIN + TEXT + step_y * len(rows) + BAR + TEXT + 2 * MARGIN)

@@ -28,7 +28,6 @@ from gld_ros.data.rig import camera_topics
 from gld_ros.errors import GLDError
 from gld_ros.evaluation.comparison import nearest
 from gld_ros.evaluation.results import Result, write_report, write_results
-from gld_ros.pipeline.views import SourceView
 from gld_ros.ros.client import Client, ClientError
 from gld_ros.ros.conversions import stamp_to_ns
 from gld_ros.ros.processes import Processes
@@ -43,9 +42,9 @@ NODE = "/gld_node"
 
 @dataclass
 class Outcome:
-    """What the requests gave. answers: (target, response view) pairs; errors: answers that were none."""
+    """What the requests gave. answers: (index of the target, response view) pairs; errors: answers that were none."""
 
-    answers: list[tuple[SourceView, Any]] = field(default_factory=list)
+    answers: list[tuple[int, Any]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     path_requested: int = 0
@@ -187,12 +186,12 @@ def _wait_for_frames(client: Client, recorder: Recorder, scenario: Scenario) -> 
 def _request(client: Client, scenario: Scenario, seed: int) -> Outcome:
     """Every target by the service, then a path between two targets by the action."""
     outcome = Outcome()
-    for target in scenario.targets:
+    for index, target in enumerate(scenario.targets):
         answer = client.synthesize([target.camera], seed, REQUEST)
         if answer.error_code or len(answer.views) != 1:
             outcome.errors.append(f"error {answer.error_code}: {answer.error_message}")
             continue
-        outcome.answers.append((target, answer.views[0]))
+        outcome.answers.append((index, answer.views[0]))
         outcome.latencies.append(answer.latency)
     path = scenario.path(PATH_VIEWS)
     result, outcome.path_feedback = client.synthesize_path(path, seed, REQUEST)
@@ -220,7 +219,8 @@ def _results(scenario: Scenario, outcome: Outcome) -> list[Result]:
     bridge = CvBridge()
     cameras = [camera for _, camera in scenario.sources]
     results = []
-    for index, (target, view) in enumerate(outcome.answers):
+    for index, view in outcome.answers:
+        target = scenario.targets[index]
         sources = scenario.at([stamp_to_ns(stamp) for stamp in view.source_stamps])
         copy = scenario.source(nearest(target.camera, cameras))
         results.append(
