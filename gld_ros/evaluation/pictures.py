@@ -57,7 +57,8 @@ def depth_range(depths: list[np.ndarray]) -> tuple[float, float]:
 def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> Image.Image:
     """One row a view: sources | real | synthesized | real depth | synthesized depth | generated mask.
 
-    height: of a cell, pixels; less for panoramas. unit: of the depths, for the colour bar, which all rows share. Raises ValueError without
+    height: of a cell, pixels; less for panoramas. unit: of the depths, for the colour bar, which all rows share.
+    Raises ValueError without
     rows.
     """
     if not rows:
