@@ -88,7 +88,8 @@ def _cylinder(origin: Tensor, ray: Tensor, cylinder: Tensor) -> Tensor:
 def _first_hit(scene: SceneBatch, origin: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
     """Distance (S, R) in units of the ray's length and index (S, R) of the surface hit first."""
     inverse = _reciprocal(ray)
-    walls = torch.where(ray > 0, (scene.size[..., None] - origin) * inverse, -origin * inverse)
+    # A ray along a wall (component 0) meets it at plus infinity.
+    walls = torch.where(ray < 0, -origin * inverse, (scene.size[..., None] - origin) * inverse)
     distance, axis = walls.min(dim=1)
     index = 2 * axis + (ray.gather(1, axis[:, None])[:, 0] > 0).long()
     number = 6

@@ -35,6 +35,7 @@ def save_model(folder: Path, net: GLDNetworks, dtype: torch.dtype = torch.float1
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in net.state_dict().items()}
     temporary = weights.with_suffix(".tmp")
     save_file(tensors, temporary)
+    temporary.chmod(0o644)  # safetensors writes for its owner alone
     os.replace(temporary, weights)
     config = {"model": to_dict(net.config), "sha256": {WEIGHTS: sha256(weights)}}
     temporary = folder / "config.tmp"

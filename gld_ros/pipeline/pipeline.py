@@ -141,7 +141,7 @@ class GLDPipeline:
         K, c2w = self.cameras([s.camera for s in sources], frame, size)
         with self._autocast():
             geometry, stereo = source_geometry(self.net, images, K, c2w)
-        depth, scale = find_scale(sources, geometry, stereo, frame, self.min_baseline)
+        depth, scale = find_scale(sources, geometry, stereo, K, c2w, frame, self.min_baseline)
         native = native_sources(pictures, sources, images, depth, frame)
         return PreparedSources(frame, size, images, K, c2w, depth, scale, native)
 

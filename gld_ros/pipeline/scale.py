@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gld_ros.errors import ScaleUnknown
 from gld_ros.geometry.alignment import robust_scale
+from gld_ros.geometry.warp import forward_warp
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.request import RelativeFrame
@@ -18,21 +19,24 @@ from gld_ros.pipeline.views import Scale, SourceView
 
 #: Expected log error of a depth sensor's pixels.
 SENSOR_SPREAD = 0.02
-#: Spread of log depth ratios, head against sources, above which the two do not describe one scene.
-MAX_RESIDUAL = 0.5
+#: Disagreement of the sources' depths (robust spread of log ratios) above which poses or matches are wrong.
+MAX_DISAGREEMENT = 0.35
 
 
 def find_scale(
     sources: Sequence[SourceView],
     geometry: Geometry,
     stereo: SourceDepth | None,
+    K: Tensor,
+    c2w: Tensor,
     frame: RelativeFrame,
     min_baseline: float,
 ) -> tuple[SourceDepth, Scale]:
     """The sources' depth in the frame's unit, and metres per model unit.
 
     A depth sensor is believed where it measured; elsewhere depth is triangulated between the posed sources, or, with
-    one source, the head's own depth scaled to the sensor. Raises ScaleUnknown when neither supports a scale.
+    one source, the head's own depth scaled to the sensor. Raises ScaleUnknown when neither supports a scale, or when the
+    sources contradict each other. The scale's residual is the spread between the head's depth and the sources'.
     """
     predicted = geometry.depth.float()
     sensor = sensor_depth(sources, frame, predicted)
@@ -54,12 +58,34 @@ def find_scale(
             f"{len(sources)} source cameras {frame.baseline:.3g} m apart on average and no depth images: "
             f"two or more, at least {min_baseline:g} m apart, are needed for a metric scale"
         )
-    if not np.isfinite(residual) or residual > MAX_RESIDUAL:
+    posed = SourceDepth(depth, spread)
+    disagreement = cross_check(posed, K, c2w)
+    if disagreement > MAX_DISAGREEMENT:
         raise ScaleUnknown(
-            f"depth of the {len(sources)} sources ({method}) and of the model disagree: spread of their log ratio "
-            f"{residual:.2f}, expected at most {MAX_RESIDUAL}; are the poses right?"
+            f"depths of the {len(sources)} sources ({method}) contradict each other when carried from view to view: "
+            f"spread of their log ratio {disagreement:.2f}, expected at most {MAX_DISAGREEMENT}; are the poses right?"
         )
-    return SourceDepth(depth, spread), Scale(value * frame.unit, method, residual)
+    return posed, Scale(value * frame.unit, method, residual)
+
+
+def cross_check(depth: SourceDepth, K: Tensor, c2w: Tensor) -> float:
+    """Robust spread of log(depth carried over from the other sources / own depth), the worst source; 0 for one source.
+
+    depth: (1, V, H, W); K: (1, V, 3, 3); c2w: (1, V, 4, 4). Triangulation at wrong poses, or without parallax, gives
+    surfaces that do not meet.
+    """
+    views = depth.depth.shape[1]
+    worst = 0.0
+    for v in range(views if views > 1 else 0):
+        others = [k for k in range(views) if k != v]
+        carried = forward_warp(
+            depth.spread[:, others, None], depth.depth[:, others], K[:, others], c2w[:, others],
+            K[:, v], c2w[:, v], (depth.depth.shape[-2], depth.depth.shape[-1]),
+        )  # fmt: skip
+        if carried.seen.float().mean() > 0.05:
+            log = (carried.depth / depth.depth[:, v])[carried.seen].log()
+            worst = max(worst, float(1.4826 * log.abs().median()))
+    return worst
 
 
 def sensor_depth(sources: Sequence[SourceView], frame: RelativeFrame, like: Tensor) -> Tensor:

@@ -57,12 +57,15 @@ def source_geometry(net: GLDNetworks, images: Tensor, K: Tensor, c2w: Tensor) ->
 
     images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4).
     """
+    features, grid = encode_sources(net, images)
+    geometry = net.dpt(features, grid, images.shape[-2:])
+    return geometry, net.matching(images, K, c2w, features[3], grid) if images.shape[1] > 1 else None
+
+
+def encode_sources(net: GLDNetworks, images: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
+    """The sources' four levels in decoder space, (B, S, h * w, C) each, encoded together and alone; the grid (h, w)."""
     levels = net.encoder(images)
-    features = [net.encoder.to_decoder(level) for level in levels]
-    geometry = net.dpt(features, levels[0].grid, images.shape[-2:])
-    if images.shape[1] < 2:
-        return geometry, None
-    return geometry, net.matching(images, K, c2w, features[3], levels[0].grid)
+    return [net.encoder.to_decoder(level) for level in levels], levels[0].grid
 
 
 def warp_sources(

@@ -18,7 +18,7 @@ from gld_ros.models.encoder import GeometryEncoder
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import PosedDepth
 from gld_ros.models.rgb_decoder import RGBDecoder
-from gld_ros.pipeline.synthesis import camera_conditions, condition, decode, predict, source_geometry
+from gld_ros.pipeline.synthesis import camera_conditions, condition, decode, encode_sources, predict
 from gld_ros.training.losses import composite_depth_loss, geometry_loss, level_dropout, matching_loss, picture_loss
 from gld_ros.training.rooms import room_batches
 from gld_ros.training.run import TrainingRun
@@ -31,9 +31,10 @@ class MiniTraining:
     batch: int = 12
     geometry_steps: int = 1300
     geometry_rate: float = 1e-3
-    diffusion_steps: int = 1500
+    diffusion_steps: int = 1100
     diffusion_rate: float = 8e-4
     level_dropout: float = 0.15
+    statistics_batches: int = 16
     seed: int = 0
 
 
@@ -86,12 +87,13 @@ class DiffusionStage(nn.Module):
         B, device = images.shape[0], images.device
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                _, source_depth = source_geometry(net, images[:, :2], K[:, :2], c2w[:, :2])
-                given = condition(net, images[:, :2], K[:, :2], c2w[:, :2], source_depth, K[:, -1], c2w[:, -1])
+                sources = images[:, :2], K[:, :2], c2w[:, :2]
+                features, grid = encode_sources(net, sources[0])
+                given = condition(net, *sources, net.matching(*sources, features[3], grid), K[:, -1], c2w[:, -1])
                 levels = net.encoder(images, levels=2)
                 latent0, latent1 = (net.to_latent(level, k).float() for k, level in enumerate(levels))
             if torch.rand(()) < 0.1:
-                given.cameras = camera_conditions(net, K, c2w, given.warped.seen, levels[0].grid, drop=True)
+                given.cameras = camera_conditions(net, K, c2w, given.warped.seen, grid, drop=True)
             # Two times out of three from pure noise: there the model has to generate, and there sampling begins.
             t = torch.where(torch.rand(B) < 0.6, torch.ones(B), shift_time(torch.rand(B), net.config.flow.shift))
             t = t.to(device)
@@ -113,7 +115,7 @@ class DiffusionStage(nn.Module):
         }
 
 
-def latent_statistics(net: GLDNetworks, batches: Iterator[RoomViews], count: int = 16) -> None:
+def latent_statistics(net: GLDNetworks, batches: Iterator[RoomViews], count: int) -> None:
     """Per-channel mean and variance of levels 0 and 1 over `count` batches, into the model's buffers."""
     tokens: dict[int, list[Tensor]] = {0: [], 1: []}
     with torch.no_grad():
@@ -135,13 +137,16 @@ def train_diffusion(
     net = GLDNetworks(config).to(device)
     for name in ("encoder", "dpt", "matching", "rgb"):
         getattr(net, name).load_state_dict(getattr(stage, name).state_dict())
-    # Fresh rooms: those after the first stage's.
-    first = plan.batch * plan.geometry_steps
-    if not (folder / "diffusion" / "checkpoint.pt").exists():
-        latent_statistics(net, (to_device(b, device) for b in room_batches(plan.batch, first_seed=first)))
+    # Fresh rooms, those after the first stage's; the first batches are for the statistics.
+    first, resumed = plan.batch * plan.geometry_steps, (folder / "diffusion" / "checkpoint.pt").exists()
+    rooms: Iterator[RoomViews] = iter(())
+    if not resumed:
+        rooms = (to_device(b, device) for b in room_batches(plan.batch, 0, first))
+        latent_statistics(net, rooms, plan.statistics_batches)
     run = TrainingRun(folder / "diffusion", DiffusionStage(net), plan.diffusion_steps, plan.diffusion_rate)
-    batches = (to_device(b, device) for b in room_batches(plan.batch, run.step, first)) if run.step < run.steps else iter(())
-    run.fit(batches, run.module.loss)
+    if resumed and run.step < run.steps:
+        rooms = (to_device(b, device) for b in room_batches(plan.batch, plan.statistics_batches + run.step, first))
+    run.fit(rooms, run.module.loss)
     return run.average.net if run.step >= run.steps else None
 
 

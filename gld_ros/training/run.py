@@ -24,7 +24,7 @@ class TrainingRun:
     """
 
     def __init__(
-        self, folder: Path, module: nn.Module, steps: int, learning_rate: float, ema: float = 0.998, save_every: int = 100
+        self, folder: Path, module: nn.Module, steps: int, learning_rate: float, ema: float = 0.998, save_every: int = 50
     ):
         self.folder, self.module, self.steps = folder, module, steps
         self.learning_rate, self.decay, self.save_every = learning_rate, ema, save_every
