@@ -37,5 +37,7 @@ def run(args: argparse.Namespace) -> int:
     for name, figures in {report["model"]: report, **report["baselines"]}.items():
         regions = [figures[r]["psnr_db"] for r in ("observed", "unobserved")]
         row = [figures["psnr_db"], *regions]
-        print(f"{name:18}" + "".join(f"{x:7.2f}" for x in row) + f"{figures['ssim']:7.3f}{figures['depth_abs_rel']:8.3f}")
+        print(
+            f"{name:18}" + "".join(f"{x:7.2f}" for x in row) + f"{figures['ssim']:7.3f}{figures['depth_abs_rel']:8.3f}"
+        )
     return 0

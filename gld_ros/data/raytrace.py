@@ -42,6 +42,13 @@ def _reciprocal(x: Tensor) -> Tensor:
     return 1 / torch.where(x.abs() < 1e-9, torch.full_like(x, 1e-9), x)
 
 
+def _slab(origin: Tensor, ray: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave |x| < half, from one coordinate of them."""
+    inverse = _reciprocal(ray)
+    middle, reach = -origin * inverse, half * inverse.abs()
+    return middle - reach, middle + reach
+
+
 def _box(origin: Tensor, ray: Tensor, box: Tensor) -> Tensor:
     """Entry distance (S, R) of rays (S, 3, R) into one yawed box a scene (S, 7); FAR where missed."""
     centre, half, yaw = box[:, :3, None], box[:, 3:6], box[:, 6:]
@@ -49,12 +56,10 @@ def _box(origin: Tensor, ray: Tensor, box: Tensor) -> Tensor:
     offset = origin - centre
     ox, oy = _turn(offset[:, 0], offset[:, 1], cos, sin)
     dx, dy = _turn(ray[:, 0], ray[:, 1], cos, sin)
-    near, far = None, None
-    for o, d, axis in ((ox, dx, 0), (oy, dy, 1), (offset[:, 2], ray[:, 2], 2)):
-        inverse = _reciprocal(d)
-        middle, reach = -o * inverse, half[:, axis : axis + 1] * inverse.abs()
-        near = middle - reach if near is None else torch.maximum(near, middle - reach)
-        far = middle + reach if far is None else torch.minimum(far, middle + reach)
+    near, far = _slab(ox, dx, half[:, :1])
+    for o, d, reach in ((oy, dy, half[:, 1:2]), (offset[:, 2], ray[:, 2], half[:, 2:])):
+        enter, leave = _slab(o, d, reach)
+        near, far = torch.maximum(near, enter), torch.minimum(far, leave)
     return torch.where((near < far) & (near > 1e-4), near, FAR)
 
 
@@ -177,7 +182,13 @@ def _albedo(material: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
     square = _square_wave(u, blur) * _square_wave(v, blur)
     stripe = _square_wave(0.7 * v + 0.15 * torch.sin(1.7 * u), blur)
     waves = torch.zeros_like(u)
-    for fu, fv, amplitude in ((0.31, 0.17, 0.5), (-0.43, 0.61, 0.4), (1.3, -0.9, 0.3), (2.1, 2.7, 0.3), (-5.1, 3.9, 0.25)):
+    for fu, fv, amplitude in (
+        (0.31, 0.17, 0.5),
+        (-0.43, 0.61, 0.4),
+        (1.3, -0.9, 0.3),
+        (2.1, 2.7, 0.3),
+        (-5.1, 3.9, 0.25),
+    ):
         fade = torch.exp(-((3 * math.hypot(fu, fv) * blur) ** 2))
         waves = waves + amplitude * fade * torch.sin(2 * math.pi * (fu * u + fv * v) + 5 * phase * fu)
     mix = 0.5 + 0.5 * (material[:, 6] * square + material[:, 7] * stripe + material[:, 8] * waves)
@@ -187,11 +198,12 @@ def _albedo(material: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
 
 @torch.no_grad()
 def render(
-    scene: SceneBatch, K: Tensor, c2w: Tensor, height: int, width: int, shadows: bool = True
+    scene: SceneBatch, K: Tensor, c2w: Tensor, height: int, width: int, shadows: bool = True, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Images (S, V, 3, H, W) in 0..1 and z-depths (S, V, H, W) in metres.
 
     K: (S, V, 3, 3) pixels (first pixel centre at 0.5); c2w: (S, V, 4, 4) OpenCV camera to world.
+    chunk: rays a scene traced at a time, None for all. Uncompiled, a few thousand are fastest: they stay in the cache.
     """
     S, V = K.shape[:2]
     device = K.device
@@ -207,13 +219,25 @@ def render(
     )  # (S, V, 3, HW) with z = 1, so that the distance along the ray is the z-depth
     rays = (c2w[..., :3, :3] @ rays).transpose(1, 2).reshape(S, 3, -1)
     origin = c2w[..., :3, 3].transpose(1, 2)[..., None].expand(S, 3, V, height * width).reshape(S, 3, -1)
+    focal = K[..., 0, 0, None].expand(S, V, height * width).reshape(S, -1)
+    if chunk is None:
+        image, distance = _trace(scene, origin, rays, focal, shadows)
+    else:
+        parts = zip(origin.split(chunk, -1), rays.split(chunk, -1), focal.split(chunk, -1), strict=True)
+        images, distances = zip(*(_trace(scene, *part, shadows) for part in parts), strict=True)
+        image, distance = torch.cat(images, -1), torch.cat(distances, -1)
+    image = image.reshape(S, 3, V, height, width).transpose(1, 2)
+    return image, distance.reshape(S, V, height, width)
+
+
+def _trace(scene: SceneBatch, origin: Tensor, rays: Tensor, focal: Tensor, shadows: bool) -> tuple[Tensor, Tensor]:
+    """Colours (S, 3, R) and distances (S, R) seen along rays (S, 3, R); focal: (S, R) pixels, for the footprint."""
     distance, index = _first_hit(scene, origin, rays)
     point = origin + distance[:, None] * rays
     normal, uv = _surface_frame(scene, point, index)
     material = scene.surfaces.gather(1, index[..., None].expand(-1, -1, 12)).transpose(1, 2)
     length = rays.norm(dim=1)
     facing = ((normal * rays).sum(1).abs() / length).clamp_min(0.15)
-    focal = K[..., 0, 0, None].expand(S, V, height * width).reshape(S, -1)
     albedo = _albedo(material, uv, distance / focal / facing)
     lit = scene.ambient[:, None].expand_as(distance).clone()
     for k in range(scene.lights.shape[1]):
@@ -223,6 +247,4 @@ def render(
         if shadows and k == 0:
             lambert = lambert * torch.where(_occluded(scene, point + 1e-3 * normal, to_light), 0.25, 1.0)
         lit = lit + lambert
-    image = (albedo * lit[:, None]).clamp(0, 1)
-    image = image.reshape(S, 3, V, height, width).transpose(1, 2)
-    return image, distance.reshape(S, V, height, width)
+    return (albedo * lit[:, None]).clamp(0, 1), distance

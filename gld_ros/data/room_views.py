@@ -29,7 +29,9 @@ class RoomViews:
     c2w: Tensor
 
 
-def render_scenes(seeds: list[int], width: int = 96, height: int = 72, renderer=render, shadows: bool = True) -> RoomViews:
+def render_scenes(
+    seeds: list[int], width: int = 96, height: int = 72, renderer=render, shadows: bool = True
+) -> RoomViews:
     """The scenes of some seeds; the same seed and size give the same scene everywhere."""
     rooms, Ks, poses = [], [], []
     for seed in seeds:
@@ -38,9 +40,9 @@ def render_scenes(seeds: list[int], width: int = 96, height: int = 72, renderer=
         rooms.append(room)
         Ks.append(K)
         poses.append(c2w)
-    K, c2w = torch.tensor(np.stack(Ks)).float(), torch.tensor(np.stack(poses)).float()
-    images, depth = renderer(stack_rooms(rooms), K, c2w, height, width, shadows)
-    return RoomViews(images, depth, K, c2w)
+    cameras = torch.tensor(np.stack(Ks)).float(), torch.tensor(np.stack(poses)).float()
+    images, depth = renderer(stack_rooms(rooms), *cameras, height, width, shadows)
+    return RoomViews(images, depth, *cameras)
 
 
 def sample_cameras(room: Room, rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +55,9 @@ def sample_cameras(room: Room, rng: np.random.Generator, width: int, height: int
     for attempt in range(200):
         proposed = _propose(room, rng, shrink=0.985**attempt)
         places = proposed[:, :3, 3]
-        free = room.clearance(np.concatenate([places, places + 0.4 * proposed[:, :3, 2], places + 0.8 * proposed[:, :3, 2]]))
+        free = room.clearance(
+            np.concatenate([places, places + 0.4 * proposed[:, :3, 2], places + 0.8 * proposed[:, :3, 2]])
+        )
         # Never inside anything; if it can be, with some room before the lens.
         room_left = min(free.min(), 0.5 * free[:4].min())
         if room_left > best:

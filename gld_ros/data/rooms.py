@@ -47,7 +47,7 @@ class Room:
         """Images (V, H, W, 3) uint8 RGB and z-depths (V, H, W) float32 in metres, of cameras of one size."""
         K = torch.tensor(np.stack([c.K for c in cameras]), dtype=torch.float32)[None]
         c2w = torch.tensor(np.stack([c.c2w for c in cameras]), dtype=torch.float32)[None]
-        images, depth = render(stack_rooms([self]), K, c2w, cameras[0].height, cameras[0].width)
+        images, depth = render(stack_rooms([self]), K, c2w, cameras[0].height, cameras[0].width, chunk=2048)
         return (images[0].permute(0, 2, 3, 1) * 255).round().byte().numpy(), depth[0].numpy()
 
     def trajectory(self, count: int, seed: int = 0, step: float = 0.06) -> list[np.ndarray]:
@@ -168,4 +168,15 @@ def _material(rng: np.random.Generator) -> np.ndarray:
     square = rng.uniform(0.5, 1) if kind < 0.3 else 0.0
     stripe = rng.uniform(0.5, 1) if 0.3 <= kind < 0.5 else 0.0
     waves = rng.uniform(0.3, 1.0)
-    return np.array([*base, *other, square, stripe, waves, math.exp(rng.uniform(-0.3, 1.6)), rng.choice([0, rng.uniform(0, 3)]), rng.uniform(0, 9)])
+    return np.array(
+        [
+            *base,
+            *other,
+            square,
+            stripe,
+            waves,
+            math.exp(rng.uniform(-0.3, 1.6)),
+            rng.choice([0, rng.uniform(0, 3)]),
+            rng.uniform(0, 9),
+        ]
+    )

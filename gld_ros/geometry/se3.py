@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gld_ros.errors import InvalidRequest
@@ -31,7 +33,7 @@ def check_rigid(pose: np.ndarray, name: str = "pose", tolerance: float = 1e-3) -
         raise InvalidRequest(f"{name}: pose is not rigid (|R R^T - I| = {error:.2g}), expected a rotation matrix")
 
 
-def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray = np.array([0.0, 0.0, 1.0])) -> np.ndarray:
+def look_at(eye: np.ndarray, target: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0)) -> np.ndarray:
     """(4, 4) c2w in OpenCV axes of a camera at `eye` (3,) looking at `target` (3,); `up` (3,) in the world."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, up)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gld_ros.models.configs import CompositorConfig
-from gld_ros.models.layers import conv, grow
+from gld_ros.models.layers import conv, grow, zeroed
 
 
 @dataclass
@@ -33,9 +33,7 @@ class Compositor(nn.Module):
         self.up2 = conv(c + c, c)
         self.up1 = conv(c + b, b)
         self.up0 = conv(b + a, a)
-        self.leave = nn.Conv2d(a, 5, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = zeroed(nn.Conv2d(a, 5, 3, padding=1))
 
     def forward(
         self, decoded: Tensor, decoded_depth: Tensor, warped: Tensor, warped_depth: Tensor, spread: Tensor, seen: Tensor

@@ -138,6 +138,6 @@ def from_dict(kind: type, values: dict) -> Any:
 
 
 def _restore(hint: Any, value: Any) -> Any:
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return from_dict(hint, value)
     return tuple(value) if isinstance(value, list) else value

@@ -92,7 +92,7 @@ class TimeEmbedder(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         angle = 2 * math.pi * t.float()[:, None] * self.W.float()
-        return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.mlp[0].weight.dtype))
+        return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(next(self.mlp.parameters()).dtype))
 
 
 class PatchProjection(nn.Module):
@@ -164,5 +164,3 @@ class MultiViewDiT(nn.Module):
             return getattr(self, f"{name}_embedder")(x)
         reference, target = getattr(self, f"{name}_embedder_ref"), getattr(self, f"{name}_embedder_tgt")
         return torch.cat([reference(x[:, :sources]), target(x[:, sources:])], dim=1)
-
-

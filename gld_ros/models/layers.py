@@ -108,6 +108,13 @@ def conv(a: int, b: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(4, b), nn.ReLU())
 
 
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights and bias 0, so that it begins without a say."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 def grow(x: Tensor, like: Tensor) -> Tensor:
     """x at the size of `like`."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gld_ros.geometry.rays import directions, invert_rigid
 from gld_ros.models.configs import MatchingConfig
-from gld_ros.models.layers import conv, grow
+from gld_ros.models.layers import conv, grow, zeroed
 
 
 @dataclass
@@ -50,12 +50,10 @@ class PosedDepth(nn.Module):
         self.planes = nn.Conv2d(a, config.planes, 3, padding=1)
         #: The costs vote for their planes directly as well: matching is learned from the first step.
         self.vote = nn.Parameter(torch.tensor(10.0))
-        self.sharpen = nn.Sequential(conv(a + 4, 24), nn.Conv2d(24, 2, 3, padding=1))
-        nn.init.zeros_(self.sharpen[-1].weight)
-        nn.init.zeros_(self.sharpen[-1].bias)
+        self.sharpen = nn.Sequential(conv(a + 4, 24), zeroed(nn.Conv2d(24, 2, 3, padding=1)))
 
     def forward(self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]) -> SourceDepth:
-        """images: (B, V, 3, H, W) 0..1, V >= 2; K: pixels; c2w: (B, V, 4, 4); tokens: (B, V, h * w, C) of the encoder."""
+        """images: (B, V, 3, H, W) 0..1, V >= 2; K: pixels; c2w: (B, V, 4, 4); tokens: (B, V, h * w, C), encoder."""
         B, V, _, H, W = images.shape
         x = self.stem(images.flatten(0, 1) * 2 - 1)
         wide = F.interpolate(self.coarse(x), size=x.shape[-2:], mode="bilinear", align_corners=False)

@@ -145,14 +145,14 @@ class GLDPipeline:
         native = native_sources(pictures, sources, images, depth, frame)
         return PreparedSources(frame, size, images, K, c2w, depth, scale, native)
 
-    def cameras(
-        self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    def cameras(self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """K (1, V, 3, 3) at the working size (H, W) and c2w (1, V, 4, 4) in the request's own frame, float32."""
         K = np.stack([c.resized(size[1], size[0]).K for c in cameras])
         c2w = np.stack([frame.relative(c.c2w) for c in cameras])
-        K, c2w = (torch.tensor(x, dtype=torch.float32, device=self.device)[None] for x in (K, c2w))
-        return K, c2w
+        return self._tensor(K)[None], self._tensor(c2w)[None]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(array, dtype=torch.float32, device=self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -35,8 +35,8 @@ def find_scale(
     """The sources' depth in the frame's unit, and metres per model unit.
 
     A depth sensor is believed where it measured; elsewhere depth is triangulated between the posed sources, or, with
-    one source, the head's own depth scaled to the sensor. Raises ScaleUnknown when neither supports a scale, or when the
-    sources contradict each other. The scale's residual is the spread between the head's depth and the sources'.
+    one source, the head's own depth scaled to the sensor. Raises ScaleUnknown when neither supports a scale, or when
+    the sources contradict each other. The scale's residual is the spread between the head's depth and the sources'.
     """
     predicted = geometry.depth.float()
     sensor = sensor_depth(sources, frame, predicted)
@@ -45,7 +45,9 @@ def find_scale(
     if measured.float().mean() > 0.02:
         method = "depth"
         value, residual = robust_scale(predicted[measured], sensor[measured])
-        rest = stereo if stereo_valid and stereo is not None else SourceDepth(predicted * value, geometry_spread(geometry))
+        rest = (
+            stereo if stereo_valid and stereo is not None else SourceDepth(predicted * value, geometry_spread(geometry))
+        )
         depth = torch.where(measured, sensor, rest.depth)
         spread = torch.where(measured, SENSOR_SPREAD, rest.spread)
     elif stereo_valid and stereo is not None:
