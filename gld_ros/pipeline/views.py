@@ -30,9 +30,9 @@ class Scale:
     """Metres per model unit and how it was found.
 
     value: metres per model unit.
-    method: "stereo" (source depth triangulated between posed sources), "cameras" (predicted source cameras aligned
-    with the poses), "depth" (a depth sensor).
-    residual: robust relative spread of the alignment, 0 = perfect.
+    method: "stereo" (the model's depth aligned with depth triangulated between the posed sources) or "depth" (with
+    that of a depth sensor).
+    residual: robust spread of the logarithm of what is left between the two, 0 = perfect.
     """
 
     value: float

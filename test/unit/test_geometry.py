@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.alignment import robust_scale, umeyama
+from gld_ros.geometry.alignment import robust_scale
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.rays import directions, invert_rigid, plucker
@@ -70,15 +70,6 @@ def test_plucker_moment_is_independent_of_the_point_on_the_ray():
     assert torch.allclose(direction.norm(dim=0), torch.ones(48, 64, dtype=torch.float64))
     point = torch.tensor(POSE[:3, 3])[:, None, None] + 2.7 * direction
     assert torch.allclose(torch.cross(point, direction, dim=0), moment)
-
-
-def test_umeyama_recovers_a_similarity_and_refuses_a_line():
-    rng = np.random.default_rng(1)
-    points = rng.normal(size=(8, 3))
-    scale, rotation, shift = umeyama(points, 2.5 * points @ POSE[:3, :3].T + (1, 2, 3))
-    assert scale == pytest.approx(2.5) and np.allclose(rotation, POSE[:3, :3]) and np.allclose(shift, (1, 2, 3))
-    with pytest.raises(ValueError, match="line"):
-        umeyama(np.outer(np.arange(4.0), (1, 2, 3)), points[:4])
 
 
 def test_robust_scale_ignores_outliers():
