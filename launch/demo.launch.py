@@ -7,11 +7,12 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.conditions import IfCondition, UnlessCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("gld_ros"))
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 ARGUMENTS = {  # name: (default, description)
     "sequence": (
         "",
@@ -57,7 +58,10 @@ def generate_launch_description() -> LaunchDescription:
             "rviz": value["rviz"],
         }.items(),
     )
-    large_images = SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(SHARE / "config" / "fastdds.xml"))
+    # Room for uncompressed images in shared memory, unless the user has a profile already.
+    large_images = SetEnvironmentVariable(
+        PROFILES, EnvironmentVariable(PROFILES, default_value=str(SHARE / "config" / "fastdds.xml"))
+    )
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

@@ -4,18 +4,19 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("gld_ros"))
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 ARGUMENTS = {  # name: (default, description)
     "model": ("mini", "Name of an embedded model or path of a model folder."),
     "config": (str(SHARE / "config" / "gld.yaml"), "Parameter file; the other arguments go before it."),
-    "image": ("image", "Image topic; a name that ends in /compressed is a CompressedImage."),
-    "camera_info": ("camera_info", "CameraInfo topic of the same camera."),
+    "image": ("image", "Image topic, or several with commas; a name that ends in /compressed is a CompressedImage."),
+    "camera_info": ("camera_info", "CameraInfo topic of the same camera, or several with commas."),
     "namespace": ("", "Namespace of the node, for several robots."),
     "use_sim_time": ("false", "Take the time from /clock, for simulators and bags."),
     "autostart": ("true", "Configure and activate the node at start."),
@@ -25,7 +26,15 @@ ARGUMENTS = {  # name: (default, description)
 
 def generate_launch_description() -> LaunchDescription:
     value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
+
+    def topics(argument: str) -> ParameterValue:
+        return ParameterValue(["[", value[argument], "]"], value_type=list[str])
+
     use_sim_time = ParameterValue(value["use_sim_time"], value_type=bool)
+    # Room for uncompressed images in shared memory, unless the user has a profile already.
+    large_images = SetEnvironmentVariable(
+        PROFILES, EnvironmentVariable(PROFILES, default_value=str(SHARE / "config" / "fastdds.xml"))
+    )
     gld = LifecycleNode(
         package="gld_ros",
         executable="gld_node",
@@ -36,8 +45,8 @@ def generate_launch_description() -> LaunchDescription:
             value["config"],
             {
                 "model": ParameterValue(value["model"], value_type=str),
-                "image_topics": [value["image"]],
-                "camera_info_topics": [value["camera_info"]],
+                "image_topics": topics("image"),
+                "camera_info_topics": topics("camera_info"),
                 "autostart": ParameterValue(value["autostart"], value_type=bool),
                 "use_sim_time": use_sim_time,
             },
@@ -55,4 +64,4 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, gld, rviz])
+    return LaunchDescription([*arguments, large_images, gld, rviz])

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gld_ros.data.sequence import Frame, Sequence
-from gld_ros.geometry.se3 import invert
+from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
 from gld_ros.pipeline.views import SourceView
 
 MAP, ODOM, BASE = "map", "odom", "base_link"
-# Body axes (x forward, y left, z up) from optical axes (z forward, x right, y down), REP 103.
-BODY_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 RIGID_TRANSLATION, RIGID_ROTATION = 1e-4, 1e-4  # share of the largest offset, and matrix entries
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import check_rigid, invert
 
+#: Added to K where pixel centres are whole numbers (ROS, OpenCV), gives K that counts from the first pixel's corner.
+HALF_PIXEL = np.array([[0.0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+
 
 @dataclass(frozen=True)
 class Camera:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 
 FISHEYE_MODELS = ("equidistant", "fisheye")
 POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")
@@ -16,12 +17,19 @@ POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")
 
 @dataclass(frozen=True)
 class Pinhole:
-    """K: (3, 3), corner convention. maps: cv2 remap tables, None where the images are undistorted already."""
+    """An undistorted pinhole and how a lens' images become its own.
+
+    K: (3, 3), corner convention. maps: cv2 remap tables, None where the images are undistorted already.
+    """
 
     K: np.ndarray
     width: int
     height: int
     maps: tuple[np.ndarray, np.ndarray] | None
+
+    def camera(self, c2w: np.ndarray) -> Camera:
+        """This pinhole at a pose (4, 4)."""
+        return Camera(self.K, c2w, self.width, self.height)
 
     def apply(self, image: np.ndarray, where: str) -> np.ndarray:
         """Undistorted (H, W, 3) colours, or (H, W) depth, never blended. Raises InvalidRequest for another size."""
@@ -40,8 +48,9 @@ def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height:
     """
     if not np.any(D):
         return Pinhole(K, width, height, None)
-    half = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-    centred, coefficients, size = K - half, np.asarray(D, dtype=np.float64), (width, height)  # as cv2 counts pixels
+    # cv2 counts pixel centres as whole numbers.
+    centred, coefficients, size = K - HALF_PIXEL, np.asarray(D, dtype=np.float64), (width, height)
+    # The new K shows only pixels that the camera saw, so that no black border passes for an observation.
     if model in FISHEYE_MODELS:
         new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(centred, coefficients, size, np.eye(3), balance=0)
         maps = cv2.fisheye.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
@@ -51,4 +60,4 @@ def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height:
     else:
         known = ", ".join(name for name in POLYNOMIAL_MODELS + FISHEYE_MODELS if name)
         raise InvalidRequest(f"{where}: unknown distortion model '{model}', expected one of {known}")
-    return Pinhole(new + half, width, height, maps)
+    return Pinhole(new + HALF_PIXEL, width, height, maps)

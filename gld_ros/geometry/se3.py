@@ -8,6 +8,9 @@ import numpy as np
 
 from gld_ros.errors import InvalidRequest
 
+#: Body axes (x forward, y left, z up) from optical axes (z forward, x right, y down), REP 103.
+BODY_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
 
 def invert(pose: np.ndarray) -> np.ndarray:
     """Inverse of rigid (..., 4, 4) matrices."""

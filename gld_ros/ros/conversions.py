@@ -6,10 +6,8 @@ corner of the first pixel) and where BODY axes become OPTICAL ones (REP 103).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import tf_transformations
 from builtin_interfaces.msg import Time
@@ -18,13 +16,10 @@ from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from gld_ros.data.rig import BODY_FROM_OPTICAL
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
-
-HALF_PIXEL = np.array([[0.0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-FISHEYE_MODELS = ("equidistant", "fisheye")
-POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")
+from gld_ros.geometry.cameras import HALF_PIXEL, Camera
+from gld_ros.geometry.distortion import Pinhole, undistort
+from gld_ros.geometry.se3 import BODY_FROM_OPTICAL
 
 _bridge = CvBridge()
 
@@ -69,30 +64,7 @@ def optical_pose(matrix: np.ndarray, body: bool) -> np.ndarray:
     return matrix @ BODY_FROM_OPTICAL if body else matrix
 
 
-@dataclass(frozen=True)
-class CameraModel:
-    """The undistorted pinhole of a CameraInfo and how its images become those of that pinhole.
-
-    K: (3, 3), corner convention. maps: cv2 remap tables, None where the images are undistorted already.
-    """
-
-    K: np.ndarray
-    width: int
-    height: int
-    maps: tuple[np.ndarray, np.ndarray] | None
-
-    def rectify(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Undistorted (H, W, 3) `image`. Raises InvalidRequest unless it has the size of the CameraInfo."""
-        if image.shape[:2] != (self.height, self.width):
-            size = f"{image.shape[1]}x{image.shape[0]}"
-            raise InvalidRequest(f"{name}: the image is {size}, its CameraInfo says {self.width}x{self.height}")
-        return image if self.maps is None else cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
-
-    def camera(self, c2w: np.ndarray) -> Camera:
-        return Camera(self.K, c2w, self.width, self.height)
-
-
-def camera_model(info: CameraInfo, rectified: bool = False, name: str = "camera_info") -> CameraModel:
+def camera_model(info: CameraInfo, rectified: bool = False, name: str = "camera_info") -> Pinhole:
     """The pinhole of a CameraInfo: K and D for a raw image, P for a `rectified` one; ROI and binning are applied.
 
     Cached per content, as every image brings its own message. Raises InvalidRequest, naming `name`, for sizes, K or P
@@ -117,29 +89,14 @@ def _camera_model(
     height: int,
     roi: tuple[int, int, int, int],
     binning: tuple[int, int],
-) -> CameraModel:
+) -> Pinhole:
     full = Camera(np.reshape(K, (3, 3)) + HALF_PIXEL, np.eye(4), width, height).check("CameraInfo")
     window = full.cropped(*roi)
     camera = window.resized(window.width // binning[0], window.height // binning[1]).check("CameraInfo")
-    if not D:
-        return CameraModel(camera.K, camera.width, camera.height, None)
-    size = (camera.width, camera.height)
-    centred = camera.K - HALF_PIXEL  # cv2 counts pixel centres as whole numbers, as ROS does
-    coefficients = np.array(D)
-    # The new K shows only pixels that the camera saw, so that no black border passes for an observation.
-    if distortion_model in FISHEYE_MODELS:
-        new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(centred, coefficients, size, np.eye(3), balance=0)
-        maps = cv2.fisheye.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_16SC2)
-    elif distortion_model in POLYNOMIAL_MODELS:
-        new, _ = cv2.getOptimalNewCameraMatrix(centred, coefficients, size, alpha=0)
-        maps = cv2.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_16SC2)
-    else:
-        known = ", ".join(name for name in POLYNOMIAL_MODELS + FISHEYE_MODELS if name)
-        raise InvalidRequest(f"unknown distortion model '{distortion_model}', expected one of {known}")
-    return CameraModel(new + HALF_PIXEL, camera.width, camera.height, maps)
+    return undistort(camera.K, D, distortion_model, camera.width, camera.height, "CameraInfo")
 
 
-def requested_intrinsics(info: CameraInfo, max_side: int) -> CameraModel | None:
+def requested_intrinsics(info: CameraInfo, max_side: int) -> Pinhole | None:
     """The pinhole a request asks for; None where its camera_info is empty. Raises InvalidRequest."""
     if info.width == 0 and info.height == 0 and not any(info.k):
         return None

@@ -126,9 +126,9 @@ class Intake:
             self._counters.add(camera, "redundant")
             return
         try:
-            model = camera_model(info, self._rectified, f"'{self._cameras[camera].info}'")
-            pixels = model.rectify(image_from_msg(image, f"'{camera}'"), f"'{camera}'")
-            view = SourceView(pixels, model.camera(c2w).check(f"'{camera}'"), stamp)
+            pinhole = camera_model(info, self._rectified, f"'{self._cameras[camera].info}'")
+            pixels = pinhole.apply(image_from_msg(image, f"'{camera}'"), f"'{camera}'")
+            view = SourceView(pixels, pinhole.camera(c2w).check(f"'{camera}'"), stamp)
         except InvalidRequest as error:
             self._invalid(camera, str(error))
             return

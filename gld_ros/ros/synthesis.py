@@ -14,15 +14,10 @@ from geometry_msgs.msg import PoseStamped
 
 from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, OutOfMemory
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.views import Progress, SourceView, View
-from gld_ros.ros.conversions import (
-    CameraModel,
-    optical_pose,
-    pose_to_matrix,
-    requested_intrinsics,
-    stamp_to_ns,
-)
+from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.poses import TFPoses
 from gld_ros.ros.worker import Job
@@ -36,7 +31,7 @@ class ViewRequest:
     """A request whose numbers are in order. budget: seconds, None without limit."""
 
     poses: tuple[tuple[str, int, np.ndarray], ...]  # frame, stamp (ns), (4, 4) optical pose in that frame
-    intrinsics: CameraModel | None
+    intrinsics: Pinhole | None
     seed: int
     budget: float | None
 

@@ -116,7 +116,7 @@ def test_rooms_to_bag(tmp_path, capsys):
 
 def test_gld_synthesize(tmp_path):
     folder = str(tmp_path / "room")
-    main(["data", "rooms", "--out", folder, "--seed", "1000000011", "--frames", "3", "--size", "96x72"])
+    main(["data", "rooms", "--out", folder, "--seed", "1000000003", "--frames", "3", "--size", "96x72"])
     out = tmp_path / "out"
     arguments = ["synthesize", folder, "--sources", "0,2", "--targets", "1", "--out", str(out), "--steps", "1"]
     assert main(arguments) == 0

@@ -61,7 +61,7 @@ def test_undistortion_puts_points_where_the_pinhole_sees_them(model, D):
     image = np.zeros((120, 160, 3), np.uint8)
     for u, v in pixels.reshape(-1, 2):
         cv2.circle(image, (round(u * 16), round(v * 16)), 3 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
-    undistorted = pinhole.rectify(image, "image")
+    undistorted = pinhole.apply(image, "image")
     expected = points @ pinhole.K.T
     for u, v in expected[:, :2] / expected[:, 2:] - 0.5:
         assert undistorted[round(v), round(u)].min() > 200
@@ -151,8 +151,11 @@ def test_images_of_every_common_encoding():
         height=6, width=8, encoding="rgb8", step=30, data=np.pad(rgb.reshape(6, 24), ((0, 0), (0, 6))).tobytes()
     )
     np.testing.assert_array_equal(conversions.image_from_msg(padded, "image"), rgb)
-    one = CompressedImage(format="png", data=cv2.imencode(".png", rgb[..., 0])[1].tobytes())
-    np.testing.assert_array_equal(conversions.image_from_msg(one, "image"), np.repeat(rgb[..., :1], 3, 2))
+    for kind in ("png", "jpeg"):
+        data = cv2.imencode(f".{kind}", rgb[..., 0])[1]
+        decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        one = CompressedImage(format=kind, data=data.tobytes())
+        np.testing.assert_array_equal(conversions.image_from_msg(one, "image"), np.repeat(decoded[..., None], 3, 2))
     png = CompressedImage(format="png", data=cv2.imencode(".png", bgr)[1].tobytes())
     np.testing.assert_array_equal(conversions.image_from_msg(png, "image"), rgb)
 
@@ -175,7 +178,7 @@ def test_images_that_cannot_be_decoded(message, reason):
 
 def test_image_of_another_size_than_its_camera_info():
     with pytest.raises(InvalidRequest, match="8x6.*160x120"):
-        conversions.camera_model(info()).rectify(picture(), "'/cam/image'")
+        conversions.camera_model(info()).apply(picture(), "'/cam/image'")
 
 
 def view():
