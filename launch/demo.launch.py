@@ -12,7 +12,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("gld_ros"))
-PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy; Kilted and later
 ARGUMENTS = {  # name: (default, description)
     "sequence": (
         "",
@@ -59,11 +59,12 @@ def generate_launch_description() -> LaunchDescription:
         }.items(),
     )
     # Room for uncompressed images in shared memory, unless the user has a profile already.
-    large_images = SetEnvironmentVariable(
-        PROFILES, EnvironmentVariable(PROFILES, default_value=str(SHARE / "config" / "fastdds.xml"))
-    )
+    large_images = [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=str(SHARE / "config" / "fastdds.xml")))
+        for name in PROFILES
+    ]
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, large_images, replay, robot, gld])
+    return LaunchDescription([*arguments, *large_images, replay, robot, gld])

@@ -11,7 +11,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("gld_ros"))
-PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy; Kilted and later
 ARGUMENTS = {  # name: (default, description)
     "model": ("mini", "Name of an embedded model or path of a model folder."),
     "config": (str(SHARE / "config" / "gld.yaml"), "Parameter file; the other arguments go before it."),
@@ -32,9 +32,10 @@ def generate_launch_description() -> LaunchDescription:
 
     use_sim_time = ParameterValue(value["use_sim_time"], value_type=bool)
     # Room for uncompressed images in shared memory, unless the user has a profile already.
-    large_images = SetEnvironmentVariable(
-        PROFILES, EnvironmentVariable(PROFILES, default_value=str(SHARE / "config" / "fastdds.xml"))
-    )
+    large_images = [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=str(SHARE / "config" / "fastdds.xml")))
+        for name in PROFILES
+    ]
     gld = LifecycleNode(
         package="gld_ros",
         executable="gld_node",
@@ -64,4 +65,4 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, large_images, gld, rviz])
+    return LaunchDescription([*arguments, *large_images, gld, rviz])

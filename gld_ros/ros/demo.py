@@ -12,24 +12,18 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import rclpy
 from ament_index_python.packages import get_package_share_directory
-from cv_bridge import CvBridge
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from gld_ros import allocator
 from gld_ros.data.rig import camera_topics
 from gld_ros.errors import GLDError
-from gld_ros.evaluation.comparison import nearest
-from gld_ros.evaluation.results import Result, write_report, write_results
 from gld_ros.ros.client import Client, ClientError
-from gld_ros.ros.conversions import stamp_to_ns
+from gld_ros.ros.demo_report import Outcome, message_table, write_demo_report
 from gld_ros.ros.processes import Processes
 from gld_ros.ros.recorder import Recorder
 from gld_ros.ros.scenario import Scenario, recorded_scenario, simulated_scenario
@@ -38,18 +32,6 @@ STARTUP, MODEL, PLAYING, REQUEST = 60.0, 180.0, 120.0, 120.0  # time limits of t
 STALL = 5.0  # seconds without a frame, after the first, that end the waiting for more
 PATH_VIEWS = 4
 NODE = "/gld_node"
-
-
-@dataclass
-class Outcome:
-    """What the requests gave. answers: (index of the target, response view) pairs; errors: answers that were none."""
-
-    answers: list[tuple[int, Any]] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    path_requested: int = 0
-    path_returned: int = 0
-    path_feedback: int = 0
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -108,7 +90,7 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
         outcome = _request(client, scenario, args.seed)
         client.wait_for_diagnostics(STARTUP)
         client.wait_for_diagnostics(STARTUP)  # the first may have been under way
-        messages = _messages(client.counts, recorder.counts)
+        messages = message_table(NODE, client.counts, recorder.counts)
     finally:
         processes.stop()
         if recorder is not None:
@@ -116,7 +98,8 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
         if client is not None:
             client.close()
         rclpy.try_shutdown()
-    return _report(args, scenario, outcome, messages, out, time.monotonic() - started)
+    complete = write_demo_report(out, scenario, outcome, messages, args.model, time.monotonic() - started)
+    return 0 if complete else 1
 
 
 def _dds_profile() -> Path:
@@ -199,109 +182,6 @@ def _request(client: Client, scenario: Scenario, seed: int) -> Outcome:
     if result.error_code:
         outcome.errors.append(f"trajectory: error {result.error_code}: {result.error_message}")
     return outcome
-
-
-def _messages(counts: dict[str, dict[str, int]], recorded: dict[str, int]) -> dict[str, dict[str, int]]:
-    """{topic: received, published, dropped}: of the camera's topics what gld_node received and dropped and the recorder
-    saw published; of gld_node's topics what it published and the recorder received."""
-    table = {}
-    for topic, values in sorted(counts.items()):
-        own = topic.startswith(f"{NODE}/")
-        table[topic] = {
-            "received": recorded.get(topic, 0) if own else values["received"],
-            "published": values["published"] if own else recorded.get(topic, 0),
-            "dropped": values["dropped"],
-        }
-    return table
-
-
-def _results(scenario: Scenario, outcome: Outcome) -> list[Result]:
-    bridge = CvBridge()
-    cameras = [camera for _, camera in scenario.sources]
-    results = []
-    for index, view in outcome.answers:
-        target = scenario.targets[index]
-        sources = scenario.at([stamp_to_ns(stamp) for stamp in view.source_stamps])
-        copy = scenario.source(nearest(target.camera, cameras))
-        results.append(
-            Result(
-                title=f"{scenario.titles[index]}; scale {view.scale:.3g} ({view.scale_method})",
-                camera=target.camera,
-                image=bridge.imgmsg_to_cv2(view.image, "rgb8"),
-                depth=bridge.imgmsg_to_cv2(view.depth),
-                confidence=bridge.imgmsg_to_cv2(view.confidence),
-                generated=bridge.imgmsg_to_cv2(view.generated) > 127,
-                real=target,
-                sources=sources,
-                copy=copy.image,
-            )
-        )
-    return results
-
-
-def _report(
-    args: argparse.Namespace, scenario: Scenario, outcome: Outcome, messages: dict[str, Any], out: Path, elapsed: float
-) -> int:
-    report: dict[str, Any] = {
-        "sequence": scenario.name,
-        "model": args.model,
-        "views_requested": len(scenario.targets),
-        "views_returned": len(outcome.answers),
-        "psnr_db": None,
-        "copy_nearest_psnr_db": None,
-        "depth_abs_rel": None,
-        "unit": scenario.unit,
-        "latency_s": None,
-        "trajectory": {
-            "views_requested": outcome.path_requested,
-            "views_returned": outcome.path_returned,
-            "feedback": outcome.path_feedback,
-        },
-        "messages": messages,
-        "errors": outcome.errors,
-        "notes": list(scenario.notes),
-        "seconds": round(elapsed, 1),
-    }
-    if outcome.answers:
-        figures = write_results(out, _results(scenario, outcome), scenario.unit)
-        views = [view for _, view in outcome.answers]
-        for figure, view, latency in zip(figures["views"], views, outcome.latencies, strict=True):
-            scale = {"value": view.scale, "method": view.scale_method, "residual": view.scale_residual}
-            figure |= {"latency_s": latency, "scale": scale, "sources": len(view.source_stamps)}
-        report |= figures
-        report["model"] = views[0].model
-        report["latency_s"] = {"median": median(outcome.latencies), "max": max(outcome.latencies)}
-    write_report(out / "report.json", report)
-    _print_table(report, out)
-    complete = len(outcome.answers) == len(scenario.targets) and outcome.path_returned == outcome.path_requested
-    return 0 if complete and not outcome.errors else 1
-
-
-def _print_table(report: dict[str, Any], out: Path) -> None:
-    def number(value: float | None, unit: str = "") -> str:
-        return "-" if value is None else f"{value:.3g}{unit}"
-
-    path = report["trajectory"]
-    latency = report["latency_s"] or {"median": None, "max": None}
-    lost = sum(counts["dropped"] for counts in report["messages"].values())
-    rows = [
-        ("views returned / requested", f"{report['views_returned']} / {report['views_requested']}"),
-        ("trajectory views returned / requested", f"{path['views_returned']} / {path['views_requested']}"),
-        ("PSNR", number(report["psnr_db"], " dB")),
-        ("PSNR of copying the nearest source", number(report["copy_nearest_psnr_db"], " dB")),
-        ("PSNR where a source saw it", number(report.get("psnr_db_observed"), " dB")),
-        ("PSNR where none did", number(report.get("psnr_db_unobserved"), " dB")),
-        ("depth AbsRel", number(report["depth_abs_rel"])),
-        ("latency median / max", f"{number(latency['median'], ' s')} / {number(latency['max'], ' s')}"),
-        ("messages dropped", str(lost)),
-        ("time of the demo", f"{report['seconds']} s"),
-    ]
-    print(f"\n{report['sequence']} with the model {report['model']}")
-    for name, value in rows:
-        print(f"  {name:<38} {value}")
-    for note in [*report["notes"], *report["errors"]]:
-        print(f"  * {note}")
-    print(f"  files: {out}/report.json sheet.png points.ply cloud.png bag/")
 
 
 if __name__ == "__main__":
