@@ -28,7 +28,7 @@ def generate_launch_description() -> LaunchDescription:
     value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
 
     def topics(argument: str) -> ParameterValue:
-        return ParameterValue(["[", value[argument], "]"], value_type=list[str])
+        return ParameterValue(["[", value[argument], "]"])  # read as YAML: a list of names
 
     use_sim_time = ParameterValue(value["use_sim_time"], value_type=bool)
     # Room for uncompressed images in shared memory, unless the user has a profile already.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+import rclpy
 from geometry_msgs.msg import TransformStamped, Vector3
 from PIL import Image as PILImage
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -21,7 +24,7 @@ from std_msgs.msg import Header
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from gld_ros.data.rig import Instant, StampedTransform, camera_topics, optical_frame
-from gld_ros.errors import GLDError
+from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
 
 JPEG_QUALITY = 92
@@ -201,7 +204,29 @@ def _jpeg(image: np.ndarray, header: Header) -> CompressedImage:
     return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=buffer.getvalue())
 
 
-def spin(node: Node, player: Player) -> int:
+def frame_numbers(node: Node, name: str, description: str) -> set[int]:
+    """Declare a parameter that holds numbers like "2,4,6" and return them. Raises InvalidRequest for other text."""
+    text = parameter(node, name, "", f"{description}, e.g. 2,4,6")
+    try:
+        return {int(part) for part in text.split(",") if part.strip()}
+    except ValueError:
+        raise InvalidRequest(f"parameter {name} is '{text}', expected frame numbers like 2,4,6") from None
+
+
+def play(name: str, make_node: Callable[[], Any]) -> int:
+    """Run a node that has a `player` until it ends; returns the exit code. A named error is one line on stderr."""
+    rclpy.init()
+    try:
+        node = make_node()
+        return _spin(node, node.player)
+    except (GLDError, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(node: Node, player: Player) -> int:
     """Play until SIGINT, SIGTERM or an error; returns the exit code.
 
     The node outlives the end of the playing: late subscribers still get the latched /tf_static.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-import rclpy
 from rclpy.node import Node
 
 from gld_ros.data.rig import Instant, Rig
 from gld_ros.data.sequence import open_sequence
-from gld_ros.errors import GLDError, InvalidRequest
-from gld_ros.ros.player import Player, parameter, spin
+from gld_ros.errors import InvalidRequest
+from gld_ros.ros.player import Player, frame_numbers, parameter, play
 
 
 class ReplayNode(Node):
@@ -20,16 +19,10 @@ class ReplayNode(Node):
     def __init__(self) -> None:
         super().__init__("gld_replay")
         path = parameter(self, "sequence", "", "folder with transforms.json, or a rosbag2; must be given")
-        left_out = parameter(
-            self, "hold_out", "", "frames that are not published: their numbers in the sequence, e.g. 2,4,6"
-        )
+        self._hold_out = frame_numbers(self, "hold_out", "frames that are not published: numbers in the sequence")
         if not path:
             raise InvalidRequest("parameter sequence is empty; the path of a sequence or rosbag2 is expected")
         self._sequence = open_sequence(path)
-        try:
-            self._hold_out = {int(part) for part in left_out.split(",") if part.strip()}
-        except ValueError:
-            raise InvalidRequest(f"parameter hold_out is '{left_out}', expected frame numbers like 2,4,6") from None
         self._rig = Rig(self._sequence)
         self.player = Player(self, self._sequence.camera_names, self._rig.static, self._instants, rate=0.0)
 
@@ -44,15 +37,7 @@ class ReplayNode(Node):
 
 
 def main() -> int:
-    rclpy.init()
-    try:
-        node = ReplayNode()
-        return spin(node, node.player)
-    except (GLDError, ValueError) as error:
-        print(f"gld_replay: {error}", file=sys.stderr)
-        return 1
-    finally:
-        rclpy.try_shutdown()
+    return play("gld_replay", ReplayNode)
 
 
 if __name__ == "__main__":

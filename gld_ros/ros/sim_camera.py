@@ -7,14 +7,12 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import rclpy
 from rclpy.node import Node
 
 from gld_ros.data.rig import Instant
 from gld_ros.data.sequence import DEFAULT_CAMERA
 from gld_ros.data.simulation import Robot
-from gld_ros.errors import GLDError, InvalidRequest
-from gld_ros.ros.player import Player, parameter, spin
+from gld_ros.ros.player import Player, frame_numbers, parameter, play
 
 AHEAD = 8  # instants rendered before they are due
 
@@ -29,11 +27,7 @@ class SimCameraNode(Node):
         frames = parameter(self, "frames", 300, "length of the drive", 1, 1_000_000)
         width = parameter(self, "width", 320, "of the images, pixels", 16, 4096)
         height = parameter(self, "height", 240, "of the images, pixels", 16, 4096)
-        left_out = parameter(self, "hold_out", "", "frames of the drive that are not published, e.g. 2,4,6")
-        try:
-            self._hold_out = {int(part) for part in left_out.split(",") if part.strip()}
-        except ValueError:
-            raise InvalidRequest(f"parameter hold_out is '{left_out}', expected frame numbers like 2,4,6") from None
+        self._hold_out = frame_numbers(self, "hold_out", "frames of the drive that are not published")
         self._robot = Robot(seed, frames, width, height)
         self.player = Player(self, [DEFAULT_CAMERA], self._robot.static, self._instants, rate=10.0)
 
@@ -73,15 +67,7 @@ class SimCameraNode(Node):
 
 
 def main() -> int:
-    rclpy.init()
-    try:
-        node = SimCameraNode()
-        return spin(node, node.player)
-    except (GLDError, ValueError) as error:
-        print(f"gld_sim_camera: {error}", file=sys.stderr)
-        return 1
-    finally:
-        rclpy.try_shutdown()
+    return play("gld_sim_camera", SimCameraNode)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Synthesizer:
             for i, c2w in enumerate(poses):
                 view = self._view(frames, c2w, request, job, partial(on_progress, i))
                 result.views.append(view)
-                result.stamps.append(request.poses[i][1] or max(frame.stamp for frame in frames))
+                result.stamps.append(request.poses[i][1] or max(view.source_stamps))
                 on_view(view, result.stamps[-1])
         except GLDError as error:
             return dataclasses.replace(result, error=error)

@@ -53,7 +53,7 @@ def check_view(view, robot, index):
     depth = np.frombuffer(view.depth.data, np.float32)
     assert (depth[np.isfinite(depth)] > 0).all() and np.isfinite(depth).any()
     assert set(np.unique(np.frombuffer(view.generated.data, np.uint8))) <= {0, 255}
-    assert view.scale > 0 and view.scale_method in ("stereo", "cameras")
+    assert view.scale > 0 and view.scale_method == "stereo"
     assert view.model and len(view.source_stamps) == 2
 
 
