@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.data.transforms import TransformTree
 from gld_ros.errors import InvalidRequest, TFError
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.distortion import Pinhole, undistort
 from gld_ros.geometry.quaternions import to_matrix
 
@@ -185,8 +185,7 @@ def _pinhole(info: Any, image_topic: str, where: str) -> Pinhole:
     """The pinhole of a CameraInfo: P of a rectified topic, else K and D."""
     rectified = "rect" in posixpath.basename(image_topic)
     K = (info.p.reshape(3, 4)[:, :3] if rectified else info.k.reshape(3, 3)).astype(np.float64)
-    K[:2, 2] += 0.5
-    return undistort(K, () if rectified else info.d, info.distortion_model, info.width, info.height, where)
+    return undistort(K + HALF_PIXEL, () if rectified else info.d, info.distortion_model, info.width, info.height, where)
 
 
 def _is_metric(path: Path) -> bool | None:

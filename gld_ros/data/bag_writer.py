@@ -17,7 +17,7 @@ from rosbags.typesys.store import Typestore
 from gld_ros.data.rig import Rig, StampedTransform, camera_topics, optical_frame
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.quaternions import from_matrix
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
@@ -185,6 +185,4 @@ _USED = {
 
 def ros_intrinsics(camera: Camera) -> np.ndarray:
     """(3, 3) K as a CameraInfo has it: the centre of the first pixel at (0, 0)."""
-    K = camera.K.copy()
-    K[:2, 2] -= 0.5
-    return K
+    return camera.K - HALF_PIXEL
