@@ -21,7 +21,10 @@ class Composite:
 
 
 class Compositor(nn.Module):
-    """A U-Net that corrects `seen ? warp : decoded`, for colour and for log depth; zero at initialisation."""
+    """A U-Net that mixes warp and decoded view and corrects the mixture, for colour and for log depth.
+
+    At initialisation: the warp where it was seen, the mean of filled warp and decoded view elsewhere.
+    """
 
     def __init__(self, config: CompositorConfig):
         super().__init__()
@@ -33,7 +36,7 @@ class Compositor(nn.Module):
         self.up2 = conv(c + c, c)
         self.up1 = conv(c + b, b)
         self.up0 = conv(b + a, a)
-        self.leave = zeroed(nn.Conv2d(a, 5, 3, padding=1))
+        self.leave = zeroed(nn.Conv2d(a, 7, 3, padding=1))
 
     def forward(
         self, decoded: Tensor, decoded_depth: Tensor, warped: Tensor, warped_depth: Tensor, spread: Tensor, seen: Tensor
@@ -51,6 +54,7 @@ class Compositor(nn.Module):
         x1 = self.up1(torch.cat([grow(x2, x1), x1], dim=1))
         x0 = self.up0(torch.cat([grow(x1, x0), x0], dim=1))
         change = self.leave(x0).float()
-        image = torch.where(seen[:, None], warped, decoded) + change[:, :3]
-        log_depth = torch.where(seen, logs[:, 1], logs[:, 0]) + change[:, 3]
+        share = torch.sigmoid(change[:, 5:] - 4 * mask)  # of the decoded view: colour, depth
+        image = torch.lerp(warped, decoded, share[:, :1]) + change[:, :3]
+        log_depth = torch.lerp(logs[:, 1], logs[:, 0], share[:, 1]) + change[:, 3]
         return Composite(image, log_depth.exp() * unit, (change[:, 4] - 2.0).clamp(-6, 2).exp())

@@ -62,7 +62,8 @@ def picture_loss(image: Tensor, target: Tensor, seen: Tensor, unseen_weight: flo
     return (weight * (error.abs() + 5 * error.pow(2))).mean()
 
 
-def composite_depth_loss(log_depth: Tensor, spread: Tensor, depth: Tensor) -> Tensor:
-    """Log depth error and its Laplace likelihood, (B, H, W)."""
-    error = (log_depth - depth.log()).abs()
-    return error.clamp_max(2).mean() + 0.1 * (error.detach() / spread + spread.log()).mean()
+def composite_depth_loss(predicted: Tensor, spread: Tensor, depth: Tensor) -> Tensor:
+    """Relative depth error, and the Laplace likelihood of the log error, (B, H, W)."""
+    relative = (predicted / depth - 1).abs()
+    error = (predicted.log() - depth.log()).abs().detach()
+    return relative.clamp_max(2).mean() + 0.1 * (error / spread + spread.log()).mean()

@@ -111,7 +111,7 @@ class DiffusionStage(nn.Module):
             "level0": 0.5 * (clean0 - latent0).pow(2).mean(),
             "decoded": picture_loss(decoded, truth, seen),
             "composite": 2 * picture_loss(composite.image, truth, seen),
-            "depth": 0.5 * composite_depth_loss(composite.depth.log(), composite.spread, depth),
+            "depth": composite_depth_loss(composite.depth, composite.spread, depth),
         }
 
 
