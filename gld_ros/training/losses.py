@@ -62,6 +62,18 @@ def picture_loss(image: Tensor, target: Tensor, seen: Tensor, unseen_weight: flo
     return (weight * (error.abs() + 5 * error.pow(2))).mean()
 
 
+def mean_log_error(image: Tensor, target: Tensor, seen: Tensor) -> Tensor:
+    """Mean over scenes of the logarithm of the squared error (B, 3, H, W), over all pixels and over the unseen ones.
+
+    Minus the mean PSNR, up to a factor: easy scenes count as much as hard ones.
+    """
+    error = (image - target).pow(2).mean(dim=1)
+    unseen = (~seen).float()
+    everywhere = error.mean(dim=(1, 2))
+    hidden = (error * unseen).sum(dim=(1, 2)) / unseen.sum(dim=(1, 2)).clamp_min(1)
+    return ((everywhere + 1e-5).log() + (hidden + 1e-4).log()).mean()
+
+
 def composite_depth_loss(predicted: Tensor, spread: Tensor, depth: Tensor) -> Tensor:
     """Relative depth error, and the Laplace likelihood of the log error, (B, H, W)."""
     relative = (predicted / depth - 1).abs()

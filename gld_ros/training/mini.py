@@ -19,7 +19,14 @@ from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import PosedDepth
 from gld_ros.models.rgb_decoder import RGBDecoder
 from gld_ros.pipeline.synthesis import camera_conditions, condition, decode, encode_sources, predict
-from gld_ros.training.losses import composite_depth_loss, geometry_loss, level_dropout, matching_loss, picture_loss
+from gld_ros.training.losses import (
+    composite_depth_loss,
+    geometry_loss,
+    level_dropout,
+    matching_loss,
+    mean_log_error,
+    picture_loss,
+)
 from gld_ros.training.rooms import room_batches
 from gld_ros.training.run import TrainingRun
 
@@ -111,6 +118,7 @@ class DiffusionStage(nn.Module):
             "level0": 0.5 * (clean0 - latent0).pow(2).mean(),
             "decoded": picture_loss(decoded, truth, seen),
             "composite": 2 * picture_loss(composite.image, truth, seen),
+            "psnr": 0.05 * mean_log_error(composite.image, truth, seen),
             "depth": composite_depth_loss(composite.depth, composite.spread, depth),
         }
 
