@@ -78,7 +78,7 @@ class GeometryStage(nn.Module):
 
 
 class DiffusionStage(nn.Module):
-    """Both diffusion stages with the RGB decoder and the compositor in the loop; encoder, head and posed depth frozen."""
+    """Both diffusion stages, RGB decoder and compositor in the loop; encoder, head and posed depth are frozen."""
 
     def __init__(self, net: GLDNetworks):
         super().__init__()
@@ -151,10 +151,11 @@ def train_diffusion(
     if not resumed:
         rooms = (to_device(b, device) for b in room_batches(plan.batch, 0, first))
         latent_statistics(net, rooms, plan.statistics_batches)
-    run = TrainingRun(folder / "diffusion", DiffusionStage(net), plan.diffusion_steps, plan.diffusion_rate)
+    stage_two = DiffusionStage(net)
+    run = TrainingRun(folder / "diffusion", stage_two, plan.diffusion_steps, plan.diffusion_rate)
     if resumed and run.step < run.steps:
         rooms = (to_device(b, device) for b in room_batches(plan.batch, plan.statistics_batches + run.step, first))
-    run.fit(rooms, run.module.loss)
+    run.fit(rooms, stage_two.loss)
     return run.average.net if run.step >= run.steps else None
 
 

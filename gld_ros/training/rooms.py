@@ -13,7 +13,7 @@ from gld_ros.data.rooms import TEST_SEED
 
 
 class RoomStream(IterableDataset):
-    """Batch `k` holds scenes `first_seed + k * batch ...`: a resumed run sees the same rooms as an uninterrupted one."""
+    """Batch `k` holds scenes `first_seed + k * batch ...`: a resumed run sees the rooms an uninterrupted one would."""
 
     def __init__(self, batch: int, start: int = 0, first_seed: int = 0, compiled: bool = True):
         self.batch, self.start, self.first_seed, self.compiled = batch, start, first_seed, compiled

@@ -10,28 +10,30 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+Module = TypeVar("Module", bound=nn.Module)
 
-class TrainingRun:
+
+class TrainingRun(Generic[Module]):
     """Trains `module` with `loss(batch) -> {name: Tensor}`; resumes from `folder` where a checkpoint lies there.
 
     Saves every `save_every` steps and on SIGTERM / SIGINT, by atomic rename. `folder/log.jsonl` has a line a step.
     """
 
     def __init__(
-        self, folder: Path, module: nn.Module, steps: int, learning_rate: float, ema: float = 0.998, save_every: int = 50
+        self, folder: Path, module: Module, steps: int, learning_rate: float, ema: float = 0.998, save_every: int = 50
     ):
         self.folder, self.module, self.steps = folder, module, steps
         self.learning_rate, self.decay, self.save_every = learning_rate, ema, save_every
         folder.mkdir(parents=True, exist_ok=True)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-        self.average = copy.deepcopy(module).eval()
+        self.average: Module = copy.deepcopy(module).eval()
         self.step = 0
         self.stop_requested = False
         if self.checkpoint.exists():
@@ -83,7 +85,9 @@ class TrainingRun:
     def _update(self, losses: dict[str, Tensor], started: float) -> None:
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            raise FloatingPointError(f"step {self.step}: loss is not finite: { {k: float(v) for k, v in losses.items()} }")
+            raise FloatingPointError(
+                f"step {self.step}: loss is not finite: { {k: float(v) for k, v in losses.items()} }"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * learning_rate_factor(self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
