@@ -35,12 +35,12 @@ def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray], ta
 def depth_warp(
     pipe: GLDPipeline, prepared: PreparedSources, target: Camera, depths: Sequence[np.ndarray] | None = None
 ) -> Picture:
-    """Sources warped by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills the holes."""
+    """Sources splatted by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills the holes."""
     K, c2w = pipe.cameras([target], prepared.frame, prepared.size)
     depth = prepared.depth
     if depths is not None:
         true = torch.from_numpy(np.stack(depths))[None].to(pipe.device) / prepared.frame.unit
         depth = SourceDepth(true, torch.full_like(true, 0.01))
-    warped = warp_sources(prepared.images, depth, prepared.K, prepared.c2w, K[:, 0], c2w[:, 0])
+    warped = warp_sources(prepared.images, depth, prepared.K, prepared.c2w, K[:, 0], c2w[:, 0], sharp=False)
     metres = warped.depth[0] * prepared.frame.unit
     return Picture(to_uint8(warped.image[0]), metres.cpu().numpy(), warped.seen[0].cpu().numpy())

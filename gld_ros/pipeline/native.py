@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.warp import forward_warp, guided_upsample
+from gld_ros.geometry.warp import forward_warp, guided_upsample, resample
 from gld_ros.models.compositor import Composite
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.request import RelativeFrame
@@ -78,6 +78,7 @@ def _compose_large(native: NativeSources, composite: Composite, target: Camera, 
     c2w = torch.tensor(frame.relative(camera.c2w), dtype=torch.float32, device=device)[None]
     weight = torch.exp(-4 * native.values[:, :, 3])
     warp = forward_warp(native.values, native.depth, native.K, native.c2w, K, c2w, size, weight)
+    warp = resample(warp, native.values, native.depth, native.K, native.c2w, K, c2w)
     generated = torch.cat([composite.image, composite.depth.log()[:, None], composite.spread[:, None]], dim=1)
     generated = F.interpolate(generated, size=size, mode="bilinear", align_corners=False)
     mask = warp.seen[:, None].float()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid, velocity_of
 from gld_ros.geometry.rays import invert_rigid, plucker
-from gld_ros.geometry.warp import forward_warp, pull_push
+from gld_ros.geometry.warp import forward_warp, pull_push, resample
 from gld_ros.models.compositor import Composite
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.dpt import Geometry
@@ -69,13 +69,21 @@ def encode_sources(net: GLDNetworks, images: Tensor) -> tuple[list[Tensor], tupl
 
 
 def warp_sources(
-    images: Tensor, depth: SourceDepth, K: Tensor, c2w: Tensor, target_K: Tensor, target_c2w: Tensor
+    images: Tensor,
+    depth: SourceDepth,
+    K: Tensor,
+    c2w: Tensor,
+    target_K: Tensor,
+    target_c2w: Tensor,
+    sharp: bool = True,
 ) -> WarpedSources:
-    """Sources (B, S, ...) into one target camera a scene; holes filled by pull-push."""
+    """Sources (B, S, ...) into one target camera a scene; holes filled by pull-push. sharp: read back, not splatted."""
     values = torch.cat([images.float(), depth.spread[:, :, None]], dim=2)
     size = (images.shape[-2], images.shape[-1])
     weight = depth.confidence().clamp_min(0.05)
     warp = forward_warp(values, depth.depth, K, c2w, target_K, target_c2w, size, weight)
+    if sharp:
+        warp = resample(warp, values, depth.depth, K, c2w, target_K, target_c2w)
     image = pull_push(warp.values[:, :3], warp.seen)
     inverse = pull_push(warp.depth.clamp_min(1e-9).reciprocal()[:, None], warp.seen)[:, 0]
     return WarpedSources(image, inverse.reciprocal(), pull_push(warp.values[:, 3:], warp.seen)[:, 0], warp.seen)
