@@ -35,7 +35,7 @@ def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray], ta
 def depth_warp(
     pipe: GLDPipeline, prepared: PreparedSources, target: Camera, depths: Sequence[np.ndarray] | None = None
 ) -> Picture:
-    """Sources splatted by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills the holes."""
+    """Sources splatted by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills holes."""
     K, c2w = pipe.cameras([target], prepared.frame, prepared.size)
     depth = prepared.depth
     if depths is not None:

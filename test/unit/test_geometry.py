@@ -10,7 +10,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.rays import directions, invert_rigid, plucker
 from gld_ros.geometry.se3 import invert, look_at, rotation_angle
-from gld_ros.geometry.warp import close_cracks, forward_warp, guided_upsample, pull_push, solid
+from gld_ros.geometry.warp import Warp, close_cracks, forward_warp, guided_upsample, pull_push, resample, solid
 
 K = np.array([[100.0, 0, 32], [0, 90, 24], [0, 0, 1]])
 POSE = look_at(np.array([1.0, 2, 3]), np.array([4.0, 4, 2]))
@@ -153,3 +153,18 @@ def test_directions_and_invert_rigid_agree_with_numpy():
     rays = directions(torch.tensor(K), 48, 64).reshape(3, 48, 64)
     assert rays[:, 0, 0].tolist() == pytest.approx([(0.5 - 32) / 100, (0.5 - 24) / 90, 1])
     assert np.allclose(invert_rigid(torch.tensor(POSE)).numpy(), invert(POSE))
+
+
+def test_resample_reads_the_sources_back_and_keeps_what_they_do_not_confirm():
+    images, depth, K2, c2w = plane_scene()
+    nearer = c2w[:1].clone()
+    nearer[:, 2, 3] = 0.5  # 1.5 m before the plane instead of 2 m: everything 4 / 3 as large
+    given = images[None, :1], depth[None, :1], K2[None, :1], c2w[None, :1], K2[1:], nearer
+    splat = forward_warp(*given, (48, 64))
+    sharp = resample(splat, *given)
+    x, y = torch.arange(64) + 0.5, torch.arange(48)[:, None] + 0.5
+    truth = torch.sin((32 + (x - 32) * 0.75) / 4) * torch.cos((24 + (y - 24) * 0.75) / 5)
+    errors = [(warp.values[0, 0] - truth)[splat.seen[0]].abs().mean() for warp in (splat, sharp)]
+    assert errors[1] < 0.7 * errors[0]
+    behind = Warp(splat.values, 2 * splat.depth, splat.seen)  # no source shows a surface there
+    assert torch.equal(resample(behind, *given).values, splat.values)
