@@ -38,7 +38,7 @@ class MiniTraining:
     batch: int = 12
     geometry_steps: int = 1300
     geometry_rate: float = 1e-3
-    diffusion_steps: int = 1100
+    diffusion_steps: int = 1000
     diffusion_rate: float = 8e-4
     level_dropout: float = 0.15
     statistics_batches: int = 16
