@@ -64,6 +64,7 @@ def evaluate_rooms(pipe: GLDPipeline, split: str, scenes: int, **options: Any) -
         except ScaleUnknown:
             refused += 1
     report: dict[str, Any] = {"model": pipe.name, "split": split, "scenes": scenes, "refused": refused, **options}
+    report["steps"] = options.get("steps") or pipe.net.config.flow.steps
     report |= _means(rows, "model")
     report["interpolation"] = _means([r for r in rows if r["interpolation"]], "model")["psnr_db"]
     report["extrapolation"] = _means([r for r in rows if not r["interpolation"]], "model")["psnr_db"]

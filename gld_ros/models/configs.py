@@ -99,7 +99,7 @@ class FlowConfig:
     """Flow path x_t = (1 - t) data + t noise and its time grid."""
 
     shift: float = 3.0
-    steps: int = 2
+    steps: int = 1
     #: Last time of the linear grid before the shift: 0.001 in the released models, 0 = down to the data.
     t_end: float = 0.0
     guidance_scale: float = 1.0
