@@ -86,7 +86,7 @@ class TrainingRun(Generic[Module]):
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(
-                f"step {self.step}: loss is not finite: { {k: float(v) for k, v in losses.items()} }"
+                f"step {self.step}: loss is not finite: { {k: float(v.detach()) for k, v in losses.items()} }"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * learning_rate_factor(self.step, self.steps)
