@@ -33,14 +33,21 @@ def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray], ta
 
 @torch.inference_mode()
 def depth_warp(
-    pipe: GLDPipeline, prepared: PreparedSources, target: Camera, depths: Sequence[np.ndarray] | None = None
+    pipe: GLDPipeline,
+    prepared: PreparedSources,
+    target: Camera,
+    depths: Sequence[np.ndarray] | None = None,
+    sharp: bool = False,
 ) -> Picture:
-    """Sources splatted by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills holes."""
+    """Sources splatted by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills holes.
+
+    sharp: read back from the sources as the model's own input is, so that what is learned can be told from it.
+    """
     K, c2w = pipe.cameras([target], prepared.frame, prepared.size)
     depth = prepared.depth
     if depths is not None:
         true = torch.from_numpy(np.stack(depths))[None].to(pipe.device) / prepared.frame.unit
         depth = SourceDepth(true, torch.full_like(true, 0.01))
-    warped = warp_sources(prepared.images, depth, prepared.K, prepared.c2w, K[:, 0], c2w[:, 0], sharp=False)
+    warped = warp_sources(prepared.images, depth, prepared.K, prepared.c2w, K[:, 0], c2w[:, 0], sharp)
     metres = warped.depth[0] * prepared.frame.unit
     return Picture(to_uint8(warped.image[0]), metres.cpu().numpy(), warped.seen[0].cpu().numpy())

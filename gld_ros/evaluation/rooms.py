@@ -22,7 +22,7 @@ from gld_ros.pipeline.views import SourceView
 #: First seed of each split; training stays below TEST_SEED. Choices are made on "val", figures reported on "test".
 SPLITS = {"test": TEST_SEED, "val": TEST_SEED + 1_000_000}
 MIN_REGION = 20  # pixels; smaller regions of one scene are not scored
-METHODS = ("model", "copy_nearest", "own_depth_warp", "true_depth_warp")
+METHODS = ("model", "copy_nearest", "own_depth_warp", "own_depth_read_back", "true_depth_warp")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def score_scene(pipe: GLDPipeline, scene: Scene, **options: Any) -> dict[str, An
         "model": Picture(view.image, view.depth, ~view.generated),
         "copy_nearest": copy_nearest(scene.sources, scene.source_depths, target),
         "own_depth_warp": depth_warp(pipe, prepared, target),
+        "own_depth_read_back": depth_warp(pipe, prepared, target, sharp=True),
         "true_depth_warp": truth,
     }
     regions = {"": None, "observed": truth.seen, "unobserved": ~truth.seen}
