@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import types
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class StemConfig:
+    """Vision transformer between the patches and the encoder's blocks (VGGT: DINOv2-L)."""
+
+    depth: int = 24
+    heads: int = 16
+    registers: int = 4
+    eps: float = 1e-6
+    layer_scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Geometric foundation encoder (DA3 family). `schedule`: one letter a block, L = each view alone, G = all views."""
+    """Geometric foundation encoder. `schedule`: one letter a block, L = each view alone, G = all views."""
 
     width: int = 128
     heads: int = 4
@@ -16,30 +28,48 @@ class EncoderConfig:
     position_grid: int = 12
     schedule: str = "LGLGLGLG"
     taps: tuple[int, ...] = (1, 3, 5, 7)
-    #: Before this block token 0 becomes the camera token (first view / other views).
+    #: None: patches enter the blocks directly (DA3).
+    stem: StemConfig | None = None
+    #: Learned tokens beside the camera token (VGGT: 4).
+    registers: int = 0
+    #: Before this block token 0 becomes the camera token (first view / other views). Without a stem only.
     camera_token_from: int = 0
     qk_norm_from: int = 0
     rope_from: int = 0
     block_eps: float = 1e-6
     norm_eps: float = 1e-5
     layer_scale: float = 1.0
-    #: DA3 samples its position table at (grid + 0.1) / table instead of the true ratio: compat, for its weights only.
+    #: Rotary positions in blocks over all views: "flat", every patch alike (DA3), or "grid", row and column (VGGT).
+    global_rope: str = "flat"
+    #: Whether decoders read the global stream through a last LayerNorm.
+    final_norm: bool = True
+    #: compat: DA3 samples its position table at (grid + 0.1) / table instead of the true ratio.
     position_offset: float = 0.0
+    #: Low-pass filter where the position table shrinks (VGGT).
+    position_antialias: bool = False
 
     @property
     def channels(self) -> int:
         """Channels of a level: local stream | global stream."""
         return 2 * self.width
 
+    @property
+    def specials(self) -> int:
+        """Tokens of a view in front of its patches."""
+        return 1 + self.registers
+
 
 @dataclass(frozen=True)
 class DPTConfig:
-    """DualDPT geometry head: depth and rays from the four levels."""
+    """DPT geometry head: depth and, with a second chain, rays from the four levels."""
 
     features: int = 32
     out_channels: tuple[int, ...] = (32, 48, 64, 96)
+    #: Convolutions of the ray chain's neck; 0: a head without rays (VGGT).
     aux_convs: int = 1
     hidden: int = 32
+    #: compat: VGGT's in-place ReLU makes the skip of every residual unit relu(x) instead of x.
+    relu_skip: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +98,21 @@ class RGBDecoderConfig:
 
 @dataclass(frozen=True)
 class CompositorConfig:
-    """Pixel network that joins the decoded view with the warped sources; None in models without warping."""
+    """Pixel network that joins the decoded view with the warped sources."""
 
     widths: tuple[int, ...] = (32, 48, 64)
+
+
+@dataclass(frozen=True)
+class DiTCompat:
+    """Quirks of a released diffusion stage, which its weights were trained with (spec gld.md). Own models: none."""
+
+    #: PRoPE multiplies keys and values by inv(viewmat) lift(K), where the published method has lift(inv(K)).
+    uninverted_intrinsics: bool = False
+    #: Side of the square image that PRoPE normalises K by whatever the real size; 0: the real size.
+    fixed_image_size: int = 0
+    #: The unconditional branch of guidance replaces K by the identity; otherwise it keeps K.
+    identity_null_intrinsics: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,11 +129,14 @@ class DiTConfig:
     camera_channels: int = 8
     #: Separate embedders for sources and targets.
     split_embedders: bool = False
-    #: Channels of the level the cascade is conditioned on; 0 for a model of the first stage.
+    #: Channels of the level the cascade is conditioned on; 0: none (level 1, or level 0 diffused independently).
     cascade_channels: int = 0
+    #: Tokens of a view in front of its patches that are diffused with them (VGGT: 5).
+    special_tokens: int = 0
     #: "velocity" (released) or "residual": x0 = condition + network.
     prediction: str = "residual"
     mlp_ratio: float = 4.0
+    compat: DiTCompat = field(default_factory=DiTCompat)
 
 
 @dataclass(frozen=True)
@@ -99,6 +144,8 @@ class FlowConfig:
     """Flow path x_t = (1 - t) data + t noise and its time grid."""
 
     shift: float = 3.0
+    #: Numbers in one view's latent; if given, the shift is sqrt(shift_dim * views / 4096) instead (released models).
+    shift_dim: int = 0
     steps: int = 1
     #: Last time of the linear grid before the shift: 0.001 in the released models, 0 = down to the data.
     t_end: float = 0.0
@@ -106,21 +153,47 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
+class Compat:
+    """Quirks of the released pipeline as a whole (spec gld.md). Own models: none."""
+
+    #: Where the first pixel's centre lies for the camera map (x, y); the released code has (-0.5, 0.5).
+    pixel_offset: tuple[float, float] = (0.5, 0.5)
+    #: PRoPE gets w2c in the world frame with only its translation scaled, not relative to the last view.
+    world_frame_poses: bool = False
+    #: Special tokens of level 0 are normalised with the statistics of level 1.
+    level1_special_statistics: bool = False
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """A whole GLD: encoder, heads, decoder, two diffusion stages."""
+    """A whole GLD: encoder, heads, decoder, two diffusion stages.
+
+    With `matching` and `compositor` the model is conditioned on the warped sources and generates one view at a time
+    (mini); without, it generates all views of a request together from noise (the released GLD).
+    """
 
     name: str = "mini"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     dpt: DPTConfig = field(default_factory=DPTConfig)
-    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    matching: MatchingConfig | None = field(default_factory=MatchingConfig)
     rgb: RGBDecoderConfig = field(default_factory=RGBDecoderConfig)
-    compositor: CompositorConfig = field(default_factory=CompositorConfig)
+    compositor: CompositorConfig | None = field(default_factory=CompositorConfig)
     level1: DiTConfig = field(default_factory=lambda: DiTConfig(split_embedders=True))
     cascade: DiTConfig = field(default_factory=lambda: DiTConfig(depth=2, cascade_channels=256))
     flow: FlowConfig = field(default_factory=FlowConfig)
     #: Patches of one view the model works at; images are resized to about as many, keeping their aspect.
     patches: int = 108
+    #: Longest side of the images the model works at, pixels; 0: as `patches` says.
+    long_side: int = 0
     max_sources: int = 4
+    #: Sources and targets of a request together; 0: no limit.
+    max_views: int = 0
+    compat: Compat = field(default_factory=Compat)
+
+    @property
+    def joint(self) -> bool:
+        """Whether all views of a request are generated together, without warping."""
+        return self.matching is None
 
 
 def to_dict(config: Any) -> dict:
@@ -138,6 +211,10 @@ def from_dict(kind: type, values: dict) -> Any:
 
 
 def _restore(hint: Any, value: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):  # X | None
+        if value is None:
+            return None
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
     if isinstance(hint, type) and is_dataclass(hint):
         return from_dict(hint, value)
     return tuple(value) if isinstance(value, list) else value

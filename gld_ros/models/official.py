@@ -1,0 +1,59 @@
+"""The published checkpoints: which file holds which network, under which key names (spec gld.md, "Released files")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from gld_ros.errors import ModelError
+
+
+def same(key: str) -> str:
+    return key
+
+
+def vggt_block(key: str) -> str:
+    """Our blocks alternate in one list, VGGT publishes two: frame_blocks (ours with even numbers), global_blocks."""
+
+    def name(match: re.Match) -> str:
+        index = int(match[1])
+        return f"{('frame', 'global')[index % 2]}_blocks.{index // 2}."
+
+    return re.sub(r"^blocks\.(\d+)\.", name, key)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network inside a published file: the prefix of its keys, and how our key names read there."""
+
+    prefix: str = ""
+    rename: Callable[[str], str] = same
+
+    def key(self, ours: str) -> str:
+        """The published key of one of our state-dict keys."""
+        return self.prefix + self.rename(ours)
+
+
+def load_part(net: nn.Module, tensors: Mapping[str, Tensor], part: Part, source: str) -> None:
+    """Fill `net` from published tensors. Raises ModelError that lists missing, unexpected and mis-shaped keys."""
+    wanted = {part.key(k): v for k, v in net.state_dict().items()}
+    found = {k: v for k, v in tensors.items() if k.startswith(part.prefix)}
+    check_keys(wanted, found, source)
+    net.load_state_dict({k: found[part.key(k)] for k in net.state_dict()}, strict=True)
+
+
+def check_keys(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+    """Raise ModelError that lists missing, unexpected and mis-shaped keys."""
+    problems = [f"missing {k}" for k in wanted if k not in found]
+    problems += [f"unexpected {k}" for k in found if k not in wanted]
+    problems += [
+        f"{k} is {tuple(found[k].shape)}, expected {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in found and found[k].shape != wanted[k].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise ModelError(f"{source}: {len(problems)} keys do not fit: {shown}")
