@@ -1,4 +1,4 @@
-"""The frozen geometric encoder: images of several views in, four levels of two-stream features out (DA3 layout)."""
+"""The frozen geometric encoder: images of several views in, four levels of two-stream features out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gld_ros.models.configs import EncoderConfig
+from gld_ros.models.configs import EncoderConfig, StemConfig
 from gld_ros.models.layers import Block, rope_table
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -17,7 +17,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 @dataclass
 class Level:
-    """Raw features at one tap. tokens: (B, V, 1 + h * w, 2C), token 0 is the camera token; channels local | global."""
+    """Raw features at one tap. tokens: (B, V, S + h * w, 2C), S special tokens first; channels local | global."""
 
     tokens: Tensor
     grid: tuple[int, int]
@@ -25,11 +25,21 @@ class Level:
     @property
     def patches(self) -> Tensor:
         """(B, V, 2C, h, w)."""
-        return tokens_to_map(self.tokens[:, :, 1:], self.grid)
+        return tokens_to_map(self.patch_tokens, self.grid)
+
+    @property
+    def patch_tokens(self) -> Tensor:
+        """(B, V, h * w, 2C)."""
+        return self.tokens[:, :, -self.grid[0] * self.grid[1] :]
+
+    @property
+    def special(self) -> Tensor:
+        """(B, V, S, 2C): the camera token, then the registers."""
+        return self.tokens[:, :, : -self.grid[0] * self.grid[1]]
 
     @property
     def camera(self) -> Tensor:
-        """(B, V, 2C)."""
+        """(B, V, 2C): the camera token."""
         return self.tokens[:, :, 0]
 
 
@@ -60,8 +70,35 @@ class PatchEmbed(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
+class VisionStem(nn.Module):
+    """Plain DINOv2 with registers in front of VGGT's alternating blocks (spec models.md C)."""
+
+    def __init__(self, config: EncoderConfig, stem: StemConfig):
+        super().__init__()
+        self.config, self.stem = config, stem
+        C = config.width
+        self.patch_embed = PatchEmbed(config.patch, C)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
+        self.register_tokens = nn.Parameter(torch.zeros(1, stem.registers, C))
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.position_grid**2, C) * 0.02)
+        self.blocks = nn.ModuleList(Block(C, stem.heads, False, stem.eps, stem.layer_scale) for _ in range(stem.depth))
+        self.norm = nn.LayerNorm(C, eps=stem.eps)
+
+    def forward(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Normalised images (N, 3, H, W) to patch tokens (N, h * w, C)."""
+        x = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + position_table(
+            self.pos_embed, grid, self.config
+        )
+        # Registers come after the positions: they carry none.
+        x = torch.cat([x[:, :1], self.register_tokens.expand(len(x), -1, -1), x[:, 1:]], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)[:, 1 + self.stem.registers :]
+
+
 class GeometryEncoder(nn.Module):
-    """Vision transformer that alternates attention inside a view and over all views (spec models.md A2).
+    """Vision transformer that alternates attention inside a view and over all views (spec models.md A2, C).
 
     View 0 is the reference. `forward` gives every level; `resume` continues from a level, bit for bit.
     """
@@ -70,23 +107,48 @@ class GeometryEncoder(nn.Module):
         super().__init__()
         self.config = config
         C = config.width
-        self.patch_embed = PatchEmbed(config.patch, C)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
-        self.camera_token = nn.Parameter(torch.randn(1, 2, C) * 0.02)
-        self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.position_grid**2, C) * 0.02)
+        if config.stem is None:
+            self.patch_embed: nn.Module = PatchEmbed(config.patch, C)
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
+            self.camera_token = nn.Parameter(torch.randn(1, 2, C) * 0.02)
+            self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.position_grid**2, C) * 0.02)
+        else:
+            self.patch_embed = VisionStem(config, config.stem)
+            self.camera_token = nn.Parameter(torch.randn(1, 2, 1, C) * 0.02)
+            self.register_token = nn.Parameter(torch.randn(1, 2, config.registers, C) * 0.02)
         self.blocks = nn.ModuleList(
             Block(C, config.heads, i >= config.qk_norm_from, config.block_eps, config.layer_scale)
             for i in range(len(config.schedule))
         )
-        self.norm = nn.LayerNorm(C, eps=config.norm_eps)
+        if config.final_norm:
+            self.norm = nn.LayerNorm(C, eps=config.norm_eps)
 
     def forward(self, images: Tensor, levels: int = 4) -> list[Level]:
         """images: (B, V, 3, H, W) in 0..1, H and W multiples of the patch. Returns the first `levels` levels."""
         B, V, _, H, W = images.shape
         grid = H // self.config.patch, W // self.config.patch
-        x = self.patch_embed(normalize_images(images.flatten(0, 1)))
-        x = torch.cat([self.cls_token.expand(B * V, -1, -1), x], dim=1) + self.positions(grid)
-        return self._run(x.reshape(B, V, *x.shape[1:]), grid, 0, self.config.taps[:levels])
+        x = self.embed(images, grid)
+        return self._run(x, grid, 0, self.config.taps[:levels])
+
+    def embed(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens (B, V, S + h * w, C) before the first block."""
+        B, V = images.shape[:2]
+        images = normalize_images(images.flatten(0, 1))
+        if self.config.stem is None:
+            x = self.patch_embed(images)
+            x = torch.cat([self.cls_token.expand(B * V, -1, -1), x], dim=1)
+            return (x + position_table(self.pos_embed, grid, self.config)).unflatten(0, (B, V))
+        x = self.patch_embed(images, grid).unflatten(0, (B, V))
+        return torch.cat([self.special_tokens(B, V).to(x.dtype), x], dim=2)
+
+    def special_tokens(self, B: int, V: int) -> Tensor:
+        """The learned tokens (B, V, S, C) of the reference view and of the others."""
+        tokens = self.camera_token
+        if self.config.stem is None:
+            tokens = tokens[:, :, None]
+        else:
+            tokens = torch.cat([tokens, self.register_token], dim=2)
+        return torch.cat([tokens[:, :1], tokens[:, 1:].expand(-1, V - 1, -1, -1)], dim=1).expand(B, -1, -1, -1)
 
     def resume(self, level: Level, index: int) -> list[Level]:
         """The levels after level `index`, from its global stream (the second half of the channels)."""
@@ -95,23 +157,11 @@ class GeometryEncoder(nn.Module):
         return self._run(x, level.grid, taps[index] + 1, taps[index + 1 :])
 
     def to_decoder(self, level: Level) -> Tensor:
-        """Patches (B, V, h * w, 2C) in decoder space: local half | norm(global half)."""
-        local, current = level.tokens[:, :, 1:].chunk(2, dim=-1)
+        """Patches (B, V, h * w, 2C) as the decoders read them: local half | norm(global half), or raw (VGGT)."""
+        if not self.config.final_norm:
+            return level.patch_tokens
+        local, current = level.patch_tokens.chunk(2, dim=-1)
         return torch.cat([local, self.norm(current)], dim=-1)
-
-    def positions(self, grid: tuple[int, int]) -> Tensor:
-        """The learned position table (1, 1 + h * w, C) on another grid."""
-        size, offset = self.config.position_grid, self.config.position_offset
-        if grid == (size, size):
-            return self.pos_embed
-        table = self.pos_embed[:, 1:].float().reshape(1, size, size, -1).permute(0, 3, 1, 2)
-        scale = [(g + offset) / size for g in grid]
-        if offset:
-            table = F.interpolate(table, scale_factor=scale, mode="bicubic")
-        else:
-            table = F.interpolate(table, size=grid, mode="bicubic")
-        table = table.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)
-        return torch.cat([self.pos_embed[:, :1], table], dim=1)
 
     def _run(self, x: Tensor, grid: tuple[int, int], first: int, taps: tuple[int, ...]) -> list[Level]:
         """Blocks `first` .. last tap on x (B, V, T, C)."""
@@ -120,10 +170,8 @@ class GeometryEncoder(nn.Module):
         ropes = self._ropes(grid, V, x.device)
         local, levels = x, []
         for i in range(first, taps[-1] + 1):
-            if i == config.camera_token_from:
-                roles = torch.tensor([0] + [1] * (V - 1), device=x.device)
-                token = self.camera_token[0, roles].expand(B, V, C).unsqueeze(2)
-                x = torch.cat([token.to(x.dtype), x[:, :, 1:]], dim=2)
+            if config.stem is None and i == config.camera_token_from:
+                x = torch.cat([self.special_tokens(B, V).to(x.dtype), x[:, :, 1:]], dim=2)
             kind = config.schedule[i]
             rope = ropes[kind] if i >= config.rope_from else None
             if kind == "L":
@@ -136,10 +184,25 @@ class GeometryEncoder(nn.Module):
         return levels
 
     def _ropes(self, grid: tuple[int, int], views: int, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
-        """Rotary tables: (row, column) from 1 in local blocks, every patch (1, 1) in global ones ("nodiff")."""
+        """Rotary tables: (row, column) from 1, special tokens at 0; in global blocks, if "flat", every patch (1, 1)."""
         rows, columns = torch.meshgrid(*(torch.arange(1, g + 1, device=device) for g in grid), indexing="ij")
-        zero = torch.zeros(1, 2, device=device)
-        local = torch.cat([zero, torch.stack([rows.flatten(), columns.flatten()], dim=1).float()])
-        flat = torch.cat([zero, torch.ones(grid[0] * grid[1], 2, device=device)]).repeat(views, 1)
+        patches = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
+        special = patches.new_zeros(self.config.specials, 2)
+        local = torch.cat([special, patches])
+        over_all = local if self.config.global_rope == "grid" else torch.cat([special, torch.ones_like(patches)])
         head_dim = self.config.width // self.config.heads
-        return {"L": rope_table(local, head_dim), "G": rope_table(flat, head_dim)}
+        return {"L": rope_table(local, head_dim), "G": rope_table(over_all.repeat(views, 1), head_dim)}
+
+
+def position_table(table: Tensor, grid: tuple[int, int], config: EncoderConfig) -> Tensor:
+    """A learned position table (1, 1 + n^2, C) on another grid, (1, 1 + h * w, C), class row first."""
+    size, offset = config.position_grid, config.position_offset
+    if grid == (size, size):
+        return table
+    patches = table[:, 1:].float().reshape(1, size, size, -1).permute(0, 3, 1, 2)
+    if offset:
+        scale = [(g + offset) / size for g in grid]
+        patches = F.interpolate(patches, scale_factor=scale, mode="bicubic")
+    else:
+        patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=config.position_antialias)
+    return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
