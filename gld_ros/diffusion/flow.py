@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,9 +19,29 @@ def shift_time(t: Tensor, shift: float) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-def time_grid(config: FlowConfig, steps: int) -> Tensor:
+def shift_of(config: FlowConfig, views: int | None = None) -> float:
+    """The shift s for a request of `views` views, which must be given where the config has a `shift_dim`."""
+    if not config.shift_dim:
+        return config.shift
+    if not views:
+        raise ValueError(f"the shift depends on the number of views (shift_dim={config.shift_dim}), not given")
+    return max(1.0, math.sqrt(config.shift_dim * views / 4096))
+
+
+def time_grid(config: FlowConfig, steps: int, views: int | None = None) -> Tensor:
     """steps + 1 times from 1 down, shifted; the last is the shifted `t_end`."""
-    return shift_time(torch.linspace(1, config.t_end, steps + 1, dtype=torch.float64), config.shift).float()
+    linear = torch.linspace(1, config.t_end, steps + 1, dtype=torch.float64)
+    return shift_time(linear, shift_of(config, views)).float()
+
+
+def training_times(config: FlowConfig, uniform: Tensor, views: int | None = None) -> Tensor:
+    """Times to train at, one a scene, from numbers drawn uniformly in [0, 1): up to 1 - t_end, shifted."""
+    return shift_time((1 - config.t_end) * uniform, shift_of(config, views))
+
+
+def target_velocity(data: Tensor, noise: Tensor) -> Tensor:
+    """What the model learns to predict along the straight path."""
+    return noise - data
 
 
 def interpolate(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from gld_ros.diffusion.flow import euler, guided, interpolate, shift_time, time_grid, velocity_of
+from gld_ros.diffusion.flow import (
+    euler,
+    guided,
+    interpolate,
+    shift_of,
+    shift_time,
+    target_velocity,
+    time_grid,
+    training_times,
+    velocity_of,
+)
 from gld_ros.models.configs import FlowConfig
 
 
@@ -37,3 +47,25 @@ def test_guidance_extrapolates_and_scale_one_is_the_conditional():
     conditional, unconditional = (lambda x, t: x + 1), (lambda x, t: x)
     assert guided(conditional, unconditional, 1.0) is conditional
     assert guided(conditional, unconditional, 1.5)(torch.zeros(1), torch.ones(1)) == 1.5
+
+
+def test_shift_grows_with_the_views_and_is_at_least_one():
+    config = FlowConfig(shift=99.0, shift_dim=1536 * 18 * 18)
+    assert shift_of(config, 8) == pytest.approx(31.177, abs=1e-3)
+    assert shift_of(config, 2) == pytest.approx(shift_of(config, 8) / 2)
+    assert shift_of(FlowConfig(shift_dim=64), 2) == 1
+    assert shift_of(FlowConfig(shift=5.0)) == shift_of(FlowConfig(shift=5.0), 8) == 5
+    with pytest.raises(ValueError, match="views"):
+        time_grid(config, 4)
+
+
+def test_training_times_cover_the_sampler_range():
+    config = FlowConfig(shift=5.0, t_end=0.001)
+    t = training_times(config, torch.tensor([0.0, 0.5, 1.0]))
+    assert t[0] == 0 and float(t[2]) == pytest.approx(5 * 0.999 / (1 + 4 * 0.999))
+
+
+def test_target_velocity_is_the_slope_of_the_path():
+    data, noise, t = torch.randn(2, 1, 2, 2, 2), torch.randn(2, 1, 2, 2, 2), torch.tensor([0.3, 0.9])
+    slope = (interpolate(data, noise, t) - interpolate(data, noise, t - 0.1)) / 0.1
+    assert torch.allclose(slope, target_velocity(data, noise), atol=1e-5)

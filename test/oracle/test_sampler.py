@@ -1,0 +1,71 @@
+"""Time grids, Euler with guidance, and the training path against the official transport code (fixture g)."""
+
+import pytest
+import torch
+
+from gld_ros.diffusion.flow import (
+    euler,
+    guided,
+    interpolate,
+    shift_of,
+    target_velocity,
+    time_grid,
+    training_times,
+)
+from gld_ros.models.configs import FlowConfig
+from gld_ros.models.released import GLD_DA3, GLD_VGGT
+
+BOUND, GRID_BOUND = 2e-5, 3e-6
+
+
+def released(C: int, h: int, w: int) -> FlowConfig:
+    """As the released models: the shift follows from the latent's size and the views, the grid ends at 0.001."""
+    return FlowConfig(shift_dim=C * h * w, t_end=0.001)
+
+
+@pytest.mark.parametrize("index", range(7))
+def test_grid(golden, compare, index):
+    fixture = golden("sampler")
+    grid = fixture.meta["grids"][index]
+    config, views = released(grid["C"], grid["h"], grid["w"]), grid["views"]
+    assert shift_of(config, views) == pytest.approx(grid["shift"], rel=1e-12)
+    compare(fixture, f"grid{index}_t", time_grid(config, grid["num_steps"] - 1, views), GRID_BOUND)
+
+
+@pytest.mark.parametrize(("config", "index"), [(GLD_DA3, 0), (GLD_VGGT, 5)], ids=["da3", "vggt"])
+def test_released_models_use_the_grid_of_the_evaluation(golden, compare, config, index):
+    times = time_grid(config.flow, config.flow.steps, views=8)
+    compare(golden("sampler"), f"grid{index}_t", times, GRID_BOUND)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("traj", None), ("traj_cfg15", 1.5), ("traj_cfg10", 1.0)])
+def test_trajectory(golden, compare, name, scale):
+    """A linear field of the state, the time and a condition; every state of every step."""
+    fixture = golden("sampler")
+    case = fixture.meta["traj"]
+    states = []
+
+    def conditional(x, t):
+        states.append(x)
+        mixed = torch.einsum("ij,bvjhw->bvihw", fixture["A"], x)
+        time = t[:, None, None, None, None] * fixture["b"][:, None, None]
+        return mixed + time + 0.1 * fixture["ref_cond"][None]
+
+    def unconditional(x, t):
+        return torch.einsum("ij,bvjhw->bvihw", fixture["A_uncond"], x)
+
+    field = conditional if scale is None else guided(conditional, unconditional, scale)
+    times = time_grid(FlowConfig(shift=case["shift"], t_end=0.001), case["num_steps"] - 1)
+    states.append(euler(field, fixture["x0"][None], times))
+    compare(fixture, name, torch.cat(states), BOUND)
+
+
+def test_training_path(golden, compare):
+    """Eight scenes of one view each."""
+    fixture = golden("sampler")
+    config = FlowConfig(shift=fixture.meta["train_shift"], t_end=0.001)
+    t = training_times(config, fixture["train_u"])
+    compare(fixture, "train_t", t, GRID_BOUND)
+    data, noise = fixture["train_x1"][:, None], fixture["train_noise"][:, None]
+    compare(fixture, "train_xt", interpolate(data, noise, t)[:, 0], BOUND)
+    compare(fixture, "train_ut", target_velocity(data, noise)[:, 0], BOUND)
