@@ -6,15 +6,21 @@ import torch
 from torch import Tensor
 
 
-def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Homogeneous pixel centres (3, H * W): x + 0.5, y + 0.5, 1."""
+#: Where the centre of the first pixel lies (x, y).
+CENTRE = (0.5, 0.5)
+
+
+def pixel_grid(
+    height: int, width: int, device: torch.device | str = "cpu", offset: tuple[float, float] = CENTRE
+) -> Tensor:
+    """Homogeneous pixel centres (3, H * W): column and row plus `offset`, 1."""
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    return torch.stack([x.flatten() + 0.5, y.flatten() + 0.5, torch.ones(height * width, device=device)])
+    return torch.stack([x.flatten() + offset[0], y.flatten() + offset[1], torch.ones(height * width, device=device)])
 
 
-def directions(K: Tensor, height: int, width: int) -> Tensor:
+def directions(K: Tensor, height: int, width: int, offset: tuple[float, float] = CENTRE) -> Tensor:
     """Camera-frame rays with z = 1, (..., 3, H * W), of pixel intrinsics K (..., 3, 3)."""
-    pixels = pixel_grid(height, width, K.device).to(K.dtype)
+    pixels = pixel_grid(height, width, K.device, offset).to(K.dtype)
     x = (pixels[0] - K[..., 0, 2, None]) / K[..., 0, 0, None]
     y = (pixels[1] - K[..., 1, 2, None]) / K[..., 1, 1, None]
     return torch.stack([x, y, torch.ones_like(x)], dim=-2)
@@ -27,9 +33,9 @@ def invert_rigid(pose: Tensor) -> Tensor:
     return torch.cat([top, pose[..., 3:, :]], dim=-2)
 
 
-def plucker(K: Tensor, c2w: Tensor, height: int, width: int) -> Tensor:
+def plucker(K: Tensor, c2w: Tensor, height: int, width: int, offset: tuple[float, float] = CENTRE) -> Tensor:
     """Unit ray direction and moment (origin x direction), (..., 6, H, W), in the frame c2w maps to."""
-    rays = c2w[..., :3, :3] @ directions(K, height, width)
+    rays = c2w[..., :3, :3] @ directions(K, height, width, offset)
     rays = rays / rays.norm(dim=-2, keepdim=True)
     moment = torch.cross(c2w[..., :3, 3:].expand_as(rays), rays, dim=-2)
     return torch.cat([rays, moment], dim=-2).unflatten(-1, (height, width))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from gld_ros.models import prope
 from gld_ros.models.configs import DiTConfig
-from gld_ros.models.encoder import tokens_to_map
+from gld_ros.models.encoder import map_to_tokens, tokens_to_map
 from gld_ros.models.layers import attend
 from gld_ros.models.prope import CameraTables
 
@@ -101,21 +101,32 @@ class PatchProjection(nn.Module):
         self.proj = nn.Conv2d(channels, width, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, V, C, h, w) -> (B, V, tokens, width)."""
+        """(B, V, C, h, w), h and w multiples of the patch -> (B, V, tokens, width)."""
         return self.proj(x.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, x.shape[:2])
 
 
 class MultiViewDiT(nn.Module):
-    """Predicts the velocity (or, for warp-conditioned models, the residual to the condition) of all views' latents."""
+    """Predicts the velocity (or, for warp-conditioned models, the residual to the condition) of all views' latents.
+
+    An encoder reads condition, noise (or, in the cascade, level 1) and cameras; its tokens modulate, one by one, a wide
+    head that reads condition and noise. Latents are maps (B, V, C, h, w), or packed with `special_tokens` tokens in
+    front of the patches: (B, V, C, S + h * w, 1).
+    """
 
     def __init__(self, channels: int, patch: int, config: DiTConfig):
         super().__init__()
         self.config = config
-        D, head = config.width, config.head_width
+        D, head, S = config.width, config.head_width, config.special_tokens
         roles = ("_ref", "_tgt") if config.split_embedders else ("",)
         for role in roles:
             setattr(self, f"x_embedder{role}", PatchProjection(2 * channels, head))
             setattr(self, f"s_embedder{role}", PatchProjection(channels + (config.cascade_channels or channels), D))
+        if S:
+            self.special_s_embedder = nn.Linear(2 * channels, D)
+            self.special_x_embedder = nn.Linear(2 * channels, head)
+            self.special_pos_embed_s = nn.Parameter(torch.randn(1, S, D) * 0.02)
+            self.special_pos_embed_x = nn.Parameter(torch.randn(1, S, head) * 0.02)
+            self.special_output_proj = nn.Linear(channels, channels)
         self.s_projector = nn.Linear(D, head)
         self.t_embedder = TimeEmbedder(D)
         self.camera_embedder = PatchProjection(config.camera_channels, D, patch)
@@ -145,22 +156,36 @@ class MultiViewDiT(nn.Module):
         sources: int,
         level1: Tensor | None = None,
     ) -> Tensor:
-        """noisy, condition: (B, V, C, h, w), sources first; t: (B,); camera_map: (B, V, c, H, W); tables: PRoPE of the
-        encoder and of the head; level1: (B, V, C1, h, w) for the cascade. Returns (B, V, C, h, w)."""
-        B, V, _, h, w = noisy.shape
-        inner = torch.cat([condition, noisy if level1 is None else level1], dim=2)
-        s = (self._embed("s", inner, sources) + self.camera_embedder(camera_map)).flatten(1, 2)
+        """noisy, condition: latents of all views, sources first; t: (B,); camera_map: (B, V, c, H, W); tables: PRoPE of
+        encoder and head; level1: latents that the cascade is conditioned on. Returns the shape of `noisy`."""
+        V = noisy.shape[1]
         time = self.t_embedder(t)[:, None]
+        outer = torch.cat([condition, noisy], dim=2)
+        inner = outer if level1 is None else torch.cat([condition, level1], dim=2)
+        s = self._embed("s", inner, outer, sources, self.camera_embedder(camera_map)).flatten(1, 2)
         for block in self.blocks[: self.config.depth]:
             s = block(s, F.silu(time), tables[0])
         s = self.s_projector(F.silu(time + s))
-        x = self._embed("x", torch.cat([condition, noisy], dim=2), sources).flatten(1, 2)
+        x = self._embed("x", outer, outer, sources).flatten(1, 2)
         for block in self.blocks[self.config.depth :]:
             x = block(x, s, tables[1])
-        return tokens_to_map(self.final_layer(x, s).unflatten(1, (V, h * w)), (h, w))
+        x = self.final_layer(x, s).unflatten(1, (V, -1))
+        if S := self.config.special_tokens:
+            x = torch.cat([self.special_output_proj(x[:, :, :S]), x[:, :, S:]], dim=2)
+        return tokens_to_map(x, (noisy.shape[-2], noisy.shape[-1]))
 
-    def _embed(self, name: str, x: Tensor, sources: int) -> Tensor:
-        if not self.config.split_embedders:
-            return getattr(self, f"{name}_embedder")(x)
-        reference, target = getattr(self, f"{name}_embedder_ref"), getattr(self, f"{name}_embedder_tgt")
-        return torch.cat([reference(x[:, :sources]), target(x[:, sources:])], dim=1)
+    def _embed(self, name: str, x: Tensor, own: Tensor, sources: int, camera: Tensor | None = None) -> Tensor:
+        """Tokens (B, V, S + h * w, D): patches of `x`, plus the camera's; special tokens of `own` with positions."""
+        S = self.config.special_tokens
+        patches = x[:, :, :, S:]
+        if self.config.split_embedders:
+            reference, target = getattr(self, f"{name}_embedder_ref"), getattr(self, f"{name}_embedder_tgt")
+            tokens = torch.cat([reference(patches[:, :sources]), target(patches[:, sources:])], dim=1)
+        else:
+            tokens = getattr(self, f"{name}_embedder")(patches)
+        if camera is not None:
+            tokens = tokens + camera
+        if S:
+            special = getattr(self, f"special_{name}_embedder")(map_to_tokens(own[:, :, :, :S]))
+            tokens = torch.cat([special + getattr(self, f"special_pos_embed_{name}"), tokens], dim=2)
+        return tokens

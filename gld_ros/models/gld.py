@@ -17,42 +17,71 @@ BOUNDARY = 1  # the level that is diffused first; level 0 comes from it, levels 
 
 
 class GLDNetworks(nn.Module):
-    """Encoder, geometry head, posed depth, RGB decoder, compositor, both diffusion stages, latent statistics."""
+    """Encoder, geometry head, RGB decoder, both diffusion stages, latent statistics; posed depth and compositor where
+    the model warps its sources.
+
+    Three spaces (spec gld.md): raw features, latents = raw normalised per channel, and what the decoders read
+    (`GeometryEncoder.to_decoder`). Latents are maps (B, V, C, h, w). Where special tokens are diffused with the
+    patches (VGGT), they are packed in front of them: (B, V, C, S + h * w, 1).
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
         channels, patch = config.encoder.channels, config.encoder.patch
         self.encoder = GeometryEncoder(config.encoder)
-        self.dpt = DualDPT(channels, config.dpt)
-        self.matching = PosedDepth(channels, config.matching)
+        #: None where the weights of a released model's head are not at hand.
+        self.dpt: DualDPT | None = DualDPT(channels, config.dpt)
+        if config.matching is not None:
+            self.matching = PosedDepth(channels, config.matching)
         self.rgb = RGBDecoder(channels, patch, config.rgb)
-        self.compositor = Compositor(config.compositor)
+        if config.compositor is not None:
+            self.compositor = Compositor(config.compositor)
         self.level1 = MultiViewDiT(channels, patch, config.level1)
         self.cascade = MultiViewDiT(channels, patch, config.cascade)
         for k in (0, 1):
-            self.register_buffer(f"level{k}_mean", torch.zeros(channels))
-            self.register_buffer(f"level{k}_var", torch.ones(channels))
+            for kind in ("level", "special") if config.level1.special_tokens else ("level",):
+                self.register_buffer(f"{kind}{k}_mean", torch.zeros(channels))
+                self.register_buffer(f"{kind}{k}_var", torch.ones(channels))
 
     def to_latent(self, level: Level, k: int) -> Tensor:
-        """(B, V, C, h, w): raw patches, normalised per channel by the statistics of level k."""
-        mean, var = self._statistics(k)
-        return (level.patches - mean) * torch.rsqrt(var + 1e-5)
+        """Raw features of level k, normalised per channel by its statistics."""
+        mean, var = self._statistics("level", k)
+        latent = (level.patches - mean) * torch.rsqrt(var + 1e-5)
+        if not self.config.level1.special_tokens:
+            return latent
+        mean, var = self._special_statistics(k)
+        special = (level.special.transpose(2, 3)[..., None] - mean) * torch.rsqrt(var + 1e-5)
+        return torch.cat([special, latent.flatten(3)[..., None]], dim=3)
 
-    def to_level(self, latent: Tensor, camera: Tensor, k: int) -> Level:
-        """Raw features of level k from latents (B, V, C, h, w) and camera tokens (B, V, C)."""
-        mean, var = self._statistics(k)
+    def to_level(self, latent: Tensor, grid: tuple[int, int], k: int, camera: Tensor | None = None) -> Level:
+        """Raw features of level k from latents; the camera tokens (B, V, C) come with it or, packed, inside."""
+        special = camera[:, :, :, None, None] if camera is not None else None
+        S = self.config.level1.special_tokens
+        if S:
+            mean, var = self._special_statistics(k)
+            special, latent = latent[:, :, :, :S] * torch.sqrt(var + 1e-5) + mean, latent[:, :, :, S:]
+        mean, var = self._statistics("level", k)
         tokens = map_to_tokens(latent * torch.sqrt(var + 1e-5) + mean)
-        return Level(torch.cat([camera[:, :, None].to(tokens), tokens], dim=2), (latent.shape[-2], latent.shape[-1]))
+        if special is not None:
+            tokens = torch.cat([map_to_tokens(special).to(tokens), tokens], dim=2)
+        return Level(tokens, grid)
 
-    def features(self, level0: Tensor, level1: Tensor, camera: Tensor) -> list[Tensor]:
-        """All four levels in decoder space, (B, V, h * w, C) each, from latents of levels 0 and 1; camera: raw level-1
-        camera tokens (B, V, C)."""
-        first = self.to_level(level0, torch.zeros_like(camera), 0)
-        boundary = self.to_level(level1, camera, BOUNDARY)
-        levels = [first, boundary, *self.encoder.resume(boundary, BOUNDARY)]
+    def features(
+        self, level0: Tensor, level1: Tensor, grid: tuple[int, int], camera: Tensor | None = None
+    ) -> list[Tensor]:
+        """All four levels as the decoders read them, (B, V, h * w, C) each, from latents of levels 0 and 1.
+
+        camera: raw level-1 camera tokens (B, V, C), where they are not in the latents.
+        """
+        boundary = self.to_level(level1, grid, BOUNDARY, camera)
+        levels = [self.to_level(level0, grid, 0), boundary, *self.encoder.resume(boundary, BOUNDARY)]
         return [self.encoder.to_decoder(level) for level in levels]
 
-    def _statistics(self, k: int) -> tuple[Tensor, Tensor]:
-        mean, var = getattr(self, f"level{k}_mean"), getattr(self, f"level{k}_var")
+    def _special_statistics(self, k: int) -> tuple[Tensor, Tensor]:
+        return self._statistics("special", 1 if self.config.compat.level1_special_statistics else k)
+
+    def _statistics(self, kind: str, k: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance (C, 1, 1) in float32."""
+        mean, var = getattr(self, f"{kind}{k}_mean"), getattr(self, f"{kind}{k}_var")
         return mean[:, None, None], var[:, None, None]

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid, velocity_of
-from gld_ros.geometry.rays import invert_rigid, plucker
 from gld_ros.geometry.warp import forward_warp, pull_push, resample
 from gld_ros.models.compositor import Composite
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import SourceDepth
-from gld_ros.models.prope import CameraTables, camera_tables
 
 
 @dataclass
@@ -29,14 +28,6 @@ class WarpedSources:
     depth: Tensor
     spread: Tensor
     seen: Tensor
-
-
-@dataclass
-class Cameras:
-    """What a diffusion stage needs of the cameras. camera_map: (B, V, 8, H, W); tables: PRoPE of encoder and head."""
-
-    camera_map: Tensor
-    tables: tuple[CameraTables, CameraTables]
 
 
 @dataclass
@@ -101,41 +92,24 @@ def condition(
         net.to_latent(level0, 0).float(),
         net.to_latent(level1, 1).float(),
         level1.camera.float(),
-        camera_conditions(net, K, c2w, warped.seen, level1.grid),
-        camera_conditions(net, K, c2w, warped.seen, level1.grid, drop=True),
+        target_cameras(net, K, c2w, warped.seen, level1.grid),
+        target_cameras(net, K, c2w, warped.seen, level1.grid, drop=True),
     )
 
 
-def camera_conditions(
+def target_cameras(
     net: GLDNetworks, K: Tensor, c2w: Tensor, seen: Tensor, grid: tuple[int, int], drop: bool = False
 ) -> Cameras:
-    """Camera map and PRoPE tables of sources and one target (last). The target is the world, the farthest coordinate 1.
-
-    drop: without ray directions and poses, the unconditional branch of guidance.
-    """
-    B, V = K.shape[:2]
-    H, W = seen.shape[-2:]
-    with torch.autocast(K.device.type, enabled=False):
-        relative = (invert_rigid(c2w[:, -1:].float()) @ c2w.float()).clone()
-        relative[..., :3, 3] /= relative[..., :3, 3].abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-6)
-        rays = plucker(K.float(), relative, H, W)
-        if drop:
-            relative = torch.eye(4, device=K.device).expand(B, V, 4, 4)
-            rays = torch.zeros_like(rays)
-        target = torch.zeros(B, V, 1, H, W, device=K.device)
-        target[:, -1] = 1
-        visible = torch.ones(B, V, 1, H, W, device=K.device)
-        visible[:, -1, 0] = seen.float()
-        w2c = invert_rigid(relative)
-        tables = [camera_tables(K.float(), w2c, (H, W), grid, dim) for dim in net.level1.head_dims]
-    return Cameras(torch.cat([target, rays, visible], dim=2), (tables[0], tables[1]))
+    """What both stages are told of the sources' cameras and of one target's, the last; `drop`: without rays, poses."""
+    size = (seen.shape[-2], seen.shape[-1])
+    return camera_conditions(net.level1, K, c2w, K.shape[1] - 1, size, grid, net.config.compat, seen, drop)
 
 
 def predict(
     dit: MultiViewDiT, noisy: Tensor, t: Tensor, base: Tensor, cameras: Cameras, level1: Tensor | None = None
 ) -> Tensor:
     """The stage's prediction of the clean latents (B, V, C, h, w) from noisy ones at t (B,)."""
-    out = dit(noisy, base, t, cameras.camera_map, cameras.tables, base.shape[1] - 1, level1).float()
+    out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
     if dit.config.prediction == "residual":
         return base + out
     return noisy - t[:, None, None, None, None] * out
@@ -165,8 +139,8 @@ def decode(net: GLDNetworks, level0: Tensor, level1: Tensor, given: Condition) -
     """The target's colour and depth from generated latents, and the raw RGB decoder's image (B, 3, H, W)."""
     warped = given.warped
     H, W = warped.seen.shape[-2:]
-    features = [f[:, -1:] for f in net.features(level0, level1, given.camera)]
     grid = (level0.shape[-2], level0.shape[-1])
+    features = [f[:, -1:] for f in net.features(level0, level1, grid, given.camera)]
     image = net.rgb(features, grid)[:, 0].float()
     depth = net.dpt(features, grid, (H, W)).depth[:, 0].float()
     aligned = depth * align(depth, warped.depth, warped.seen)[:, None, None]

@@ -18,7 +18,7 @@ from gld_ros.models.encoder import GeometryEncoder
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import PosedDepth
 from gld_ros.models.rgb_decoder import RGBDecoder
-from gld_ros.pipeline.synthesis import camera_conditions, condition, decode, encode_sources, predict
+from gld_ros.pipeline.synthesis import condition, decode, encode_sources, predict, target_cameras
 from gld_ros.training.losses import (
     composite_depth_loss,
     geometry_loss,
@@ -100,7 +100,7 @@ class DiffusionStage(nn.Module):
                 levels = net.encoder(images, levels=2)
                 latent0, latent1 = (net.to_latent(level, k).float() for k, level in enumerate(levels))
             if torch.rand(()) < 0.1:
-                given.cameras = camera_conditions(net, K, c2w, given.warped.seen, grid, drop=True)
+                given.cameras = target_cameras(net, K, c2w, given.warped.seen, grid, drop=True)
             # Two times out of three from pure noise: there the model has to generate, and there sampling begins.
             t = torch.where(torch.rand(B) < 0.6, torch.ones(B), shift_time(torch.rand(B), net.config.flow.shift))
             t = t.to(device)

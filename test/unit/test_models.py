@@ -131,5 +131,5 @@ def test_features_put_generated_latents_through_the_rest_of_the_encoder():
     levels = net.encoder(torch.rand(1, 3, 3, 40, 40))
     latents = [net.to_latent(levels[k], k) for k in (0, 1)]
     expected = [net.encoder.to_decoder(level) for level in levels]
-    for a, b in zip(expected, net.features(*latents, levels[1].camera), strict=True):
+    for a, b in zip(expected, net.features(*latents, levels[1].grid, levels[1].camera), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
