@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from oracle import recipe
+from oracle import given, recipe
 
 from gld_ros.models.configs import RGBDecoderConfig
-from gld_ros.models.encoder import IMAGE_MEAN, IMAGE_STD
+from gld_ros.models.encoder import IMAGE_MEAN, IMAGE_STD, Level, map_to_tokens
+from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.official import Part
+from gld_ros.models.released import GLD_DA3
 from gld_ros.models.rgb_decoder import RGBDecoder
 
 BOUND = 2e-5
@@ -51,6 +53,24 @@ def test_decoder(golden, compare, decoder):
     compare(fixture, "rgb", rgb[:1], BOUND)
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGE_MEAN, IMAGE_STD))
     compare(fixture, "image_imagenet_space", (rgb[:1] - mean) / std, BOUND)
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_latent_normalisation(golden, compare, statistics, k):
+    fixture = golden("rgb_decoder")
+    seed, scale, every = (fixture.meta[name] for name in ("seed", "raw_scale", "channel_stride"))
+    with torch.device("meta"):
+        net = GLDNetworks(GLD_DA3)
+    for name in ("mean", "var"):
+        setattr(net, f"level{k}_{name}", statistics[f"da3.level{k}.{name}"])
+    raw = scale * given("raw", (2, 1536, 2, 3), seed)
+    latent = net.to_latent(Level(map_to_tokens(raw[None]), (2, 3)), k)[0]
+    compare(fixture, f"norm_level{k}", latent[:, ::every], BOUND)
+    # A class token is normalised like a patch.
+    token = scale * given("raw_cls", (2, 1536), seed)
+    compare(fixture, f"norm_cls_level{k}", net.to_latent(Level(token[None, :, None], (1, 1)), k)[0, ..., 0, 0], BOUND)
+    level = net.to_level(raw[None], (2, 3), k)
+    compare(fixture, f"denorm_level{k}", level.patches[0, :, ::every], BOUND)
 
 
 @pytest.mark.parametrize(
