@@ -62,7 +62,7 @@ _LEVEL1 = DiTConfig(
     prediction="velocity",
     compat=DiTCompat(uninverted_intrinsics=True, identity_null_intrinsics=True),
 )
-_COMPAT = Compat(pixel_offset=(-0.5, 0.5))
+_COMPAT = Compat(pixel_offset=(-0.5, 0.5), world_frame_poses=True)
 
 GLD_DA3 = ModelConfig(
     name="gld-da3",

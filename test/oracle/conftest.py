@@ -64,8 +64,9 @@ def summary() -> Mapping[str, dict]:
         row = table.setdefault(result.fixture, {"arrays": 0, "max_abs": 0.0, "max_relative": 0.0, "worst": ""})
         row["arrays"] += 1
         row["max_abs"] = max(row["max_abs"], result.max_abs)
-        if result.relative / result.bound >= row.get("of_bound", 0.0):
-            row |= {"worst": result.array, "of_bound": result.relative / result.bound}
+        of_bound = result.relative / max(result.bound, 1e-30)
+        if of_bound >= row.get("of_bound", 0.0):
+            row |= {"worst": result.array, "of_bound": of_bound}
         row["max_relative"] = max(row["max_relative"], result.relative)
     return dict(sorted(table.items()))
 

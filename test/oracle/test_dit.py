@@ -1,0 +1,137 @@
+"""The four diffusion transformers against the official code, at toy size (fixtures c, d, e)."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from oracle import Golden, given, recipe
+
+from gld_ros.diffusion.conditioning import Cameras, camera_conditions, normalized_poses
+from gld_ros.diffusion.flow import guided
+from gld_ros.models.configs import DiTConfig
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.prope import camera_tables
+from gld_ros.models.released import GLD_DA3, GLD_VGGT
+
+#: fixture, stage of the released model whose quirks apply, bound, bound of intermediate states
+STAGES = [
+    ("gld_dit_level1", GLD_DA3.level1, 3e-4, 5e-5),
+    ("gld_dit_cascade", GLD_DA3.cascade, 1e-4, 1e-4),
+    ("gld_dit_vggt_level1", GLD_VGGT.level1, 1e-4, 1e-4),
+    ("gld_dit_vggt_cascade", GLD_VGGT.cascade, 1e-4, 1e-4),
+]
+
+
+@dataclass
+class Case:
+    """One scene or two of a fixture: inputs as our network takes them."""
+
+    noisy: torch.Tensor
+    condition: torch.Tensor
+    t: torch.Tensor
+    cameras: Cameras
+    uncond: Cameras
+    level1: torch.Tensor | None
+
+
+def toy(fixture: Golden, released: DiTConfig) -> MultiViewDiT:
+    """The network at the fixture's size, with the released stage's structure and quirks."""
+    meta = fixture.meta["model"]
+    (width, head_width), (depth, head_depth), (heads, head_heads) = (
+        meta["hidden_size"], meta["depth"], meta["num_heads"],
+    )  # fmt: skip
+    C = meta["in_channels"]
+    config = DiTConfig(
+        width, depth, heads, head_width, head_depth, head_heads, released.camera_channels, released.split_embedders,
+        C if released.cascade_channels else 0, released.special_tokens, "velocity", meta["mlp_ratio"], released.compat,
+    )  # fmt: skip
+    return recipe(MultiViewDiT(C, 14, config), salt=fixture.meta["salt"])
+
+
+def load(fixture: Golden, name: str, dit: MultiViewDiT) -> Case:
+    spec = fixture.meta["cases"][name]
+    B, V, S = spec["B"], spec["V"], spec["cond"]
+    size, grid = (spec["H"], spec["W"]), (spec["gh"], spec["gw"])
+    x = fixture[f"{name}.x"].unflatten(0, (B, V))
+    condition, noisy = x.chunk(2, dim=2)
+    K, c2w = fixture[f"{name}.K"], fixture[f"{name}.c2w"]
+    cameras = camera_conditions(dit, K, c2w, S, size, grid, GLD_DA3.compat)
+    uncond = camera_conditions(dit, K, c2w, S, size, grid, GLD_DA3.compat, drop=True)
+    if name == "A":  # its rays are noise
+        cameras.camera_map[:, :, 1:] = given("A.camera_embedding", (B * V, 7, *size), fixture.meta["seed"])[
+            :, 1:
+        ].unflatten(0, (B, V))
+    level1 = fixture[f"{name}.source_condition"].unflatten(0, (B, V)) if f"{name}.source_condition" in fixture else None
+    return Case(noisy, condition, fixture[f"{name}.t"].unflatten(0, (B, V))[:, 0], cameras, uncond, level1)
+
+
+@pytest.mark.parametrize("name", ["A", "B"])
+@pytest.mark.parametrize(("file", "released", "bound", "inner"), STAGES, ids=[s[0] for s in STAGES])
+def test_velocity_and_guidance(golden, compare, file, released, bound, inner, name):
+    fixture = golden(file)
+    dit = toy(fixture, released)
+    case = load(fixture, name, dit)
+
+    def velocity(cameras):
+        return lambda x, t: dit(x, case.condition, t, cameras.camera_map, cameras.tables, cameras.sources, case.level1)
+
+    both = velocity(case.cameras), velocity(case.uncond)
+    compare(fixture, f"{name}.out", both[0](case.noisy, case.t).flatten(0, 1), bound)
+    compare(fixture, f"{name}.out_uncond", both[1](case.noisy, case.t).flatten(0, 1), bound)
+    compare(fixture, f"{name}.out_cfg", guided(*both, 1.5)(case.noisy, case.t).flatten(0, 1), bound)
+    assert torch.equal(guided(*both, 1.0)(case.noisy, case.t), both[0](case.noisy, case.t))
+    # What the unconditional branch is told: no rays, the mask, and the same poses everywhere.
+    told = case.uncond.camera_map.abs().amax(dim=(0, 1, 3, 4))
+    compare(fixture, f"{name}.uncond_camera_absmax_per_channel", told, 0)
+    spec = fixture.meta["cases"][name]
+    for tables, head_dim in zip(case.uncond.tables, dit.head_dims, strict=True):
+        sizes = (spec["H"], spec["W"]), (spec["gh"], spec["gw"]), head_dim, released.compat
+        theirs = camera_tables(fixture[f"{name}.uncond_Ks"], fixture[f"{name}.uncond_viewmats"], *sizes)
+        assert torch.equal(tables.project, theirs.project)
+        assert torch.equal(tables.unproject, theirs.unproject)
+
+
+@pytest.mark.parametrize("name", ["A", "B"])
+@pytest.mark.parametrize(("file", "released", "bound", "inner"), STAGES, ids=[s[0] for s in STAGES])
+def test_poses(golden, compare, file, released, bound, inner, name):
+    fixture = golden(file)
+    c2w = fixture[f"{name}.c2w"]
+    relative, w2c = normalized_poses(c2w, world_frame=True)
+    compare(fixture, f"{name}.viewmats", w2c, bound)
+    scale = w2c[:, :, :3, 3].norm(dim=(1, 2)) / torch.linalg.inv(c2w)[:, :, :3, 3].norm(dim=(1, 2))
+    compare(fixture, f"{name}.scale", scale[:, None, None], bound)
+
+
+@pytest.mark.parametrize(("file", "released", "bound", "inner"), STAGES, ids=[s[0] for s in STAGES])
+def test_inner_states(golden, compare, file, released, bound, inner):
+    fixture = golden(file)
+    dit = toy(fixture, released)
+    case = load(fixture, "A", dit)
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(name):
+        return lambda module, args, out=None: kept.__setitem__(name, args[0] if out is None else out)
+
+    dit.t_embedder.register_forward_hook(keep("t_emb"))
+    dit.camera_embedder.register_forward_hook(keep("cam_tokens"))
+    dit.s_projector.register_forward_hook(keep("dec_cond"))
+    depth = dit.config.depth
+    dit.blocks[0].register_forward_pre_hook(keep("enc_in"))
+    dit.blocks[depth].register_forward_pre_hook(keep("dec_in"))
+    for i, block in enumerate(dit.blocks):
+        block.register_forward_hook(keep(f"enc_block{i}" if i < depth else f"dec_block{i - depth}"))
+    dit(
+        case.noisy,
+        case.condition,
+        case.t,
+        case.cameras.camera_map,
+        case.cameras.tables,
+        case.cameras.sources,
+        case.level1,
+    )
+    V = case.noisy.shape[1]
+    compare(fixture, "A.t_emb", kept.pop("t_emb").repeat_interleave(V, dim=0), inner)
+    compare(fixture, "A.cam_tokens", kept.pop("cam_tokens")[0][:, ::2], inner)
+    stride = 1 if dit.config.special_tokens else 2
+    for name, state in kept.items():
+        compare(fixture, f"A.{name}", state[0].unflatten(0, (V, -1))[:, ::stride], inner)
