@@ -11,9 +11,10 @@ import torch
 from gld_ros.evaluation.comparison import nearest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.matching import SourceDepth
-from gld_ros.pipeline.pipeline import GLDPipeline, PreparedSources, to_uint8
+from gld_ros.pipeline.method import to_uint8
 from gld_ros.pipeline.synthesis import warp_sources
 from gld_ros.pipeline.views import SourceView
+from gld_ros.pipeline.warped import PreparedSources, WarpedSynthesis
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray], ta
 
 @torch.inference_mode()
 def depth_warp(
-    pipe: GLDPipeline,
+    synthesis: WarpedSynthesis,
     prepared: PreparedSources,
     target: Camera,
     depths: Sequence[np.ndarray] | None = None,
@@ -43,10 +44,10 @@ def depth_warp(
 
     sharp: read back from the sources as the model's own input is, so that what is learned can be told from it.
     """
-    K, c2w = pipe.cameras([target], prepared.frame, prepared.size)
+    K, c2w = synthesis.cameras([target], prepared.frame, prepared.size)
     depth = prepared.depth
     if depths is not None:
-        true = torch.from_numpy(np.stack(depths))[None].to(pipe.device) / prepared.frame.unit
+        true = torch.from_numpy(np.stack(depths))[None].to(synthesis.device) / prepared.frame.unit
         depth = SourceDepth(true, torch.full_like(true, 0.01))
     warped = warp_sources(prepared.images, depth, prepared.K, prepared.c2w, K[:, 0], c2w[:, 0], sharp)
     metres = warped.depth[0] * prepared.frame.unit

@@ -12,12 +12,14 @@ from tqdm import tqdm
 
 from gld_ros.data.room_views import render_scenes
 from gld_ros.data.rooms import TEST_SEED
-from gld_ros.errors import ScaleUnknown
+from gld_ros.errors import InvalidRequest, ScaleUnknown
 from gld_ros.evaluation.baselines import Picture, copy_nearest, depth_warp
 from gld_ros.evaluation.comparison import abs_rel, psnr
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.request import working_size
 from gld_ros.pipeline.views import SourceView
+from gld_ros.pipeline.warped import WarpedSynthesis
 
 #: First seed of each split; training stays below TEST_SEED. Choices are made on "val", figures reported on "test".
 SPLITS = {"test": TEST_SEED, "val": TEST_SEED + 1_000_000}
@@ -77,13 +79,16 @@ def score_scene(pipe: GLDPipeline, scene: Scene, **options: Any) -> dict[str, An
     """Figures of every method on one scene."""
     target = scene.target.camera
     view = pipe(scene.sources, [target], **options)[0]
-    prepared = pipe.prepare(scene.sources)
-    truth = depth_warp(pipe, prepared, target, scene.source_depths)
+    synthesis = pipe.synthesis
+    if not isinstance(synthesis, WarpedSynthesis):
+        raise InvalidRequest(f"model '{pipe.name}': the baselines need a model that warps its sources, such as mini")
+    prepared = synthesis.prepare(scene.sources, working_size(scene.sources[0].camera, pipe.net.config))
+    truth = depth_warp(synthesis, prepared, target, scene.source_depths)
     pictures = {
         "model": Picture(view.image, view.depth, ~view.generated),
         "copy_nearest": copy_nearest(scene.sources, scene.source_depths, target),
-        "own_depth_warp": depth_warp(pipe, prepared, target),
-        "own_depth_read_back": depth_warp(pipe, prepared, target, sharp=True),
+        "own_depth_warp": depth_warp(synthesis, prepared, target),
+        "own_depth_read_back": depth_warp(synthesis, prepared, target, sharp=True),
         "true_depth_warp": truth,
     }
     regions = {"": None, "observed": truth.seen, "unobserved": ~truth.seen}

@@ -9,6 +9,7 @@ import numpy as np
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
+from gld_ros.models.configs import ModelConfig
 from gld_ros.pipeline.views import SourceView
 
 
@@ -33,20 +34,37 @@ class RelativeFrame:
         return pose
 
 
-def working_size(camera: Camera, patches: int, patch: int) -> tuple[int, int]:
-    """(H, W), multiples of the patch, with about `patches` patches and the camera's aspect."""
-    aspect = camera.width / camera.height
-    rows = max(2, round(math.sqrt(patches / aspect)))
-    columns = max(2, round(patches / rows))
+def working_size(camera: Camera, config: ModelConfig) -> tuple[int, int]:
+    """(H, W), multiples of the patch, of about the camera's aspect and of the model's number of pixels."""
+    aspect, patch = camera.width / camera.height, config.encoder.patch
+    if config.long_side:
+        long = config.long_side // patch
+        short = max(1, round(long * min(aspect, 1 / aspect)))
+        rows, columns = (short, long) if aspect >= 1 else (long, short)
+    else:
+        rows = max(2, round(math.sqrt(config.patches / aspect)))
+        columns = max(2, round(config.patches / rows))
     return rows * patch, columns * patch
 
 
-def check_request(sources: Sequence[SourceView], targets: Sequence[Camera], max_sources: int) -> None:
+def check_request(
+    sources: Sequence[SourceView],
+    targets: Sequence[Camera],
+    config: ModelConfig,
+    size: tuple[int, int] | None = None,
+) -> None:
     """Raise InvalidRequest naming the view and what is wrong with it."""
-    if not 1 <= len(sources) <= max_sources:
-        raise InvalidRequest(f"{len(sources)} source views, expected 1 to {max_sources}")
+    if not 1 <= len(sources) <= config.max_sources:
+        raise InvalidRequest(f"{len(sources)} source views, expected 1 to {config.max_sources}")
     if not targets:
         raise InvalidRequest("no target cameras, expected at least one")
+    views = len(sources) + len(targets)
+    if config.max_views and views > config.max_views:
+        limit = f"'{config.name}' makes at most {config.max_views} views together"
+        raise InvalidRequest(f"{len(sources)} sources and {len(targets)} targets: {limit}")
+    patch = config.encoder.patch
+    if size is not None and (min(size) < patch or size[0] % patch or size[1] % patch):
+        raise InvalidRequest(f"size {size[1]}x{size[0]}: width and height must be multiples of {patch} pixels")
     for k, source in enumerate(sources):
         name = f"source {k}"
         source.camera.check(name)

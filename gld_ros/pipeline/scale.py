@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,6 +69,46 @@ def find_scale(
             f"spread of their log ratio {disagreement:.2f}, expected at most {MAX_DISAGREEMENT}; are the poses right?"
         )
     return posed, Scale(value * frame.unit, method, residual)
+
+
+def joint_scale(
+    sources: Sequence[SourceView],
+    geometry: Geometry,
+    c2w: Tensor,
+    frame: RelativeFrame,
+    min_baseline: float,
+    strict: bool,
+) -> Scale:
+    """Metres per model unit of views that were generated together, c2w (1, V, 4, 4) in the request's frame.
+
+    Depth images of the sources where there are some; otherwise the camera centres in the generated rays, whose
+    distances are compared with those of the known poses. Raises ScaleUnknown where neither is at hand and, if
+    `strict`, where they contradict each other; otherwise that is a warning.
+    """
+    predicted = geometry.depth[:, : len(sources)].float()
+    sensor = sensor_depth(sources, frame, predicted)
+    measured = torch.isfinite(sensor)
+    if measured.float().mean() > 0.02:
+        method = "depth"
+        value, residual = robust_scale(predicted[measured], sensor[measured])
+    elif geometry.rays is not None and frame.baseline >= min_baseline:
+        method = "poses"
+        weight = geometry.ray_confidence[0].float().flatten(1)
+        centres = (geometry.rays[0, ..., 3:].float().flatten(1, 2) * weight[..., None]).sum(dim=1)
+        centres = centres / weight.sum(dim=1, keepdim=True)
+        value, residual = robust_scale(torch.pdist(centres), torch.pdist(c2w[0, :, :3, 3]))
+    else:
+        how = "no rays" if geometry.rays is None else f"{c2w.shape[1]} cameras {frame.baseline:.3g} m apart on average"
+        raise ScaleUnknown(f"{how} and no depth images: cameras at least {min_baseline:g} m apart are needed")
+    if residual > MAX_DISAGREEMENT:
+        reason = (
+            f"the generated views contradict the {'poses' if method == 'poses' else 'depth images'}: spread of the log "
+            f"ratio {residual:.2f}, expected at most {MAX_DISAGREEMENT}; are the poses right, is the model trained?"
+        )
+        if strict:
+            raise ScaleUnknown(reason)
+        warnings.warn(reason, stacklevel=2)
+    return Scale(value * frame.unit, method, residual)
 
 
 def cross_check(depth: SourceDepth, K: Tensor, c2w: Tensor) -> float:

@@ -30,8 +30,8 @@ class Scale:
     """Metres per model unit and how it was found.
 
     value: metres per model unit.
-    method: "stereo" (the model's depth aligned with depth triangulated between the posed sources) or "depth" (with
-    that of a depth sensor).
+    method: "stereo" (the model's depth aligned with depth triangulated between the posed sources), "depth" (with that
+    of a depth sensor) or "poses" (the cameras' distances in the generated views aligned with the known ones).
     residual: robust spread of the logarithm of what is left between the two, 0 = perfect.
     """
 

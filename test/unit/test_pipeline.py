@@ -9,6 +9,7 @@ from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import Cancelled, InvalidRequest, ScaleUnknown
 from gld_ros.geometry.cameras import Camera
+from gld_ros.models.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline.request import RelativeFrame, working_size
 
@@ -135,7 +136,7 @@ def test_bad_requests_are_named(pipe, scene, break_it, message):
 
 def test_working_size_keeps_the_aspect_within_the_budget():
     for width, height in ((640, 480), (360, 640), (640, 193), (100, 100), (4000, 100)):
-        h, w = working_size(Camera(np.eye(3), np.eye(4), width, height), 108, 8)
+        h, w = working_size(Camera(np.eye(3), np.eye(4), width, height), ModelConfig())
         assert h % 8 == w % 8 == 0 and 60 <= h * w / 64 <= 140
         if width < 5 * height:
             assert 0.75 < (w / h) / (width / height) < 1.35

@@ -1,0 +1,156 @@
+"""Synthesis as released: all views of a request, sources too, are generated together from noise (spec gld.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gld_ros.diffusion.conditioning import Cameras, camera_conditions
+from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid
+from gld_ros.errors import ModelError
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.warp import forward_warp
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.dpt import Geometry
+from gld_ros.pipeline.method import Callback, Options, Reporter, Synthesis
+from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.scale import geometry_spread, joint_scale
+from gld_ros.pipeline.synthesis import resize
+from gld_ros.pipeline.views import SourceView, View
+
+#: A stage's name and the step done, 1 ... steps.
+OnStep = Callable[[str, int], None]
+
+
+@dataclass
+class SourceLatents:
+    """What the sources give: latents (B, S, ...) of levels 0 and 1, encoded together and without the targets, and the
+    raw level-1 camera token (B, 1, C) of the first source encoded alone (None where the latents hold such tokens)."""
+
+    level0: Tensor
+    level1: Tensor
+    camera: Tensor | None
+    grid: tuple[int, int]
+
+
+@dataclass
+class Generated:
+    """All views of a request, sources first. level0, level1: latents; features: four levels (B, V, h * w, C) as the
+    decoders read them; image: (B, V, 3, H, W) about 0..1, not clamped; geometry: model units, None without a head."""
+
+    level0: Tensor
+    level1: Tensor
+    features: list[Tensor]
+    image: Tensor
+    geometry: Geometry | None
+
+
+class JointSynthesis(Synthesis):
+    """Source-only encoding; level 1; level 0 from it; levels 2, 3 by propagation; one decoding of all levels."""
+
+    def synthesize(
+        self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
+    ) -> list[View]:
+        if self.net.dpt is None:
+            raise ModelError(f"model '{self.net.config.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
+        report = Reporter(callback, options.steps, 2 * options.steps + 2)
+        cameras = [s.camera for s in sources] + list(targets)
+        frame = RelativeFrame(cameras)
+        K, c2w = self.cameras(cameras, frame, options.size)
+        images = torch.cat([resize(self.picture(s.image)[None, None], options.size) for s in sources], dim=1)
+        generator = torch.Generator().manual_seed(options.seed)
+        made = self.generate(images, K, c2w, options.steps, options.guidance_scale, generator=generator, on_step=report)
+        assert made.geometry is not None
+        scale = joint_scale(sources, made.geometry, c2w, frame, self.min_baseline, options.strict_scale)
+        depth = made.geometry.depth.float() * (scale.value / frame.unit)
+        spread = geometry_spread(made.geometry)
+        S = len(sources)
+        views = []
+        for v, target in enumerate(targets, start=S):
+            seen = forward_warp(
+                spread[:, :S, None], depth[:, :S], K[:, :S], c2w[:, :S], K[:, v], c2w[:, v], options.size
+            ).seen
+            confidence = 1 - torch.exp(-math.log1p(0.1) / spread[0, v])
+            metres = depth[0, v] * frame.unit
+            pixels = at_size(made.image[0, v].clamp(0, 1), metres, confidence, seen[0], target)
+            views.append(self.view(pixels, target, sources, scale, options.seed))
+        report("decode", 1, made.image[0, -1])
+        return views
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        images: Tensor,
+        K: Tensor,
+        c2w: Tensor,
+        steps: int,
+        guidance_scale: float,
+        noise: tuple[Tensor, Tensor] | None = None,
+        generator: torch.Generator | None = None,
+        on_step: OnStep = lambda stage, step: None,
+    ) -> Generated:
+        """images: (B, S, 3, H, W) 0..1 of the sources; K: (B, V, 3, 3), c2w: (B, V, 4, 4) of sources, then targets.
+
+        noise: of level 1 and of level 0, in the latents' shape; drawn from `generator` where it is not given.
+        """
+        net, config = self.net, self.net.config
+        size = (images.shape[-2], images.shape[-1])
+        S, V = images.shape[1], K.shape[1]
+        with self.autocast():
+            given = self.encode(images)
+            on_step("encode", 0)
+            if noise is None:
+                shape = (images.shape[0], V, *given.level1.shape[2:])
+                noise = (torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+
+            def stage(name: str, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
+                dit: MultiViewDiT = getattr(net, name)
+                views = [
+                    camera_conditions(dit, K, c2w, S, size, given.grid, config.compat, drop=drop)
+                    for drop in (False, True)
+                ]
+                base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))  # zeros for the targets
+
+                def velocity(cameras: Cameras) -> Velocity:
+                    return lambda x, t: dit(
+                        x, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1
+                    ).float()
+
+                times = time_grid(config.flow, steps, V).to(self.device)
+                level = "level1" if name == "level1" else "level0"
+                field = guided(velocity(views[0]), velocity(views[1]), guidance_scale)
+                return euler(field, noise.to(self.device), times, lambda i: on_step(level, i))
+
+            level1 = stage("level1", given.level1, noise[0])
+            # Without a cascade level 0 is diffused independently of level 1.
+            level0 = stage("cascade", given.level0, noise[1], level1 if config.cascade.cascade_channels else None)
+            camera = None if given.camera is None else given.camera.expand(-1, V, -1)
+            features = net.features(level0, level1, given.grid, camera)
+            image = net.rgb(features, given.grid).float()
+            geometry = net.dpt(features, given.grid, size) if net.dpt is not None else None
+        return Generated(level0, level1, features, image, geometry)
+
+    def encode(self, images: Tensor) -> SourceLatents:
+        """Latents of the sources (B, S, 3, H, W)."""
+        net = self.net
+        level0, level1 = net.encoder(images, levels=2)
+        camera = None
+        if not net.config.level1.special_tokens:
+            camera = net.encoder(images[:, :1], levels=2)[1].camera if images.shape[1] > 1 else level1.camera
+        return SourceLatents(net.to_latent(level0, 0).float(), net.to_latent(level1, 1).float(), camera, level0.grid)
+
+
+def at_size(
+    image: Tensor, depth: Tensor, confidence: Tensor, seen: Tensor, target: Camera
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(3, h, w) and (h, w) maps at the target camera's size; only the colours are interpolated."""
+    size = (target.height, target.width)
+    if tuple(depth.shape) == size:
+        return image, depth, confidence, seen
+    maps = F.interpolate(torch.stack([depth, confidence, seen.float()])[None], size=size, mode="nearest-exact")[0]
+    return resize(image[None, None], size)[0, 0], maps[0], maps[1], maps[2] > 0.5

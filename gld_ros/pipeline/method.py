@@ -1,0 +1,95 @@
+"""What both ways of synthesis share: tensors of a request on the device, and views from tensors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gld_ros.errors import ModelError
+from gld_ros.geometry.cameras import Camera
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.views import Progress, Scale, SourceView, View
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of one request. steps: of each diffusion stage; size: (H, W) the model works at; strict_scale: refuse where the
+    views' geometry contradicts the poses, instead of warning."""
+
+    steps: int
+    guidance_scale: float
+    size: tuple[int, int]
+    seed: int = 0
+    strict_scale: bool = True
+
+
+class Reporter:
+    """Counts the steps of a request and tells the caller's callback."""
+
+    def __init__(self, callback: Callback | None, steps: int, total: int):
+        self._callback, self._steps, self._total, self._done = callback, steps, total, 0
+
+    def __call__(self, stage: str, step: int, preview: Tensor | None = None) -> None:
+        self._done += 1
+        if self._callback is not None:
+            picture = None if preview is None else to_uint8(preview)
+            self._callback(Progress(stage, step, self._steps, self._done / self._total, picture))
+
+
+class Synthesis(ABC):
+    """One way from sources and target cameras to views."""
+
+    def __init__(self, net: GLDNetworks, device: torch.device, dtype: torch.dtype, min_baseline: float):
+        self.net, self.device, self.dtype, self.min_baseline = net, device, dtype, min_baseline
+
+    @abstractmethod
+    def synthesize(
+        self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
+    ) -> list[View]:
+        """One View a target, each of its camera's size. Raises ScaleUnknown, ModelError and what `callback` raises."""
+
+    def cameras(self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """K (1, V, 3, 3) at the working size (H, W) and c2w (1, V, 4, 4) in the request's own frame, float32."""
+        K = np.stack([c.resized(size[1], size[0]).K for c in cameras])
+        c2w = np.stack([frame.relative(c.c2w) for c in cameras])
+        return self._tensor(K)[None], self._tensor(c2w)[None]
+
+    def picture(self, image: np.ndarray) -> Tensor:
+        """(3, H, W) float 0..1 on the device, of (H, W, 3) uint8."""
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1).float() / 255
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def view(self, pixels: tuple, target: Camera, sources: Sequence[SourceView], scale: Scale, seed: int) -> View:
+        """From image (3, H, W), depth (H, W) metres, confidence (H, W) and seen (H, W)."""
+        image, depth, confidence, seen = pixels
+        if not (torch.isfinite(image).all() and torch.isfinite(depth[depth == depth]).all()):
+            raise ModelError(f"model '{self.net.config.name}' gave numbers that are not finite")
+        return View(
+            camera=target,
+            image=to_uint8(image),
+            depth=depth.float().cpu().numpy(),
+            confidence=confidence.float().cpu().numpy(),
+            generated=(~seen).cpu().numpy(),
+            scale=scale,
+            model=self.net.config.name,
+            seed=seed,
+            source_stamps=tuple(s.stamp for s in sources),
+        )
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(array, dtype=torch.float32, device=self.device)
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(3, H, W) 0..1 -> (H, W, 3) uint8."""
+    return (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
