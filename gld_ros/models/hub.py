@@ -10,8 +10,8 @@ What is pinned (the table is released_files.py): VGGT-1B and the statistics by c
 no commit is known to us: "main" is asked for, files whose sha256 is known are refused when they differ, and of the
 others the sha256 that was found is recorded. A revision (also `name@revision`) pins the commit, not other content.
 
-An interrupted download continues with the files that were not complete: huggingface_hub keeps whole files, and resumes
-broken connections in the middle of a file only within one run.
+After an interruption the same command continues with the files that were not complete. Inside a file, huggingface_hub
+resumes a broken connection where it stopped; a file that a killed process left unfinished, 1.x begins again.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/([^/]+)", path):
             if self.known(match[1], match[3]):
                 listing = [entry(name, data) for name, data in hub.files[match[1]].items()]
-                info = {"id": match[1], "sha": COMMIT, "siblings": []}
+                info = {"id": match[1], "sha": COMMIT, "siblings": [{"rfilename": file["path"]} for file in listing]}
                 self.answer(200, json.dumps(listing if match[2] == "tree" else info).encode())
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             if self.known(match[1], match[2]):
