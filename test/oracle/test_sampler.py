@@ -1,8 +1,11 @@
-"""Time grids, Euler with guidance, and the training path against the official transport code (fixture g)."""
+"""Time grids, Euler with guidance, the training path and loss against the official transport code (fixture g)."""
 
 import pytest
 import torch
+from oracle import given
+from test_dit import toy
 
+from gld_ros.diffusion.conditioning import camera_conditions
 from gld_ros.diffusion.flow import (
     euler,
     guided,
@@ -69,3 +72,25 @@ def test_training_path(golden, compare):
     data, noise = fixture["train_x1"][:, None], fixture["train_noise"][:, None]
     compare(fixture, "train_xt", interpolate(data, noise, t)[:, 0], BOUND)
     compare(fixture, "train_ut", target_velocity(data, noise)[:, 0], BOUND)
+
+
+def test_training_loss(golden, compare):
+    """Two scenes of the level-1 model: one time a scene, that of its first target; squared errors of all views."""
+    fixture = golden("sampler")
+    case, seed = fixture.meta["loss"], fixture.meta["seed"]
+    B, V, S, grid = case["B"], case["views"], case["cond"], (case["gh"], case["gw"])
+    dit = toy(golden("gld_dit_level1"), GLD_DA3.level1)
+    data, condition, noise = (
+        given(f"loss.{name}", (B * V, 32, *grid), seed).unflatten(0, (B, V)) for name in ("x1_global", "cond", "noise")
+    )
+    condition[:, S:] = 0
+    uniform = fixture["loss.u"].unflatten(0, (B, V))[:, S]
+    t = training_times(FlowConfig(shift=case["train_shift"], t_end=0.001), uniform)
+    size = grid[0] * 14, grid[1] * 14
+    cameras = camera_conditions(dit, fixture["loss.K"], fixture["loss.c2w"], S, size, grid, GLD_DA3.compat)
+    out = dit(interpolate(data, noise, t), condition, t, cameras.camera_map, cameras.tables, S)
+    errors = (out - target_velocity(data, noise)).pow(2).mean(dim=(2, 3, 4))
+    compare(fixture, "loss.pred", out.flatten(0, 1), 3e-4)  # the bound of the level-1 model
+    compare(fixture, "loss.loss", errors.flatten(), BOUND)
+    compare(fixture, "loss.ref_loss", errors[:, :S].flatten(), BOUND)
+    compare(fixture, "loss.tgt_loss", errors[:, S:].flatten(), BOUND)
