@@ -19,22 +19,24 @@ def log_gradients(log_depth: Tensor, target: Tensor) -> Tensor:
 
 
 def geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
-    """Depth and ray losses of the head; the scene is divided by its mean depth and view 0 is the world."""
+    """Depth and, of a head that has them, ray losses; the scene is divided by its mean depth and view 0 is the world."""
     scale = depth.mean(dim=(1, 2, 3))
     target = (depth / scale[:, None, None, None]).log()
     predicted = geometry.depth.log()
     error = (predicted - target).abs()
     confidence = geometry.depth_confidence
-    H, W = geometry.rays.shape[2:4]
-    height, width = depth.shape[-2:]
-    relative = invert_rigid(c2w[:, :1]) @ c2w
-    relative = torch.cat([relative[..., :3, :3], relative[..., :3, 3:] / scale[:, None, None, None]], dim=-1)
-    rays = ray_map(K * K.new_tensor([W / width, H / height, 1.0])[:, None], relative, H, W)
-    return {
+    losses = {
         "depth": error.mean() + 0.5 * log_gradients(predicted, target),
         "confidence": 0.1 * (confidence * error.detach() - 0.1 * confidence.log()).mean(),
-        "rays": 0.5 * (geometry.rays - rays).abs().mean(),
     }
+    if geometry.rays is not None:
+        H, W = geometry.rays.shape[2:4]
+        height, width = depth.shape[-2:]
+        relative = invert_rigid(c2w[:, :1]) @ c2w
+        relative = torch.cat([relative[..., :3, :3], relative[..., :3, 3:] / scale[:, None, None, None]], dim=-1)
+        rays = ray_map(K * K.new_tensor([W / width, H / height, 1.0])[:, None], relative, H, W)
+        losses["rays"] = 0.5 * (geometry.rays - rays).abs().mean()
+    return losses
 
 
 def matching_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
