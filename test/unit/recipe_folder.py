@@ -1,0 +1,156 @@
+"""Folders in the official layout, filled with the golden recipe's weights (test/golden/recipe.py)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gld_ros.models.camera_heads import CameraDecoder, CameraEncoder
+from gld_ros.models.configs import ModelConfig, RGBDecoderConfig, StemConfig
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.dpt import DualDPT
+from gld_ros.models.encoder import GeometryEncoder
+from gld_ros.models.official import Part, vggt_block
+from gld_ros.models.released import MODELS
+from gld_ros.models.rgb_decoder import RGBDecoder
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+from recipe import tensor_for  # noqa: E402
+
+#: Salts of the golden end-to-end fixtures (end_to_end, end_to_end_vggt).
+SALTS = {
+    "da3": {"level1": "level1/", "cascade": "cascade/", "rgb": "mae/", "dpt": "dpt/"},
+    "vggt": {"level1": "vggt_e2e_level1/", "cascade": "vggt_e2e_cascade/", "rgb": "vggt_mae/", "dpt": ""},
+}
+
+
+def fixture_config(kind: str = "da3") -> ModelConfig:
+    """The end-to-end fixtures' model: full-size encoder and geometry head, toy diffusion stages and RGB decoder."""
+    config = MODELS[f"gld-{kind}"]
+    rgb = RGBDecoderConfig(width=64, depth=2, heads=4, hidden=128, base_grid=36)
+    if kind == "da3":
+        toy = {"width": 64, "heads": 4, "head_width": 128, "head_heads": 4}
+        level1, cascade = ({"depth": 3, "head_depth": 2}, {"depth": 2, "head_depth": 1})
+    else:
+        toy = {"width": 64, "heads": 4, "head_width": 2048, "head_heads": 16, "mlp_ratio": 0.25}
+        level1 = cascade = {"depth": 2, "head_depth": 1}
+    return replace(
+        config,
+        rgb=rgb,
+        level1=replace(config.level1, **toy, **level1),
+        cascade=replace(config.cascade, **toy, **cascade),
+    )
+
+
+def small_config(kind: str = "da3") -> ModelConfig:
+    """`fixture_config` with a small encoder and head as well: a few MB."""
+    config = fixture_config(kind)
+    dpt = replace(config.dpt, features=16, out_channels=(8, 16, 24, 32))
+    encoder = replace(config.encoder, width=64, heads=1, position_grid=5)
+    if kind == "vggt":
+        encoder = replace(encoder, stem=StemConfig(depth=2, heads=1), schedule="LG" * 4, taps=(1, 3, 5, 7))
+    cascade = replace(config.cascade, cascade_channels=encoder.channels)
+    level1 = config.level1
+    if kind == "vggt":
+        level1, cascade = (replace(c, head_width=128, head_heads=4) for c in (level1, cascade))
+    return replace(config, encoder=encoder, dpt=dpt, level1=level1, cascade=cascade)
+
+
+def recipe_tensors(net: nn.Module, part: Part | None = None, salt: str = "") -> dict[str, Tensor]:
+    """Published key -> the recipe's weight, for every entry of a network (tables as the network builds them)."""
+    part = part or Part()
+    made = {}
+    for key, value in net.state_dict().items():
+        array = tensor_for(part.key(key), value.shape, salt)
+        made[part.key(key)] = value.detach().clone() if array is None else torch.from_numpy(np.asarray(array))
+    return made
+
+
+def write_official_folder(
+    folder: Path,
+    kind: str = "da3",
+    config: ModelConfig | None = None,
+    statistics: Mapping[str, np.ndarray] | None = None,
+    unused_heads: bool = True,
+) -> ModelConfig:
+    """Write a model of recipe weights as the released one is published; returns its configuration.
+
+    kind: "da3" or "vggt"; config: `small_config(kind)` by default, or `fixture_config(kind)` for the golden end-to-end
+    fixtures; statistics: the golden model_stats.npz, else random ones; unused_heads: with the camera networks and the
+    head that DA3-Base's own file has too. Head counts, which no tensor tells, go to a partial config.json.
+    """
+    config = config or small_config(kind)
+    salts, channels, patch = SALTS[kind], config.encoder.channels, config.encoder.patch
+    encoder = GeometryEncoder(config.encoder)
+    dpt = DualDPT(channels, config.dpt)
+    if kind == "da3":
+        tensors = recipe_tensors(encoder, Part("model.backbone.pretrained."))
+        if unused_heads:
+            tensors |= recipe_tensors(dpt, Part("model.head."))
+            tensors |= recipe_tensors(CameraEncoder(config.encoder.width), Part("model.cam_enc."))
+            tensors |= recipe_tensors(CameraDecoder(channels), Part("model.cam_dec."))
+        save(
+            folder / "pretrained_models/da3/dpt_decoder.pt",
+            {"model": recipe_tensors(dpt, Part("decoder."), salts["dpt"])},
+        )
+    else:
+        tensors = recipe_tensors(encoder, Part("aggregator.", vggt_block)) | recipe_tensors(dpt, Part("depth_head."))
+        tensors["aggregator.patch_embed.mask_token"] = torch.zeros(1, config.encoder.width)
+    del encoder
+    path = folder / f"pretrained_models/{kind}/model.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    del tensors
+    rgb = RGBDecoder(channels, patch, config.rgb)
+    where = "pretrained_models" if kind == "da3" else "pretrained_models/vggt"
+    save(folder / where / "mae_decoder.pt", {"ema": recipe_tensors(rgb, Part("decoder."), salts["rgb"])})
+    for stage in ("level1", "cascade"):
+        net = MultiViewDiT(channels, patch, getattr(config, stage))
+        save(folder / f"checkpoints/{kind}_{stage}.pt", {"ema": recipe_tensors(net, salt=salts[stage])})
+    write_statistics(folder / "model_stats" / kind, kind, channels, statistics)
+    (folder / "config.json").write_text(json.dumps({"model": untold(config)}, indent=1))
+    return config
+
+
+def write_statistics(folder: Path, kind: str, channels: int, given: Mapping[str, np.ndarray] | None) -> None:
+    """The files of latent statistics, given or random."""
+    generator = torch.Generator().manual_seed(0)
+    names = {"level": "normalization_stats_level"} | (
+        {"special_level": "special_stats_level"} if kind == "vggt" else {}
+    )
+    for ours, published in names.items():
+        for k in (0, 1):
+            if given is not None:
+                mean, var = (torch.tensor(given[f"{kind}.{ours}{k}.{what}"]) for what in ("mean", "var"))
+            else:
+                mean = 0.3 * torch.randn(channels, generator=generator)
+                var = 0.2 + torch.rand(channels, generator=generator)
+            mean, var = mean.reshape(1, channels, 1, 1), var.reshape(1, channels, 1, 1)
+            content = {"mean": mean, "var": var, "std": var.sqrt(), "count": 10000, "level": k}
+            save(folder / f"{published}{k}.pt", content)
+
+
+def untold(config: ModelConfig) -> dict:
+    """What the shapes do not tell of a model smaller than the released ones: head counts, schedule, taps."""
+    heads = {
+        stage: {k: getattr(getattr(config, stage), k) for k in ("heads", "head_heads")}
+        for stage in ("level1", "cascade")
+    }
+    encoder: dict = {"taps": config.encoder.taps}
+    if config.encoder.stem:
+        encoder["stem"] = {"heads": config.encoder.stem.heads}
+    return {"encoder": encoder, "rgb": {"heads": config.rgb.heads}, **heads}
+
+
+def save(path: Path, content: dict) -> None:
+    """torch.save, with the folders on the way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path)
