@@ -175,7 +175,8 @@ class ModelConfig:
 
     name: str = "mini"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    dpt: DPTConfig = field(default_factory=DPTConfig)
+    #: None: a released model whose geometry head's weights are not at hand; it makes images, but no views.
+    dpt: DPTConfig | None = field(default_factory=DPTConfig)
     matching: MatchingConfig | None = field(default_factory=MatchingConfig)
     rgb: RGBDecoderConfig = field(default_factory=RGBDecoderConfig)
     compositor: CompositorConfig | None = field(default_factory=CompositorConfig)

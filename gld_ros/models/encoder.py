@@ -143,11 +143,10 @@ class GeometryEncoder(nn.Module):
 
     def special_tokens(self, B: int, V: int) -> Tensor:
         """The learned tokens (B, V, S, C) of the reference view and of the others."""
-        tokens = self.camera_token
         if self.config.stem is None:
-            tokens = tokens[:, :, None]
+            tokens = self.camera_token[:, :, None]
         else:
-            tokens = torch.cat([tokens, self.register_token], dim=2)
+            tokens = torch.cat([self.camera_token, self.register_token], dim=2)
         return torch.cat([tokens[:, :1], tokens[:, 1:].expand(-1, V - 1, -1, -1)], dim=1).expand(B, -1, -1, -1)
 
     def resume(self, level: Level, index: int) -> list[Level]:

@@ -30,8 +30,8 @@ class GLDNetworks(nn.Module):
         self.config = config
         channels, patch = config.encoder.channels, config.encoder.patch
         self.encoder = GeometryEncoder(config.encoder)
-        #: None where the weights of a released model's head are not at hand.
-        self.dpt: DualDPT | None = DualDPT(channels, config.dpt)
+        if config.dpt is not None:
+            self.dpt = DualDPT(channels, config.dpt)
         if config.matching is not None:
             self.matching = PosedDepth(channels, config.matching)
         self.rgb = RGBDecoder(channels, patch, config.rgb)

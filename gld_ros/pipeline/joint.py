@@ -56,7 +56,7 @@ class JointSynthesis(Synthesis):
     def synthesize(
         self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
     ) -> list[View]:
-        if self.net.dpt is None:
+        if self.net.config.dpt is None:
             raise ModelError(f"model '{self.net.config.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
         report = Reporter(callback, options.steps, 2 * options.steps + 2)
         cameras = [s.camera for s in sources] + list(targets)
@@ -66,7 +66,7 @@ class JointSynthesis(Synthesis):
         generator = torch.Generator().manual_seed(options.seed)
         made = self.generate(images, K, c2w, options.steps, options.guidance_scale, generator=generator, on_step=report)
         assert made.geometry is not None
-        scale = joint_scale(sources, made.geometry, c2w, frame, self.min_baseline, options.strict_scale)
+        scale = joint_scale(sources, made.geometry, K, c2w, frame, self.min_baseline, options.strict_scale)
         depth = made.geometry.depth.float() * (scale.value / frame.unit)
         spread = geometry_spread(made.geometry)
         S = len(sources)
@@ -98,7 +98,7 @@ class JointSynthesis(Synthesis):
 
         noise: of level 1 and of level 0, in the latents' shape; drawn from `generator` where it is not given.
         """
-        net, config = self.net, self.net.config
+        config = self.net.config
         size = (images.shape[-2], images.shape[-1])
         S, V = images.shape[1], K.shape[1]
         with self.autocast():
@@ -109,40 +109,57 @@ class JointSynthesis(Synthesis):
                 noise = (torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
 
             def stage(name: str, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
-                dit: MultiViewDiT = getattr(net, name)
-                views = [
-                    camera_conditions(dit, K, c2w, S, size, given.grid, config.compat, drop=drop)
-                    for drop in (False, True)
-                ]
                 base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))  # zeros for the targets
-
-                def velocity(cameras: Cameras) -> Velocity:
-                    return lambda x, t: dit(
-                        x, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1
-                    ).float()
-
                 times = time_grid(config.flow, steps, V).to(self.device)
-                level = "level1" if name == "level1" else "level0"
-                field = guided(velocity(views[0]), velocity(views[1]), guidance_scale)
-                return euler(field, noise.to(self.device), times, lambda i: on_step(level, i))
+                with self.residency.at_work(name) as dit:
+                    assert isinstance(dit, MultiViewDiT)
+                    cameras, null = (
+                        camera_conditions(dit, K, c2w, S, size, given.grid, config.compat, drop=drop)
+                        for drop in (False, True)
+                    )
+                    field = guided(
+                        velocity(dit, base, cameras, level1), velocity(dit, base, null, level1), guidance_scale
+                    )
+                    level = "level1" if name == "level1" else "level0"
+                    return euler(field, noise.to(self.device), times, lambda i: on_step(level, i))
 
             level1 = stage("level1", given.level1, noise[0])
             # Without a cascade level 0 is diffused independently of level 1.
             level0 = stage("cascade", given.level0, noise[1], level1 if config.cascade.cascade_channels else None)
-            camera = None if given.camera is None else given.camera.expand(-1, V, -1)
-            features = net.features(level0, level1, given.grid, camera)
-            image = net.rgb(features, given.grid).float()
-            geometry = net.dpt(features, given.grid, size) if net.dpt is not None else None
-        return Generated(level0, level1, features, image, geometry)
+            return self.decode(level0, level1, given, size)
 
     def encode(self, images: Tensor) -> SourceLatents:
         """Latents of the sources (B, S, 3, H, W)."""
         net = self.net
-        level0, level1 = net.encoder(images, levels=2)
-        camera = None
-        if not net.config.level1.special_tokens:
-            camera = net.encoder(images[:, :1], levels=2)[1].camera if images.shape[1] > 1 else level1.camera
+        with self.residency.at_work("encoder"):
+            level0, level1 = net.encoder(images, levels=2)
+            camera = None
+            if not net.config.level1.special_tokens:
+                camera = net.encoder(images[:, :1], levels=2)[1].camera if images.shape[1] > 1 else level1.camera
         return SourceLatents(net.to_latent(level0, 0).float(), net.to_latent(level1, 1).float(), camera, level0.grid)
+
+    def decode(self, level0: Tensor, level1: Tensor, given: SourceLatents, size: tuple[int, int]) -> Generated:
+        """Features, images and geometry of all views from their latents."""
+        net = self.net
+        camera = None if given.camera is None else given.camera.expand(-1, level1.shape[1], -1)
+        with self.residency.at_work("encoder"):
+            features = net.features(level0, level1, given.grid, camera)
+        with self.residency.at_work("rgb"):
+            image = net.rgb(features, given.grid).float()
+        geometry = None
+        if net.config.dpt is not None:
+            with self.residency.at_work("dpt"):
+                geometry = net.dpt(features, given.grid, size)
+        return Generated(level0, level1, features, image, geometry)
+
+
+def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor | None) -> Velocity:
+    """What a stage says of noisy latents, given the sources' latents, cameras and, in the cascade, level 1."""
+
+    def at(noisy: Tensor, t: Tensor) -> Tensor:
+        return dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
+
+    return at
 
 
 def at_size(

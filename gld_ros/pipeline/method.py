@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gld_ros.errors import ModelError
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.pipeline.offload import Residency
 from gld_ros.pipeline.request import RelativeFrame
 from gld_ros.pipeline.views import Progress, Scale, SourceView, View
 
@@ -47,8 +47,9 @@ class Reporter:
 class Synthesis(ABC):
     """One way from sources and target cameras to views."""
 
-    def __init__(self, net: GLDNetworks, device: torch.device, dtype: torch.dtype, min_baseline: float):
-        self.net, self.device, self.dtype, self.min_baseline = net, device, dtype, min_baseline
+    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float):
+        self.residency, self.dtype, self.min_baseline = residency, dtype, min_baseline
+        self.net, self.device = residency.net, residency.device
 
     @abstractmethod
     def synthesize(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gld_ros.errors import InvalidRequest, OutOfMemory
+from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.checkpoints import load_model, model_folder
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
+from gld_ros.pipeline.offload import Residency
 from gld_ros.pipeline.request import check_request, working_size
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
@@ -24,13 +25,23 @@ class GLDPipeline:
     `synthesis` holds the model's way of doing it: JointSynthesis (the released GLD) or WarpedSynthesis (mini).
     """
 
-    def __init__(self, net: GLDNetworks, device: torch.device | str = "cpu", min_baseline: float = 0.01):
+    def __init__(
+        self,
+        net: GLDNetworks,
+        device: torch.device | str = "cpu",
+        min_baseline: float = 0.01,
+        offload: str | None = None,
+    ):
         """min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is claimed: it
-        has to stand well above the noise of the poses."""
+        has to stand well above the noise of the poses. offload: "sequential" keeps only the component at work on the
+        device; for the released models."""
         self.net = net
         self.device = torch.device(device)
+        if offload and not net.config.joint:
+            raise ModelError(f"model '{net.config.name}' works with all its components at once: offload is not for it")
         kind = JointSynthesis if net.config.joint else WarpedSynthesis
-        self.synthesis: Synthesis = kind(net, self.device, compute_dtype(net, self.device), min_baseline)
+        residency = Residency(net, self.device, offload)
+        self.synthesis: Synthesis = kind(residency, compute_dtype(net, self.device), min_baseline)
 
     @classmethod
     def from_pretrained(cls, name: str, device: str | None = None, min_baseline: float = 0.01) -> GLDPipeline:
@@ -120,7 +131,7 @@ class GLDPipeline:
 
 def compute_dtype(net: GLDNetworks, device: torch.device) -> torch.dtype:
     """bfloat16 for weights in bfloat16, and for mini wherever it is fast; float32 otherwise."""
-    if next(net.encoder.parameters()).dtype == torch.bfloat16:
+    if any(p.dtype == torch.bfloat16 for p in net.parameters()):
         return torch.bfloat16
     return torch.bfloat16 if not net.config.joint and has_bfloat16(device) else torch.float32
 

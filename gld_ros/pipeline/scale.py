@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from gld_ros.errors import ScaleUnknown
 from gld_ros.geometry.alignment import robust_scale
+from gld_ros.geometry.rays import directions, invert_rigid
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.matching import SourceDepth
@@ -74,16 +75,18 @@ def find_scale(
 def joint_scale(
     sources: Sequence[SourceView],
     geometry: Geometry,
+    K: Tensor,
     c2w: Tensor,
     frame: RelativeFrame,
     min_baseline: float,
     strict: bool,
 ) -> Scale:
-    """Metres per model unit of views that were generated together, c2w (1, V, 4, 4) in the request's frame.
+    """Metres per model unit of views that were generated together, K (1, V, 3, 3), c2w (1, V, 4, 4) in the frame.
 
     Depth images of the sources where there are some; otherwise the camera centres in the generated rays, whose
-    distances are compared with those of the known poses. Raises ScaleUnknown where neither is at hand and, if
-    `strict`, where they contradict each other; otherwise that is a warning.
+    distances are compared with those of the known poses; without rays (VGGT) the scale at which the views' depths agree
+    best when they are carried from view to view. Raises ScaleUnknown with neither depth images nor a baseline and, if
+    `strict`, where what is generated contradicts what is known; otherwise that is a warning.
     """
     predicted = geometry.depth[:, : len(sources)].float()
     sensor = sensor_depth(sources, frame, predicted)
@@ -91,24 +94,62 @@ def joint_scale(
     if measured.float().mean() > 0.02:
         method = "depth"
         value, residual = robust_scale(predicted[measured], sensor[measured])
-    elif geometry.rays is not None and frame.baseline >= min_baseline:
+    elif frame.baseline < min_baseline:
+        raise ScaleUnknown(
+            f"{c2w.shape[1]} cameras {frame.baseline:.3g} m apart on average and no depth images: "
+            f"cameras at least {min_baseline:g} m apart are needed"
+        )
+    elif geometry.rays is None or geometry.ray_confidence is None:
+        method = "stereo"
+        value, residual = consistent_scale(geometry.depth.float(), K, c2w)
+    else:
         method = "poses"
         weight = geometry.ray_confidence[0].float().flatten(1)
         centres = (geometry.rays[0, ..., 3:].float().flatten(1, 2) * weight[..., None]).sum(dim=1)
         centres = centres / weight.sum(dim=1, keepdim=True)
         value, residual = robust_scale(torch.pdist(centres), torch.pdist(c2w[0, :, :3, 3]))
-    else:
-        how = "no rays" if geometry.rays is None else f"{c2w.shape[1]} cameras {frame.baseline:.3g} m apart on average"
-        raise ScaleUnknown(f"{how} and no depth images: cameras at least {min_baseline:g} m apart are needed")
     if residual > MAX_DISAGREEMENT:
         reason = (
-            f"the generated views contradict the {'poses' if method == 'poses' else 'depth images'}: spread of the log "
+            f"the generated views contradict the {'depth images' if method == 'depth' else 'poses'}: spread of the log "
             f"ratio {residual:.2f}, expected at most {MAX_DISAGREEMENT}; are the poses right, is the model trained?"
         )
         if strict:
             raise ScaleUnknown(reason)
         warnings.warn(reason, stacklevel=2)
     return Scale(value * frame.unit, method, residual)
+
+
+def consistent_scale(depth: Tensor, K: Tensor, c2w: Tensor, candidates: int = 96) -> tuple[float, float]:
+    """The factor of depth (1, V, H, W) at which every view's points meet the other views' surfaces, and the spread of
+    the log ratio that is left. K: (1, V, 3, 3); c2w: (1, V, 4, 4) in the unit that is looked for."""
+    V, H, W = depth.shape[1:]
+    baseline = torch.pdist(c2w[0, :, :3, 3]).mean()
+    # The scene's typical depth lies between a third of a baseline and a thousand of them.
+    span = torch.logspace(-0.5, 3, candidates, device=depth.device)
+    scales = span * baseline / depth.median()
+    for _ in range(2):  # a coarse search, then a fine one around its best
+        error = torch.stack(
+            [_meeting_error(depth[0], K[0], c2w[0], i, j, scales) for i in range(V) for j in range(V) if i != j]
+        ).mean(dim=0)
+        best = int(error.argmin())
+        lower, upper = scales[max(best - 1, 0)], scales[min(best + 1, candidates - 1)]
+        found, left = scales[best], error[best]
+        scales = torch.logspace(float(lower.log10()), float(upper.log10()), candidates, device=depth.device)
+    return float(found), float(1.4826 * left)
+
+
+def _meeting_error(depth: Tensor, K: Tensor, c2w: Tensor, i: int, j: int, scales: Tensor) -> Tensor:
+    """Median |log(depth of view i's points seen from j / depth of j there)| at every one of `scales` (N,)."""
+    H, W = depth.shape[-2:]
+    motion = invert_rigid(c2w[j]) @ c2w[i]
+    rays = (motion[:3, :3] @ directions(K[i], H, W)) * depth[i].flatten()
+    points = scales[:, None, None] * rays + motion[:3, 3:]
+    z = points[:, 2].clamp_min(1e-9)
+    u, v = (K[j, axis, axis] * points[:, axis] / z + K[j, axis, 2] for axis in (0, 1))
+    inside = (points[:, 2] > 1e-6) & (u >= 0) & (u < W) & (v >= 0) & (v < H)
+    there = depth[j][v.clamp(0, H - 1).long(), u.clamp(0, W - 1).long()] * scales[:, None]
+    error = torch.where(inside, (z / there).log().abs(), torch.nan).nanmedian(dim=1).values
+    return torch.where(inside.float().mean(dim=1) > 0.1, error, torch.inf)
 
 
 def cross_check(depth: SourceDepth, K: Tensor, c2w: Tensor) -> float:

@@ -30,7 +30,7 @@ class Scale:
     """Metres per model unit and how it was found.
 
     value: metres per model unit.
-    method: "stereo" (the model's depth aligned with depth triangulated between the posed sources), "depth" (with that
+    method: "stereo" (the model's depth aligned with what the posed views show by parallax), "depth" (with that
     of a depth sensor) or "poses" (the cameras' distances in the generated views aligned with the known ones).
     residual: robust spread of the logarithm of what is left between the two, 0 = perfect.
     """

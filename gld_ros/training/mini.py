@@ -50,6 +50,7 @@ class GeometryStage(nn.Module):
 
     def __init__(self, config: ModelConfig, level_dropout: float):
         super().__init__()
+        assert config.dpt is not None and config.matching is not None
         self.encoder = GeometryEncoder(config.encoder)
         self.dpt = DualDPT(config.encoder.channels, config.dpt)
         self.matching = PosedDepth(config.encoder.channels, config.matching)

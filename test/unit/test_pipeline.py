@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from gld_ros.data.room_views import sample_cameras
-from gld_ros.data.rooms import random_room
+from gld_ros.data.room_views import render_scenes, sample_cameras
+from gld_ros.data.rooms import TEST_SEED, random_room
 from gld_ros.errors import Cancelled, InvalidRequest, ScaleUnknown
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline.request import RelativeFrame, working_size
+from gld_ros.pipeline.scale import consistent_scale
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +150,17 @@ def test_relative_frame_starts_at_the_first_source_and_has_unit_baseline():
     frame = RelativeFrame([Camera(np.eye(3), p, 8, 8) for p in poses])
     assert frame.baseline == 4
     assert [frame.relative(p)[0, 3] for p in poses] == [0, 1]
+
+
+def test_consistent_scale_is_where_the_views_surfaces_meet():
+    rooms = render_scenes([TEST_SEED + 5])
+    depth, K, c2w = rooms.depth[:, :3], rooms.K[:, :3], rooms.c2w[:, :3]
+    value, residual = consistent_scale(depth / 7, K, c2w)
+    assert value == pytest.approx(7, rel=0.02)
+    assert residual < 0.02
+    moved = c2w.clone()
+    moved[..., :3, 3] *= 3
+    assert consistent_scale(depth / 7, K, moved)[0] == pytest.approx(21, rel=0.02)
+    wrong = c2w.clone()
+    wrong[:, 1, :3, :3] = wrong[:, 1, :3, :3] @ torch.tensor([[0.94, 0, 0.34], [0, 1, 0], [-0.34, 0, 0.94]])
+    assert consistent_scale(depth / 7, K, wrong)[1] > 0.1
