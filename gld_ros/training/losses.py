@@ -19,7 +19,7 @@ def log_gradients(log_depth: Tensor, target: Tensor) -> Tensor:
 
 
 def geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
-    """Depth and, of a head that has them, ray losses; the scene is divided by its mean depth and view 0 is the world."""
+    """Depth and (of a head with rays) ray losses; the scene is divided by its mean depth and view 0 is the world."""
     scale = depth.mean(dim=(1, 2, 3))
     target = (depth / scale[:, None, None, None]).log()
     predicted = geometry.depth.log()
