@@ -62,10 +62,10 @@ def gld_cameras_from_rays(
 ) -> tuple[Tensor, Tensor]:
     """The pose solve of the official GLD evaluation, quirks included: c2w (B, V, 4, 4), one K (B, 3, 3) a scene.
 
-    rays, confidence as in `cameras_from_rays`; every `stride`-th row and column is used. size: (H, W) of the image, None
-    for K in cells of the ray map. Quirks: cells count as if their centres had whole numbers (the principal point
-    comes out half a cell short), confidence weighs both sides of the equations and so acts squared, rotations are
-    relative to view 0 while centres stay in the rays' frame, and K is not made upper triangular.
+    rays, confidence as in `cameras_from_rays`; every `stride`-th row and column is used. size: (H, W) of the image;
+    None leaves K in cells of the ray map. Quirks: cells count as if their centres had whole numbers, so that the
+    principal point comes out half a cell short; confidence weighs both sides of the equations and so acts squared;
+    rotations are relative to view 0 while centres stay in the rays' frame; K is not made upper triangular.
     """
     h, w = rays.shape[2:4]
     rays = rays.double()

@@ -79,11 +79,13 @@ def test_own_solve_finds_the_true_cameras(heads, compare, rays):
     assert cameras.error.max() < 1e-3
 
 
-def test_own_solve_on_noisy_rays(heads, compare):
+def test_own_solve_on_noisy_rays(heads):
     """Noise of 0.01 in every number; the official solves are 0.36 (GLD) and 1.9 degrees (DA3) off here."""
     cameras = cameras_from_rays(heads["rays_noisy"], heads["rays_noise_conf"], heads.meta["rays"]["input_size"])
-    compare(heads, "rays_c2w_true", cameras.c2w[0], 4e-3)
-    compare(heads, "rays_K_true", cameras.K[0], 5e-3, reference=heads["rays_K_true"].expand(4, 3, 3))
+    turned = (cameras.c2w[0, :, :3, :3] * heads["rays_c2w_true"][:, :3, :3]).sum(dim=(1, 2))
+    assert ((turned - 1) / 2).acos().rad2deg().max() < 0.2
+    assert (cameras.c2w[0] - heads["rays_c2w_true"])[:, :3, 3].norm(dim=-1).max() < 1e-3
+    assert (cameras.K[0] - heads["rays_K_true"]).abs().max() < 0.4
 
 
 @pytest.mark.parametrize(("rays", "expected"), [("rays_clean", "da3_rays"), ("rays_centred", "da3_rays_centred")])

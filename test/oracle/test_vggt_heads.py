@@ -9,7 +9,8 @@ from oracle import given, recipe
 from gld_ros.geometry.pose_encoding import decode_camera, encode_camera
 from gld_ros.models.camera_heads import CameraHead
 from gld_ros.models.dpt import DualDPT, PointDPT, uv_embedding
-from gld_ros.models.official import Part
+from gld_ros.models.encoder import GeometryEncoder
+from gld_ros.models.official import Part, vggt_block
 from gld_ros.models.released import VGGT_1B, VGGT_HEAD
 
 BOUND = 5e-5
@@ -115,3 +116,20 @@ def test_pose_encoding(heads, compare):
     compare(heads, "pose_encoding_back", encode_camera(w2c, K, size), BOUND)
     encoding = encode_camera(heads["pose_w2c_in"], heads["pose_K_in"], size)
     compare(heads, "pose_encoding_of_cameras", encoding, BOUND)
+
+
+def test_whole_network(heads, depth_head, point_head, camera_head, compare):
+    with torch.device("meta"):  # 10 s of random weights less
+        encoder = GeometryEncoder(VGGT_1B)
+    recipe(encoder.to_empty(device="cpu"), Part("aggregator.", vggt_block))
+    images = heads["net_images_u8"].float() / 255
+    size = images.shape[-2], images.shape[-1]
+    levels = encoder(images)
+    patches = [encoder.to_decoder(level) for level in levels]
+    geometry = depth_head(patches, levels[0].grid, size)
+    points, confidence = point_head(patches, levels[0].grid, size)
+    compare(heads, "net_depth", geometry.depth, BOUND)
+    compare(heads, "net_depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
+    compare(heads, "net_points", points[:, :, ::2, ::2], BOUND)
+    compare(heads, "net_points_conf", confidence[..., ::2, ::2], BOUND)
+    compare(heads, "net_pose_encoding", camera_head(levels[3].camera), BOUND)
