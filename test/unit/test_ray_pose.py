@@ -13,6 +13,7 @@ from gld_ros.geometry.pose_encoding import (
 )
 from gld_ros.geometry.ray_pose import cameras_from_rays, gld_cameras_from_rays
 from gld_ros.geometry.rays import ray_map
+from gld_ros.models.camera_heads import CameraDecoder, CameraEncoder, CameraHead
 
 SIZE = (56, 70)
 GRID = (32, 40)
@@ -146,3 +147,12 @@ def test_encoding_keeps_the_pose_and_the_focal_lengths():
     assert torch.equal(centred[:, :2, 2], torch.tensor([W / 2, H / 2], dtype=torch.float64).expand(3, 2))
     blind = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 0, 0])
     assert torch.allclose(decode_camera(blind, SIZE)[1][0, 0], torch.tensor(W / 2 / 1e-6))
+
+
+def test_cameras_stay_in_float32_in_a_bfloat16_model():
+    tokens = torch.randn(1, 3, 64, dtype=torch.bfloat16)
+    for net in (CameraDecoder(64), CameraHead(64)):
+        exact = net(tokens.float())
+        assert net.bfloat16()(tokens).dtype == torch.float32
+        assert torch.allclose(net(tokens), exact, atol=0.05)
+    assert CameraEncoder(64).bfloat16()(poses()[None], K[None], SIZE).dtype == torch.bfloat16
