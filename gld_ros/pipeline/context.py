@@ -126,6 +126,12 @@ def select_sources(frames: Sequence[SourceView], targets: Sequence[Camera], coun
     return [frames[i] for i in chosen]
 
 
+def overlap(frames: Sequence[SourceView], target: Camera) -> float:
+    """Share (0..1) of what `target` may look at that lies in some frame's view, at the depths of `select_sources`."""
+    points, _ = _sample_points(frames, [target])
+    return float(np.mean([_sees(frame.camera, points) for frame in frames], axis=0).astype(bool).mean())
+
+
 def _sample_points(frames: Sequence[SourceView], targets: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
     """(N, 3) points in front of the targets, and (N, 3) the centres of the targets that look at them."""
     centers = np.stack([frame.camera.center for frame in frames])

@@ -14,7 +14,7 @@ from gld_ros.models.gld import GLDNetworks
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency
-from gld_ros.pipeline.request import check_request, working_size
+from gld_ros.pipeline.request import check_request, warn_of_poses, working_size
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
 
@@ -79,6 +79,7 @@ class GLDPipeline:
         """
         config = self.net.config
         check_request(sources, targets, config, size)
+        warn_of_poses(sources, targets)
         options = Options(
             steps or config.flow.steps,
             config.flow.guidance_scale if guidance_scale is None else guidance_scale,

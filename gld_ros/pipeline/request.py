@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import ModelConfig
+from gld_ros.pipeline.context import overlap
 from gld_ros.pipeline.views import SourceView
+
+
+def warn_of_poses(sources: Sequence[SourceView], targets: Sequence[Camera]) -> None:
+    """Warn of targets that look at nothing a source sees, and say so if the inverse poses would make more sense."""
+
+    def inverted(camera: Camera) -> Camera:
+        return camera.moved(camera.w2c)
+
+    for k, target in enumerate(targets):
+        if overlap(sources, target) == 0:
+            others = [replace(source, camera=inverted(source.camera)) for source in sources]
+            hint = "; with the inverse poses they would: c2w is expected, is this w2c?" * bool(
+                overlap(others, inverted(target))
+            )
+            warnings.warn(
+                f"target {k} looks away from all sources: nothing they see would be in it{hint}", stacklevel=3
+            )
 
 
 class RelativeFrame:

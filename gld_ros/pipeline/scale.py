@@ -107,7 +107,9 @@ def joint_scale(
         weight = geometry.ray_confidence[0].float().flatten(1)
         centres = (geometry.rays[0, ..., 3:].float().flatten(1, 2) * weight[..., None]).sum(dim=1)
         centres = centres / weight.sum(dim=1, keepdim=True)
-        value, residual = robust_scale(torch.pdist(centres), torch.pdist(c2w[0, :, :3, 3]))
+        value, spread = robust_scale(torch.pdist(centres), torch.pdist(c2w[0, :, :3, 3]))
+        # At that scale the depths have to agree, too; with two cameras nothing else could contradict it.
+        residual = max(spread, float(meeting_errors(geometry.depth.float(), K, c2w, torch.tensor([value]))[0]))
     if residual > MAX_DISAGREEMENT:
         reason = (
             f"the generated views contradict the {'depth images' if method == 'depth' else 'poses'}: spread of the log "
@@ -120,22 +122,28 @@ def joint_scale(
 
 
 def consistent_scale(depth: Tensor, K: Tensor, c2w: Tensor, candidates: int = 96) -> tuple[float, float]:
-    """The factor of depth (1, V, H, W) at which every view's points meet the other views' surfaces, and the spread of
-    the log ratio that is left. K: (1, V, 3, 3); c2w: (1, V, 4, 4) in the unit that is looked for."""
-    V, H, W = depth.shape[1:]
+    """The factor of depth (1, V, H, W) at which every view's points meet the other views' surfaces, and the spread that
+    is left. K: (1, V, 3, 3); c2w: (1, V, 4, 4) in the unit that is looked for."""
     baseline = torch.pdist(c2w[0, :, :3, 3]).mean()
     # The scene's typical depth lies between a third of a baseline and a thousand of them.
     span = torch.logspace(-0.5, 3, candidates, device=depth.device)
     scales = span * baseline / depth.median()
     for _ in range(2):  # a coarse search, then a fine one around its best
-        error = torch.stack(
-            [_meeting_error(depth[0], K[0], c2w[0], i, j, scales) for i in range(V) for j in range(V) if i != j]
-        ).mean(dim=0)
+        error = meeting_errors(depth, K, c2w, scales)
         best = int(error.argmin())
         lower, upper = scales[max(best - 1, 0)], scales[min(best + 1, candidates - 1)]
         found, left = scales[best], error[best]
         scales = torch.logspace(float(lower.log10()), float(upper.log10()), candidates, device=depth.device)
-    return float(found), float(1.4826 * left)
+    return float(found), float(left)
+
+
+def meeting_errors(depth: Tensor, K: Tensor, c2w: Tensor, scales: Tensor) -> Tensor:
+    """Spread of log(depth of one view's points seen from another / depth there) at every one of `scales` (N,), mean of
+    all pairs; infinite where views do not overlap. depth: (1, V, H, W); K: (1, V, 3, 3); c2w: (1, V, 4, 4)."""
+    scales = scales.to(depth)
+    views = range(depth.shape[1])
+    errors = [_meeting_error(depth[0], K[0], c2w[0], i, j, scales) for i in views for j in views if i != j]
+    return 1.4826 * torch.stack(errors).mean(dim=0)
 
 
 def _meeting_error(depth: Tensor, K: Tensor, c2w: Tensor, i: int, j: int, scales: Tensor) -> Tensor:

@@ -1,0 +1,253 @@
+"""Joint synthesis as released, on a tiny model with random weights: properties, requests, offload."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gld_ros.errors import InvalidRequest, ModelError, ScaleUnknown
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.se3 import look_at
+from gld_ros.models.configs import RGBDecoderConfig, StemConfig
+from gld_ros.models.dpt import Geometry
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.released import GLD_DA3, GLD_VGGT
+from gld_ros.pipeline import GLDPipeline, SourceView
+from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.scale import joint_scale
+
+STAGE = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
+VGGT_STAGE = STAGE | {"head_width": 64, "head_heads": 2}
+
+
+def shaken(net: GLDNetworks) -> GLDNetworks:
+    """Every parameter moved, so that nothing is zero as at initialisation."""
+    for parameter in net.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return net.eval()
+
+
+def tiny(family: str) -> GLDNetworks:
+    """The released structure at a few thousand parameters; the latents are what 2 steps make of noise."""
+    torch.manual_seed(0)
+    released, stage = (GLD_DA3, STAGE) if family == "da3" else (GLD_VGGT, VGGT_STAGE)
+    encoder = replace(released.encoder, width=32, heads=2, position_grid=5)
+    if family == "vggt":
+        encoder = replace(encoder, stem=StemConfig(depth=1, heads=2), schedule="LG" * 4, taps=(1, 3, 5, 7))
+    config = replace(
+        released,
+        encoder=encoder,
+        dpt=replace(released.dpt, features=16, out_channels=(16, 16, 16, 16), hidden=8),
+        rgb=RGBDecoderConfig(width=32, depth=1, heads=2, hidden=64, base_grid=6),
+        level1=replace(released.level1, **stage),
+        cascade=replace(released.cascade, **stage, cascade_channels=64),
+        flow=replace(released.flow, steps=2),
+        long_side=56,
+    )
+    return shaken(GLDNetworks(config))
+
+
+@pytest.fixture(scope="module", params=["da3", "vggt"])
+def pipe(request):
+    return GLDPipeline(tiny(request.param))
+
+
+@pytest.fixture(scope="module")
+def da3():
+    return GLDPipeline(tiny("da3"))
+
+
+@pytest.fixture
+def tensors(pipe):
+    """Three sources and three targets around a point, with noise."""
+    torch.manual_seed(1)
+    eyes = [(math.cos(a), math.sin(a), 0.3 * a) for a in (0.0, 0.3, 0.6, 0.2, 0.45, 0.8)]
+    c2w = torch.tensor(np.stack([look_at(np.array(eye) * 2, np.zeros(3)) for eye in eyes]), dtype=torch.float32)[None]
+    K = torch.tensor([[50.0, 0, 28], [0, 52, 21], [0, 0, 1]]).expand(1, 6, 3, 3).clone()
+    K[:, :, 0, 0] += torch.arange(6.0)
+    images = torch.rand(1, 3, 3, 42, 56)
+    C, S = pipe.net.config.encoder.channels, pipe.net.config.level1.special_tokens
+    shape = (1, 6, C, S + 12, 1) if S else (1, 6, C, 3, 4)
+    return {"images": images, "K": K, "c2w": c2w, "noise": (torch.randn(shape), torch.randn(shape))}
+
+
+def reordered(tensors: dict, order: list[int]) -> dict:
+    """The same request with its views in another order."""
+    return {
+        "images": tensors["images"][:, order[:3]],
+        "K": tensors["K"][:, order],
+        "c2w": tensors["c2w"][:, order],
+        "noise": tuple(n[:, order] for n in tensors["noise"]),
+    }
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 4, 3, 5], [0, 2, 1, 3, 4, 5]], ids=["targets", "sources"])
+def test_the_order_of_views_has_no_say(pipe, tensors, order):
+    straight, other = pipe.generate(**tensors), pipe.generate(**reordered(tensors, order))
+    scale = straight.image.abs().max()
+    assert torch.allclose(other.image, straight.image[:, order], atol=2e-4 * scale)
+    assert torch.allclose(other.geometry.depth, straight.geometry.depth[:, order], rtol=2e-3)
+    # First source and last target are special: with them in other places the pictures change.
+    last = pipe.generate(**reordered(tensors, [0, 1, 2, 5, 4, 3]))
+    assert not torch.allclose(last.image, straight.image[:, [0, 1, 2, 5, 4, 3]], atol=1e-3 * scale)
+
+
+def test_guidance_of_one_is_the_conditional_branch_alone(da3, pipe, tensors):
+    calls = []
+    hook = pipe.net.level1.register_forward_pre_hook(lambda _, args: calls.append(args[3][:, :, 1:7].abs().max()))
+    one, two = (pipe.generate(**tensors, guidance_scale=g) for g in (1.0, 2.0))
+    hook.remove()
+    assert len(calls) == 2 + 4  # two steps, then two with both branches
+    assert all(c > 0 for c in calls[:2])
+    assert [c > 0 for c in calls[2:]].count(False) == 2
+    assert not torch.allclose(one.image, two.image, atol=1e-3)
+
+
+def test_the_unit_of_the_world_has_no_say(pipe, tensors):
+    one = pipe.generate(**tensors)
+    large = tensors | {"c2w": tensors["c2w"].clone()}
+    large["c2w"][..., :3, 3] *= 1000
+    other = pipe.generate(**large)
+    assert torch.allclose(one.image, other.image, atol=1e-3)
+    assert torch.allclose(one.geometry.depth, other.geometry.depth, rtol=1e-3)
+
+
+def test_one_source_and_one_target(pipe, tensors):
+    first = {k: v[:, :1] if k == "images" else v for k, v in tensors.items()}
+    pair = [0, 3]
+    made = pipe.generate(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
+    assert made.image.shape == (1, 2, 3, 42, 56)
+    again = pipe.generate(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
+    assert torch.equal(made.image, again.image)
+    other = pipe.generate(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=4)
+    assert not torch.equal(made.image, other.image)
+
+
+def test_without_a_cascade_level_0_does_not_depend_on_level_1(da3):
+    net = da3.net
+    config = replace(net.config, cascade=replace(net.config.cascade, cascade_channels=0))
+    pipe = GLDPipeline(shaken(GLDNetworks(config)))
+    K, c2w = torch.eye(3).expand(1, 2, 3, 3) * 40, torch.eye(4).repeat(1, 2, 1, 1)
+    c2w[:, 1, 0, 3] = 0.1
+    K = K + torch.tensor([[0, 0, 21.0], [0, 0, 21.0], [0, 0, -39]])
+    noise = torch.randn(3, 1, 2, 64, 3, 3)
+    image = torch.rand(1, 1, 3, 42, 42)
+    a, b = (pipe.generate(image, K, c2w, noise=(noise[k], noise[2])) for k in (0, 1))
+    assert torch.equal(a.level0, b.level0)
+    assert not torch.equal(a.level1, b.level1)
+
+
+def views(width=80, height=60) -> tuple[list[SourceView], list[Camera]]:
+    K = np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]])
+    cameras = [Camera(K, look_at(np.array([x, -2.0, 0.2 * x]), np.zeros(3)), width, height) for x in (-0.3, 0.3, 0.0)]
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for _ in range(2)]
+    return [SourceView(i, c, stamp=k) for k, (i, c) in enumerate(zip(images, cameras, strict=False))], cameras[2:]
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_views_come_at_the_size_of_their_cameras(pipe):
+    sources, targets = views()
+    (view,) = pipe(sources, targets, strict_scale=False, size=(42, 56))
+    assert view.image.shape == (60, 80, 3)
+    assert view.depth.shape == view.generated.shape == view.confidence.shape == (60, 80)
+    assert np.isfinite(view.depth).all() and view.depth.min() > 0
+    assert view.model in ("gld-da3", "gld-vggt")
+    assert 0 <= view.confidence.min() <= view.confidence.max() <= 1
+
+
+def wall(centres: list[float], factor: float) -> Geometry:
+    """What a head would say of a wall at depth 2 in views at `centres` along x, everything divided by `factor`."""
+    depth = torch.full((1, len(centres), 42, 56), 2.0 / factor)
+    rays = torch.zeros(1, len(centres), 24, 32, 6)
+    rays[..., 3] = torch.tensor(centres)[:, None, None] / factor
+    return Geometry(depth, torch.ones_like(depth), rays, torch.ones(rays.shape[:-1]))
+
+
+def test_scale_from_the_generated_cameras_and_its_contradictions():
+    xs = [0.0, 0.4, 0.1]
+    c2w = torch.eye(4).repeat(1, 3, 1, 1)
+    c2w[0, :, 0, 3] = torch.tensor(xs)
+    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 3, 3, 3)
+    sources, _ = views()
+    frame = RelativeFrame([s.camera for s in sources])
+    found = joint_scale(sources, wall(xs, 7.0), K, c2w, frame, 0.01, True)
+    assert found.method == "poses"
+    assert found.value == pytest.approx(7 * frame.unit, rel=1e-3)
+    assert found.residual < 1e-3
+    wrong = wall([0.0, 0.4, 2.0], 7.0)
+    with pytest.raises(ScaleUnknown, match="contradict the poses.*is the model trained"):
+        joint_scale(sources, wrong, K, c2w, frame, 0.01, True)
+    with pytest.warns(UserWarning, match="contradict the poses"):
+        joint_scale(sources, wrong, K, c2w, frame, 0.01, False)
+    with pytest.raises(ScaleUnknown, match="cameras at least 5 m apart"):
+        joint_scale(sources, wrong, K, c2w, frame, 5.0, False)
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_a_depth_sensor_sets_the_scale(da3):
+    sources, targets = views()
+    depth = np.full((60, 80), 2.0, dtype=np.float32)
+    (near,) = da3([replace(s, depth=depth) for s in sources], targets, strict_scale=False)
+    (far,) = da3([replace(s, depth=5 * depth) for s in sources], targets, strict_scale=False)
+    assert near.scale.method == "depth"
+    assert np.median(far.depth / near.depth) == pytest.approx(5, rel=1e-3)
+    assert np.array_equal(near.image, far.image)
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_progress_reaches_the_end(da3):
+    sources, targets = views()
+    seen = []
+    da3(sources, targets, strict_scale=False, callback=seen.append)
+    assert [p.stage for p in seen] == ["encode", "level1", "level1", "level0", "level0", "decode"]
+    assert seen[-1].fraction == pytest.approx(1)
+    assert seen[-1].preview.shape == (42, 56, 3)
+
+
+def test_bad_requests_are_named(da3):
+    sources, targets = views()
+    with pytest.raises(InvalidRequest, match="size 100x56: .* multiples of 14"):
+        da3(sources, targets, size=(56, 100))
+    with pytest.raises(InvalidRequest, match="0 source views"):
+        da3([], targets)
+    with pytest.raises(InvalidRequest, match="2 sources and 7 targets: 'gld-da3' makes at most 8 views"):
+        da3(sources, targets * 7)
+    left = targets[0].c2w.copy()
+    left[:3, 0] *= -1
+    with pytest.raises(InvalidRequest, match="target 0: left-handed"):
+        da3(sources, [targets[0].moved(left)])
+    mini = GLDPipeline.from_pretrained("mini", device="cpu")
+    with pytest.raises(InvalidRequest, match="generates one view at a time"):
+        mini.generate(torch.rand(1, 1, 3, 8, 8), torch.eye(3)[None, None], torch.eye(4)[None, None])
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_poses_the_wrong_way_round_are_warned_of(da3):
+    eyes = [np.array([x, -3.0, 0.0]) for x in (-0.5, 0.5, 0.0)]
+    K = np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]])
+    cameras = [Camera(K, look_at(eye, np.array([0, 3.0, 0])), 80, 60) for eye in eyes]
+    image = np.zeros((60, 80, 3), dtype=np.uint8)
+    away = cameras[2].moved(look_at(eyes[2], np.array([0, -9.0, 0])))
+    sources = [SourceView(image, c) for c in cameras[:2]]
+    with pytest.warns(UserWarning, match="target 0 looks away from all sources"):
+        da3(sources, [away], strict_scale=False)
+
+
+def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
+    expected = pipe.generate(**tensors)
+    pipe = GLDPipeline(tiny("vggt" if pipe.net.config.level1.special_tokens else "da3"), offload="sequential")
+    residency = pipe.synthesis.residency
+    assert residency.resident == set()
+    at_work = []
+    for name, component in pipe.net.named_children():
+        component.register_forward_pre_hook(lambda *_, name=name: at_work.append((name, set(residency.resident))))
+    made = pipe.generate(**tensors)
+    assert torch.equal(made.image, expected.image)
+    assert {name for name, _ in at_work} == {"encoder", "level1", "cascade", "rgb", "dpt"}
+    assert all(resident == {name} for name, resident in at_work)
+    assert residency.resident == set()
+    with pytest.raises(ModelError, match="offload is 'disk'"):
+        GLDPipeline(tiny("da3"), offload="disk")
