@@ -1,22 +1,25 @@
-"""Models on disk: a folder with config.json and model.safetensors, checksummed, loaded strictly."""
+"""Loading and saving models: strictly, memory-mapped, one component after the other."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gld_ros.errors import ModelError
-from gld_ros.models.configs import ModelConfig, from_dict, to_dict
+from gld_ros.models.configs import to_dict
+from gld_ros.models.files import sha256, write_tensors, write_text
+from gld_ros.models.folder import STATISTICS, ModelFolder, Piece, on_meta
 from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.integrity import check_quickly
+from gld_ros.models.layout import CONFIG, WEIGHTS, open_folder
 
 EMBEDDED = Path(__file__).parent / "weights"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+#: Entries that stay float32 whatever the model's dtype: time, camera and position maths.
+EXACT = ("t_embedder.W", "decoder_pos_embed")
 
 
 def model_folder(name: str) -> Path:
@@ -28,63 +31,58 @@ def model_folder(name: str) -> Path:
     raise ModelError(f"model '{name}': no folder with a {CONFIG}; expected a path to one or one of {known}")
 
 
+def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> GLDNetworks:
+    """The networks of a folder in the official layout or in ours, frozen, in eval mode.
+
+    dtype: float32 or bfloat16; None: what a converted folder was converted to, else float32. Statistics and tables
+    stay float32. Weights that have the dtype already stay memory-mapped on a CPU: the files must outlive the networks.
+    Others are converted component by component, the largest first, each source dropped before the next.
+    Raises ModelError that lists every missing, unexpected and mis-shaped key and every file that is missing, truncated,
+    corrupted (see integrity.py for what is compared here) or has pickled objects in it.
+    """
+    found = opened(folder)
+    net = on_meta(found.config)
+    pieces, found.pieces = [piece for piece in found.pieces if piece.unused is None], []
+    for piece in sorted(pieces, key=lambda piece: -piece.bytes):
+        _fill(net, piece, torch.device(device), dtype or found.dtype)
+    return net.eval().requires_grad_(False)
+
+
+def opened(folder: Path) -> ModelFolder:
+    """A folder whose files, keys and shapes are what they should be, before anything of it is loaded."""
+    found = open_folder(folder)
+    check_quickly(folder, found.files)
+    found.check()
+    for piece in found.pieces:
+        if piece.component == STATISTICS and (wrong := wrong_statistics(piece.tensors)):
+            raise ModelError(f"{folder}: {piece.file}: {'; '.join(wrong)}")
+    for notice in found.notices:
+        warnings.warn(f"{folder}: {notice}", stacklevel=2)
+    return found
+
+
+def wrong_statistics(tensors: dict[str, Tensor]) -> list[str]:
+    """Which latent statistics are not finite, or variances not positive."""
+    wrong = [f"{key} is not finite" for key, value in tensors.items() if not value.isfinite().all()]
+    return wrong + [f"{key} is not positive" for key, value in tensors.items() if "var" in key and (value <= 0).any()]
+
+
+def _fill(net: GLDNetworks, piece: Piece, device: torch.device, dtype: torch.dtype) -> None:
+    """Give a component its tensors, and let go of the source's."""
+    component = net if piece.component == STATISTICS else getattr(net, piece.component)
+    exact = piece.component == STATISTICS
+    state = {}
+    for ours in component.state_dict():
+        if piece.component == STATISTICS and "." in ours:
+            continue
+        tensor = piece.tensors.pop(piece.part.key(ours))
+        state[ours] = tensor.to(device, torch.float32 if exact or ours.endswith(EXACT) else dtype)
+    component.load_state_dict(state, strict=not exact, assign=True)
+
+
 def save_model(folder: Path, net: GLDNetworks, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights and config; each file appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write weights and config of a small model, in one file; each file appears whole or not at all."""
     weights = folder / WEIGHTS
-    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in net.state_dict().items()}
-    temporary = weights.with_suffix(".tmp")
-    save_file(tensors, temporary)
-    temporary.chmod(0o644)  # safetensors writes for its owner alone
-    os.replace(temporary, weights)
+    write_tensors(weights, {k: v.detach().to("cpu", dtype).contiguous() for k, v in net.state_dict().items()})
     config = {"model": to_dict(net.config), "sha256": {WEIGHTS: sha256(weights)}}
-    temporary = folder / "config.tmp"
-    temporary.write_text(json.dumps(config, indent=1) + "\n")
-    os.replace(temporary, folder / CONFIG)
-
-
-def load_model(folder: Path, device: torch.device | str = "cpu") -> GLDNetworks:
-    """The networks of a folder in float32, in eval mode; ModelError names the file, and the keys, that are wrong."""
-    try:
-        description = json.loads((folder / CONFIG).read_text())
-        config = from_dict(ModelConfig, description["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / CONFIG}: not a model description ({error})") from error
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise ModelError(f"{path}: missing")
-    expected = description.get("sha256", {}).get(WEIGHTS)
-    if expected and sha256(path) != expected:
-        raise ModelError(f"{path}: corrupted or incomplete, its sha256 is not the {expected[:12]}... of {CONFIG}")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
-    net = GLDNetworks(config)
-    check_keys(net, tensors, path)
-    net.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=True)
-    return net.to(device).eval().requires_grad_(False)
-
-
-def check_keys(net: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Raise ModelError that lists missing, unexpected and mis-shaped keys."""
-    wanted = net.state_dict()
-    problems = [f"missing {k}" for k in wanted if k not in tensors]
-    problems += [f"unexpected {k}" for k in tensors if k not in wanted]
-    problems += [
-        f"{k} is {tuple(tensors[k].shape)}, expected {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in tensors and tensors[k].shape != wanted[k].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise ModelError(f"{path}: {len(problems)} keys do not fit: {shown}")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")

@@ -47,13 +47,22 @@ def load_part(net: nn.Module, tensors: Mapping[str, Tensor], part: Part, source:
 
 def check_keys(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
     """Raise ModelError that lists missing, unexpected and mis-shaped keys."""
+    if problems := misfits(wanted, found):
+        raise ModelError(f"{source}: {len(problems)} keys do not fit: {shortened(problems)}")
+
+
+def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with the tensors `found` (their shapes; nothing is read), one line a key."""
     problems = [f"missing {k}" for k in wanted if k not in found]
     problems += [f"unexpected {k}" for k in found if k not in wanted]
-    problems += [
-        f"{k} is {tuple(found[k].shape)}, expected {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in found and found[k].shape != wanted[k].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise ModelError(f"{source}: {len(problems)} keys do not fit: {shown}")
+    for key in (k for k in wanted if k in found):
+        if found[key].shape != wanted[key].shape:
+            problems.append(f"{key} is {tuple(found[key].shape)}, expected {tuple(wanted[key].shape)}")
+        elif not found[key].is_floating_point():
+            problems.append(f"{key} is {found[key].dtype}, expected floating point")
+    return problems
+
+
+def shortened(problems: list[str], limit: int = 8) -> str:
+    """One line of at most `limit` problems and the number of the others."""
+    return "; ".join(problems[:limit]) + (f"; and {len(problems) - limit} more" if len(problems) > limit else "")

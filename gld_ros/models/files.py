@@ -1,0 +1,122 @@
+"""Files of tensors: read memory-mapped and without ever running code, checked, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from gld_ros.errors import ModelError
+
+#: Top-level entries that hold the weights of a training checkpoint; the first that is there is read.
+WRAPPERS = ("ema", "model")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or a torch.save archive, as views of the memory-mapped file.
+
+    Nothing is in memory before a tensor is used, and what was used is dropped with the last view. Of an archive: those
+    under the top-level entry `ema`, else `model`, else all. Raises ModelError that names the file: missing, truncated,
+    of another kind, or with pickled objects in it, which could run code.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: missing")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _unwrap(path, read_archive(path))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        size = path.stat().st_size
+        raise ModelError(f"{path}: not a readable safetensors file ({size:,} bytes; {error})") from error
+
+
+def read_archive(path: Path) -> dict:
+    """The content of a torch.save archive: tensors (memory-mapped), numbers, strings and containers of these."""
+    if not path.is_file():
+        raise ModelError(f"{path}: missing")
+    if not zipfile.is_zipfile(path):  # its directory is at the end: a truncated archive is none
+        raise ModelError(
+            f"{path}: not a whole torch.save archive ({path.stat().st_size:,} bytes): truncated, half-downloaded or "
+            "another kind of file"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever a broken pickle leads to
+        if member := broken_member(path):
+            reason = f"corrupted, its {member} contradicts its checksum"
+        elif isinstance(error, pickle.UnpicklingError):
+            reason = (
+                f"refused, it holds pickled objects, which could run code ({_objects(path)}); expected tensors alone"
+            )
+        else:
+            reason = f"not a readable torch.save archive ({type(error).__name__}: {str(error).splitlines()[0]})"
+        raise ModelError(f"{path}: {reason}") from error
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors")
+    return dict(content)
+
+
+def _unwrap(path: Path, content: dict) -> dict[str, Tensor]:
+    wrapped = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), content)
+    others = [str(key) for key, value in wrapped.items() if not isinstance(value, Tensor)]
+    if others or not wrapped:
+        raise ModelError(f"{path}: expected tensors, found {', '.join(others[:4]) or 'none'}")
+    return {str(key): value for key, value in wrapped.items()}
+
+
+def _objects(path: Path) -> str:
+    """Names of the objects that an archive wants to be built."""
+    try:
+        return ", ".join(sorted(get_unsafe_globals_in_checkpoint(path))[:4]) or "unknown"
+    except Exception:  # the pickle may be broken in any way
+        return "unknown"
+
+
+def broken_member(path: Path) -> str | None:
+    """The first member of a torch.save archive that its CRC contradicts; None: the archive is whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        return str(error)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(dict(tensors), temporary)
+        temporary.chmod(0o644)  # safetensors writes for its owner alone
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
