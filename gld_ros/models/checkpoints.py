@@ -13,13 +13,11 @@ from gld_ros.errors import ModelError
 from gld_ros.models.configs import to_dict
 from gld_ros.models.files import sha256, write_tensors, write_text
 from gld_ros.models.folder import STATISTICS, ModelFolder, Piece, on_meta
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.gld import GLDNetworks, stored_dtype
 from gld_ros.models.integrity import check_quickly
 from gld_ros.models.layout import CONFIG, WEIGHTS, open_folder
 
 EMBEDDED = Path(__file__).parent / "weights"
-#: Entries that stay float32 whatever the model's dtype: time, camera and position maths.
-EXACT = ("t_embedder.W", "decoder_pos_embed")
 
 
 def model_folder(name: str) -> Path:
@@ -76,7 +74,7 @@ def _fill(net: GLDNetworks, piece: Piece, device: torch.device, dtype: torch.dty
         if piece.component == STATISTICS and "." in ours:
             continue
         tensor = piece.tensors.pop(piece.part.key(ours))
-        state[ours] = tensor.to(device, torch.float32 if exact or ours.endswith(EXACT) else dtype)
+        state[ours] = tensor.to(device, stored_dtype(ours, tensor, dtype))
     component.load_state_dict(state, strict=not exact, assign=True)
 
 

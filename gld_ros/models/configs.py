@@ -158,8 +158,8 @@ class Compat:
 
     #: Where the first pixel's centre lies for the camera map (x, y); the released code has (-0.5, 0.5).
     pixel_offset: tuple[float, float] = (0.5, 0.5)
-    #: PRoPE gets w2c in the caller's frame with only its translation scaled, not relative to the last view. That makes a
-    #: difference where special tokens, which PRoPE leaves alone, meet patches (VGGT).
+    #: PRoPE gets w2c in the caller's frame with only its translation scaled, not relative to the last view. That makes
+    #: a difference where special tokens, which PRoPE leaves alone, meet patches (VGGT).
     world_frame_poses: bool = False
     #: Special tokens of level 0 are normalised with the statistics of level 1.
     level1_special_statistics: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,10 +48,9 @@ class CameraAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, tables: CameraTables) -> Tensor:
-        B, T, C = x.shape
-        q, k, v = self.qkv(x).reshape(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = rearrange(self.qkv(x), "b t (three heads c) -> three b heads t c", three=3, heads=self.heads)
         y = prope.decode(attend(*prope.encode(q, k, v, tables)), tables)
-        return self.proj(y.transpose(1, 2).reshape(B, T, C))
+        return self.proj(rearrange(y, "b heads t c -> b t (heads c)"))
 
 
 class DiTBlock(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,13 +46,12 @@ class Level:
 
 def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, V, h * w, C) -> (B, V, C, h, w)."""
-    B, V, _, C = tokens.shape
-    return tokens.transpose(2, 3).reshape(B, V, C, *grid)
+    return rearrange(tokens, "b v (h w) c -> b v c h w", h=grid[0], w=grid[1])
 
 
 def map_to_tokens(x: Tensor) -> Tensor:
     """(B, V, C, h, w) -> (B, V, h * w, C)."""
-    return x.flatten(3).transpose(2, 3)
+    return rearrange(x, "b v c h w -> b v (h w) c")
 
 
 def normalize_images(images: Tensor) -> Tensor:

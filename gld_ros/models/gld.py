@@ -16,6 +16,15 @@ from gld_ros.models.rgb_decoder import RGBDecoder
 BOUNDARY = 1  # the level that is diffused first; level 0 comes from it, levels 2 and 3 follow by propagation
 
 
+def stored_dtype(key: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """In what a parameter of a model in `dtype` is kept: that, for the weights of linear and convolution layers.
+
+    Norms, biases, scales, tokens, tables, frequencies and statistics stay float32: they are small, and exact they cost
+    nothing. Autocast takes both as they are.
+    """
+    return dtype if tensor.ndim > 1 and key.endswith("weight") else torch.float32
+
+
 class GLDNetworks(nn.Module):
     """Encoder, geometry head, RGB decoder, both diffusion stages, latent statistics; posed depth and compositor where
     the model warps its sources.

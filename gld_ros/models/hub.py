@@ -49,11 +49,12 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _TIMEOUT = 30.0  # seconds, for the statistics
 
 
-def resolve(name: str, revision: str | None = None) -> Path:
+def resolve(name: str, revision: str | None = None, local_files_only: bool = False) -> Path:
     """The folder of "mini", "gld-da3", "gld-vggt", a local folder or a Hub id "owner/name"; `@revision` may follow.
 
-    What is complete on disk is taken without asking the network, except for Hub ids, whose commit is asked for. Raises
-    ModelError: unknown name, offline or unreachable, missing, corrupted or half-downloaded files.
+    What is complete on disk is taken without asking the network, except for Hub ids, whose commit is asked for.
+    local_files_only: download nothing. Raises ModelError: unknown name, offline or unreachable, missing, corrupted or
+    half-downloaded files.
     """
     if revision is None and (folder := _local(name)):
         return folder
@@ -61,6 +62,10 @@ def resolve(name: str, revision: str | None = None) -> Path:
     model = RELEASED.get(bare)
     if model and (folder := on_disk(model, revision)):
         return folder
+    if local_files_only and model:
+        raise ModelError(f"model '{name}' is not on this disk; get it with `gld models download {name}`")
+    if local_files_only and _HUB_ID.fullmatch(bare):
+        return _download_repository(bare, None, revision, local_files_only)
     return download(bare, revision=revision)
 
 
@@ -181,14 +186,25 @@ def _get_weights(source: HubSource, revision: str, folder: Path, plain: bool) ->
     return commit, found
 
 
-def _download_repository(repository: str, to: Path | None, revision: str | None) -> Path:
+def _download_repository(
+    repository: str, to: Path | None, revision: str | None, local_files_only: bool = False
+) -> Path:
     """Download a Hub repository that holds one of our folders."""
     try:
         # First, because it tells cheaply whether this is one of ours, and which commit it is.
-        commit = _snapshot_commit(_fetch(repository, CONFIG, revision or "main", None), CONFIG)
+        first = _fetch(repository, CONFIG, revision or "main", None, local_files_only)
+        commit = _snapshot_commit(first, CONFIG)
         with _explained(f"{repository} at '{commit}'"):
             patterns = ["*.json", "*.safetensors", "README.md"]
-            return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns, local_dir=to))
+            return Path(
+                snapshot_download(
+                    repository,
+                    revision=commit,
+                    allow_patterns=patterns,
+                    local_dir=to,
+                    local_files_only=local_files_only,
+                )
+            )
     except ModelError as error:
         known = ", ".join([*embedded_names(), *RELEASED])
         raise ModelError(
@@ -196,10 +212,12 @@ def _download_repository(repository: str, to: Path | None, revision: str | None)
         ) from error
 
 
-def _fetch(repository: str, path: str, revision: str, local_dir: Path | None) -> Path:
+def _fetch(repository: str, path: str, revision: str, local_dir: Path | None, local_files_only: bool = False) -> Path:
     """One file of a Hub repository, from the cache, the folder or the network."""
     with _explained(f"{path} of {repository} at '{revision}'"):
-        return Path(hf_hub_download(repository, path, revision=revision, local_dir=local_dir))
+        return Path(
+            hf_hub_download(repository, path, revision=revision, local_dir=local_dir, local_files_only=local_files_only)
+        )
 
 
 def _snapshot_commit(path: Path, inside: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,8 +63,9 @@ class RGBDecoder(nn.Module):
         for layer in self.decoder_layers:
             x = layer(x)
         x = self.decoder_pred(self.decoder_norm(x))[:, 1:].float()
-        p, (h, w) = self.patch, grid
-        image = x.reshape(B, V, h, w, p, p, 3).permute(0, 1, 6, 2, 4, 3, 5).reshape(B, V, 3, h * p, w * p)
+        h, w = grid
+        pixels = "(b v) (h w) (p q c) -> b v c (h p) (w q)"
+        image = rearrange(x, pixels, b=B, h=h, w=w, p=self.patch, q=self.patch)
         return image * image.new_tensor(IMAGE_STD)[:, None, None] + image.new_tensor(IMAGE_MEAN)[:, None, None]
 
     def positions(self, grid: tuple[int, int]) -> Tensor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.checkpoints import load_model, model_folder
+from gld_ros.models.checkpoints import load_model
 from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.hub import resolve
+from gld_ros.models.layout import DTYPES, open_folder
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency
@@ -44,10 +47,35 @@ class GLDPipeline:
         self.synthesis: Synthesis = kind(residency, compute_dtype(net, self.device), min_baseline)
 
     @classmethod
-    def from_pretrained(cls, name: str, device: str | None = None, min_baseline: float = 0.01) -> GLDPipeline:
-        """`name`: "mini" or a folder with config.json and model.safetensors. device: the best there is by default."""
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        offload: str | None = None,
+        min_baseline: float = 0.01,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> GLDPipeline:
+        """`name`: "mini", "gld-da3", "gld-vggt", a model folder (ours or in the official layout) or a Hub id.
+
+        What is not on disk is downloaded (revision: commit of the Hub repository; local_files_only: an error instead).
+        device: the best there is by default. dtype: of the weights, "float32" or "bfloat16"; bfloat16 by default where
+        it is fast. offload: see `__init__`. Raises ModelError that names what is missing, broken or does not fit, and
+        OutOfMemory with the estimate where the device cannot hold the model.
+        """
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(load_model(model_folder(name), chosen), chosen, min_baseline)
+        folder = resolve(str(name), revision, local_files_only)
+        config = open_folder(folder).config
+        if isinstance(dtype, str):
+            if dtype not in DTYPES:
+                raise ModelError(f"dtype is '{dtype}', expected one of {sorted(DTYPES)}")
+            dtype = DTYPES[dtype]
+        if dtype is None:
+            dtype = torch.bfloat16 if config.joint and has_bfloat16(chosen) else torch.float32
+        # check_fits(config, chosen, dtype, offload)
+        net = load_model(folder, torch.device("cpu") if offload else chosen, dtype)
+        return cls(net, chosen, min_baseline, offload)
 
     @property
     def name(self) -> str:

@@ -74,7 +74,13 @@ class GLDNode(LifecycleNode):
         p = self.parameters
         try:
             started = time.monotonic()
-            self.pipe = GLDPipeline.from_pretrained(p.model, device=None if p.device == "auto" else p.device)
+            self.pipe = GLDPipeline.from_pretrained(
+                p.model,
+                device=None if p.device == "auto" else p.device,
+                dtype=None if p.dtype == "auto" else p.dtype,
+                offload=None if p.offload == "none" else p.offload,
+                local_files_only=True,  # a robot's node downloads nothing on its own
+            )
             warm_up(self.pipe)
         except Exception as error:  # whatever is wrong with a model or device, the node must survive and say it
             self.pipe = None

@@ -29,9 +29,17 @@ def _parameter(
 class Parameters:
     """One field a ROS parameter. Those not dynamic are read-only: they are set at start."""
 
-    model: str = _parameter("mini", "Name of an embedded model or path of a model folder.")
+    model: str = _parameter(
+        "mini", "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or path of a model folder."
+    )
     device: str = _parameter(
         "auto", "Where the model runs: auto takes a GPU if there is one.", None, ("auto", "cpu", "cuda")
+    )
+    dtype: str = _parameter(
+        "auto", "Of the weights: auto takes bfloat16 where it is fast.", None, ("auto", "float32", "bfloat16")
+    )
+    offload: str = _parameter(
+        "none", "sequential keeps only the component at work on the GPU.", None, ("none", "sequential")
     )
     autostart: bool = _parameter(False, "Configure and activate the node at start.")
     image_topics: tuple[str, ...] = _parameter(

@@ -162,7 +162,7 @@ def warm_up(pipe: Any) -> None:
         c2w[0, 3] = shift / 80
         sources.append(SourceView(np.ascontiguousarray(wall[:, shift : shift + 256]), Camera(K, c2w, 256, 192)))
     try:
-        pipe(sources, [sources[0].camera], seed=0)
+        pipe(sources, [sources[0].camera], steps=1, seed=0)
     except GLDError as error:
         if error.code != "SCALE_UNKNOWN":  # a wall of noise may well have no scale; the networks ran
             raise
