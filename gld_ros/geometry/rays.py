@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 #: Where the centre of the first pixel lies (x, y).
 CENTRE = (0.5, 0.5)
 
