@@ -1,4 +1,4 @@
-"""Compares with the official code's numbers, and prints a summary of the errors."""
+"""Compares with the official code's numbers, and prints a summary of the errors. Shares the networks of full size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-from oracle import GOLDEN, STATISTICS, Golden
+import torch
+from oracle import STATISTICS, Golden, golden_file, recipe
 from torch import Tensor
+
+from gld_ros.models.dpt import DualDPT
+from gld_ros.models.encoder import GeometryEncoder
+from gld_ros.models.official import Part, vggt_block
+from gld_ros.models.released import DA3_BASE, VGGT_1B, VGGT_HEAD
 
 
 @dataclass
@@ -21,7 +27,55 @@ class Comparison:
     bound: float
 
 
-_results: list[Comparison] = []
+@dataclass
+class Picture:
+    """How near an image in bfloat16 is to the official one in float32, decibels."""
+
+    fixture: str
+    array: str
+    psnr: float
+    at_least: float
+
+
+class Compare:
+    """Asserts, and keeps for the summary what it measured."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Comparison] = []
+        self.pictures: list[Picture] = []
+
+    def __call__(self, source: Golden, name: str, ours: Tensor, bound: float, reference: Tensor | None = None) -> None:
+        """max(|ours - reference|) / max(|reference|) must be within the bound; reference: part of the named array."""
+        reference = source[name] if reference is None else reference
+        assert tuple(ours.shape) == tuple(reference.shape), f"{name}: {tuple(ours.shape)}, not {tuple(reference.shape)}"
+        error = float((ours.double() - reference.double()).abs().max())
+        relative = error / max(float(reference.double().abs().max()), 1e-30)
+        self.arrays.append(Comparison(source.name, name, error, relative, bound))
+        assert relative <= bound, f"{source.name}: {name} is off by {relative:.2e} of its maximum, allowed {bound:.0e}"
+
+    def psnr(self, source: Golden, name: str, ours: Tensor, at_least: float) -> None:
+        """The peak signal-to-noise ratio of an image of range 1, in decibels, must reach the bound."""
+        reference = source[name]
+        assert tuple(ours.shape) == tuple(reference.shape), f"{name}: {tuple(ours.shape)}, not {tuple(reference.shape)}"
+        psnr = -10 * float((ours.double() - reference.double()).square().mean().log10())
+        self.pictures.append(Picture(source.name, name, psnr, at_least))
+        assert psnr >= at_least, f"{source.name}: {name} has {psnr:.1f} dB, expected {at_least:.0f}"
+
+    def summary(self) -> Mapping[str, dict]:
+        """Per fixture file: how many arrays were compared, and the worst of each error."""
+        table: dict[str, dict] = {}
+        for result in self.arrays:
+            row = table.setdefault(result.fixture, {"arrays": 0, "max_abs": 0.0, "max_relative": 0.0, "worst": ""})
+            row["arrays"] += 1
+            row["max_abs"] = max(row["max_abs"], result.max_abs)
+            of_bound = result.relative / max(result.bound, 1e-30)
+            if of_bound >= row.get("of_bound", 0.0):
+                row |= {"worst": result.array, "of_bound": of_bound}
+            row["max_relative"] = max(row["max_relative"], result.relative)
+        return dict(sorted(table.items()))
+
+
+_compare = Compare()
 
 
 def pytest_addoption(parser):
@@ -31,7 +85,7 @@ def pytest_addoption(parser):
 @pytest.fixture
 def golden() -> Callable[[str], Golden]:
     """golden("camera_map") -> Golden."""
-    return lambda name: Golden(GOLDEN / f"{name}.npz")
+    return golden_file
 
 
 @pytest.fixture(scope="session")
@@ -43,45 +97,58 @@ def statistics() -> Golden:
 
 
 @pytest.fixture
-def compare() -> Callable:
-    """compare(golden, name, ours, bound): max(|ours - reference|) / max(|reference|) must be within the bound."""
-
-    def check(source: Golden, name: str, ours: Tensor, bound: float, reference: Tensor | None = None) -> None:
-        reference = source[name] if reference is None else reference
-        assert tuple(ours.shape) == tuple(reference.shape), f"{name}: {tuple(ours.shape)}, not {tuple(reference.shape)}"
-        error = float((ours.double() - reference.double()).abs().max())
-        relative = error / max(float(reference.double().abs().max()), 1e-30)
-        _results.append(Comparison(source.name, name, error, relative, bound))
-        assert relative <= bound, f"{source.name}: {name} is off by {relative:.2e} of its maximum, allowed {bound:.0e}"
-
-    return check
+def compare() -> Compare:
+    """compare(golden, name, ours, bound), compare.psnr(golden, name, ours, decibels)."""
+    return _compare
 
 
-def summary() -> Mapping[str, dict]:
-    """Per fixture file: how many arrays were compared, and the worst of each error."""
-    table: dict[str, dict] = {}
-    for result in _results:
-        row = table.setdefault(result.fixture, {"arrays": 0, "max_abs": 0.0, "max_relative": 0.0, "worst": ""})
-        row["arrays"] += 1
-        row["max_abs"] = max(row["max_abs"], result.max_abs)
-        of_bound = result.relative / max(result.bound, 1e-30)
-        if of_bound >= row.get("of_bound", 0.0):
-            row |= {"worst": result.array, "of_bound": of_bound}
-        row["max_relative"] = max(row["max_relative"], result.relative)
-    return dict(sorted(table.items()))
+# The networks of full size are built once and only read.
+
+
+@pytest.fixture(scope="session")
+def da3_base() -> GeometryEncoder:
+    """The encoder of DA3-Base with the recipe's weights."""
+    return built(lambda: GeometryEncoder(DA3_BASE), Part("model.backbone.pretrained."))
+
+
+@pytest.fixture(scope="session")
+def vggt_1b() -> GeometryEncoder:
+    """VGGT's aggregator with the recipe's weights: 3.6 GB."""
+    return built(lambda: GeometryEncoder(VGGT_1B), Part("aggregator.", vggt_block))
+
+
+@pytest.fixture(scope="session")
+def vggt_depth_head() -> DualDPT:
+    """VGGT's depth head with the recipe's weights."""
+    return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), Part("depth_head."))
+
+
+def built(build: Callable, part: Part):
+    """A network that takes the recipe's weights without random ones before."""
+    with torch.device("meta"):
+        net = build()
+    return recipe(net, part)
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if not _results:
+    if not _compare.arrays:
         return
     terminalreporter.section("against the official numbers")
     terminalreporter.write_line(f"{'fixture':24} {'arrays':>6} {'max abs':>9} {'max rel':>9}  nearest to its bound")
-    for name, row in summary().items():
+    for name, row in _compare.summary().items():
         worst = f"{row['worst']} ({100 * row['of_bound']:.0f} %)"
         terminalreporter.write_line(
             f"{name:24} {row['arrays']:>6} {row['max_abs']:>9.1e} {row['max_relative']:>9.1e}  {worst}"
         )
+    for picture in _compare.pictures:
+        terminalreporter.write_line(
+            f"{picture.fixture} in bfloat16: {picture.array} {picture.psnr:.1f} dB (at least {picture.at_least:.0f})"
+        )
     report = config.getoption("--report", default=None)
     if report:
-        content = {"fixtures": summary(), "arrays": [asdict(r) for r in _results]}
+        content = {
+            "fixtures": _compare.summary(),
+            "arrays": [asdict(r) for r in _compare.arrays],
+            "bfloat16": [asdict(p) for p in _compare.pictures],
+        }
         Path(report).write_text(json.dumps(content, indent=1) + "\n")

@@ -4,51 +4,98 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gld_ros.models.official import Part, load_part
+from gld_ros.models.configs import ModelConfig
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.official import Part
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Data of other people, which this project does not redistribute; in the development environment only.
 STATISTICS = Path(__file__).parents[3] / "shared" / "golden" / "model_stats.npz"
-sys.path.insert(0, str(GOLDEN))
-from recipe import input_for, tensor_for  # noqa: E402
+sys.path[:0] = [str(GOLDEN), str(GOLDEN.with_name("unit"))]
+from recipe import input_for  # noqa: E402
+from recipe_folder import recipe_tensors  # noqa: E402
 
 
 class Golden:
     """One .npz: arrays as tensors, `meta` as a dict."""
 
     def __init__(self, path: Path):
-        self._arrays = np.load(path)
+        self.arrays: Mapping[str, np.ndarray] = np.load(path)
         self.name = path.stem
-        self.meta = json.loads(str(self._arrays["meta"])) if "meta" in self._arrays else {}
+        self.meta = json.loads(str(self.arrays["meta"])) if "meta" in self.arrays else {}
 
     def __getitem__(self, key: str) -> Tensor:
-        return torch.from_numpy(self._arrays[key])
+        return torch.from_numpy(self.arrays[key])
 
     def __contains__(self, key: str) -> bool:
-        return key in self._arrays
+        return key in self.arrays
 
     @property
     def keys(self) -> list[str]:
-        return [k for k in self._arrays.files if k != "meta"]
+        return [k for k in self.arrays if k != "meta"]
+
+    def images(self, key: str = "images_u8") -> Tensor:
+        """Images (B, V, 3, H, W) in 0..1."""
+        return self[key].float() / 255
+
+
+def golden_file(name: str) -> Golden:
+    """The arrays of one fixture."""
+    return Golden(GOLDEN / f"{name}.npz")
 
 
 def recipe(net: nn.Module, part: Part | None = None, salt: str = "") -> nn.Module:
-    """Fill `net` with the recipe's weights under their published names, through the loader; frozen, in eval mode."""
+    """`net`, which may be on the meta device, with the recipe's weights of its published names; frozen, in eval mode."""
     part = part or Part()
-    tensors = {}
-    for key, value in net.state_dict().items():
-        made = tensor_for(part.key(key), value.shape, salt)
-        tensors[part.key(key)] = value if made is None else torch.from_numpy(np.asarray(made))
-    load_part(net, tensors, part, "recipe")
+    tensors = recipe_tensors(net, part, salt)
+    net.load_state_dict({key: tensors[part.key(key)] for key in net.state_dict()}, assign=True)
     return net.eval().requires_grad_(False)
 
 
 def given(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     """Standard-normal input of the fixtures."""
     return torch.from_numpy(input_for(name, shape, seed))
+
+
+def assembled(config: ModelConfig, statistics: Golden, **components: nn.Module) -> GLDNetworks:
+    """A released GLD made of these components, with the official statistics; the others stay on the meta device."""
+    family = config.name.removeprefix("gld-")
+    with torch.device("meta"):
+        net = GLDNetworks(config)
+    for name, component in components.items():
+        setattr(net, name, component)
+    for name, _ in net.named_buffers(recurse=False):
+        level, kind = name.rsplit("_", 1)
+        setattr(net, name, statistics[f"{family}.{level.replace('special', 'special_level')}.{kind}"])
+    return net.eval().requires_grad_(False)
+
+
+class Call(NamedTuple):
+    """What a module was given, and what it made of it."""
+
+    args: tuple
+    result: Tensor
+
+
+@contextmanager
+def watched(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Call]]]:
+    """The calls of each module, by its name here."""
+    calls: dict[str, list[Call]] = {name: [] for name in modules}
+    hooks = [
+        module.register_forward_hook(lambda module, args, result, name=name: calls[name].append(Call(args, result)))
+        for name, module in modules.items()
+    ]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
