@@ -1,17 +1,22 @@
-"""`gld models`: which models there are, and getting their files."""
+"""`gld models`: which models there are, getting their files, checking, converting and measuring them."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from pathlib import Path
 
 
 def add_parser(subparsers) -> None:
     """Add `gld models` and its subcommands."""
-    parser = subparsers.add_parser("models", help="list and download models")
+    parser = subparsers.add_parser("models", help="list, download, verify, convert and measure models")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_list(commands)
     add_download(commands)
+    add_verify(commands)
+    add_convert(commands)
+    add_info(commands)
 
 
 def add_list(commands) -> None:
@@ -27,6 +32,42 @@ def add_download(commands) -> None:
     parser.add_argument("--to", type=Path, metavar="DIR", help="write plain files there (default: the cache)")
     parser.add_argument("--revision", help="commit, tag or branch of the Hub repository (default: main)")
     parser.set_defaults(run=run_download)
+
+
+def add_verify(commands) -> None:
+    """Add `gld models verify`."""
+    parser = commands.add_parser("verify", help="check every file, key, shape and number of a model folder")
+    parser.add_argument(
+        "model", metavar="DIR", help="a folder in the official layout or a converted one, or a known name"
+    )
+    parser.add_argument("--record", action="store_true", help="if all is well, write SHA256SUMS for later runs")
+    parser.set_defaults(run=run_verify)
+
+
+def add_convert(commands) -> None:
+    """Add `gld models convert`."""
+    parser = commands.add_parser("convert", help="write safetensors, one or several a component, that load at once")
+    parser.add_argument("model", metavar="DIR", help="a model folder or a known name")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write; continues what was interrupted")
+    parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
+    parser.add_argument("--shard-size", type=byte_count, default="1GB", help="most weights a file (default: 1GB)")
+    parser.set_defaults(run=run_convert)
+
+
+def add_info(commands) -> None:
+    """Add `gld models info`."""
+    parser = commands.add_parser("info", help="parameters, bytes and estimated memory, without loading anything")
+    parser.add_argument("model", metavar="NAME|DIR", help="mini, gld-da3, gld-vggt or a model folder")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run_info)
+
+
+def byte_count(text: str) -> int:
+    """Bytes of "500MB", "1GB", "1.5GB"."""
+    match = re.fullmatch(r"([0-9.]+)\s*(MB|GB)", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 500MB or 1GB")
+    return int(float(match[1]) * {"MB": 1e6, "GB": 1e9}[match[2].upper()])
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -52,4 +93,83 @@ def run_download(args: argparse.Namespace) -> int:
     from gld_ros.models import hub
 
     print(hub.download(args.name, args.to, args.revision))
+    return 0
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Print what each file was compared with; the error lists every problem."""
+    from tqdm import tqdm
+
+    from gld_ros.models import hub
+    from gld_ros.models.verification import record, verify
+
+    with tqdm(unit=" steps", leave=False, disable=None) as bar:
+
+        def show(what: str) -> None:
+            bar.set_postfix_str(what)
+            bar.update()
+
+        result = verify(hub.resolve(args.model), show)
+    width = max(len(report.file) for report in result.files)
+    print(f"{'file':{width}}  {'MB':>9}  compared with")
+    for report in result.files:
+        print(f"{report.file:{width}}  {report.size / 1e6:9.1f}  {report.problem or report.compared}")
+    for notice in result.folder.notices:
+        print(f"note: {notice}")
+    unknown = [report.file for report in result.files if not report.problem and report.compared == "nothing"]
+    if unknown:
+        print(f"note: no hash known of {', '.join(unknown)}: a changed byte would go unseen (see --record)")
+    result.raise_problems()
+    print(f"{result.folder.path}: {result.folder.config.name}, all keys, shapes and numbers are right")
+    if args.record:
+        print(record(result))
+    return 0
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Convert, with a progress bar, and print the folder."""
+    import torch
+    from tqdm import tqdm
+
+    from gld_ros.models import hub
+    from gld_ros.models.conversion import convert
+
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[args.dtype]
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+        def show(file: str, size: int) -> None:
+            bar.set_postfix_str(file)
+            bar.update(size)
+
+        convert(hub.resolve(args.model), args.out, dtype, args.shard_size, show)
+    print(args.out)
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print parameters, bytes and estimates."""
+    from gld_ros.models.hub import EMBEDDED
+    from gld_ros.models.layout import open_folder
+    from gld_ros.models.memory import describe
+    from gld_ros.models.released import MODELS
+
+    config = MODELS.get(args.model)
+    if config is None:
+        embedded = EMBEDDED / args.model
+        config = open_folder(embedded if embedded.is_dir() else Path(args.model).expanduser()).config
+    content = describe(config)
+    if args.json:
+        print(json.dumps(content, indent=1))
+        return 0
+    print(f"{content['model']}: {content['total']:,} parameters")
+    for name, count in content["parameters"].items():
+        print(f"  {name:12} {count:>13,}")
+    for name, count in content["published"].items():
+        print(f"  as published: {name} {count:,}")
+    print("weights: " + ", ".join(f"{size / 1e6:,.0f} MB in {name}" for name, size in content["weights"].items()))
+    print("estimated peak, weights and activations:")
+    for row in content["peaks"]:
+        (H, W), (sources, targets) = row["size"], row["views"]
+        place = f"{row['device']}{', offload sequential' if row['offload'] else ''}"
+        print(f"  {sources}+{targets} views of {W}x{H}, {row['dtype']:8}, {place:24} {row['bytes'] / 1e6:9,.0f} MB")
     return 0

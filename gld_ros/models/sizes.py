@@ -144,15 +144,20 @@ def check_heads(section: str, field: str, width: int, heads: int) -> None:
         )
 
 
+def swiglu_hidden(width: int, ratio: float) -> int:
+    """Hidden channels of a diffusion block's MLP."""
+    return int(2 / 3 * int(ratio * width))
+
+
 def _side(patches: int, default: int) -> int:
     side = math.isqrt(max(patches, 0))
     return side if side and side * side == patches else default
 
 
 def _ratio(base: float, hidden: Mapping[int, int]) -> float:
-    """The MLP ratio that gives these hidden sizes {width: hidden}, with hidden = int(2/3 int(ratio width))."""
+    """The MLP ratio that gives these hidden sizes {width: hidden}."""
     lowest = [math.ceil(1.5 * size) / width for width, size in hidden.items() if size]
     for ratio in (base, *lowest):
-        if all(int(2 / 3 * int(ratio * width)) == size for width, size in hidden.items() if size):
+        if all(swiglu_hidden(width, ratio) == size for width, size in hidden.items() if size):
             return ratio
     return base
