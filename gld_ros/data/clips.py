@@ -1,0 +1,110 @@
+"""The one item type of all data sets: a clip of posed views of one scene, and batches of clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gld_ros.errors import InvalidRequest
+
+
+@dataclass
+class Clip:
+    """V posed views of one scene, all of one size.
+
+    images: (V, 3, H, W) float32, 0..1 RGB. K: (V, 3, 3) float32 pixels, counted from the corner of the first pixel.
+    c2w: (V, 4, 4) float32 camera to world, OpenCV axes, in the unit of the data set (metres where it has them).
+    depth: (V, H, W) float32 along z in the poses' unit, NaN unknown; None where the data set has none.
+    name: the scene, for messages.
+    """
+
+    images: Tensor
+    K: Tensor
+    c2w: Tensor
+    depth: Tensor | None = None
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), pixels."""
+        return self.images.shape[-1], self.images.shape[-2]
+
+    def views(self, indices: list[int]) -> Clip:
+        """The clip of these of its views, in this order."""
+        depth = None if self.depth is None else self.depth[indices]
+        return replace(self, images=self.images[indices], K=self.K[indices], c2w=self.c2w[indices], depth=depth)
+
+    def check(self) -> Clip:
+        """Return self, or raise InvalidRequest naming the scene and what is wrong: shapes, NaN, poses, intrinsics."""
+        V, (W, H) = len(self.images), self.size
+        expected = {"images": (V, 3, H, W), "K": (V, 3, 3), "c2w": (V, 4, 4), "depth": (V, H, W)}
+        for field, shape in expected.items():
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if tuple(value.shape) != shape or value.dtype != torch.float32:
+                raise InvalidRequest(
+                    f"{self.name}: {field} is {value.dtype} {tuple(value.shape)}, float32 {shape} is expected"
+                )
+            if field != "depth" and not torch.isfinite(value).all():
+                raise InvalidRequest(f"{self.name}: {field} holds NaN or infinite numbers")
+        if self.images.min() < 0 or self.images.max() > 1:
+            raise InvalidRequest(f"{self.name}: images are not within 0..1")
+        rotation = self.c2w[:, :3, :3]
+        if (rotation @ rotation.mT - torch.eye(3)).abs().max() > 1e-3 or torch.linalg.det(rotation).min() < 0:
+            raise InvalidRequest(f"{self.name}: a pose is no rotation and translation")
+        if self.K[:, 0, 0].min() <= 0 or self.K[:, 1, 1].min() <= 0:
+            raise InvalidRequest(f"{self.name}: a focal length is not above 0")
+        return self
+
+
+@dataclass
+class ClipBatch:
+    """B clips of one size and number of views; the fields of `Clip` with a leading B.
+
+    depth: (B, V, H, W), NaN for clips without; None where no clip has depth.
+    """
+
+    images: Tensor
+    K: Tensor
+    c2w: Tensor
+    depth: Tensor | None
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch on another device."""
+        depth = None if self.depth is None else self.depth.to(device)
+        return replace(
+            self, images=self.images.to(device), K=self.K.to(device), c2w=self.c2w.to(device), depth=depth
+        )  # fmt: skip
+
+
+def collate(clips: list[Clip]) -> ClipBatch:
+    """Stack clips of one shape. Raises InvalidRequest where sizes or numbers of views differ."""
+    if not clips:
+        raise InvalidRequest("no clips to stack")
+    for clip in clips:
+        if clip.images.shape != clips[0].images.shape:
+            raise InvalidRequest(
+                f"{clip.name}: images {tuple(clip.images.shape)} in a batch with {tuple(clips[0].images.shape)} of "
+                f"{clips[0].name}; one batch has one size and one number of views"
+            )
+    depths = None
+    if any(clip.depth is not None for clip in clips):
+        unknown = torch.full_like(clips[0].images[:, 0], torch.nan)
+        depths = torch.stack([unknown if clip.depth is None else clip.depth for clip in clips])
+    return ClipBatch(
+        images=torch.stack([clip.images for clip in clips]),
+        K=torch.stack([clip.K for clip in clips]),
+        c2w=torch.stack([clip.c2w for clip in clips]),
+        depth=depths,
+        names=[clip.name for clip in clips],
+    )
