@@ -82,7 +82,7 @@ def pytest_addoption(parser):
     parser.addoption("--report", metavar="FILE", help="write the oracle tests' errors to a JSON file")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def golden() -> Callable[[str], Golden]:
     """golden("camera_map") -> Golden."""
     return golden_file
@@ -96,7 +96,7 @@ def statistics() -> Golden:
     return Golden(STATISTICS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compare() -> Compare:
     """compare(golden, name, ours, bound), compare.psnr(golden, name, ours, decibels)."""
     return _compare

@@ -54,7 +54,7 @@ def golden_file(name: str) -> Golden:
 
 
 def recipe(net: nn.Module, part: Part | None = None, salt: str = "") -> nn.Module:
-    """`net`, which may be on the meta device, with the recipe's weights of its published names; frozen, in eval mode."""
+    """`net`, be it on the meta device, with the recipe's weights of its published names; frozen, in eval mode."""
     part = part or Part()
     tensors = recipe_tensors(net, part, salt)
     net.load_state_dict({key: tensors[part.key(key)] for key in net.state_dict()}, assign=True)

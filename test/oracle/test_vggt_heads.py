@@ -1,16 +1,13 @@
 """VGGT's dense heads, camera head and pose encoding, full size (fixture m)."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
-from oracle import given, recipe
+from oracle import given, recipe, watched
 
 from gld_ros.geometry.pose_encoding import decode_camera, encode_camera
 from gld_ros.models.camera_heads import CameraHead
-from gld_ros.models.dpt import DualDPT, PointDPT, uv_embedding
-from gld_ros.models.encoder import GeometryEncoder
-from gld_ros.models.official import Part, vggt_block
+from gld_ros.models.dpt import PointDPT, uv_embedding
+from gld_ros.models.official import Part
 from gld_ros.models.released import VGGT_1B, VGGT_HEAD
 
 BOUND = 5e-5
@@ -23,11 +20,6 @@ def heads(golden):
 
 
 @pytest.fixture(scope="module")
-def depth_head():
-    return recipe(DualDPT(C, VGGT_HEAD), Part("depth_head."))
-
-
-@pytest.fixture(scope="module")
 def point_head():
     return recipe(PointDPT(C, VGGT_HEAD), Part("point_head."))
 
@@ -37,44 +29,28 @@ def camera_head():
     return recipe(CameraHead(C), Part("camera_head."))
 
 
-@contextmanager
-def watched(modules: dict[str, torch.nn.Module]):
-    """What each module gives back at each call, in lists by name."""
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in modules}
-    hooks = [
-        module.register_forward_hook(lambda module, args, result, name=name: seen[name].append(result))
-        for name, module in modules.items()
-    ]
-    yield seen
-    for hook in hooks:
-        hook.remove()
-
-
 def given_levels(meta: dict) -> list[torch.Tensor]:
     patches = meta["grid"][0] * meta["grid"][1]
     shape = (meta["B"], meta["S"], VGGT_1B.specials + patches, C)
     return [given(f"tokens{k}", shape, meta["seed"])[:, :, VGGT_1B.specials :] * (1 + 0.5 * k) for k in range(4)]
 
 
-def test_depth_head(heads, depth_head, compare):
+def test_depth_head(heads, vggt_depth_head, compare):
     meta = heads.meta
-    scratch = depth_head.scratch
-    modules = {f"project{k}": net for k, net in enumerate(depth_head.projects)}
-    modules |= {f"resized{k}": net for k, net in enumerate(depth_head.resize_layers)}
+    scratch = vggt_depth_head.scratch
+    modules = {f"project{k}": net for k, net in enumerate(vggt_depth_head.projects)}
+    modules |= {f"resized{k}": net for k, net in enumerate(vggt_depth_head.resize_layers)}
     modules |= {f"layer{k}_rn": getattr(scratch, f"layer{k}_rn") for k in (1, 2, 3, 4)}
     modules |= {f"refine{k}": getattr(scratch, f"refinenet{k}") for k in (1, 2, 3, 4)}
     modules |= {"output_conv1": scratch.output_conv1, "logits": scratch.output_conv2}
-    last_input = []
-    hook = scratch.output_conv2.register_forward_pre_hook(lambda module, args: last_input.append(args[0]))
-    with watched(modules) as seen:
-        geometry = depth_head(given_levels(meta), tuple(meta["grid"]), (meta["H"], meta["W"]))
-    hook.remove()
+    with watched(modules) as calls:
+        geometry = vggt_depth_head(given_levels(meta), tuple(meta["grid"]), (meta["H"], meta["W"]))
     assert geometry.rays is None and geometry.ray_confidence is None
     compare(heads, "depth", geometry.depth[..., None], BOUND)
     compare(heads, "depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
     for name, (channels, pixels) in meta["strides_channel_pixel"].items():
         short = name.removeprefix("depth.")
-        x = last_input[0] if short == "output_conv2_in" else seen[short][0]
+        x = calls["logits"][0].args[0] if short == "output_conv2_in" else calls[short][0].result
         compare(heads, name, x[0, ::channels, ::pixels, ::pixels], BOUND)
 
 
@@ -95,16 +71,13 @@ def test_position_embedding(heads, compare, channels, size, stride):
 def test_camera_head(heads, camera_head, compare):
     meta = heads.meta
     tokens = given("camera_token", (meta["camera"]["B"], meta["camera"]["S"], C), meta["seed"])
-    trunk_input = []
-    hook = camera_head.trunk.register_forward_pre_hook(lambda module, args: trunk_input.append(args[0]))
-    with watched({"delta": camera_head.pose_branch}) as seen:
+    with watched({"delta": camera_head.pose_branch, "trunk": camera_head.trunk}) as calls:
         encoding = camera_head(tokens)
-    hook.remove()
     compare(heads, "cam_pose_encoding", encoding, BOUND)
-    deltas = torch.stack(seen["delta"])
+    deltas = torch.stack([call.result for call in calls["delta"]])
     compare(heads, "cam_delta", deltas, BOUND)
     compare(heads, "cam_pre_activation", deltas.cumsum(dim=0), BOUND)
-    compare(heads, "cam_trunk_in_every32", torch.stack(trunk_input)[..., ::32], BOUND)
+    compare(heads, "cam_trunk_in_every32", torch.stack([call.args[0] for call in calls["trunk"]])[..., ::32], BOUND)
     assert torch.equal(camera_head(tokens, iterations=2), encoding[:2])
 
 
@@ -118,15 +91,12 @@ def test_pose_encoding(heads, compare):
     compare(heads, "pose_encoding_of_cameras", encoding, BOUND)
 
 
-def test_whole_network(heads, depth_head, point_head, camera_head, compare):
-    with torch.device("meta"):  # 10 s of random weights less
-        encoder = GeometryEncoder(VGGT_1B)
-    recipe(encoder.to_empty(device="cpu"), Part("aggregator.", vggt_block))
-    images = heads["net_images_u8"].float() / 255
+def test_whole_network(heads, vggt_1b, vggt_depth_head, point_head, camera_head, compare):
+    images = heads.images("net_images_u8")
     size = images.shape[-2], images.shape[-1]
-    levels = encoder(images)
-    patches = [encoder.to_decoder(level) for level in levels]
-    geometry = depth_head(patches, levels[0].grid, size)
+    levels = vggt_1b(images)
+    patches = [vggt_1b.to_decoder(level) for level in levels]
+    geometry = vggt_depth_head(patches, levels[0].grid, size)
     points, confidence = point_head(patches, levels[0].grid, size)
     compare(heads, "net_depth", geometry.depth, BOUND)
     compare(heads, "net_depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
