@@ -1,149 +1,189 @@
-"""The whole path, two sources and two targets in four steps, through GLDPipeline (fixtures i, n)."""
+"""The whole path, two sources and two targets in four steps, through GLDPipeline (fixtures i, n).
+
+DA3 as its user gets it: written in the official layout with the recipe's weights, loaded by `from_pretrained`. VGGT,
+whose file would have 3.6 GB, is put together in memory.
+"""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from oracle import Golden, given, recipe
+from oracle import Golden, assembled, given, golden_file, recipe, watched
+from recipe_folder import SALTS, fixture_config, write_official_folder
+from torch import Tensor
 
 from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import time_grid
-from gld_ros.models.configs import ModelConfig, RGBDecoderConfig
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.official import Part, vggt_block
-from gld_ros.models.released import GLD_DA3, GLD_VGGT
+from gld_ros.geometry.ray_pose import gld_cameras_from_rays
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.gld import GLDNetworks, stored_dtype
+from gld_ros.models.official import Part
+from gld_ros.models.rgb_decoder import RGBDecoder
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.pipeline.joint import Generated, SourceLatents
 
 BOUND = 2e-4
-
-
-def toy(released: ModelConfig, fixture: Golden) -> ModelConfig:
-    """The released configuration with the fixture's small transformers and decoder; encoder and head as they are."""
-    stages = {}
-    for name in ("level1", "cascade"):
-        meta = fixture.meta[name]
-        (width, head_width), (depth, head_depth), (heads, head_heads) = (
-            meta["hidden_size"], meta["depth"], meta["num_heads"],
-        )  # fmt: skip
-        stages[name] = replace(
-            getattr(released, name), width=width, depth=depth, heads=heads, head_width=head_width,
-            head_depth=head_depth, head_heads=head_heads, mlp_ratio=meta["mlp_ratio"],
-        )  # fmt: skip
-    rgb = RGBDecoderConfig(width=64, depth=2, heads=4, hidden=128, base_grid=36)
-    dim = released.encoder.channels * (18 * 18 if released is GLD_DA3 else 37 * 37)
-    flow = replace(released.flow, steps=fixture.meta["num_steps"] - 1, shift_dim=dim)
-    return replace(released, rgb=rgb, flow=flow, **stages)
-
-
-def fill_statistics(net: GLDNetworks, statistics: Golden, family: str) -> None:
-    for name, buffer in net.named_buffers():
-        if name.endswith(("_mean", "_var")):
-            level, kind = name.rsplit("_", 1)
-            level = level.replace("special", "special_level")
-            buffer.copy_(statistics[f"{family}.{level}.{kind}"])
+SIZE, GRID, SOURCES, STEPS = (56, 70), (4, 5), 2, 4
 
 
 @pytest.fixture(scope="module")
-def da3(statistics) -> GLDNetworks:
-    fixture = Golden_("end_to_end")
-    net = GLDNetworks(toy(GLD_DA3, fixture))
-    recipe(net.encoder, Part("model.backbone.pretrained."))
-    recipe(net.dpt, Part("decoder."), "dpt/")
-    recipe(net.rgb, Part("decoder."), "mae/")
-    recipe(net.level1, salt="level1/")
-    recipe(net.cascade, salt="cascade/")
-    fill_statistics(net, statistics, "da3")
-    return net.eval()
+def da3_folder(statistics, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("gld-da3")
+    write_official_folder(folder, "da3", fixture_config("da3"), statistics.arrays, unused_heads=False)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def vggt(statistics) -> GLDNetworks:
-    fixture = Golden_("end_to_end_vggt")
-    net = GLDNetworks(toy(GLD_VGGT, fixture))
-    recipe(net.encoder, Part("aggregator.", vggt_block))
-    recipe(net.dpt, Part("depth_head."))
-    recipe(net.rgb, Part("decoder."), "vggt_mae/")
-    recipe(net.level1, salt="vggt_e2e_level1/")
-    recipe(net.cascade, salt="vggt_e2e_cascade/")
-    fill_statistics(net, statistics, "vggt")
-    return net.eval()
+def da3(da3_folder) -> GLDPipeline:
+    return GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="float32")
 
 
-def Golden_(name: str) -> Golden:
-    from oracle import GOLDEN
-
-    return Golden(GOLDEN / f"{name}.npz")
-
-
-def run(pipe: GLDPipeline, fixture: Golden):
-    """The fixture's request, and the states of both stages before each step."""
-    S, seed = fixture.meta["cond"], fixture.meta["seed"]
-    images = fixture["images_u8"].float() / 255
-    V, C = images.shape[1], pipe.net.config.encoder.channels
-    grid = images.shape[-2] // 14, images.shape[-1] // 14
-    shape = grid
-    if special := pipe.net.config.level1.special_tokens:
-        shape = special + grid[0] * grid[1], 1
-    noise = tuple(
-        given(f"noise_level{k}", s, seed).view(1, V, C, *shape)
-        for k, s in ((1, (V, C, *shape)), (0, (1, V, C, *shape)))
+@pytest.fixture(scope="module")
+def vggt(statistics, vggt_1b, vggt_depth_head) -> GLDPipeline:
+    config, salts = fixture_config("vggt"), SALTS["vggt"]
+    C, patch = config.encoder.channels, config.encoder.patch
+    net = assembled(
+        config,
+        statistics,
+        encoder=vggt_1b,
+        dpt=vggt_depth_head,
+        rgb=recipe(RGBDecoder(C, patch, config.rgb), Part("decoder."), salts["rgb"]),
+        level1=recipe(MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
+        cascade=recipe(MultiViewDiT(C, patch, config.cascade), salt=salts["cascade"]),
     )
-    states: dict[str, list] = {"level1": [], "cascade": []}
-    hooks = [
-        getattr(pipe.net, name).register_forward_pre_hook(lambda _, args, kept=kept: kept.append(args[0]))
-        for name, kept in states.items()
-    ]
-    made = pipe.generate(images[:, :S], fixture["K"], fixture["c2w"], noise=noise)
-    for hook in hooks:
-        hook.remove()
+    return GLDPipeline(net)
+
+
+@pytest.fixture(scope="module")
+def da3_made(da3) -> tuple[Generated, dict[str, Tensor]]:
+    return generate(da3, golden_file("end_to_end"))
+
+
+@pytest.fixture(scope="module")
+def vggt_made(vggt) -> tuple[Generated, dict[str, Tensor]]:
+    return generate(vggt, golden_file("end_to_end_vggt"))
+
+
+def generate(pipe: GLDPipeline, fixture: Golden) -> tuple[Generated, dict[str, Tensor]]:
+    """The fixture's request, and the noisy latents (steps, V, C, h, w) of both levels after the steps but the last."""
+    assert fixture.meta["cond"] == SOURCES and fixture.meta["num_steps"] == STEPS + 1
+    images, seed, config = fixture.images(), fixture.meta["seed"], pipe.net.config
+    special = config.level1.special_tokens
+    shape = (config.encoder.channels, *((special + GRID[0] * GRID[1], 1) if special else GRID))
+    V = images.shape[1]
+    noise = given("noise_level1", (V, *shape), seed)[None], given("noise_level0", (1, V, *shape), seed)
+    with watched({"level1": pipe.net.level1, "level0": pipe.net.cascade}) as calls:
+        made = pipe.generate(images[:, :SOURCES], fixture["K"], fixture["c2w"], steps=STEPS, noise=noise)
     # Each step asks twice, without and with the condition.
-    return made, {name: torch.cat(kept[2::2]) for name, kept in states.items()}
+    return made, {name: torch.cat([call.args[0] for call in all_[2::2]]) for name, all_ in calls.items()}
 
 
-def test_da3(golden, compare, da3):
-    fixture = golden("end_to_end")
-    pipe = GLDPipeline(da3)
-    made, states = run(pipe, fixture)
+def encode(pipe: GLDPipeline, fixture: Golden) -> SourceLatents:
+    return pipe.synthesis.encode(fixture.images()[:, :SOURCES])
+
+
+def compare_conditions(compare, fixture: Golden, net: GLDNetworks) -> None:
+    """What both models are told of time and cameras."""
+    compare(fixture, "time_grid", time_grid(net.config.flow, STEPS, views=4), BOUND)
+    compare(fixture, "viewmats", normalized_poses(fixture["c2w"], world_frame=True)[1], BOUND)
+    cameras = camera_conditions(net.level1, fixture["K"], fixture["c2w"], SOURCES, SIZE, GRID, net.config.compat)
+    compare(fixture, "camera_map_view1_stride2", cameras.camera_map[0, 1, :, ::2, ::2], BOUND)
+
+
+def compare_features(compare, fixture: Golden, features: list[Tensor]) -> None:
     channels = fixture["channel_index"]
-    compare(fixture, "time_grid", time_grid(da3.config.flow, 4, 4), BOUND)
-    images = fixture["images_u8"][:, :2].float() / 255
-    latents = pipe.synthesis.encode(images)
+    for k, level in enumerate(features):
+        compare(fixture, f"decoder_input_level{k}", level[0][..., channels[::4] if k < 2 else channels], BOUND)
+
+
+def test_da3_conditions(golden, compare, da3):
+    fixture = golden("end_to_end")
+    channels, net = fixture["channel_index"], da3.net
+    compare_conditions(compare, fixture, net)
+    latents = encode(da3, fixture)
     compare(fixture, "cond_latent_level1", latents.level1[0][:, channels[::2]], BOUND)
     compare(fixture, "cond_latent_level0", latents.level0[0][:, channels[::2]], BOUND)
-    token = (latents.camera[0, 0] - da3.level1_mean) * torch.rsqrt(da3.level1_var + 1e-5)
+    token = (latents.camera[0, 0] - net.level1_mean) * torch.rsqrt(net.level1_var + 1e-5)
     compare(fixture, "propagation_cls_latent", token, BOUND)
-    compare(fixture, "viewmats", normalized_poses(fixture["c2w"], True)[1], BOUND)
-    cameras = camera_conditions(da3.level1, fixture["K"], fixture["c2w"], 2, (56, 70), (4, 5), da3.config.compat)
-    compare(fixture, "camera_map_view1_stride2", cameras.camera_map[0, 1, :, ::2, ::2], BOUND)
-    for name, level in (("level1", "level1"), ("cascade", "level0")):
-        compare(fixture, f"traj_{level}", states[name][:, :, channels[::4]], BOUND)
-    compare(fixture, "level1_latent", made.level1[0][:, ::2], BOUND)
-    compare(fixture, "level0_latent", made.level0[0][:, ::2], BOUND)
-    for k, features in enumerate(made.features):
-        compare(fixture, f"decoder_input_level{k}", features[0][..., channels[::4] if k < 2 else channels], BOUND)
-    compare(fixture, "rgb_fp32", made.image, BOUND)
-    compare(fixture, "depth", made.geometry.depth, BOUND)
-    compare(fixture, "depth_conf", made.geometry.depth_confidence, BOUND)
-    compare(fixture, "ray", made.geometry.rays[:, :, ::2, ::2], BOUND)
-    compare(fixture, "ray_conf", made.geometry.ray_confidence, BOUND)
 
 
-def test_vggt(golden, compare, vggt):
-    fixture = golden("end_to_end_vggt")
-    pipe = GLDPipeline(vggt)
-    made, states = run(pipe, fixture)
+def test_da3(golden, compare, da3, da3_made):
+    fixture = golden("end_to_end")
     channels = fixture["channel_index"]
-    compare(fixture, "time_grid", time_grid(vggt.config.flow, 4, 4), BOUND)
-    latents = pipe.synthesis.encode(fixture["images_u8"][:, :2].float() / 255)
+    made, states = da3_made
+    for level in ("level1", "level0"):
+        compare(fixture, f"traj_{level}", states[level][:, :, channels[::4]], BOUND)
+        compare(fixture, f"{level}_latent", getattr(made, level)[0][:, ::2], BOUND)
+    compare_features(compare, fixture, made.features)
+    camera = encode(da3, fixture).camera.expand(-1, 4, -1)
+    last = da3.net.encoder.resume(da3.net.to_level(made.level1, GRID, 1, camera), 1)[1]
+    compare(fixture, "decoder_input_level3_cls", last.camera[0][:, channels], BOUND)
+    compare(fixture, "rgb_fp32", made.image, BOUND)
+
+
+def test_da3_geometry(golden, compare, da3_made):
+    fixture = golden("end_to_end")
+    geometry = da3_made[0].geometry
+    compare(fixture, "depth", geometry.depth, BOUND)
+    compare(fixture, "depth_conf", geometry.depth_confidence, BOUND)
+    compare(fixture, "ray", geometry.rays[:, :, ::2, ::2], BOUND)
+    compare(fixture, "ray_conf", geometry.ray_confidence, BOUND)
+    c2w, K = gld_cameras_from_rays(geometry.rays, geometry.ray_confidence, SIZE)
+    compare(fixture, "recovered_c2w", c2w[0], BOUND)
+    compare(fixture, "recovered_K", K[0], BOUND)
+
+
+def test_da3_image_under_autocast(golden, compare, da3, da3_made):
+    """As officially: weights in float32, the RGB decoder alone in bfloat16."""
+    fixture = golden("end_to_end")
+    with torch.autocast("cpu", torch.bfloat16):
+        image = da3.net.rgb(da3_made[0].features, GRID)
+    compare(fixture, "rgb_bf16_autocast_view_last", image[0, -1], 1e-2)
+
+
+def test_da3_in_bfloat16(golden, compare, da3_folder):
+    """All components, with the weights in bfloat16."""
+    fixture = golden("end_to_end")
+    pipe = GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="bfloat16")
+    compare.psnr(fixture, "rgb_fp32", generate(pipe, fixture)[0].image, at_least=40)
+
+
+def test_vggt_conditions(golden, compare, statistics, vggt):
+    fixture = golden("end_to_end_vggt")
+    channels, net = fixture["channel_index"], vggt.net
+    compare_conditions(compare, fixture, net)
+    latents = encode(vggt, fixture)
     compare(fixture, "cond_latent_level1", latents.level1[0, :, channels, :, 0], BOUND)
     compare(fixture, "cond_latent_level0", latents.level0[0, :, channels, :, 0], BOUND)
-    for name, level in (("level1", "level1"), ("cascade", "level0")):
-        compare(fixture, f"traj_{level}", states[name][:, :, channels[::4], :, 0], BOUND)
-    compare(fixture, "level1_latent", made.level1[0, :, channels, :, 0], BOUND)
-    compare(fixture, "level0_latent", made.level0[0, :, channels, :, 0], BOUND)
-    for k, features in enumerate(made.features):
-        compare(fixture, f"decoder_input_level{k}", features[0][..., channels[::4] if k < 2 else channels], BOUND)
+    # The other reading of the released code: each level's own statistics for the special tokens.
+    own = replace(net.config.compat, level1_special_statistics=False)
+    other = assembled(replace(net.config, compat=own), statistics)
+    level0 = net.encoder(fixture.images()[:, :SOURCES], levels=1)[0]
+    special = other.to_latent(level0, 0)[0, :, channels, : level0.special.shape[2], 0]
+    compare(fixture, "cond_special_level0_with_level0_special_stats", special, BOUND)
+
+
+def test_vggt(golden, compare, vggt_made):
+    fixture = golden("end_to_end_vggt")
+    channels = fixture["channel_index"]
+    made, states = vggt_made
+    for level in ("level1", "level0"):
+        compare(fixture, f"traj_{level}", states[level][:, :, channels[::4], :, 0], BOUND)
+        compare(fixture, f"{level}_latent", getattr(made, level)[0, :, channels, :, 0], BOUND)
+    compare_features(compare, fixture, made.features)
     compare(fixture, "decoder_input_l2", torch.cat(made.features, dim=-1)[0].norm(dim=-1), BOUND)
     compare(fixture, "rgb", made.image[0], BOUND)
     compare(fixture, "depth", made.geometry.depth[0][:, None], BOUND)
     compare(fixture, "depth_conf", made.geometry.depth_confidence[0][:, None], BOUND)
+
+
+def test_vggt_in_bfloat16(golden, compare, vggt):
+    """All components, with the weights as the loader would have them in bfloat16."""
+    fixture = golden("end_to_end_vggt")
+    with torch.device("meta"):
+        net = GLDNetworks(vggt.net.config)
+    state = vggt.net.state_dict()
+    net.load_state_dict({k: v.to(stored_dtype(k, v, torch.bfloat16)) for k, v in state.items()}, assign=True)
+    pipe = GLDPipeline(net.eval().requires_grad_(False))
+    compare.psnr(fixture, "rgb", generate(pipe, fixture)[0].image[0], at_least=40)
