@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from gld_ros.data.pixels import depth_image, image_size, read_depth, read_rgb
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole, undistort
@@ -27,6 +29,7 @@ OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 FRAME_PERIOD = 0.1  # seconds between frames of a file without `timestamp`
 FIRST_STAMP = 1_000_000_000  # ns; not 0, which ROS takes for "latest"
 DEFAULT_CAMERA = "camera"
+SHRUNK_COPIES = (2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,14 @@ class Sequence:
 
     metric: True = poses and depth are in metres, False = they are not, None = the source does not say. A rosbag2 is
     metric (REP 103); a folder says it with `"metric": true | false`, and by having depth in metres
-    (`depth_unit_scale_factor`).
+    (`depth_unit_scale_factor`). timed: the stamps are the source's own, not made up from the order of the file.
     """
 
     name: str
     path: Path
     frames: list[Frame]
     metric: bool | None = None
+    timed: bool = True
 
     @property
     def camera_names(self) -> list[str]:
@@ -129,21 +133,19 @@ def read_folder(path: str | Path) -> Sequence:
     metric = content.get("metric")
     if metric is None and "depth_unit_scale_factor" in content and any(frame.read_depth for frame in frames):
         metric = True
-    return Sequence(file.parent.resolve().name, file.parent, frames, metric)
+    timed = all("timestamp" in entry or "time_index" in entry for entry in entries)
+    return Sequence(file.parent.resolve().name, file.parent, frames, metric, timed)
 
 
 def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_index: int, where: str) -> Frame:
-    image_path = _existing(folder, entry.get("file_path"), f"{where}: file_path")
-    try:
-        with Image.open(image_path) as image:
-            size = image.size
-    except OSError as error:
-        raise InvalidRequest(f"{image_path}: not a readable image ({error})") from None
-    width, height = int(entry.get("w", size[0])), int(entry.get("h", size[1]))
-    if (width, height) != size:
-        raise InvalidRequest(f"{image_path}: {size[0]}x{size[1]} pixels, transforms.json says {width}x{height}")
-    model = _pinhole(entry, width, height, where)
-    camera = Camera(model.K, _pose(entry, where), width, height).check(where)
+    image_path, shrunk = _image_file(folder, entry.get("file_path"), f"{where}: file_path")
+    size = image_size(image_path, str(image_path))
+    full = int(entry.get("w", size[0] * shrunk)), int(entry.get("h", size[1] * shrunk))
+    # Shrunk copies round their sizes.
+    if any(abs(full[k] / shrunk - size[k]) >= (1 if shrunk > 1 else 1e-9) for k in (0, 1)):
+        raise InvalidRequest(f"{image_path}: {size[0]}x{size[1]} pixels, transforms.json says {full[0]}x{full[1]}")
+    model = _pinhole(entry, full, size, where)
+    camera = model.camera(_pose(entry, where)).check(where)
     depth_path = None
     if entry.get("depth_file_path"):
         depth_path = _existing(folder, entry["depth_file_path"], f"{where}: depth_file_path")
@@ -155,8 +157,10 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
         camera_name=camera_name,
         stamp=stamp,
         camera=camera,
-        read_image=lambda: model.apply(_load_image(image_path, width, height), where),
-        read_depth=(lambda: model.apply(_load_depth(depth_path, unit, width, height), where)) if depth_path else None,
+        read_image=lambda: model.apply(read_rgb(image_path, str(image_path), size), where),
+        read_depth=(lambda: model.apply(read_depth(depth_path, unit, str(depth_path), size), where))
+        if depth_path
+        else None,
     )
 
 
@@ -167,6 +171,19 @@ def _existing(folder: Path, name: Any, where: str) -> Path:
         if candidate.is_file():
             return candidate
     raise InvalidRequest(f"{where}: {folder / name} does not exist")
+
+
+def _image_file(folder: Path, name: Any, where: str) -> tuple[Path, int]:
+    """The image, and how many times smaller it is than `w` and `h` say: 1, or 2, 4, 8 where only a copy in
+    `images_2`, `images_4`, `images_8` exists (nerfstudio, DL3DV).
+    """
+    path = Path(str(name))
+    if isinstance(name, str) and path.parent.name == "images" and not (folder / path).is_file():
+        for shrunk in SHRUNK_COPIES:
+            copy = path.parent.with_name(f"images_{shrunk}") / path.name
+            if (folder / copy).is_file():
+                return folder / copy, shrunk
+    return _existing(folder, name, where), 1
 
 
 def _number(entry: dict[str, Any], key: str, where: str) -> float:
@@ -192,15 +209,24 @@ def _intrinsics(entry: dict[str, Any], width: int, height: int, where: str) -> n
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
-def _pinhole(entry: dict[str, Any], width: int, height: int, where: str) -> Pinhole:
-    """K undistorted by k1 k2 p1 p2 k3 (OPENCV) or k1 k2 k3 k4 (OPENCV_FISHEYE, EQUIDISTANT), where given."""
-    K = _intrinsics(entry, width, height, where)
-    Camera(K, np.eye(4), width, height).check(where)
+def _pinhole(entry: dict[str, Any], full: tuple[int, int], size: tuple[int, int], where: str) -> Pinhole:
+    """K undistorted by k1 k2 p1 p2 k3 (OPENCV) or k1 k2 k3 k4 (OPENCV_FISHEYE, EQUIDISTANT), where given.
+
+    The numbers are of an image of `full` (width, height), the pinhole is of its copy of `size`.
+    """
+    stated = Camera(_intrinsics(entry, *full, where), np.eye(4), *full).check(where)
     kind = str(entry.get("camera_model", ""))
     fisheye = "FISHEYE" in kind or "EQUIDISTANT" in kind
     keys = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3")
     D = [_number(entry, key, where) if entry.get(key) else 0.0 for key in keys]
-    return undistort(K, D, "fisheye" if fisheye else "plumb_bob", width, height, where)
+    K = stated.resized(*size).K
+    return _undistorted(tuple(K.ravel()), tuple(D), "fisheye" if fisheye else "plumb_bob", *size)
+
+
+@lru_cache(maxsize=8)
+def _undistorted(K: tuple[float, ...], D: tuple[float, ...], model: str, width: int, height: int) -> Pinhole:
+    """One table for all frames of one lens: hundreds of them would fill the memory."""
+    return undistort(np.reshape(K, (3, 3)), D, model, width, height, "transforms.json")
 
 
 def _pose(entry: dict[str, Any], where: str) -> np.ndarray:
@@ -215,35 +241,9 @@ def _pose(entry: dict[str, Any], where: str) -> np.ndarray:
     return pose @ OPENGL_TO_OPENCV
 
 
-def _load_image(path: Path, width: int, height: int) -> np.ndarray:
-    pixels = _load(path, width, height)
-    if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
-        grey = (np.asarray(pixels) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.array(pixels.convert("RGB"))
-
-
-def _load_depth(path: Path, unit: float, width: int, height: int) -> np.ndarray:
-    raw = np.asarray(_load(path, width, height))
-    if raw.ndim != 2:
-        raise InvalidRequest(f"{path}: {raw.shape[2]} channels, one channel of depth is expected")
-    return np.where(raw > 0, raw * np.float32(unit), np.nan).astype(np.float32)
-
-
-def _load(path: Path, width: int, height: int) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except OSError as error:
-        raise InvalidRequest(f"{path}: not a readable image ({error})") from None
-    if image.size != (width, height):
-        raise InvalidRequest(f"{path}: {image.size[0]}x{image.size[1]} pixels, {width}x{height} expected")
-    return image
-
-
 def write_folder(
     folder: str | Path,
-    views: list[SourceView],
+    views: Iterable[SourceView],
     camera_names: list[str] | None = None,
     metric: bool | None = True,
     depth_unit: float = 0.001,
@@ -286,6 +286,4 @@ def write_folder(
 
 def save_depth_png(path: str | Path, depth: np.ndarray, unit: float = 0.001) -> None:
     """Write (H, W) depth as a uint16 PNG in steps of `unit`; 0 where it is NaN or does not fit."""
-    steps = np.nan_to_num(depth / unit, nan=0.0, posinf=0.0, neginf=0.0)
-    steps = np.where((steps >= 0) & (steps < 65535.5), np.rint(steps), 0)
-    Image.fromarray(steps.astype(np.uint16)).save(path)
+    depth_image(depth, unit).save(path)

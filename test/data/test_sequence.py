@@ -164,3 +164,23 @@ def test_real_sequences(real_data, name, instants, cameras, depth):
     view = sequence.frames[0].view()
     assert view.image.shape == (view.camera.height, view.camera.width, 3)
     assert (view.depth is not None) is depth
+
+
+@pytest.mark.parametrize("distorted", (False, True))
+def test_only_a_shrunk_copy_of_the_images(tmp_path, views, distorted):
+    """DL3DV and nerfstudio: w, h and K of `images/`, but only `images_4/` on the disk."""
+    folder = write_folder(tmp_path / "full", views)
+    (folder / "images").rename(folder / "images_4")
+
+    def enlarge(content):
+        content.update(camera_model="OPENCV", k1=0.1 if distorted else 0)
+        for entry in content["frames"]:
+            entry.update(w=4 * 24 + 2, h=4 * 18 + 1, fl_x=4 * entry["fl_x"])
+
+    frame = read_folder(edit(folder, enlarge)).frames[1]
+    assert (frame.camera.width, frame.camera.height) == (24, 18)
+    if not distorted:
+        np.testing.assert_allclose(frame.camera.K[0, 0], 4 * views[1].camera.K[0, 0] * 24 / 98)
+        np.testing.assert_array_equal(frame.view().image, views[1].image)
+    with pytest.raises(InvalidRequest, match="000.png: 24x18 pixels, transforms.json says 90x73"):
+        read_folder(edit(folder, lambda content: content["frames"][0].update(w=90)))
