@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gld_ros.evaluation.depth_metrics import depth_errors
+from gld_ros.evaluation.image_metrics import psnr
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import rotation_angle
 from gld_ros.pipeline.views import SourceView
@@ -28,24 +30,10 @@ class Comparison:
     generated_share: float
 
 
-def psnr(image: np.ndarray, real: np.ndarray, where: np.ndarray | None = None) -> float | None:
-    """PSNR in dB of (H, W, 3) uint8 images, over the pixels `where` (H, W) bool; None without such pixels."""
-    difference = image.astype(np.float64) - real
-    if where is not None:
-        difference = difference[where]
-    if not difference.size:
-        return None
-    return float(10 * np.log10(255**2 / max(np.mean(difference**2), 1e-6)))
-
-
 def abs_rel(depth: np.ndarray, real: np.ndarray | None, where: np.ndarray | None = None) -> float | None:
     """Mean |depth - real| / real where both (H, W) maps are known; None without such pixels."""
-    if real is None:
-        return None
-    known = np.isfinite(depth) & np.isfinite(real) & (real > 0)
-    if where is not None:
-        known &= where
-    return float(np.mean(np.abs(depth[known] - real[known]) / real[known])) if known.any() else None
+    errors = None if real is None else depth_errors(depth, real, where)
+    return errors["abs_rel"] if errors else None
 
 
 def nearest(target: Camera, cameras: list[Camera]) -> int:

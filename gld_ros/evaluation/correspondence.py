@@ -1,0 +1,93 @@
+"""Pixels of two views that show the same point: by true depth (PCK of features), by matching (reprojection error)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.points import project, unproject
+from gld_ros.geometry.se3 import invert
+
+#: Depths of one point seen twice agree within this share; otherwise it is hidden in one of the views.
+VISIBLE = 0.05
+#: Lowe's ratio of SIFT distances, and the matches below which no error is given.
+RATIO, MIN_MATCHES = 0.75, 8
+
+
+def true_matches(
+    depth: np.ndarray, camera: Camera, other_depth: np.ndarray, other: Camera, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` pixels (N, 2) of a view with known depth (H, W), and where the other view shows the same points."""
+    rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
+    points = unproject(depth, camera)[rows, columns]
+    pixels, z = project(points, other)
+    inside = (z > 0) & (pixels >= 0).all(axis=1) & (pixels[:, 0] < other.width) & (pixels[:, 1] < other.height)
+    rows, columns, pixels, z = rows[inside], columns[inside], pixels[inside], z[inside]
+    there = other_depth[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
+    visible = np.flatnonzero(np.abs(there - z) < VISIBLE * z)
+    chosen = np.random.default_rng(seed).permutation(visible)[:count]
+    return np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=1), pixels[chosen]
+
+
+def pck(features: Tensor, other: Tensor, pixels: np.ndarray, truth: np.ndarray, size: tuple[int, int], share: float):
+    """Percentage of correct keypoints, 0..1: of `pixels` (N, 2), those whose most similar cell lies near the truth.
+
+    features, other: (C, h, w) of two views of `size` (H, W); the cell of `other` with the largest cosine similarity
+    counts if its centre is within `share` of the longer side of `truth` (N, 2). None without pixels.
+    """
+    if not len(pixels):
+        return None
+    h, w = features.shape[1:]
+    cell = np.array([size[1] / w, size[0] / h])
+    columns, rows = np.minimum((pixels / cell).astype(int), [w - 1, h - 1]).T
+    queries = torch.nn.functional.normalize(features[:, rows, columns].float(), dim=0)
+    best = (queries.T @ torch.nn.functional.normalize(other.flatten(1).float(), dim=0)).argmax(dim=1).cpu().numpy()
+    found = (np.stack([best % w, best // w], axis=1) + 0.5) * cell
+    return float(np.mean(np.linalg.norm(found - truth, axis=1) <= share * max(size)))
+
+
+def reprojection_error(image: np.ndarray, camera: Camera, other_image: np.ndarray, other: Camera) -> float | None:
+    """Median reprojection error in pixels of SIFT matches between two (H, W, 3) uint8 views at their known cameras.
+
+    To first order (Sampson): how far both ends of a match have to move to be images of one point, as `sampson_error`.
+    A generated view that shows a surface where its camera would not is off. None with fewer than MIN_MATCHES matches.
+    """
+    pixels, others = sift_matches(image, other_image)
+    if len(pixels) < MIN_MATCHES:
+        return None
+    return float(np.median(sampson_error(pixels, camera, others, other)))
+
+
+def sift_matches(image: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual nearest SIFT matches that pass the ratio test, as pixels (N, 2) of each; first pixel's centre at 0.5."""
+    sift = cv2.SIFT_create(2000)  # type: ignore[attr-defined]
+    (points, words), (other_points, other_words) = (sift.detectAndCompute(x, None) for x in (image, other))
+    if words is None or other_words is None or min(len(words), len(other_words)) < 2:
+        return np.empty((0, 2)), np.empty((0, 2))
+    matcher = cv2.BFMatcher()
+    forward = {
+        a.queryIdx: a.trainIdx for a, b in matcher.knnMatch(words, other_words, 2) if a.distance < RATIO * b.distance
+    }
+    back = {m.queryIdx: m.trainIdx for m in matcher.match(other_words, words)}
+    pairs = [(i, j) for i, j in forward.items() if back[j] == i]
+    if not pairs:
+        return np.empty((0, 2)), np.empty((0, 2))
+    return (
+        np.array([points[i].pt for i, _ in pairs]) + 0.5,
+        np.array([other_points[j].pt for _, j in pairs]) + 0.5,
+    )
+
+
+def sampson_error(pixels: np.ndarray, camera: Camera, others: np.ndarray, other: Camera) -> np.ndarray:
+    """(N,) least movement of both pixels (N, 2) together, to first order, that lets their rays meet."""
+    motion = invert(other.c2w) @ camera.c2w
+    t = motion[:3, 3]
+    cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
+    fundamental = np.linalg.inv(other.K).T @ cross @ motion[:3, :3] @ np.linalg.inv(camera.K)
+    a, b = (np.concatenate([x, np.ones((len(x), 1))], axis=1) for x in (pixels, others))
+    lines, other_lines = a @ fundamental.T, b @ fundamental
+    algebraic = np.abs((b * lines).sum(axis=1))
+    return algebraic / np.sqrt((lines[:, :2] ** 2).sum(axis=1) + (other_lines[:, :2] ** 2).sum(axis=1)).clip(1e-12)

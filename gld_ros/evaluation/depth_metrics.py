@@ -1,0 +1,70 @@
+"""How right a view's depth is, and the points it makes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+#: What may be fitted before depths are compared: nothing (metric depth), the ratio of the medians, or scale and shift
+#: by least squares.
+ALIGNMENTS = ("none", "median", "scale_shift")
+
+
+def known_pixels(depth: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """(H, W) bool: where the predicted depth is finite and the real one finite and above 0."""
+    return np.isfinite(depth) & np.isfinite(real) & (real > 0)
+
+
+def align_depth(depth: np.ndarray, real: np.ndarray, alignment: str) -> np.ndarray:
+    """`depth` (H, W) brought to `real` (H, W) by one of ALIGNMENTS, fitted over all pixels where both are known."""
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"alignment {alignment!r}: one of {ALIGNMENTS} is expected")
+    known = known_pixels(depth, real)
+    if alignment == "none" or not known.any():
+        return depth
+    x, y = depth[known].astype(np.float64), real[known].astype(np.float64)
+    if alignment == "median":
+        return depth * (np.median(y) / np.median(x))
+    scale, shift = np.linalg.lstsq(np.stack([x, np.ones_like(x)], axis=1), y, rcond=None)[0]
+    return scale * depth + shift
+
+
+def depth_errors(depth: np.ndarray, real: np.ndarray, where: np.ndarray | None = None) -> dict[str, float] | None:
+    """abs_rel (mean |d - r| / r), delta1 (share within a factor of 1.25) and rmse (unit of `real`) of (H, W) maps.
+
+    Over the known pixels in `where` (H, W) bool; None without such pixels. Align first (`align_depth`).
+    """
+    known = known_pixels(depth, real)
+    if where is not None:
+        known &= where
+    if not known.any():
+        return None
+    d, r = depth[known].astype(np.float64), real[known].astype(np.float64)
+    return {
+        "abs_rel": float(np.mean(np.abs(d - r) / r)),
+        "delta1": float(np.mean((d > r / 1.25) & (d < r * 1.25))),
+        "rmse": float(np.sqrt(np.mean((d - r) ** 2))),
+    }
+
+
+def point_errors(points: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """Mean distances between point sets (N, 3) and (M, 3), in their unit.
+
+    accuracy: from each predicted point to the nearest real one; completeness: the other way round; chamfer: the mean
+    of both. Raises ValueError for an empty set.
+    """
+    if not len(points) or not len(real):
+        raise ValueError(f"{len(points)} predicted and {len(real)} real points: at least one of each is needed")
+    accuracy, completeness = nearest_distances(points, real).mean(), nearest_distances(real, points).mean()
+    return {
+        "accuracy": float(accuracy),
+        "completeness": float(completeness),
+        "chamfer": float((accuracy + completeness) / 2),
+    }
+
+
+def nearest_distances(points: np.ndarray, others: np.ndarray, chunk: int = 1024) -> np.ndarray:
+    """(N,) distance of each of `points` (N, 3) to the nearest of `others` (M, 3)."""
+    a, b = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64)) for x in (points, others))
+    exact = "donot_use_mm_for_euclid_dist"  # the other way loses half of the digits
+    return torch.cat([torch.cdist(part, b, compute_mode=exact).amin(dim=1) for part in a.split(chunk)]).numpy()
