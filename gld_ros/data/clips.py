@@ -17,7 +17,8 @@ class Clip:
     images: (V, 3, H, W) float32, 0..1 RGB. K: (V, 3, 3) float32 pixels, counted from the corner of the first pixel.
     c2w: (V, 4, 4) float32 camera to world, OpenCV axes, in the unit of the data set (metres where it has them).
     depth: (V, H, W) float32 along z in the poses' unit, NaN unknown; None where the data set has none.
-    name: the scene, for messages.
+    name: the scene, for messages. sources: the first `sources` views are given, the others are to be made; None where
+    that is not decided.
     """
 
     images: Tensor
@@ -25,6 +26,7 @@ class Clip:
     c2w: Tensor
     depth: Tensor | None = None
     name: str = ""
+    sources: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -37,7 +39,8 @@ class Clip:
     def views(self, indices: list[int]) -> Clip:
         """The clip of these of its views, in this order."""
         depth = None if self.depth is None else self.depth[indices]
-        return replace(self, images=self.images[indices], K=self.K[indices], c2w=self.c2w[indices], depth=depth)
+        chosen = {field: getattr(self, field)[indices] for field in ("images", "K", "c2w")}
+        return replace(self, **chosen, depth=depth, sources=None)
 
     def check(self) -> Clip:
         """Return self, or raise InvalidRequest naming the scene and what is wrong: shapes, NaN, poses, intrinsics."""
@@ -67,7 +70,7 @@ class Clip:
 class ClipBatch:
     """B clips of one size and number of views; the fields of `Clip` with a leading B.
 
-    depth: (B, V, H, W), NaN for clips without; None where no clip has depth.
+    depth: (B, V, H, W), NaN for clips without; None where no clip has depth. sources: of every clip.
     """
 
     images: Tensor
@@ -75,6 +78,7 @@ class ClipBatch:
     c2w: Tensor
     depth: Tensor | None
     names: list[str]
+    sources: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,16 +86,17 @@ class ClipBatch:
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch on another device."""
         depth = None if self.depth is None else self.depth.to(device)
-        return replace(
-            self, images=self.images.to(device), K=self.K.to(device), c2w=self.c2w.to(device), depth=depth
-        )  # fmt: skip
+        moved = {field: getattr(self, field).to(device) for field in ("images", "K", "c2w")}
+        return replace(self, **moved, depth=depth)
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
-    """Stack clips of one shape. Raises InvalidRequest where sizes or numbers of views differ."""
+    """Stack clips of one shape. Raises InvalidRequest where sizes or numbers of views or sources differ."""
     if not clips:
         raise InvalidRequest("no clips to stack")
     for clip in clips:
+        if clip.sources != clips[0].sources:
+            raise InvalidRequest(f"{clip.name}: {clip.sources} sources in a batch with {clips[0].sources}")
         if clip.images.shape != clips[0].images.shape:
             raise InvalidRequest(
                 f"{clip.name}: images {tuple(clip.images.shape)} in a batch with {tuple(clips[0].images.shape)} of "
@@ -107,4 +112,5 @@ def collate(clips: list[Clip]) -> ClipBatch:
         c2w=torch.stack([clip.c2w for clip in clips]),
         depth=depths,
         names=[clip.name for clip in clips],
+        sources=clips[0].sources,
     )

@@ -1,0 +1,1 @@
+"""Data sets, one module each; `gld_ros.data.scenes.KINDS` names them."""

@@ -1,0 +1,100 @@
+"""Posed sequences as scenes: transforms.json folders (nerfstudio, DL3DV) and rosbag2 with key frames by TF."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gld_ros.data.scenes import Scenes, existing_folder
+from gld_ros.data.sequence import Frame, Sequence, open_sequence
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.se3 import rotation_angle
+
+
+class Folders(Scenes):
+    """transforms.json folders below a folder, or the folder itself, named by their path (without `nerfstudio`).
+
+    camera: one of a rig's; None takes all of them.
+    """
+
+    def __init__(self, path: str | Path, camera: str | None = None) -> None:
+        root = existing_folder(path)
+        self.folders = list(_found(root, lambda folder, files: "transforms.json" in files))
+        self.camera = camera
+        names = [_name(folder, root).removesuffix("/nerfstudio") for folder in self.folders]
+        super().__init__(names, f"{path} (transforms.json)")
+
+    def read(self, index: int) -> list[Frame]:
+        return in_time(open_sequence(self.folders[index]), self.camera)
+
+
+class Bags(Scenes):
+    """rosbag2 folders and files below a folder, or the bag itself.
+
+    Frames nearer than `translation` metres and `rotation` degrees to the key frame before are left out. A bag is read
+    through to find its frames: `gld data from-bag` once makes folders of them, for training.
+    """
+
+    def __init__(
+        self, path: str | Path, camera: str | None = None, translation: float = 0.05, rotation: float = 5.0
+    ) -> None:
+        root = Path(path)
+        if root.is_file():
+            self.bags = [root]
+        else:
+            self.bags = list(_found(existing_folder(path), lambda folder, files: "metadata.yaml" in files))
+        self.camera, self.translation, self.rotation = camera, translation, rotation
+        super().__init__([_name(bag, root) for bag in self.bags], f"{path} (metadata.yaml)")
+
+    def read(self, index: int) -> list[Frame]:
+        return key_frames(in_time(open_sequence(self.bags[index]), self.camera), self.translation, self.rotation)
+
+
+def in_time(sequence: Sequence, camera: str | None = None) -> list[Frame]:
+    """Frames of one camera, or of all, in time order; where no times are known, in that of the files' names.
+
+    Raises InvalidRequest for a camera that is not in it.
+    """
+    frames = [frame for frame in sequence.frames if camera in (None, frame.camera_name)]
+    if not frames:
+        names = ", ".join(sequence.camera_names)
+        raise InvalidRequest(f"{sequence.path}: no camera {camera!r} in it, but {names}")
+    return sorted(frames, key=(lambda frame: frame.stamp) if sequence.timed else (lambda frame: _natural(frame.name)))
+
+
+def key_frames(frames: list[Frame], translation: float, rotation: float) -> list[Frame]:
+    """Those that moved `translation` (in the poses' unit) or turned `rotation` degrees since their camera's last one."""
+    kept: list[Frame] = []
+    latest: dict[str, np.ndarray] = {}
+    for frame in frames:
+        pose, before = frame.camera.c2w, latest.get(frame.camera_name)
+        if (
+            before is None
+            or np.linalg.norm(pose[:3, 3] - before[:3, 3]) >= translation
+            or np.degrees(rotation_angle(pose, before)) >= rotation
+        ):
+            kept.append(frame)
+            latest[frame.camera_name] = pose
+    return kept
+
+
+def _found(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterator[Path]:
+    """Folders below `root` that `accepts` (folder, file names), without looking into those."""
+    for folder, below, files in os.walk(root):
+        if accepts(Path(folder), files):
+            below.clear()
+            yield Path(folder)
+        below.sort()
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.resolve().name if path == root else path.relative_to(root).as_posix()
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts frame_2 before frame_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,128 @@
+"""RGB-D recordings in the layout of the TUM benchmark: `rgb.txt`, `depth.txt`, `groundtruth.txt`, and their images.
+
+The lists hold `seconds file` and `seconds tx ty tz qx qy qz qw` (camera to world, OpenCV axes, metres) a line. Depth is
+uint16, 5000 a metre, registered to the colour images. Poses are interpolated to the colour images' times. K is that of
+`calibration.txt` in the folder (fx fy cx cy, then k1 k2 p1 p2 k3 if distorted), or the published one where the name of
+the folder says which of the three cameras it was. Both count pixel centres as whole numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from gld_ros.data.pixels import image_size, read_depth, read_rgb
+from gld_ros.data.scenes import Scenes, existing_folder
+from gld_ros.data.sequence import DEFAULT_CAMERA, Frame
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import HALF_PIXEL
+from gld_ros.geometry.distortion import Pinhole, undistort
+from gld_ros.geometry.quaternions import interpolate, to_matrix
+
+#: fx fy cx cy k1 k2 p1 p2 k3 of the benchmark's cameras, of 640 x 480 pixels.
+PUBLISHED = {
+    "freiburg1": (517.3, 516.5, 318.6, 255.3, 0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7, 0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
+    "freiburg3": (535.4, 539.2, 320.1, 247.6),
+}
+DEPTH_TOLERANCE = 0.02  # seconds between a colour image and its depth
+POSE_GAP = 0.1  # seconds between poses that are interpolated
+
+
+class TUMScenes(Scenes):
+    """Recordings below a folder, or the folder itself. depth_unit: metres a step of the depth images."""
+
+    one_camera = True
+
+    def __init__(self, path: str | Path, depth_unit: float = 1 / 5000) -> None:
+        root = existing_folder(path)
+        self.folders = [file.parent for file in sorted([*root.glob("rgb.txt"), *root.glob("*/rgb.txt")])]
+        self.depth_unit = depth_unit
+        super().__init__([folder.resolve().name for folder in self.folders], f"{path} (rgb.txt)")
+
+    def read(self, index: int) -> list[Frame]:
+        folder = self.folders[index]
+        colours = [(float(time), folder / file[0]) for time, *file in _lines(folder / "rgb.txt", 2)]
+        depths = [(float(time), folder / file[0]) for time, *file in _lines(folder / "depth.txt", 2)]
+        poses = np.array(_lines(folder / "groundtruth.txt", 8), dtype=np.float64)
+        if not np.isfinite(poses).all():
+            raise InvalidRequest(f"{folder / 'groundtruth.txt'}: a pose holds NaN")
+        size = image_size(colours[0][1], str(colours[0][1]))
+        model = _pinhole(folder, size)
+        frames = []
+        for time, path in colours:
+            pose = _pose_at(poses, time, str(folder / "groundtruth.txt"))
+            if pose is None:  # motion capture lost the camera, or had not begun
+                continue
+            near = min(depths, key=lambda depth: abs(depth[0] - time))
+            depth = near[1] if abs(near[0] - time) <= DEPTH_TOLERANCE else None
+            camera = model.camera(pose).check(str(path))
+            frames.append(
+                Frame(str(path), DEFAULT_CAMERA, round(time * 1e9), camera, *self._readers(path, depth, model))
+            )
+        if not frames:
+            raise InvalidRequest(f"{folder}: no pose in groundtruth.txt at the time of any image")
+        return frames
+
+    def _readers(self, path: Path, depth: Path | None, model: Pinhole):
+        size = model.width, model.height
+
+        def read_image() -> np.ndarray:
+            return model.apply(read_rgb(path, str(path), size), str(path))
+
+        def read_measured() -> np.ndarray:
+            assert depth is not None
+            return model.apply(read_depth(depth, self.depth_unit, str(depth), size), str(depth))
+
+        return read_image, read_measured if depth else None
+
+
+def _lines(file: Path, columns: int) -> list[list[str]]:
+    """The columns of every line that is no comment."""
+    try:
+        lines = [line.split() for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    except OSError as error:
+        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
+    for number, line in enumerate(lines):
+        if len(line) != columns:
+            raise InvalidRequest(f"{file}: entry {number} has {len(line)} columns, {columns} are expected")
+    if not lines:
+        raise InvalidRequest(f"{file}: empty")
+    return lines
+
+
+def _pinhole(folder: Path, size: tuple[int, int]) -> Pinhole:
+    file = folder / "calibration.txt"
+    name = folder.resolve().name
+    published = re.search("freiburg[123]", name)
+    if file.exists():
+        numbers = [float(number) for number in file.read_text().split()]
+    elif published:
+        numbers = list(PUBLISHED[published.group()])
+    else:
+        raise InvalidRequest(f"{file} does not exist (fx fy cx cy), and {name!r} names no freiburg1, 2 or 3 camera")
+    if not 4 <= len(numbers) <= 9:
+        raise InvalidRequest(f"{file}: {len(numbers)} numbers, fx fy cx cy [k1 k2 p1 p2 k3] are expected")
+    fx, fy, cx, cy, *D = numbers
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]) + HALF_PIXEL
+    return undistort(K, np.pad(D, (0, 5 - len(D))).tolist(), "plumb_bob", *size, str(file))
+
+
+def _pose_at(poses: np.ndarray, time: float, where: str) -> np.ndarray | None:
+    """(4, 4) pose at a time, of (N, 8) rows in time order; None outside them or in a gap."""
+    after = int(np.searchsorted(poses[:, 0], time))
+    if after < len(poses) and poses[after, 0] == time:
+        return _matrix(poses[after], where)
+    if after in (0, len(poses)) or poses[after, 0] - poses[after - 1, 0] > POSE_GAP:
+        return None
+    before, later = poses[after - 1], poses[after]
+    return interpolate(_matrix(before, where), _matrix(later, where), (time - before[0]) / (later[0] - before[0]))
+
+
+def _matrix(row: np.ndarray, where: str) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3] = to_matrix(row[4:], where)
+    pose[:3, 3] = row[1:4]
+    return pose

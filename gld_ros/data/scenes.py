@@ -1,0 +1,165 @@
+"""Scenes: what every data set is read as. A line of text opens one: `open_scenes("re10k:/data/RealEstate10K/train")`.
+
+A text is `KIND:PATH?OPTION=VALUE&...`. The options are those of the kind's class; three are common to all:
+`names=FILE` keeps the scenes listed in a split file (`splits.read_split`), `without=FILE` drops those, `limit=N` keeps
+the first N.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gld_ros.data.clips import Clip
+from gld_ros.data.framing import make_clip
+from gld_ros.data.sequence import Frame
+from gld_ros.errors import InvalidRequest
+
+#: Class of every kind, imported when one is opened.
+KINDS = {
+    "re10k": "realestate10k.RealEstate10K",
+    "pixelsplat": "pixelsplat.PixelSplatChunks",
+    "dl3dv": "sequences.Folders",
+    "nerfstudio": "sequences.Folders",
+    "rosbag2": "sequences.Bags",
+    "gld-demo": "gld_demo.DemoScenes",
+    "tum": "tum.TUMScenes",
+    "rooms": "rooms.RoomScenes",
+    "shards": "shards.Shards",
+}
+
+
+class Scenes(ABC):
+    """Scenes of one data set by number, read when asked for.
+
+    names: of the scenes. one_camera: whether all frames of a scene must share K (one video of one lens).
+    Raises InvalidRequest where there is no scene.
+    """
+
+    one_camera = False
+
+    def __init__(self, names: Sequence[str], where: str) -> None:
+        if not names:
+            raise InvalidRequest(f"{where}: no scenes")
+        self.names = names
+        self.where = where
+        self._latest: tuple[int, list[Frame]] | None = None
+
+    @abstractmethod
+    def read(self, index: int) -> list[Frame]:
+        """Cameras of a scene in time order, their pixels not yet loaded. Raises InvalidRequest for a bad scene."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def frames(self, index: int) -> list[Frame]:
+        """As `read`, checked for what the kind promises; the latest scene is remembered."""
+        if self._latest is None or self._latest[0] != index:
+            frames = self.read(index)
+            if not frames:
+                raise InvalidRequest(f"{self.names[index]}: no frames")
+            if self.one_camera:
+                _check_one_camera(frames, self.names[index])
+            self._latest = index, frames
+        return self._latest[1]
+
+    def load(self, index: int, views: Sequence[int], size: tuple[int, int] | None = None) -> Clip:
+        """The clip of these frames of a scene, in this order, at `size` (width, height; None: as they are).
+
+        Raises InvalidRequest naming the scene or frame that is bad.
+        """
+        return make_clip(chosen(self.frames(index), views, self.names[index]), size, self.names[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_latest": None}  # frames hold closures, which no process can be sent
+
+
+class Subset(Scenes):
+    """Some scenes of others."""
+
+    def __init__(self, scenes: Scenes, indices: Sequence[int], where: str) -> None:
+        super().__init__([scenes.names[index] for index in indices], where)
+        self.scenes, self.indices = scenes, list(indices)
+
+    def read(self, index: int) -> list[Frame]:
+        return self.scenes.frames(self.indices[index])
+
+    def load(self, index: int, views: Sequence[int], size: tuple[int, int] | None = None) -> Clip:
+        return self.scenes.load(self.indices[index], views, size)
+
+
+def open_scenes(spec: str, **options: Any) -> Scenes:
+    """Open `KIND:PATH?OPTION=VALUE&...`; `options` win over those in the text.
+
+    Raises InvalidRequest for an unknown kind or option, a missing path, and a data set (or split of it) without scenes.
+    """
+    kind, _, rest = spec.partition(":")
+    path, _, query = rest.partition("?")
+    if kind not in KINDS:
+        raise InvalidRequest(f"data {spec!r}: unknown kind {kind!r}, one of {', '.join(KINDS)} is expected")
+    settings = {**dict(_option(part, spec) for part in query.split("&") if part), **options}
+    common = {key: settings.pop(key, None) for key in ("names", "without", "limit")}
+    module, name = KINDS[kind].split(".")
+    factory: Callable[..., Scenes] = getattr(import_module(f"gld_ros.data.formats.{module}"), name)
+    known = list(inspect.signature(factory).parameters)[1:]
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        known += list(common)
+        raise InvalidRequest(f"data {spec!r}: unknown option {unknown[0]!r}, one of {', '.join(known)} is expected")
+    return _narrowed(factory(path, **settings), spec, **common)
+
+
+def existing_folder(path: str | Path) -> Path:
+    """`path`, or InvalidRequest where it is no folder."""
+    if not Path(path).is_dir():
+        raise InvalidRequest(f"{path}: no such folder")
+    return Path(path)
+
+
+def chosen(frames: Sequence[Frame], views: Sequence[int], name: str) -> list[Frame]:
+    """These frames of a scene. Raises InvalidRequest for a number that it does not have."""
+    wrong = [view for view in views if not 0 <= view < len(frames)]
+    if wrong or not views:
+        raise InvalidRequest(f"{name}: frames {wrong or 'none'} asked for, it has 0..{len(frames) - 1}")
+    return [frames[view] for view in views]
+
+
+def _option(text: str, spec: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidRequest(f"data {spec!r}: option {text!r}, NAME=VALUE is expected")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _narrowed(scenes: Scenes, spec: str, names: str | None, without: str | None, limit: int | None) -> Scenes:
+    from gld_ros.data.splits import read_split
+
+    kept = range(len(scenes))
+    if names is not None:
+        wanted = {entry.scene for entry in read_split(names)}
+        kept = [index for index in kept if scenes.names[index] in wanted]
+    if without is not None:
+        dropped = {entry.scene for entry in read_split(without)}
+        kept = [index for index in kept if scenes.names[index] not in dropped]
+    kept = kept[:limit]
+    return scenes if len(kept) == len(scenes) else Subset(scenes, kept, f"data {spec!r}")
+
+
+def _check_one_camera(frames: Sequence[Frame], name: str) -> None:
+    first = frames[0].camera
+    for frame in frames:
+        camera = frame.camera
+        if (camera.width, camera.height) != (first.width, first.height) or not np.allclose(
+            camera.K, first.K, rtol=1e-3
+        ):
+            raise InvalidRequest(f"{name}: mixed intrinsics; {frame.name} has another K than {frames[0].name}")

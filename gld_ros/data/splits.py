@@ -1,0 +1,128 @@
+"""Split files: which scenes, and which of their frames, a protocol uses.
+
+Read are the index of pixelSplat and MVSplat (JSON: scene -> {"context": [...], "target": [...]} or null), JSON lists of
+names, and lists of names as text or CSV (DL3DV: a line a scene; of a CSV with a header, the column `hash` or `scene`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import IterableDataset
+
+from gld_ros.data.clips import Clip
+from gld_ros.data.sampling import ViewSampling
+from gld_ros.data.scenes import Scenes
+from gld_ros.data.skipped import Skipped
+from gld_ros.errors import InvalidRequest
+
+NAME_COLUMNS = ("hash", "scene")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One clip of a protocol: frame numbers of the sources (context) and targets; empty where only scenes are listed."""
+
+    scene: str
+    context: tuple[int, ...] = ()
+    target: tuple[int, ...] = ()
+
+
+def read_split(path: str | Path) -> list[Entry]:
+    """The entries of a split file; scenes that the index marks as unusable (null) are left out.
+
+    Raises InvalidRequest naming the file where it cannot be read, says something else, or is empty.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+        entries = _index(json.loads(text), path) if path.suffix == ".json" else _names(text)
+    except OSError as error:
+        raise InvalidRequest(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        raise InvalidRequest(f"{path}: not valid JSON ({error})") from None
+    if not entries:
+        raise InvalidRequest(f"{path}: an empty split; scenes are expected")
+    return entries
+
+
+def _index(content: object, path: Path) -> list[Entry]:
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return [Entry(name) for name in content]
+    if not isinstance(content, dict):
+        raise InvalidRequest(f"{path}: a list of names, or an object of scene: {{context, target}} is expected")
+    entries = []
+    for scene, views in content.items():
+        if views is None:
+            continue
+        try:
+            entries.append(Entry(scene, *(tuple(int(view) for view in views[key]) for key in ("context", "target"))))
+        except (KeyError, TypeError, ValueError):
+            raise InvalidRequest(f"{path}: {scene}: {{context: [...], target: [...]}} or null is expected") from None
+    return entries
+
+
+def _names(text: str) -> list[Entry]:
+    rows = [row for row in csv.reader(text.splitlines()) if row and row[0].strip() and not row[0].startswith("#")]
+    column = next((rows[0].index(name) for name in NAME_COLUMNS if rows and name in rows[0]), None)
+    if column is not None:
+        return [Entry(row[column].strip()) for row in rows[1:]]
+    return [Entry(row[0].strip()) for row in rows]
+
+
+class SplitClips(IterableDataset[Clip]):
+    """The clips of a protocol in its order, sources (context) first; rank r of `world` gets every world-th.
+
+    Entries without frame numbers are sampled by `sampling`, the same frames every time. skipped: entries whose scene is
+    missing or bad. Raises InvalidRequest where no scene of the split is in the data set.
+    """
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        entries: list[Entry],
+        size: tuple[int, int],
+        sampling: ViewSampling | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        skipped: Skipped | None = None,
+    ) -> None:
+        self.scenes, self.entries, self.size, self.seed = scenes, entries, size, seed
+        self.sampling = sampling or ViewSampling(sources=(2, 2), order="ends")
+        self.rank, self.world = rank, world
+        self.skipped = skipped or Skipped()
+        self._index = {name: index for index, name in enumerate(scenes.names)}
+        if not any(entry.scene in self._index for entry in entries):
+            raise InvalidRequest(f"{scenes.where}: none of the {len(entries)} scenes of the split is in it")
+
+    def __len__(self) -> int:
+        """At most so many clips: bad ones are left out."""
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Clip]:
+        for number in range(self.rank, len(self.entries), self.world):
+            try:
+                yield self.clip(number)
+            except InvalidRequest as error:
+                self.skipped.add(self.entries[number].scene, str(error))
+
+    def clip(self, number: int) -> Clip:
+        """One entry's clip. Raises InvalidRequest where its scene is missing or bad."""
+        entry = self.entries[number]
+        if entry.scene not in self._index:
+            raise InvalidRequest(f"{entry.scene}: not in {self.scenes.where}")
+        index = self._index[entry.scene]
+        if entry.context:
+            views, sources = [*entry.context, *entry.target], len(entry.context)
+        else:
+            views, sources = self.sampling.draw(self.scenes.frames(index), [self.seed, number])
+        clip = self.scenes.load(index, views, self.size)
+        clip.sources = sources
+        return clip
