@@ -35,8 +35,8 @@ def convert(
     """Write the networks of `source` to `out` with at most `shard_size` bytes of weights a file, and config.json last.
 
     Every file appears whole or not at all; run again after an interruption, files that are whole are kept. What is
-    kept exact (`stored_dtype`) stays float32. `on_file` is called with each file and its bytes when it is there. Raises ModelError as
-    `load_model` does, and where there is no space or `out` holds a model already.
+    kept exact (`stored_dtype`) stays float32. `on_file` is called with each file and its bytes when it is there.
+    Raises ModelError as `load_model` does, and where there is no space or `out` holds a model already.
     """
     if (out / CONFIG).exists():
         raise ModelError(f"{out}: holds a model already; delete it or name another folder")

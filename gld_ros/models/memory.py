@@ -10,7 +10,10 @@ their files.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -51,11 +54,12 @@ class Estimate:
         return sum(self.weights.values()) if self.offload else 0
 
 
-def parameters(config: ModelConfig) -> dict[str, int]:
+@lru_cache(maxsize=4)
+def parameters(config: ModelConfig) -> Mapping[str, int]:
     """Parameters of every component, in the order of `GLDNetworks`, counted without memory; and the statistics."""
     net = on_meta(config)
     counts = {name: sum(p.numel() for p in child.parameters()) for name, child in net.named_children()}
-    return counts | {STATISTICS: sum(b.numel() for b in net.buffers(recurse=False))}
+    return MappingProxyType(counts | {STATISTICS: sum(b.numel() for b in net.buffers(recurse=False))})
 
 
 def estimate(
@@ -141,8 +145,7 @@ def _dpt(config: ModelConfig, V: int, N: int, pixels: int, byte: int) -> int:
 
 def describe(config: ModelConfig) -> dict:
     """What `gld models info` prints, as plain JSON values: counts, bytes of the weights, estimated peaks."""
-    counts = parameters(config)
-    del counts[STATISTICS]
+    counts = {name: count for name, count in parameters(config).items() if name != STATISTICS}
     # mini's working size, and no offload: it needs all its components at once.
     small = (config.encoder.patch * 9, config.encoder.patch * 12)
     requests = REQUESTS if config.joint else ((small, (2, 1)),)

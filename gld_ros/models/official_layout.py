@@ -23,7 +23,7 @@ from gld_ros.models.folder import STATISTICS, ModelFolder, Piece
 from gld_ros.models.official import Part, vggt_block
 from gld_ros.models.released import DA3_BASE_HEAD, MODELS, VGGT_HEAD
 from gld_ros.models.rgb_decoder import position_table
-from gld_ros.models.sizes import Shapes, check_heads, read_dit, read_dpt, read_encoder, read_rgb
+from gld_ros.models.sizes import Shapes, check_heads, majority, read_dit, read_dpt, read_encoder, read_rgb
 
 #: Where the RGB decoder of each model has been seen.
 RGB_FILES = {
@@ -102,7 +102,10 @@ def _read_config(released: ModelConfig, told: dict, pieces: Mapping[str, Piece])
     """The configuration: what the tensors tell, then what config.json tells, then as released."""
     config = from_dict(ModelConfig, _merged(to_dict(released), told))
     shapes = {name: Shapes(piece.tensors, piece.part.prefix) for name, piece in pieces.items()}
-    encoder = read_encoder(config.encoder, shapes["encoder"])
+    # Where the encoder's file cannot be read, the stages tell its channels.
+    told_by = [size for name in ("level1", "cascade") for size in shapes[name].sizes(("final_layer.linear.bias", 0))]
+    channels = majority(told_by, config.encoder.channels)
+    encoder = read_encoder(replace(config.encoder, width=channels // 2), shapes["encoder"])
     config = replace(
         config,
         encoder=encoder,

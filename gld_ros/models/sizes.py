@@ -27,10 +27,13 @@ class Shapes:
     def __init__(self, tensors: Mapping[str, Tensor], prefix: str = ""):
         self._shapes = {k.removeprefix(prefix): tuple(v.shape) for k, v in tensors.items() if k.startswith(prefix)}
 
+    def sizes(self, *places: tuple[str, int]) -> list[int]:
+        """Sizes at (key, axis), of the keys that there are."""
+        return [self._shapes[key][axis] for key, axis in places if axis < len(self._shapes.get(key, ()))]
+
     def vote(self, default: int, *places: tuple[str, int]) -> int:
         """The most frequent of the sizes at (key, axis); `default` where there is none of the keys."""
-        sizes = [self._shapes[key][axis] for key, axis in places if axis < len(self._shapes.get(key, ()))]
-        return Counter(sizes).most_common(1)[0][0] if sizes else default
+        return majority(self.sizes(*places), default)
 
     def count(self, prefix: str) -> int:
         """How many numbered layers `prefix`0, `prefix`1, ... there are; a lone key is no layer."""
@@ -40,6 +43,11 @@ class Shapes:
         while keys[str(n)] > 1:
             n += 1
         return n
+
+
+def majority(sizes: list[int], default: int = 0) -> int:
+    """The most frequent size."""
+    return Counter(sizes).most_common(1)[0][0] if sizes else default
 
 
 def read_encoder(base: EncoderConfig, shapes: Shapes) -> EncoderConfig:
@@ -84,7 +92,13 @@ def read_dpt(base: DPTConfig, shapes: Shapes) -> DPTConfig:
         base,
         out_channels=tuple(channels),
         features=shapes.vote(base.features, *((f"scratch.layer{k}_rn.weight", 0) for k in (1, 2, 3, 4))),
-        hidden=shapes.vote(base.hidden, *((f"scratch.output_conv2.{name}", 0) for name in ("0.weight", "0.bias"))),
+        hidden=shapes.vote(
+            base.hidden,
+            *(
+                (f"scratch.output_conv2.{name}", axis)
+                for name, axis in (("0.weight", 0), ("0.bias", 0), ("2.weight", 1))
+            ),
+        ),
         aux_convs=max(shapes.count(f"scratch.output_conv1_aux.{k}.") for k in range(4)),
     )
 
@@ -119,10 +133,11 @@ def read_dit(base: DiTConfig, shapes: Shapes, channels: int) -> DiTConfig:
     depth = widths.index(head_width) if width != head_width and head_width in widths else total - base.head_depth
     if not 0 < depth < total:  # not the tensors of a diffusion stage at all
         depth, total = base.depth, base.depth + base.head_depth
-    hidden = {
-        size: shapes.vote(0, *((f"blocks.{i}.mlp.w3.weight", 1) for i in range(first, last)))
-        for size, first, last in ((width, 0, depth), (head_width, depth, total))
-    }
+    hidden = {}
+    for size, first, last in ((width, 0, depth), (head_width, depth, total)):
+        mlps = [f"blocks.{i}.mlp." for i in range(first, last)]
+        doubled = shapes.sizes(*((f"{mlp}w12.{name}", 0) for mlp in mlps for name in ("weight", "bias")))
+        hidden[size] = majority([n // 2 for n in doubled] + shapes.sizes(*((f"{mlp}w3.weight", 1) for mlp in mlps)))
     return replace(
         base,
         width=width,

@@ -1,0 +1,121 @@
+"""Estimates before loading: published counts, measured peaks, refusals."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gld_ros.cli import main
+from gld_ros.errors import OutOfMemory
+from gld_ros.models import memory
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.released import DA3_SMALL, DA3_SMALL_HEAD, GLD_DA3, GLD_VGGT
+from gld_ros.pipeline import GLDPipeline
+
+
+def test_info_of_the_released_models_without_their_weights(capsys):
+    assert main(["models", "info", "gld-da3", "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    counts = info["parameters"]
+    assert (counts["level1"], counts["cascade"], counts["rgb"]) == (783_326_716, 472_541_268, 422_536_396)
+    assert info["published"] == {"DA3-Base": 135_366_599}
+    assert info["total"] == sum(counts.values()) and info["weights"]["bfloat16"] == pytest.approx(
+        2 * info["total"], rel=1e-4
+    )
+    assert main(["models", "info", "gld-vggt", "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["parameters"]["level1"] == 805_890_556 and info["parameters"]["rgb"] == 424_895_692
+    assert info["published"] == {"VGGT aggregator": 909_112_320}
+
+
+def test_info_allocates_nothing(capsys, monkeypatch):
+    """Every tensor that is made while the networks are counted is on the meta device."""
+    memory.parameters.cache_clear()
+    made = []
+    init = GLDNetworks.__init__
+    monkeypatch.setattr(GLDNetworks, "__init__", lambda self, config: (init(self, config), made.append(self))[0])
+    assert main(["models", "info", "gld-vggt"]) == 0
+    assert made and all(p.is_meta for net in made for p in (*net.parameters(), *net.buffers()))
+
+
+def test_info_of_mini_agrees_with_its_weights(capsys):
+    assert main(["models", "info", "mini", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["parameters"]
+    net = GLDPipeline.from_pretrained("mini", device="cpu").net
+    assert counts == {name: sum(p.numel() for p in child.parameters()) for name, child in net.named_children()}
+
+
+def test_offload_needs_the_largest_component_and_its_activations():
+    all_, one = (memory.estimate(GLD_DA3, torch.bfloat16, offload=offload, device="cuda") for offload in (False, True))
+    assert all_.weights == one.weights and all_.host == 0 and one.host == sum(one.weights.values())
+    assert one.peak == one.weights["level1"] + one.activations["level1"]
+    assert all_.peak == sum(all_.weights.values()) + max(all_.activations.values())
+
+
+def test_more_views_and_pixels_need_more():
+    peaks = [memory.estimate(GLD_VGGT, size=size, views=views).peak for size, views in memory.REQUESTS]
+    assert peaks[0] < peaks[1]
+    assert memory.estimate(GLD_VGGT, torch.bfloat16).peak < peaks[0]
+
+
+MEASURE = """
+import sys, torch
+from gld_ros.diffusion.conditioning import camera_conditions
+from gld_ros.models.dit import MultiViewDiT
+sys.path.insert(0, sys.argv[1])
+from test_memory import SIZE, medium, resident
+torch.set_num_threads(1)
+config, V, grid, dtype = medium(), 3, (SIZE[0] // 14, SIZE[1] // 14), getattr(torch, sys.argv[2])
+with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    dit = MultiViewDiT(768, 14, config.level1).to(dtype)
+    K, c2w = 300 * torch.eye(3).repeat(1, V, 1, 1), torch.eye(4).repeat(1, V, 1, 1)
+    cameras = camera_conditions(dit, K, c2w, 2, SIZE, grid, config.compat)
+    latent = torch.randn(1, V, 768, *grid)
+    before = resident("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")  # the high-water mark starts anew
+    dit(latent, latent, torch.ones(1), cameras.camera_map, cameras.tables, 2).float()
+    print(resident("VmHWM") - before)
+"""
+SIZE = (280, 504)
+
+
+def medium():
+    dit = {"width": 384, "heads": 8, "head_width": 1024, "head_heads": 8, "depth": 1, "head_depth": 1}
+    return replace(GLD_DA3, encoder=DA3_SMALL, dpt=DA3_SMALL_HEAD, level1=replace(GLD_DA3.level1, **dit))
+
+
+def resident(name: str) -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_stage_takes_about_what_is_estimated(dtype):
+    """Peak resident memory of one evaluation of level 1, 2+1 views of 504x280, in a process of its own."""
+    # Without glibc's settings, under which freed memory would stay resident.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), dtype]
+    measured = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    estimated = memory.estimate(medium(), getattr(torch, dtype), SIZE, (2, 1)).activations["level1"]
+    assert 0.8 * measured < estimated < 2 * measured, f"measured {measured:,}, estimated {estimated:,}"
+
+
+def test_what_does_not_fit_is_refused_with_the_estimate(monkeypatch):
+    needed = memory.estimate(GLD_DA3, torch.bfloat16)
+    monkeypatch.setattr(memory, "available", lambda: needed.peak)
+    memory.check_fits(needed, "cpu")
+    monkeypatch.setattr(memory, "available", lambda: needed.peak - 1)
+    with pytest.raises(OutOfMemory, match=r"needs about 4\.\d GB of main memory \(3\.6 GB of weights"):
+        memory.check_fits(needed, "cpu")
+
+
+def test_a_gpu_that_is_too_small_is_told_about_offload(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3_000_000_000, 4_000_000_000))
+    with pytest.raises(OutOfMemory, match=r'of cuda.*3\.0 GB are free; offload="sequential" needs less'):
+        memory.check_fits(memory.estimate(GLD_DA3, torch.bfloat16, device="cuda"), "cuda")
+    memory.check_fits(memory.estimate(GLD_DA3, torch.bfloat16, offload=True, device="cuda"), "cuda")

@@ -1,0 +1,348 @@
+"""The official layout: sizes read from the files, one strict report, and what `gld models verify` names."""
+
+import json
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from recipe_folder import save, small_config, write_official_folder
+from safetensors.torch import load_file, save_file
+
+from gld_ros.cli import main
+from gld_ros.errors import ModelError
+from gld_ros.models import official_layout
+from gld_ros.models.checkpoints import load_model
+from gld_ros.models.files import read_tensors
+from gld_ros.models.layout import open_folder
+from gld_ros.models.official import Part, vggt_block
+
+ENCODER, DPT = "pretrained_models/da3/model.safetensors", "pretrained_models/da3/dpt_decoder.pt"
+RGB, LEVEL1, CASCADE = "pretrained_models/mae_decoder.pt", "checkpoints/da3_level1.pt", "checkpoints/da3_cascade.pt"
+STATISTICS = "model_stats/da3/normalization_stats_level1.pt"
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("official")
+    for kind in ("da3", "vggt"):
+        write_official_folder(folder / kind, kind)
+    return folder
+
+
+@pytest.fixture
+def da3(originals, tmp_path) -> Path:
+    return Path(shutil.copytree(originals / "da3", tmp_path / "da3"))
+
+
+@pytest.fixture
+def vggt(originals, tmp_path) -> Path:
+    return Path(shutil.copytree(originals / "vggt", tmp_path / "vggt"))
+
+
+def change(path: Path, edit) -> None:
+    """Rewrite a file of weights with its tensors edited in place."""
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        edit(tensors)
+        save_file(tensors, path)
+    else:
+        content = torch.load(path, weights_only=True)
+        edit(content.get("ema", content.get("model", content)))
+        torch.save(content, path)
+
+
+def rename(old: str, new: str):
+    return lambda tensors: tensors.update({new: tensors.pop(old)})
+
+
+def reshape(key: str, *shape: int):
+    return lambda tensors: tensors.update({key: tensors[key].reshape(*shape)})
+
+
+def told(folder: Path, **model) -> None:
+    (folder / "config.json").write_text(json.dumps({"model": model}))
+
+
+def verify(capsys, folder: Path) -> str:
+    """What `gld models verify` says of a broken folder."""
+    assert main(["models", "verify", str(folder)]) == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["da3", "vggt"])
+def test_a_folder_loads_and_is_what_was_written(originals, kind):
+    net = load_model(originals / kind)
+    assert net.config == small_config(kind)
+    for stage in ("level1", "cascade"):
+        written = torch.load(originals / kind / f"checkpoints/{kind}_{stage}.pt", weights_only=True)["ema"]
+        assert all(torch.equal(v, written[k]) for k, v in getattr(net, stage).state_dict().items())
+    encoder = load_file(originals / kind / f"pretrained_models/{kind}/model.safetensors")
+    part = Part("model.backbone.pretrained.") if kind == "da3" else Part("aggregator.", vggt_block)
+    assert all(torch.equal(v, encoder[part.key(k)]) for k, v in net.encoder.state_dict().items())
+    stats = torch.load(originals / kind / f"model_stats/{kind}/normalization_stats_level1.pt", weights_only=True)
+    assert torch.equal(net.level1_mean, stats["mean"].flatten()) and torch.equal(net.level1_var, stats["var"].flatten())
+    assert not any(p.is_meta or p.requires_grad for p in (*net.parameters(), *net.buffers()))
+
+
+def test_bfloat16_is_the_weights_alone(originals):
+    net = load_model(originals / "da3", dtype=torch.bfloat16)
+    assert net.level1.blocks[0].attn.qkv.weight.dtype == torch.bfloat16
+    exact = (net.level1.t_embedder.W, net.rgb.decoder_pos_embed, net.level0_mean, net.encoder.norm.bias)
+    assert all(tensor.dtype == torch.float32 for tensor in exact)
+
+
+def test_weights_of_the_asked_dtype_stay_in_their_file(originals):
+    """No second copy: the parameters lie in the mapped file."""
+    net = load_model(originals / "da3")
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    spans = [line[0].split("-") for line in maps if line[-1] == str(originals / "da3" / LEVEL1)]
+    address = net.level1.blocks[0].norm1.weight.data_ptr()
+    assert any(int(start, 16) <= address < int(end, 16) for start, end in spans)
+
+
+@pytest.mark.parametrize("kind", ["da3", "vggt"])
+def test_verify_passes(originals, kind, capsys):
+    assert main(["models", "verify", str(originals / kind)]) == 0
+    out = capsys.readouterr().out
+    assert "all keys, shapes and numbers are right" in out and f"checkpoints/{kind}_level1.pt" in out
+
+
+@pytest.mark.parametrize("kind", ["da3", "vggt"])
+def test_any_one_wrong_key_is_named_alone(originals, kind, monkeypatch):
+    """Sizes are read from the shapes, and still one tensor that is renamed or reshaped is reported as that tensor."""
+    content = {}
+    monkeypatch.setattr(official_layout, "read_tensors", lambda path: dict(content[path]))
+    for path in [*(originals / kind).rglob("*.pt"), *(originals / kind).rglob("*.safetensors")]:
+        if "model_stats" not in str(path):
+            content[path] = read_tensors(path)
+    for path, tensors in list(content.items()):
+        # Every 97th key, and those that sizes are read from.
+        keys = [
+            k
+            for i, k in enumerate(tensors)
+            if i % 97 == 0 or any(name in k for name in ("s_projector", "cls_token", "t_embedder"))
+        ]
+        for key in keys:
+            if key in official_layout.UNREAD or key == official_layout.TABLE:
+                continue
+            for name, tensor in ((key + "x", tensors[key]), (key, tensors[key][None, None])):
+                content[path] = {k: v for k, v in tensors.items() if k != key} | {name: tensor}
+                (report,) = open_folder(originals / kind).misfits()
+                expected = (
+                    f"missing {key}; unexpected {name}" if name != key else f"{key} is {tuple(tensor.shape)}, expected"
+                )
+                assert expected in report and report.count("; ") == expected.count("; "), report
+        content[path] = tensors
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "component"),
+    [
+        (LEVEL1, "blocks.1.attn.qkv.weight", "level1"),
+        (CASCADE, "t_embedder.W", "cascade"),
+        (RGB, "decoder.decoder_layers.0.output.dense.bias", "rgb"),
+        (DPT, "decoder.scratch.layer1_rn.weight", "dpt"),
+        (ENCODER, "model.backbone.pretrained.blocks.3.ls1.gamma", "encoder"),
+        (ENCODER, "model.cam_enc.trunk.0.norm1.weight", "cam_enc"),
+    ],
+)
+def test_a_renamed_key_is_named(da3, capsys, file, key, component):
+    change(da3 / file, rename(key, key + "x"))
+    said = verify(capsys, da3)
+    assert f"{component} ({file}): missing {key}; unexpected {key}x" in said
+    with pytest.raises(ModelError, match=f"missing {key}"):
+        load_model(da3)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "wrong", "right"),
+    [
+        (LEVEL1, "s_projector.weight", (64, 128), (128, 64)),
+        (RGB, "decoder.decoder_norm.weight", (8, 8), (64,)),
+        (DPT, "decoder.projects.1.weight", (128, 16, 1, 1), (16, 128, 1, 1)),
+        (ENCODER, "model.backbone.pretrained.cls_token", (1, 64, 1), (1, 1, 64)),
+    ],
+)
+def test_a_reshaped_tensor_is_named(da3, capsys, file, key, wrong, right):
+    change(da3 / file, reshape(key, *wrong))
+    said = verify(capsys, da3)
+    assert f"({file}): {key} is {wrong}, expected {right}" in said and "1 problem\n" in said
+
+
+def test_a_flipped_byte_is_found_by_the_archives_checksum(da3, capsys):
+    path = da3 / LEVEL1
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert f"{path}: corrupted, its " in verify(capsys, da3)
+
+
+def test_a_flipped_byte_of_safetensors_is_found_by_the_recorded_hash(da3, capsys):
+    assert main(["models", "verify", str(da3), "--record"]) == 0
+    assert "a changed byte would go unseen" in capsys.readouterr().out
+    path = da3 / ENCODER
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert f"{path}: corrupted or incomplete, its sha256 is not" in verify(capsys, da3)
+    with pytest.raises(ModelError, match="model.safetensors: corrupted"):
+        load_model(da3)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never be printed",))
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_a_pickled_object_is_refused(da3, capsys, wrap):
+    path = da3 / CASCADE
+    if wrap:
+        content = torch.load(path, weights_only=True)
+        save(path, content | {"args": Evil()})
+    else:
+        path.write_bytes(pickle.dumps(Evil()))
+    assert main(["models", "verify", str(da3)]) == 1
+    said = capsys.readouterr()
+    assert str(path) in said.err and "never be printed" not in said.out + said.err
+    if wrap:
+        assert "refused, it holds pickled objects, which could run code (builtins.print)" in said.err
+    with pytest.raises(ModelError, match="da3_cascade.pt"):
+        load_model(da3)
+
+
+def test_truncated_files_are_named_in_one_report(da3):
+    for file in (LEVEL1, ENCODER):
+        (da3 / file).write_bytes((da3 / file).read_bytes()[:-5000])
+    (da3 / RGB).unlink()
+    change(da3 / CASCADE, rename("s_projector.bias", "other"))
+    with pytest.raises(ModelError) as caught:
+        load_model(da3)
+    report = str(caught.value)
+    assert "4 problems" in report and f"{da3 / RGB}: missing" in report
+    assert f"{da3 / LEVEL1}: not a whole torch.save archive" in report
+    assert f"{da3 / ENCODER}: not a readable safetensors file" in report
+    assert f"cascade ({CASCADE}): missing s_projector.bias; unexpected other" in report
+
+
+def test_swapped_stages_and_foreign_models_do_not_pass(da3, vggt):
+    shutil.copy(da3 / CASCADE, da3 / "spare.pt")
+    shutil.copy(da3 / LEVEL1, da3 / CASCADE)
+    with pytest.raises(ModelError, match=r"cascade .*unexpected x_embedder_ref.proj.weight"):
+        load_model(da3)
+    shutil.copy(da3 / "spare.pt", da3 / LEVEL1)
+    with pytest.raises(ModelError, match=r"level1 .*missing x_embedder_ref.proj.weight"):
+        load_model(da3)
+    shutil.copy(vggt / "checkpoints/vggt_level1.pt", da3 / LEVEL1)
+    with pytest.raises(ModelError, match=r"level1 .*unexpected special_pos_embed_s"):
+        load_model(da3)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda s: s.update(level=0), "is of level 0, expected 1"),
+        (lambda s: s.pop("var"), "has no 'var'"),
+        (lambda s: s["var"].mul_(-1), "level1_var is not positive"),
+        (lambda s: s["mean"].fill_(torch.nan), "level1_mean is not finite"),
+        (lambda s: s.update(mean=torch.zeros(1, 64, 1, 1)), r"level1_mean is \(64,\), expected \(128,\)"),
+    ],
+)
+def test_statistics_are_checked(da3, edit, message):
+    change(da3 / STATISTICS, edit)
+    with pytest.raises(ModelError, match=message):
+        load_model(da3)
+
+
+def test_numbers_that_are_not_finite_are_named(da3, capsys):
+    change(da3 / RGB, lambda t: t["decoder.decoder_pred.weight"].fill_(torch.inf))
+    assert "rgb (pretrained_models/mae_decoder.pt): decoder.decoder_pred.weight is not finite" in verify(capsys, da3)
+
+
+def test_both_places_and_wrappings_of_the_rgb_decoder(da3):
+    expected = load_model(da3).rgb.state_dict()
+    tensors = read_tensors(da3 / RGB)
+    for name, content in (("model", {"model": tensors}), ("flat", tensors)):
+        (da3 / RGB).unlink(missing_ok=True)
+        save(da3 / "pretrained_models/da3/mae_decoder.pt", content)
+        found = load_model(da3).rgb.state_dict()
+        assert all(torch.equal(v, found[k]) for k, v in expected.items()), name
+
+
+def test_the_position_table_may_be_absent(da3):
+    table = load_model(da3).rgb.decoder_pos_embed.clone()
+    change(da3 / RGB, lambda t: t.pop("decoder.decoder_pos_embed"))
+    assert torch.equal(load_model(da3).rgb.decoder_pos_embed, table)
+
+
+def test_geometry_head_under_two_prefixes_beside_other_networks(da3):
+    expected = {k: v.clone() for k, v in load_model(da3).dpt.state_dict().items()}  # the file is written over below
+
+    def edit(tensors):
+        for key in [k for k in tensors if "output_conv" in k]:
+            tensors[key.replace("decoder.", "pred.", 1)] = tensors.pop(key)
+        tensors["encoder.norm.weight"] = torch.zeros(3)
+
+    change(da3 / DPT, edit)
+    with pytest.warns(UserWarning, match="1 tensors outside"):
+        found = load_model(da3).dpt.state_dict()
+    assert all(torch.equal(v, found[k]) for k, v in expected.items())
+
+
+def test_vggt_without_its_geometry_head(vggt):
+    def drop(tensors):
+        for key in [k for k in tensors if k.startswith("depth_head.")]:
+            del tensors[key]
+
+    change(vggt / "pretrained_models/vggt/model.safetensors", drop)
+    with pytest.warns(UserWarning, match="has no depth_head"):
+        net = load_model(vggt)
+    assert net.config.dpt is None and not hasattr(net, "dpt")
+
+
+def test_vggt_weights_as_a_pickle_archive(vggt):
+    path = vggt / "pretrained_models/vggt/model.safetensors"
+    save(path.with_suffix(".pt"), load_file(path))
+    path.unlink()
+    assert load_model(vggt).config == small_config("vggt")
+
+
+def test_head_counts_that_no_tensor_tells_are_asked_for(da3):
+    (da3 / "config.json").unlink()
+    with pytest.raises(ModelError, match=r'do not split into 16 heads.*\{"model": \{"rgb": \{"heads": N\}\}\}'):
+        load_model(da3)
+    told(da3, rgb={"heads": 4}, level1={"heads": 4, "headz": 4})
+    with pytest.raises(ModelError, match=r"DiTConfig: unknown fields \['headz'\]"):
+        load_model(da3)
+
+
+def test_a_folder_with_both_models_must_say_which(da3, vggt):
+    shutil.copytree(vggt, da3, dirs_exist_ok=True)
+    description = json.loads((da3 / "config.json").read_text())
+    with pytest.raises(ModelError, match="holds both released models"):
+        load_model(da3)
+    told(da3, name="gld-vggt", **description["model"])
+    assert load_model(da3).config.name == "gld-vggt"
+
+
+def test_folders_that_are_no_model(tmp_path, capsys):
+    with pytest.raises(ModelError, match="no model: neither a config.json"):
+        load_model(tmp_path)
+    assert "no model: neither" in verify(capsys, tmp_path)
+    assert "nowhere" in verify(capsys, tmp_path / "nowhere")
+
+
+def test_archives_that_are_no_dict_of_tensors(da3):
+    torch.save(torch.zeros(3), da3 / LEVEL1)
+    with pytest.raises(ModelError, match="da3_level1.pt: holds a Tensor, expected a dict"):
+        load_model(da3)
+    torch.save({"ema": {"weight": 3}}, da3 / LEVEL1)
+    with pytest.raises(ModelError, match="da3_level1.pt: expected tensors, found weight"):
+        load_model(da3)
+    with zipfile.ZipFile(da3 / LEVEL1, "w") as archive:
+        archive.writestr("something", b"else")
+    with pytest.raises(ModelError, match="da3_level1.pt: not a readable torch.save archive"):
+        load_model(da3)
