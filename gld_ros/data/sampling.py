@@ -60,7 +60,7 @@ class ViewSampling:
     ) -> tuple[list[int], int]:
         """Numbers of the clip's frames, sources first, both in time order; and how many sources.
 
-        sources: their number; drawn where None. Raises InvalidRequest for a scene that is too short or moves too little.
+        sources: their number; drawn where None. Raises InvalidRequest for a scene too short or with too little motion.
         """
         rng = np.random.default_rng(seed)
         count = self.draw_sources(seed) if sources is None else sources

@@ -50,6 +50,7 @@ class Scenes(ABC):
             raise InvalidRequest(f"{where}: no scenes")
         self.names = names
         self.where = where
+        self._numbers: dict[str, int] | None = None
         self._latest: tuple[int, list[Frame]] | None = None
 
     @abstractmethod
@@ -58,6 +59,12 @@ class Scenes(ABC):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def find(self, name: str) -> int | None:
+        """The number of a scene by its name; None where it has no such scene."""
+        if self._numbers is None:
+            self._numbers = {known: index for index, known in enumerate(self.names)}
+        return self._numbers.get(name)
 
     def frames(self, index: int) -> list[Frame]:
         """As `read`, checked for what the kind promises; the latest scene is remembered."""
@@ -144,10 +151,10 @@ def _option(text: str, spec: str) -> tuple[str, Any]:
 def _narrowed(scenes: Scenes, spec: str, names: str | None, without: str | None, limit: int | None) -> Scenes:
     from gld_ros.data.splits import read_split
 
-    kept = range(len(scenes))
+    kept: Sequence[int] = range(len(scenes))
     if names is not None:
-        wanted = {entry.scene for entry in read_split(names)}
-        kept = [index for index in kept if scenes.names[index] in wanted]
+        found = {scenes.find(entry.scene) for entry in read_split(names)}
+        kept = sorted(index for index in found if index is not None)
     if without is not None:
         dropped = {entry.scene for entry in read_split(without)}
         kept = [index for index in kept if scenes.names[index] not in dropped]

@@ -25,7 +25,7 @@ NAME_COLUMNS = ("hash", "scene")
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip of a protocol: frame numbers of the sources (context) and targets; empty where only scenes are listed."""
+    """One clip of a protocol: frame numbers of its sources (context) and targets; empty where only scenes are listed."""
 
     scene: str
     context: tuple[int, ...] = ()
@@ -98,8 +98,7 @@ class SplitClips(IterableDataset[Clip]):
         self.sampling = sampling or ViewSampling(sources=(2, 2), order="ends")
         self.rank, self.world = rank, world
         self.skipped = skipped or Skipped()
-        self._index = {name: index for index, name in enumerate(scenes.names)}
-        if not any(entry.scene in self._index for entry in entries):
+        if all(scenes.find(entry.scene) is None for entry in entries):
             raise InvalidRequest(f"{scenes.where}: none of the {len(entries)} scenes of the split is in it")
 
     def __len__(self) -> int:
@@ -116,9 +115,9 @@ class SplitClips(IterableDataset[Clip]):
     def clip(self, number: int) -> Clip:
         """One entry's clip. Raises InvalidRequest where its scene is missing or bad."""
         entry = self.entries[number]
-        if entry.scene not in self._index:
+        index = self.scenes.find(entry.scene)
+        if index is None:
             raise InvalidRequest(f"{entry.scene}: not in {self.scenes.where}")
-        index = self._index[entry.scene]
         if entry.context:
             views, sources = [*entry.context, *entry.target], len(entry.context)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -48,11 +48,15 @@ class RoomScenes(Scenes):
                 camera_name=DEFAULT_CAMERA,
                 stamp=FIRST_STAMP + round(number * FRAME_PERIOD * 1e9),
                 camera=camera,
-                read_image=lambda camera=camera: _room(seed).render([camera])[0][0],
-                read_depth=lambda camera=camera: _known(_room(seed).render([camera])[1][0]),
+                read_image=partial(_image, seed, camera),
+                read_depth=partial(_depth, seed, camera),
             )
             for number, camera in enumerate(self._cameras(seed))
         ]
+
+    def find(self, name: str) -> int | None:
+        seed = name.removeprefix("room-")
+        return self.seeds.index(int(seed)) if seed.isdigit() and int(seed) in self.seeds else None
 
     def _cameras(self, seed: int) -> list[Camera]:
         width, height = self.camera_size
@@ -86,6 +90,14 @@ class _Names(Sequence[str]):
 @lru_cache(maxsize=2)
 def _room(seed: int) -> Room:
     return random_room(seed)
+
+
+def _image(seed: int, camera: Camera) -> np.ndarray:
+    return _room(seed).render([camera])[0][0]
+
+
+def _depth(seed: int, camera: Camera) -> np.ndarray:
+    return _known(_room(seed).render([camera])[1][0])
 
 
 def _known(depth: np.ndarray) -> np.ndarray:

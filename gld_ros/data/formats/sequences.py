@@ -67,7 +67,7 @@ def in_time(sequence: Sequence, camera: str | None = None) -> list[Frame]:
 
 
 def key_frames(frames: list[Frame], translation: float, rotation: float) -> list[Frame]:
-    """Those that moved `translation` (in the poses' unit) or turned `rotation` degrees since their camera's last one."""
+    """Those that moved `translation` (poses' unit) or turned `rotation` degrees since the last one of their camera."""
     kept: list[Frame] = []
     latest: dict[str, np.ndarray] = {}
     for frame in frames:
