@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from recipe_folder import write_official_folder
 from safetensors.torch import load_file, save_file
 
+from gld_ros.cli import main
 from gld_ros.errors import ModelError
+from gld_ros.models import conversion
 from gld_ros.models.checkpoints import CONFIG, EMBEDDED, WEIGHTS, load_model, model_folder, save_model, sha256
 from gld_ros.pipeline import GLDPipeline
 
@@ -80,4 +83,125 @@ def test_truncated_missing_and_foreign_files_are_named(folder):
 def test_keys_that_do_not_fit_are_listed(folder, change, message):
     rewrite(folder, change)
     with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("official") / "da3"
+    write_official_folder(folder)
+    return folder
+
+
+@pytest.fixture
+def converted(official, tmp_path) -> Path:
+    assert main(["models", "convert", str(official), str(tmp_path / "out"), "--shard-size", "1.5MB"]) == 0
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp32"])
+def test_converted_weights_are_the_same(official, tmp_path, name):
+    out, dtype = tmp_path / "out", {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
+    assert main(["models", "convert", str(official), str(out), "--dtype", name]) == 0
+    expected, found = load_model(official, dtype=dtype), load_model(out)  # dtype None: as converted
+    assert found.config == expected.config
+    for (key, a), b in zip(expected.state_dict().items(), found.state_dict().values(), strict=True):
+        assert a.dtype == b.dtype and torch.equal(a, b), key
+    assert load_model(out, dtype=torch.float32).encoder.blocks[0].attn.qkv.weight.dtype == torch.float32
+
+
+def test_converted_files_are_sharded_recorded_and_mapped(converted):
+    names = sorted(path.name for path in converted.iterdir())
+    assert {"config.json", "dpt.safetensors", "level1-00001-of-00002.safetensors", "statistics.safetensors"} <= set(
+        names
+    )
+    description = json.loads((converted / CONFIG).read_text())
+    assert description["dtype"] == "bfloat16"
+    assert description["files"].keys() == {name for name in names if name.endswith(".safetensors")}
+    for name, entry in description["files"].items():
+        assert entry == {"size": (converted / name).stat().st_size, "sha256": sha256(converted / name)}
+        assert entry["size"] < 1.6e6
+    net = load_model(converted)
+    address = net.level1.blocks[0].attn.qkv.weight.data_ptr()
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    spans = [line[0].split("-") for line in maps if str(converted / "level1") in line[-1]]
+    assert any(int(start, 16) <= address < int(end, 16) for start, end in spans)
+
+
+def test_an_interrupted_conversion_continues(official, tmp_path, monkeypatch):
+    out, written, write = tmp_path / "out", [], conversion.write_tensors
+
+    def interrupted(path, tensors):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, tensors)
+
+    monkeypatch.setattr(conversion, "write_tensors", interrupted)
+    assert main(["models", "convert", str(official), str(out)]) == 130
+    with pytest.raises(ModelError, match="no model"):
+        load_model(out)
+    written[0].write_bytes(b"damaged meanwhile")
+    again = []
+    monkeypatch.setattr(conversion, "write_tensors", lambda path, tensors: (again.append(path), write(path, tensors)))
+    assert main(["models", "convert", str(official), str(out), "--dtype", "fp32"]) == 1  # another task
+    assert main(["models", "convert", str(official), str(out)]) == 0
+    assert written[0] in again and not set(written[1:]) & set(again)
+    assert main(["models", "verify", str(out)]) == 0 and not (out / conversion.UNFINISHED).exists()
+
+
+def test_a_full_disk_ends_a_conversion_before_it_starts(official, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(ModelError, match="are to be written"):
+        conversion.convert(official, tmp_path / "out")
+
+
+def test_a_model_is_not_overwritten(converted, official, capsys):
+    assert main(["models", "convert", str(official), str(converted)]) == 1
+    assert "holds a model already" in capsys.readouterr().err
+    assert main(["models", "convert", str(official), str(converted / "other"), "--dtype", "bf16"]) == 0
+
+
+@pytest.mark.parametrize("size", ["0MB", "1", "many"])
+def test_shard_sizes_are_checked(official, tmp_path, size):
+    with pytest.raises(SystemExit):
+        main(["models", "convert", str(official), str(tmp_path / "out"), "--shard-size", size])
+
+
+@pytest.mark.parametrize("file", ["encoder.safetensors", "level1-00002-of-00002.safetensors"])
+def test_verify_of_a_converted_folder_names_the_culprit(converted, capsys, file):
+    assert main(["models", "verify", str(converted)]) == 0
+    path = converted / file
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 4
+    path.write_bytes(content)
+    assert main(["models", "verify", str(converted)]) == 1
+    assert f"{path}: corrupted or incomplete, its sha256" in capsys.readouterr().err
+    path.write_bytes(content[:-9])
+    assert main(["models", "verify", str(converted)]) == 1
+    assert str(path) in capsys.readouterr().err
+    path.unlink()
+    assert main(["models", "verify", str(converted)]) == 1
+    assert f"{path}: missing" in capsys.readouterr().err
+    with pytest.raises(ModelError, match=f"{file}: missing"):
+        load_model(converted)
+
+
+def test_verify_of_mini(capsys):
+    assert main(["models", "verify", "mini"]) == 0
+    assert "model.safetensors" in capsys.readouterr().out
+
+
+def test_a_configuration_that_makes_no_networks_is_named(folder):
+    description = json.loads((folder / CONFIG).read_text())
+    description["model"]["encoder"]["width"] = "wide"
+    (folder / CONFIG).write_text(json.dumps(description))
+    with pytest.raises(ModelError, match="no networks can be built from its configuration"):
+        load_model(folder)
+
+
+def test_a_component_that_does_not_belong_is_named(folder):
+    rewrite(folder, lambda t: t.update({"track.weight": torch.zeros(1)}))
+    with pytest.raises(ModelError, match="unexpected track.weight"):
         load_model(folder)
