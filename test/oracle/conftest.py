@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-import torch
-from oracle import STATISTICS, Golden, golden_file, recipe
+from oracle import STATISTICS, Golden, built, golden_file
 from torch import Tensor
 
 from gld_ros.models.dpt import DualDPT
 from gld_ros.models.encoder import GeometryEncoder
 from gld_ros.models.official import Part, vggt_block
 from gld_ros.models.released import DA3_BASE, VGGT_1B, VGGT_HEAD
+
+COMPLETENESS = "test_completeness.py"
 
 
 @dataclass
@@ -76,10 +77,37 @@ class Compare:
 
 
 _compare = Compare()
+_passed: set[str] = set()
+_deselected: list[str] = []
 
 
 def pytest_addoption(parser):
     parser.addoption("--report", metavar="FILE", help="write the oracle tests' errors to a JSON file")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name == COMPLETENESS)  # last; the others keep their order
+
+
+def pytest_deselected(items):
+    _deselected.extend(item.nodeid for item in items)
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" and report.passed:
+        _passed.add(report.nodeid)
+
+
+@pytest.fixture(scope="session")
+def all_ran(request) -> None:
+    """Skips unless the whole folder was asked for and every test of golden arrays in it passed."""
+    here, start = Path(__file__).parent, request.config.invocation_params.dir
+    asked = [(start / argument).resolve() for argument in request.config.args]
+    if _deselected or not any(path in (here, *here.parents) for path in asked):
+        pytest.skip("not all tests of golden arrays were asked for")
+    tests = [t for t in request.session.items if "golden" in t.fixturenames and t.path.name != COMPLETENESS]
+    if without := [test.nodeid for test in tests if test.nodeid not in _passed]:
+        pytest.skip(f"{len(without)} tests of golden arrays did not pass or were skipped")
 
 
 @pytest.fixture(scope="session")
@@ -121,13 +149,6 @@ def vggt_1b() -> GeometryEncoder:
 def vggt_depth_head() -> DualDPT:
     """VGGT's depth head with the recipe's weights."""
     return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), Part("depth_head."))
-
-
-def built(build: Callable, part: Part):
-    """A network that takes the recipe's weights without random ones before."""
-    with torch.device("meta"):
-        net = build()
-    return recipe(net, part)
 
 
 def pytest_terminal_summary(terminalreporter, config):

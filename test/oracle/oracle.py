@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +59,13 @@ def recipe(net: nn.Module, part: Part | None = None, salt: str = "") -> nn.Modul
     tensors = recipe_tensors(net, part, salt)
     net.load_state_dict({key: tensors[part.key(key)] for key in net.state_dict()}, assign=True)
     return net.eval().requires_grad_(False)
+
+
+def built(build: Callable[[], nn.Module], part: Part | None = None, salt: str = "") -> nn.Module:
+    """`recipe` of a large network without tables of its own, which is spared its random weights."""
+    with torch.device("meta"):
+        net = build()
+    return recipe(net, part, salt)
 
 
 def given(name: str, shape: tuple[int, ...], seed: int) -> Tensor:

@@ -75,6 +75,8 @@ def test_velocity_and_guidance(golden, compare, file, released, bound, inner, na
     def velocity(cameras):
         return lambda x, t: dit(x, case.condition, t, cameras.camera_map, cameras.tables, cameras.sources, case.level1)
 
+    V = case.noisy.shape[1]
+    compare(fixture, f"{name}.t_emb", dit.t_embedder(case.t).repeat_interleave(V, dim=0), inner)
     both = velocity(case.cameras), velocity(case.uncond)
     compare(fixture, f"{name}.out", both[0](case.noisy, case.t).flatten(0, 1), bound)
     compare(fixture, f"{name}.out_uncond", both[1](case.noisy, case.t).flatten(0, 1), bound)
@@ -112,7 +114,6 @@ def test_inner_states(golden, compare, file, released, bound, inner):
     def keep(name):
         return lambda module, args, out=None: kept.__setitem__(name, args[0] if out is None else out)
 
-    dit.t_embedder.register_forward_hook(keep("t_emb"))
     dit.camera_embedder.register_forward_hook(keep("cam_tokens"))
     dit.s_projector.register_forward_hook(keep("dec_cond"))
     depth = dit.config.depth
@@ -130,7 +131,6 @@ def test_inner_states(golden, compare, file, released, bound, inner):
         case.level1,
     )
     V = case.noisy.shape[1]
-    compare(fixture, "A.t_emb", kept.pop("t_emb").repeat_interleave(V, dim=0), inner)
     compare(fixture, "A.cam_tokens", kept.pop("cam_tokens")[0][:, ::2], inner)
     stride = 1 if dit.config.special_tokens else 2
     for name, state in kept.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracle import Golden, assembled, given, golden_file, recipe, watched
+from oracle import Golden, assembled, built, given, golden_file, recipe, watched
 from recipe_folder import SALTS, fixture_config, write_official_folder
 from torch import Tensor
 
@@ -49,8 +49,8 @@ def vggt(statistics, vggt_1b, vggt_depth_head) -> GLDPipeline:
         encoder=vggt_1b,
         dpt=vggt_depth_head,
         rgb=recipe(RGBDecoder(C, patch, config.rgb), Part("decoder."), salts["rgb"]),
-        level1=recipe(MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
-        cascade=recipe(MultiViewDiT(C, patch, config.cascade), salt=salts["cascade"]),
+        level1=built(lambda: MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
+        cascade=built(lambda: MultiViewDiT(C, patch, config.cascade), salt=salts["cascade"]),
     )
     return GLDPipeline(net)
 
@@ -159,8 +159,9 @@ def test_vggt_conditions(golden, compare, statistics, vggt):
     # The other reading of the released code: each level's own statistics for the special tokens.
     own = replace(net.config.compat, level1_special_statistics=False)
     other = assembled(replace(net.config, compat=own), statistics)
-    level0 = net.encoder(fixture.images()[:, :SOURCES], levels=1)[0]
-    special = other.to_latent(level0, 0)[0, :, channels, : level0.special.shape[2], 0]
+    S = net.config.level1.special_tokens
+    level0 = net.to_level(latents.level0, GRID, 0)
+    special = other.to_latent(level0, 0)[0, :, channels, :S, 0]
     compare(fixture, "cond_special_level0_with_level0_special_stats", special, BOUND)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oracle import given, recipe, watched
+from oracle import built, given, watched
 
 from gld_ros.geometry.pose_encoding import decode_camera, encode_camera
 from gld_ros.models.camera_heads import CameraHead
@@ -21,12 +21,12 @@ def heads(golden):
 
 @pytest.fixture(scope="module")
 def point_head():
-    return recipe(PointDPT(C, VGGT_HEAD), Part("point_head."))
+    return built(lambda: PointDPT(C, VGGT_HEAD), Part("point_head."))
 
 
 @pytest.fixture(scope="module")
 def camera_head():
-    return recipe(CameraHead(C), Part("camera_head."))
+    return built(lambda: CameraHead(C), Part("camera_head."))
 
 
 def given_levels(meta: dict) -> list[torch.Tensor]:
