@@ -1,0 +1,172 @@
+"""The RGB decoder's adversarial loss: hinge discriminators and the adaptive weight (spec models.md B3)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.models.encoder import normalize_images
+from gld_ros.models.files import read_tensors
+from gld_ros.models.layers import Block
+from gld_ros.training.config import DiscriminatorConfig
+
+
+class Discriminator(nn.Module, ABC):
+    """Says of images (N, 3, H, W) in 0..1 how real they look, (N, M) numbers each for a part, high for real."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor: ...
+
+
+class ConvDiscriminator(Discriminator):
+    """Three strided convolutions on pixels: judges patches of 22 pixels."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        widths = [3, width, 2 * width, 4 * width]
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [spectral_norm(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 1)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(2 * images - 1).flatten(1)
+
+
+class DinoDiscriminator(Discriminator):
+    """Small heads on the patch tokens of a frozen DINO ViT-S/8 at five depths, images of 224 x 224."""
+
+    DEPTHS, WIDTH, HEADS, PATCH, SIDE = (2, 5, 8, 11), 384, 6, 8, 224
+
+    def __init__(self, weights: str):
+        super().__init__()
+        C, grid = self.WIDTH, self.SIDE // self.PATCH
+        self.trunk = nn.Module()
+        self.trunk.cls_token = nn.Parameter(torch.zeros(1, 1, C))
+        self.trunk.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, C))
+        self.trunk.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, C, self.PATCH, self.PATCH)})
+        self.trunk.blocks = nn.ModuleList(Block(C, self.HEADS, False, 1e-6, 1.0) for _ in range(12))
+        self.trunk.norm = nn.LayerNorm(C, eps=1e-6)
+        self.trunk.requires_grad_(False)
+        load_dino(self.trunk, Path(weights))
+        self.heads = nn.ModuleList(TokenHead(C) for _ in range(len(self.DEPTHS) + 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-1] != self.SIDE or images.shape[-2] != self.SIDE:
+            images = F.interpolate(images, size=(self.SIDE, self.SIDE), mode="bilinear", antialias=True)
+        trunk, found = self.trunk, []
+        x = trunk.patch_embed["proj"](normalize_images(images)).flatten(2).transpose(1, 2)
+        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], dim=1) + trunk.pos_embed
+        for i, block in enumerate(trunk.blocks):
+            x = block(x)
+            if i in self.DEPTHS:
+                found.append(x)
+        found.append(trunk.norm(x))
+        return torch.cat([head(y[:, 1:].transpose(1, 2)) for head, y in zip(self.heads, found, strict=True)], dim=1)
+
+
+class TokenHead(nn.Module):
+    """Of tokens (N, C, T): a mixing layer, a wide residual one along the row of tokens, one number a token."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix, self.wide = head_layer(channels, 1), head_layer(channels, 9)
+        self.out = spectral_norm(nn.Conv1d(channels, 1, 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.mix(tokens)
+        return self.out((x + self.wide(x)) * 0.5**0.5).flatten(1)
+
+
+def head_layer(channels: int, kernel: int) -> nn.Sequential:
+    """Circular convolution of spectral norm 1, normalisation that does not mix images, LeakyReLU."""
+    layer = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, padding_mode="circular")
+    return nn.Sequential(spectral_norm(layer), nn.GroupNorm(32, channels), nn.LeakyReLU(0.2))
+
+
+def load_dino(trunk: nn.Module, path: Path) -> None:
+    """Published DINO weights; their blocks have no layer scale, ours keeps 1. Raises InvalidRequest for others."""
+    state = {key.removeprefix("backbone."): value for key, value in read_tensors(path).items()}
+    own = trunk.state_dict()
+    missing = [key for key, value in own.items() if key not in state and not key.endswith("gamma")]
+    shapes = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
+    if missing or shapes:
+        raise InvalidRequest(f"{path}: no DINO ViT-S/8 weights; missing {missing[:3]}, of another shape {shapes[:3]}")
+    trunk.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+
+
+class Adversary(nn.Module):
+    """A discriminator with its training and its say in the generator's."""
+
+    def __init__(self, discriminator: Discriminator, config: DiscriminatorConfig):
+        super().__init__()
+        self.discriminator, self.config = discriminator, config
+
+    def losses(
+        self, made: Tensor, real: Tensor, reconstruction: Tensor, last: nn.Parameter, step: int
+    ) -> dict[str, Tensor]:
+        """Losses of both sides for images (N, 3, H, W); `last`: the generator's last layer, for the adaptive weight."""
+        own = [p for p in self.discriminator.parameters() if p.requires_grad]
+        if step < self.config.train_after:
+            # No loss yet, but a gradient for each parameter: several processes wait for all of them.
+            return {"discriminator": 0 * torch.stack([p.sum() for p in own]).sum()}
+        made_crop, real_crop = same_crop(made, real, self.config.crop)
+        fake = (made_crop.detach().clamp(0, 1) * 255).round() / 255
+        for_real, for_fake = (self.discriminator(augmented(x)).float() for x in (real_crop, fake))
+        found = {"discriminator": 0.5 * (F.relu(1 - for_real).mean() + F.relu(1 + for_fake).mean())}
+        if step < self.config.use_after:
+            return found
+        for p in own:  # judged, not taught, by this one
+            p.requires_grad_(False)
+        generator = -self.discriminator(augmented(made_crop)).float().mean()
+        for p in own:
+            p.requires_grad_(True)
+        balance = self.balance(reconstruction, generator, last)
+        return found | {"generator": self.config.weight * balance * generator, "_balance": balance}
+
+    def balance(self, reconstruction: Tensor, generator: Tensor, last: nn.Parameter) -> Tensor:
+        """Ratio of the gradients that both losses send to the last layer."""
+        ours, theirs = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, generator))
+        return (ours / (theirs + 1e-6)).clamp(0, self.config.max_weight).detach()
+
+
+def adversary(config: DiscriminatorConfig) -> Adversary | None:
+    """As configured; None for "none"."""
+    if config.kind == "none":
+        return None
+    judge = DinoDiscriminator(config.weights) if config.kind == "dino" else ConvDiscriminator(config.width)
+    return Adversary(judge, config)
+
+
+def same_crop(a: Tensor, b: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """A random square of both images (N, 3, H, W), or all of them where they are smaller or `side` is 0."""
+    H, W = a.shape[-2:]
+    if not side or side > min(H, W):
+        return a, b
+    y, x = int(torch.randint(H - side + 1, ())), int(torch.randint(W - side + 1, ()))
+    return a[..., y : y + side, x : x + side], b[..., y : y + side, x : x + side]
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Brightness, saturation, contrast and place at random, differentiably, so that a discriminator cannot learn the
+    images by heart (DiffAugment)."""
+    N, _, H, W = images.shape
+    shift, colour, contrast = (torch.rand(N, 1, 1, 1, device=images.device) for _ in range(3))
+    x = images + (shift - 0.5)
+    mean = x.mean(dim=1, keepdim=True)
+    x = (x - mean) * (2 * colour) + mean
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    x = (x - mean) * (contrast + 0.5) + mean
+    reach = round(H / 8), round(W / 8)
+    dy, dx = (torch.randint(-r, r + 1, (N,), device=images.device) for r in reach)
+    padded = F.pad(x, (reach[1], reach[1], reach[0], reach[0]))
+    rows = torch.arange(H, device=x.device)[None] + (dy + reach[0])[:, None]
+    columns = torch.arange(W, device=x.device)[None] + (dx + reach[1])[:, None]
+    scene = torch.arange(N, device=x.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[scene, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

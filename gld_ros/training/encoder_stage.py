@@ -1,0 +1,77 @@
+"""Training of encoder, geometry head and RGB decoder together, from scratch (small models)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gld_ros.data.clips import ClipBatch
+from gld_ros.errors import InvalidRequest
+from gld_ros.models.encoder import GeometryEncoder, Level
+from gld_ros.models.gld import BOUNDARY, GLDNetworks
+from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
+from gld_ros.training.records import sheet
+from gld_ros.training.stage import Stage
+
+ROWS = 2
+
+
+class EncoderStage(Stage):
+    """Depth and rays by the geometry head (and the posed depth, where the model has it), pictures by the RGB decoder.
+
+    level_dropout: probability that the RGB decoder does not get a level of a view. propagation: share of the batches
+    whose upper levels follow from the boundary as at inference.
+    """
+
+    has_unused_parameters = True  # tokens that others replace, heads of scales that are not used
+
+    def __init__(self, net: GLDNetworks, level_dropout: float, propagation: float, rgb_weight: float = 3.0):
+        super().__init__()
+        if not hasattr(net, "dpt"):
+            raise InvalidRequest(f"model '{net.config.name}' has no geometry head (dpt), which this stage trains")
+        self.encoder, self.dpt, self.rgb = net.encoder, net.dpt, net.rgb
+        if net.config.matching is not None:
+            self.matching = net.matching
+        self.level_dropout, self.propagation, self.rgb_weight = level_dropout, propagation, rgb_weight
+
+    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Of some of the views: one up to all."""
+        if batch.depth is None or not torch.isfinite(batch.depth).all():
+            raise InvalidRequest(f"{batch.names[0]}: the encoder's training needs the depth of every pixel")
+        V = batch.images.shape[1]
+        views = sorted(torch.randperm(V)[: int(torch.randint(1, V + 1, ()))].tolist())
+        images, K, c2w, depth = (x[:, views] for x in (batch.images, batch.K, batch.c2w, batch.depth))
+        features, grid = decoder_features(self.encoder, images, bool(torch.rand(()) < self.propagation))
+        geometry = self.dpt(features, grid, images.shape[-2:])
+        picture = self.rgb(level_dropout(features, self.level_dropout), grid)
+        losses = geometry_loss(geometry, depth, K, c2w)
+        if hasattr(self, "matching") and len(views) > 1:
+            losses |= matching_loss(self.matching(images, K, c2w, features[3], grid), depth)
+        return losses | {"rgb": self.rgb_weight * (picture - images).abs().mean()}
+
+    def sheet(self, batch: ClipBatch) -> Tensor:
+        """For two scenes: the pictures, what is decoded of them, the depth that is seen in them."""
+        images = batch.images[:ROWS]
+        features, grid = decoder_features(self.encoder, images, False)
+        depth = self.dpt(features, grid, images.shape[-2:]).depth
+        near = (depth.amin(dim=(1, 2, 3), keepdim=True) / depth)[:, :, None].expand(-1, -1, 3, -1, -1)
+        decoded = self.rgb(features, grid)
+        return sheet([row[b] for b in range(len(images)) for row in (images, decoded, near)])
+
+
+def decoder_features(
+    encoder: GeometryEncoder, images: Tensor, propagated: bool
+) -> tuple[list[Tensor], tuple[int, int]]:
+    """Four levels (B, V, h * w, C) of images (B, V, 3, H, W) in decoder space, and the patch grid.
+
+    propagated: levels above the boundary from the boundary with, in every view, the camera token of the first view
+    encoded alone, as they come of generated views (spec gld.md, Propagation).
+    """
+    levels = encoder(images)
+    if propagated and encoder.config.stem is None:
+        boundary = levels[BOUNDARY]
+        alone = encoder(images[:, :1], levels=BOUNDARY + 1)[BOUNDARY].camera
+        camera = alone[:, :, None].expand(-1, images.shape[1], -1, -1)
+        boundary = Level(torch.cat([camera, boundary.patch_tokens], dim=2), boundary.grid)
+        levels = levels[: BOUNDARY + 1] + encoder.resume(boundary, BOUNDARY)
+    return [encoder.to_decoder(level) for level in levels], levels[0].grid

@@ -1,0 +1,178 @@
+"""Training of a diffusion stage that generates all views of a scene together (spec gld.md, Training)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gld_ros.data.clips import ClipBatch
+from gld_ros.diffusion.conditioning import Cameras, camera_conditions
+from gld_ros.diffusion.flow import Velocity, euler, guided, interpolate, time_grid, training_times
+from gld_ros.diffusion.prediction import NOISELESS, as_velocity, training_target
+from gld_ros.models.configs import Compat, FlowConfig
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.prope import CameraTables
+from gld_ros.training.config import FlowTraining
+from gld_ros.training.latents import LatentSpace
+from gld_ros.training.records import sheet
+from gld_ros.training.stage import Stage
+
+ROWS = 2  # scenes of a sample sheet
+
+
+@dataclass
+class Draw:
+    """What chance decides of one batch. order: views, sources first; t: (B,) times; noise: latents' shape;
+    dropped: (B,) scenes without cameras; spread: (B,) noise on the given level."""
+
+    order: list[int]
+    sources: int
+    t: Tensor
+    noise: Tensor
+    dropped: Tensor
+    spread: Tensor
+
+
+class FlowStage(Stage):
+    """One DiT on one level of a latent space, given the sources' latents, cameras and, in a cascade, another level.
+
+    level: what is generated. given: the level of all views it is conditioned on, None for none. Both of `space`.
+    The loss is over all views: sources are generated too.
+    """
+
+    frozen = ("space.",)
+
+    def __init__(
+        self,
+        space: LatentSpace,
+        dit: MultiViewDiT,
+        level: int,
+        given: int | None,
+        flow: FlowConfig,
+        options: FlowTraining,
+        compat: Compat | None = None,
+    ):
+        super().__init__()
+        self.space, self.dit = space.requires_grad_(False), dit
+        self.level, self.given = level, given
+        self.flow, self.options, self.compat = flow, options, compat or Compat()
+
+    @property
+    def levels(self) -> list[int]:
+        return [self.level] if self.given is None else [self.level, self.given]
+
+    def prepare(self, batches: Iterator[ClipBatch]) -> None:
+        """Latent statistics."""
+        if count := self.options.statistics_batches:
+            self.space.measure((batch.images for batch in batches), count, self.levels)
+
+    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Mean squared error of what the model predicts, and beside it that of sources and targets alone."""
+        with torch.no_grad():
+            draw = self.draw(batch)
+            images, K, c2w = (x[:, draw.order] for x in (batch.images, batch.K, batch.c2w))
+            latents = self.space.encode(images, self.levels)
+            data = latents[self.level]
+            base = self.sources_alone(images[:, : draw.sources], images.shape[1])
+            noisy = interpolate(data, draw.noise, draw.t)
+            given = self.noised(latents[self.given], draw.spread) if self.given is not None else None
+            cameras = self.cameras(K, c2w, draw.sources, images, draw.dropped)
+            target = training_target(self.dit.config.prediction, data, draw.noise)
+        out = self.dit(noisy, base, draw.t, cameras.camera_map, cameras.tables, draw.sources, given).float()
+        error = (out - target).pow(2).mean(dim=(0, 2, 3, 4))
+        S = draw.sources
+        return {"flow": error.mean(), "_sources": error[:S].mean(), "_targets": error[S:].mean()}
+
+    def draw(self, batch: ClipBatch) -> Draw:
+        """A time a scene; sources at random places unless the data say which they are, all in the clip's order."""
+        B, V = batch.images.shape[:2]
+        device = batch.images.device
+        least, most = self.options.sources
+        sources = batch.sources or int(torch.randint(least, most + 1, ()))
+        places = list(range(V)) if batch.sources else torch.randperm(V).tolist()
+        order = sorted(places[:sources]) + sorted(places[sources:])
+        noise = torch.randn(B, V, *self.space.shape((batch.images.shape[-2], batch.images.shape[-1])), device=device)
+        t = training_times(self.flow, torch.rand(B, device=device), V)
+        if self.dit.config.prediction == NOISELESS:
+            noise, t = torch.zeros_like(noise), torch.ones_like(t)
+        dropped = torch.rand(B, device=device) < self.options.camera_dropout
+        spread = self.options.given_noise * torch.randn(B, device=device).abs()
+        return Draw(order, sources, t, noise, dropped, spread)
+
+    def sources_alone(self, images: Tensor, views: int) -> Tensor:
+        """Condition latents of all views: the sources' encoded without the targets, zeros for the targets."""
+        latent = self.space.encode(images, [self.level])[self.level]
+        return F.pad(latent, (0, 0, 0, 0, 0, 0, 0, views - images.shape[1]))
+
+    def noised(self, latent: Tensor, spread: Tensor) -> Tensor:
+        """Ground truth as imperfect as what the level before will give, at unit variance."""
+        spread = spread[:, None, None, None, None]
+        return (latent + spread * torch.randn_like(latent)) / (1 + spread**2).sqrt()
+
+    def cameras(self, K: Tensor, c2w: Tensor, sources: int, images: Tensor, dropped: Tensor) -> Cameras:
+        """Conditions of a batch; scenes that are `dropped` get those of guidance's unconditional branch."""
+        size = (images.shape[-2], images.shape[-1])
+        grid = size[0] // self.space.patch, size[1] // self.space.patch
+        kept, null = (
+            camera_conditions(self.dit, K, c2w, sources, size, grid, self.compat, drop=drop) for drop in (False, True)
+        )
+
+        def chosen(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(dropped.reshape(-1, *[1] * (a.ndim - 1)), b, a)
+
+        def table(a: CameraTables, b: CameraTables) -> CameraTables:
+            return replace(a, project=chosen(a.project, b.project), unproject=chosen(a.unproject, b.unproject))
+
+        tables = (table(kept.tables[0], null.tables[0]), table(kept.tables[1], null.tables[1]))
+        return Cameras(chosen(kept.camera_map, null.camera_map), tables, sources)
+
+    def sample(
+        self,
+        images: Tensor,
+        K: Tensor,
+        c2w: Tensor,
+        given: Tensor | None = None,
+        noise: Tensor | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Latents (B, V, C, h, w) of all views. images: of the sources, (B, S, 3, H, W); K, c2w: of all V views.
+
+        given: latents of the level the stage is conditioned on; noise: drawn where it is not given.
+        """
+        B, V, S = *K.shape[:2], images.shape[1]
+        base = self.sources_alone(images, V)
+        noise = torch.randn_like(base) if noise is None else noise
+        kind = self.dit.config.prediction
+        if kind == NOISELESS:
+            noise, steps, guidance = torch.zeros_like(noise), 1, 1.0
+        fields: list[Velocity] = []
+        for drop in (False, True):
+            cameras = self.cameras(K, c2w, S, images, torch.full((B,), drop, device=K.device))
+
+            def field(x: Tensor, t: Tensor, cameras: Cameras = cameras) -> Tensor:
+                out = self.dit(x, base, t, cameras.camera_map, cameras.tables, S, given).float()
+                return as_velocity(kind, out, x, t)
+
+            fields.append(field)
+        scale = self.options.sample_guidance if guidance is None else guidance
+        flow = replace(self.flow, t_end=0.0) if kind == NOISELESS else self.flow
+        times = time_grid(flow, steps or self.options.sample_steps, V).to(noise.device)
+        return euler(guided(*fields, scale), noise, times)
+
+    def sheet(self, batch: ClipBatch) -> Tensor:
+        """For two scenes: the pictures; what the true latents give; what the generated ones give."""
+        rows = []
+        images, K, c2w = batch.images[:ROWS], batch.K[:ROWS], batch.c2w[:ROWS]
+        S = batch.sources or self.options.sources[0]
+        latents = self.space.encode(images, self.levels)
+        others = {} if self.given is None else {self.given: latents[self.given]}
+        made = self.sample(images[:, :S], K, c2w, others.get(self.given) if self.given is not None else None)
+        decoded = [self.space.decode(d, images[:, :S]) for d in (latents, others | {self.level: made})]
+        for b in range(len(images)):
+            rows += [images[b], *(picture[b] for picture in decoded)]
+        return sheet(rows)
