@@ -25,7 +25,7 @@ NAME_COLUMNS = ("hash", "scene")
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip of a protocol: frame numbers of its sources (context) and targets; empty where only scenes are listed."""
+    """One clip of a protocol: frame numbers of sources (context) and targets; empty where only scenes are listed."""
 
     scene: str
     context: tuple[int, ...] = ()

@@ -1,0 +1,212 @@
+"""Tar shards in the layout of webdataset, for clusters: a few large files in place of millions of small ones.
+
+    shard-000000.tar    of every scene, one after the other: KEY.0000.jpg, KEY.0001.jpg, ... (or .png),
+                        KEY.depth.0000.png (uint16) where known, KEY.json: name, size, unit, and per frame camera, stamp
+    index.json          where in which shard every scene's KEY.json begins
+
+Other programs read them as any webdataset. Here scenes are read in any order by seeking, so that a run resumes and is
+split over ranks exactly as with any other data set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gld_ros.data.framing import framed, window
+from gld_ros.data.pixels import depth_image, read_depth, read_rgb
+from gld_ros.data.scenes import Scenes, existing_folder
+from gld_ros.data.sequence import Frame
+from gld_ros.data.skipped import Skipped
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+
+INDEX = "index.json"
+DEPTH_LEVELS = 60_000  # of a scene's depth images: its farthest point takes the last
+
+
+class Shards(Scenes):
+    """Scenes of a folder that `write_shards` wrote."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.root = existing_folder(path)
+        file = self.root / INDEX
+        try:
+            self.index = json.loads(file.read_text())["scenes"]
+        except FileNotFoundError:
+            raise InvalidRequest(
+                f"{file} does not exist; `gld data shard` writes it last: was it interrupted?"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequest(f"{file}: not an index of shards; is it truncated?") from None
+        super().__init__([entry["name"] for entry in self.index], str(path))
+
+    def read(self, index: int) -> list[Frame]:
+        entry = self.index[index]
+        shard, name = self.root / entry["shard"], entry["name"]
+        try:
+            scene = json.loads(_bytes(shard, *entry["at"]))
+        except ValueError:
+            raise InvalidRequest(f"{shard}: {name}: its description cannot be read; is the shard truncated?") from None
+        return [_frame(shard, f"{shard}: {name}: frame {k}", frame) for k, frame in enumerate(scene["frames"])]
+
+
+def _frame(shard: Path, where: str, entry: dict[str, Any]) -> Frame:
+    size = entry["width"], entry["height"]
+    camera = Camera(np.array(entry["K"]), np.array(entry["c2w"]), *size).check(where)
+    depth = entry.get("depth")
+    return Frame(
+        name=where,
+        camera_name=entry["camera"],
+        stamp=entry["stamp"],
+        camera=camera,
+        read_image=lambda: read_rgb(_bytes(shard, *entry["image"]), where, size),
+        read_depth=(lambda: read_depth(_bytes(shard, *depth), entry["depth_unit"], where, size)) if depth else None,
+    )
+
+
+def _bytes(file: Path, start: int, length: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            content = stream.read(length)
+    except OSError as error:
+        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
+    if len(content) != length:
+        raise InvalidRequest(f"{file}: ends before byte {start + length}; the shard is truncated")
+    return content
+
+
+def write_shards(
+    scenes: Scenes,
+    folder: str | Path,
+    size: tuple[int, int] | None = None,
+    quality: int | None = 95,
+    shard_bytes: int = 500_000_000,
+    skipped: Skipped | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
+) -> Skipped:
+    """Write `scenes` as shards; bad ones are left out. Returns what was skipped.
+
+    size: (width, height) of every image; None keeps them. quality: of JPEG; None writes PNG, without loss.
+    Raises InvalidRequest where `folder` holds an index already or cannot be written, or no scene is good.
+    """
+    folder = Path(folder)
+    if (folder / INDEX).exists():
+        raise InvalidRequest(f"{folder}: holds shards already, not overwriting them")
+    skipped = skipped or Skipped()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = list(_write(scenes, folder, size, quality, shard_bytes, skipped, progress))
+        if not entries:
+            raise InvalidRequest(f"{scenes.where}: no scene could be read. {skipped}")
+        unfinished = folder / f"{INDEX}.part"
+        unfinished.write_text(json.dumps({"scenes": entries}))
+        unfinished.rename(folder / INDEX)
+    except OSError as error:
+        raise InvalidRequest(f"{folder}: cannot be written ({error.strerror})") from None
+    return skipped
+
+
+def _write(
+    scenes: Scenes,
+    folder: Path,
+    size: tuple[int, int] | None,
+    quality: int | None,
+    shard_bytes: int,
+    skipped: Skipped,
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> Iterator[dict[str, Any]]:
+    """Write the shards, yielding every scene's entry of the index."""
+    shards = 0
+    shard: _Shard | None = None
+    for index in progress(range(len(scenes))):
+        name = scenes.names[index]
+        try:
+            members, description = _packed(scenes.frames(index), size, quality)
+        except InvalidRequest as error:
+            skipped.add(name, str(error))
+            continue
+        if shard is not None and shard.length > shard_bytes:
+            shard.close()
+            shard = None
+        if shard is None:
+            shard = _Shard(folder / f"shard-{shards:06d}.tar")
+            shards += 1
+        at = shard.add(f"{index:08d}", members, {"name": name, **description})
+        yield {"name": name, "shard": shard.file.name, "at": at}
+    if shard is not None:
+        shard.close()
+
+
+def _packed(
+    frames: list[Frame], size: tuple[int, int] | None, quality: int | None
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """A scene's files by the end of their name, and what KEY.json says, where `image` and `depth` still are names."""
+    members: dict[str, bytes] = {}
+    entries = []
+    for number, frame in enumerate(frames):
+        view = frame.view()
+        wanted = size or (view.camera.width, view.camera.height)
+        crop = window(view.camera, *wanted, frame.name) if size else view.camera
+        camera = crop.resized(*wanted)
+        name = f"{number:04d}.{'png' if quality is None else 'jpg'}"
+        members[name] = _encoded(framed(view.image, view.camera, crop, wanted), quality)
+        entry = {"width": wanted[0], "height": wanted[1], "K": camera.K.tolist(), "c2w": camera.c2w.tolist()}
+        entry |= {"camera": frame.camera_name, "stamp": frame.stamp, "image": name}
+        if view.depth is not None and np.isfinite(view.depth).any():
+            depth = framed(view.depth, view.camera, crop, wanted)
+            unit = max(float(np.nanmax(depth)), 1e-6) / DEPTH_LEVELS
+            entry |= {"depth": f"depth.{number:04d}.png", "depth_unit": unit}
+            members[entry["depth"]] = _encoded(depth_image(depth, unit), None)
+        entries.append(entry)
+    return members, {"frames": entries}
+
+
+def _encoded(pixels: np.ndarray | Image.Image, quality: int | None) -> bytes:
+    image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
+    stream = io.BytesIO()
+    if quality is None:
+        image.save(stream, "PNG")
+    else:
+        image.save(stream, "JPEG", quality=quality, subsampling=0)
+    return stream.getvalue()
+
+
+class _Shard:
+    """One tar file being written; it gets its name when it is complete."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._unfinished = file.with_suffix(".part")
+        self._tar = tarfile.open(self._unfinished, "w", format=tarfile.USTAR_FORMAT)
+
+    @property
+    def length(self) -> int:
+        """Bytes written."""
+        return self._tar.offset
+
+    def add(self, key: str, members: dict[str, bytes], description: dict[str, Any]) -> tuple[int, int]:
+        """Append a scene; returns where its description lies: (first byte, bytes)."""
+        places = {name: self._add(f"{key}.{name}", content) for name, content in members.items()}
+        for entry in description["frames"]:
+            entry |= {field: places[entry[field]] for field in ("image", "depth") if field in entry}
+        return self._add(f"{key}.json", json.dumps(description).encode())
+
+    def _add(self, name: str, content: bytes) -> tuple[int, int]:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        start = self._tar.offset + tarfile.BLOCKSIZE  # after the header
+        self._tar.addfile(info, io.BytesIO(content))
+        return start, len(content)
+
+    def close(self) -> None:
+        self._tar.close()
+        self._unfinished.rename(self.file)
