@@ -14,6 +14,7 @@ from gld_ros.models.checkpoints import load_model
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.hub import resolve
 from gld_ros.models.layout import DTYPES, open_folder
+from gld_ros.models.memory import check_fits, estimate
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency
@@ -73,7 +74,8 @@ class GLDPipeline:
             dtype = DTYPES[dtype]
         if dtype is None:
             dtype = torch.bfloat16 if config.joint and has_bfloat16(chosen) else torch.float32
-        # check_fits(config, chosen, dtype, offload)
+        if config.joint:  # mini fits everywhere
+            check_fits(estimate(config, dtype, offload=bool(offload), device=chosen.type), chosen)
         net = load_model(folder, torch.device("cpu") if offload else chosen, dtype)
         return cls(net, chosen, min_baseline, offload)
 
