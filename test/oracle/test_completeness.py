@@ -42,7 +42,7 @@ def test_every_array_is_compared(golden, compare, all_ran, file):
     keys = set(golden(file).keys)
     compared = {result.array for result in compare.arrays if result.fixture == file}
     inputs = {pattern: {key for key in keys if fnmatchcase(key, pattern)} for pattern in INPUTS[file]}
-    assert all(inputs.values()), f"{file} has nothing like {[p for p, found in inputs.items() if not found]}"
-    given = set().union(*inputs.values())
-    assert not compared & given, "inputs that are compared"
-    assert not keys - given - compared, "neither compared nor named as inputs"
+    stale = [pattern for pattern, found in inputs.items() if not found or found & compared]
+    assert not stale, f"{file}: no inputs, or compared: {stale}"
+    missing = sorted(keys - compared - set().union(*inputs.values()))
+    assert not missing, f"{file}: neither compared nor named as inputs: {missing}"
