@@ -17,17 +17,6 @@ from gld_ros.models.gld import GLDNetworks, stored_dtype
 from gld_ros.models.integrity import check_quickly
 from gld_ros.models.layout import CONFIG, WEIGHTS, open_folder
 
-EMBEDDED = Path(__file__).parent / "weights"
-
-
-def model_folder(name: str) -> Path:
-    """The folder of an embedded model's name ("mini") or of a path; ModelError where there is none."""
-    for folder in (EMBEDDED / name, Path(name).expanduser()):
-        if (folder / CONFIG).is_file():
-            return folder
-    known = sorted(p.name for p in EMBEDDED.iterdir() if p.is_dir()) if EMBEDDED.is_dir() else []
-    raise ModelError(f"model '{name}': no folder with a {CONFIG}; expected a path to one or one of {known}")
-
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> GLDNetworks:
     """The networks of a folder in the official layout or in ours, frozen, in eval mode.
@@ -67,15 +56,15 @@ def wrong_statistics(tensors: dict[str, Tensor]) -> list[str]:
 
 def _fill(net: GLDNetworks, piece: Piece, device: torch.device, dtype: torch.dtype) -> None:
     """Give a component its tensors, and let go of the source's."""
-    component = net if piece.component == STATISTICS else getattr(net, piece.component)
-    exact = piece.component == STATISTICS
-    state = {}
-    for ours in component.state_dict():
-        if piece.component == STATISTICS and "." in ours:
-            continue
-        tensor = piece.tensors.pop(piece.part.key(ours))
-        state[ours] = tensor.to(device, stored_dtype(ours, tensor, dtype))
-    component.load_state_dict(state, strict=not exact, assign=True)
+    statistics = piece.component == STATISTICS
+    component = net if statistics else getattr(net, piece.component)
+    names = [name for name, _ in net.named_buffers(recurse=False)] if statistics else list(component.state_dict())
+    source = {name: piece.tensors.pop(piece.part.key(name)) for name in names}
+    kinds = {name: stored_dtype(name, tensor, dtype) for name, tensor in source.items()}
+    # One view of the mapped file would keep all of it: either every tensor stays there, or none.
+    copy = any(tensor.dtype != kinds[name] for name, tensor in source.items())
+    state = {name: source.pop(name).to(device, kinds[name], copy=copy) for name in names}
+    component.load_state_dict(state, strict=not statistics, assign=True)
 
 
 def save_model(folder: Path, net: GLDNetworks, dtype: torch.dtype = torch.float16) -> None:

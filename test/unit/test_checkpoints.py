@@ -12,7 +12,10 @@ from safetensors.torch import load_file, save_file
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
 from gld_ros.models import conversion
-from gld_ros.models.checkpoints import CONFIG, EMBEDDED, WEIGHTS, load_model, model_folder, save_model, sha256
+from gld_ros.models.checkpoints import load_model, save_model
+from gld_ros.models.files import sha256
+from gld_ros.models.hub import EMBEDDED
+from gld_ros.models.layout import CONFIG, WEIGHTS
 from gld_ros.pipeline import GLDPipeline
 
 
@@ -42,11 +45,6 @@ def test_saved_is_loaded_again(folder, tmp_path):
     again = load_model(tmp_path / "copy")
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
     assert again.config == net.config
-
-
-def test_unknown_names_say_what_is_known(tmp_path):
-    with pytest.raises(ModelError, match="'nowhere'.*mini"):
-        model_folder("nowhere")
 
 
 def test_one_flipped_byte_is_found(folder):

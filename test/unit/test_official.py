@@ -103,6 +103,14 @@ def test_weights_of_the_asked_dtype_stay_in_their_file(originals):
     assert any(int(start, 16) <= address < int(end, 16) for start, end in spans)
 
 
+def test_converted_weights_let_go_of_their_source(da3):
+    """Otherwise float32 files would stay resident beside the bfloat16 weights."""
+    net = load_model(da3, dtype=torch.bfloat16)
+    assert net.level1.blocks[0].norm1.weight.dtype == torch.float32  # one that needs no conversion
+    maps = Path("/proc/self/maps").read_text()
+    assert str(da3 / LEVEL1) not in maps and str(da3 / ENCODER) not in maps and str(da3 / RGB) not in maps
+
+
 @pytest.mark.parametrize("kind", ["da3", "vggt"])
 def test_verify_passes(originals, kind, capsys):
     assert main(["models", "verify", str(originals / kind)]) == 0
