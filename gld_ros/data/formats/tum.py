@@ -28,7 +28,7 @@ PUBLISHED = {
     "freiburg3": (535.4, 539.2, 320.1, 247.6),
 }
 DEPTH_TOLERANCE = 0.02  # seconds between a colour image and its depth
-POSE_GAP = 0.1  # seconds between poses that are interpolated
+POSE_GAP = 0.12  # seconds between poses that are interpolated
 
 
 class TUMScenes(Scenes):
