@@ -1,43 +1,164 @@
-"""`gld eval`: figures of a model on held-out procedural rooms, beside the baselines."""
+"""`gld eval`: figures of a model on held-out views, beside the baselines on the same views."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+import warnings
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gld_ros.data.skipped import Skipped
+    from gld_ros.evaluation.scenes import Scene
+
+ROOMS = 200  # scenes of procedural rooms, by default
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("eval", help="score a model on held-out procedural rooms, beside the baselines")
-    parser.add_argument("model", help="'mini' or a model folder")
-    parser.add_argument("--split", choices=("test", "val"), default="test")
-    parser.add_argument("--scenes", type=int, default=200)
+    parser = subparsers.add_parser("eval", help="score a model on held-out views, beside the baselines")
+    parser.add_argument("model", help="name of a model or folder of its weights")
+    parser.add_argument(
+        "--data", action="append", metavar="KIND:PATH", help="data to evaluate on, may be repeated (default: rooms)"
+    )
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="of the rooms: test or val; with --data: a split file (scene names, or a pixelSplat index with frames)",
+    )
+    parser.add_argument("--scenes", type=int, help=f"at most so many of each data set ({ROOMS} rooms by default)")
+    parser.add_argument("--sources", type=int, default=2, help="views given, the first and last among them (default 2)")
+    parser.add_argument("--views", type=int, default=8, help="views of a clip, sources and targets (default 8)")
+    parser.add_argument("--gap", type=int, default=1, help="frames from one view of a clip to the next (default 1)")
+    parser.add_argument("--size", help="WxH the views are cropped and resized to (default: as they are)")
+    parser.add_argument("--samples", type=int, default=1, help="of the model, for best-of-K and its spread (default 1)")
     parser.add_argument("--steps", type=int, help="sampling steps of each stage (default: the model's)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device")
+    parser.add_argument("--guidance", type=float, help="guidance scale, 1 = none (default: the model's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples and of the intervals (default 0)")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME=FOLDER", help="score FOLDER/SCENE/TARGET.png, too"
+    )
+    parser.add_argument("--lpips", type=Path, help="folder with the weights of LPIPS; without it LPIPS is left out")
+    parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: the device's best)")
+    parser.add_argument("--offload", choices=("sequential",), help="keep only the component at work on the GPU")
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON, not a table")
-    parser.add_argument("--out", type=Path, help="write the report there as well")
+    parser.add_argument("--out", type=Path, help="folder for report.json, report.html and contact sheets")
+    parser.add_argument("--save-views", action="store_true", help="write every picture into the folder, too")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from gld_ros.evaluation.rooms import evaluate_rooms
+    """Evaluate, write what is asked for, print the figures."""
+    from gld_ros.data.skipped import Skipped
+    from gld_ros.errors import InvalidRequest
+    from gld_ros.evaluation.html_report import write_html
+    from gld_ros.evaluation.lpips import LPIPS
+    from gld_ros.evaluation.methods import methods_for, peer
+    from gld_ros.evaluation.protocol import evaluate
+    from gld_ros.evaluation.report import build_report
+    from gld_ros.evaluation.results import write_report
+    from gld_ros.evaluation.sheets import Gallery
     from gld_ros.pipeline import GLDPipeline
 
-    pipe = GLDPipeline.from_pretrained(args.model, args.device)
-    report = evaluate_rooms(pipe, args.split, args.scenes, steps=args.steps, seed=args.seed)
-    text = json.dumps(report, indent=1)
+    if args.save_views and not args.out:
+        raise InvalidRequest("--save-views needs --out, the folder to write them to")
+    skipped = Skipped()
+    scenes, total = _scenes(args, skipped)
+    peers = [peer(*_name_and_folder(text)) for text in args.peer]
+    lpips = LPIPS.from_folder(args.lpips) if args.lpips else None
+    notices = [] if lpips else ["LPIPS is left out: no weights were given (--lpips FOLDER)"]
+    pipe = GLDPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype, offload=args.offload)
+    methods = methods_for(pipe, steps=args.steps, guidance_scale=args.guidance) + peers
+    gallery = None
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n")
+        args.out.mkdir(parents=True, exist_ok=True)
+        gallery = Gallery(args.out, save_views=args.save_views)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found = evaluate(pipe, scenes, methods, args.samples, args.seed, lpips, gallery, total)
+    notices += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
+    settings = {key: _plain(value) for key, value in vars(args).items() if key not in ("run", "json", "command")}
+    settings["steps"] = args.steps or pipe.net.config.flow.steps
+    report = build_report(found, methods, pipe, settings, args.seed)
+    report["skipped"] = skipped.scenes
+    report["notices"] = notices
+    for notice in notices:
+        print(f"gld: notice: {notice}", file=sys.stderr)
+    if gallery:
+        write_report(args.out / "report.json", report)
+        write_html(args.out / "report.html", report, gallery.write())
     if args.json:
-        print(text)
-        return 0
-    print(f"{'':18}{'PSNR':>7}{'obs.':>7}{'unobs.':>7}{'SSIM':>7}{'AbsRel':>8}")
-    for name, figures in {report["model"]: report, **report["baselines"]}.items():
-        regions = [figures[r]["psnr_db"] for r in ("observed", "unobserved")]
-        row = [figures["psnr_db"], *regions]
-        print(
-            f"{name:18}" + "".join(f"{x:7.2f}" for x in row) + f"{figures['ssim']:7.3f}{figures['depth_abs_rel']:8.3f}"
-        )
+        print(json.dumps(report, indent=1, allow_nan=False))
+    else:
+        print_table(report)
     return 0
+
+
+def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene], int | None]:
+    """What to evaluate on, and how much that is where it is known."""
+    from gld_ros.cli.synthesize import image_size
+    from gld_ros.data.scenes import open_scenes
+    from gld_ros.data.splits import read_split
+    from gld_ros.errors import InvalidRequest
+    from gld_ros.evaluation.rooms import SPLITS, room_scenes
+    from gld_ros.evaluation.scenes import scenes_of
+
+    if args.scenes is not None and args.scenes < 1:
+        raise InvalidRequest(f"--scenes {args.scenes}: at least 1 is expected")
+    if not args.data:
+        if args.split not in SPLITS or args.sources != 2:
+            raise InvalidRequest(
+                f"--split {args.split}, --sources {args.sources}: without --data rooms are evaluated, "
+                f"with 2 sources; their splits are {', '.join(SPLITS)}"
+            )
+        return room_scenes(args.split, args.scenes or ROOMS), args.scenes or ROOMS
+    split = None if args.split in SPLITS else read_split(args.split)
+    height, width = image_size(args.size) if args.size else (None, None)
+    size = None if height is None or width is None else (width, height)
+
+    def all_of_them() -> Iterator[Scene]:
+        for spec in args.data:
+            data = open_scenes(spec)
+            group = Path(spec.partition(":")[2].partition("?")[0]).name or spec
+            found = scenes_of(data, group, args.sources, args.views, args.gap, split, size, skipped)
+            yield from islice(found, args.scenes)
+
+    return all_of_them(), None
+
+
+def _name_and_folder(text: str) -> tuple[str, str]:
+    from gld_ros.errors import InvalidRequest
+
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise InvalidRequest(f"--peer {text!r}: NAME=FOLDER is expected")
+    return name, folder
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """A line a method: the main figures, means over scenes."""
+    columns = {
+        "PSNR": ("all", "psnr_db", 2),
+        "obs.": ("observed", "psnr_db", 2),
+        "unobs.": ("unobserved", "psnr_db", 2),
+        "SSIM": ("all", "ssim", 3),
+        "sharp.": ("all", "sharpness", 2),
+        "AbsRel": ("all", "depth_abs_rel", 3),
+        "delta1": ("all", "depth_delta1", 3),
+        "reproj.": ("all", "reprojection_px", 2),
+        "ATE": ("poses", "ate", 3),
+    }
+    print(f"{report['model']}: {report['scenes']} scenes, {len(report['refused'])} refused")
+    print(f"{'':20}" + "".join(f"{title:>9}" for title in columns))
+    for name, regions in report["methods"].items():
+        cells = [(regions.get(region, {}).get(figure), digits) for region, figure, digits in columns.values()]
+        texts = ["" if value is None else f"{value['mean']:.{digits}f}" for value, digits in cells]
+        print(f"{name:20}" + "".join(f"{text:>9}" for text in texts))

@@ -7,48 +7,120 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from gld_ros.errors import ModelError
 from gld_ros.evaluation.comparison import nearest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.matching import SourceDepth
+from gld_ros.pipeline.joint import JointSynthesis, at_size
 from gld_ros.pipeline.method import to_uint8
-from gld_ros.pipeline.synthesis import warp_sources
+from gld_ros.pipeline.native import native_size, native_sources
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.request import RelativeFrame, working_size
+from gld_ros.pipeline.scale import geometry_spread, joint_scale
+from gld_ros.pipeline.synthesis import encode_sources, resize, warp_sources
 from gld_ros.pipeline.views import SourceView
-from gld_ros.pipeline.warped import PreparedSources, WarpedSynthesis
+from gld_ros.pipeline.warped import WarpedSynthesis
 
 
 @dataclass(frozen=True)
 class Picture:
-    """image: (H, W, 3) uint8. depth: (H, W) metres. seen: (H, W) bool, what the sources show."""
+    """What a method answers for one target. image: (H, W, 3) uint8. depth: (H, W) in the poses' unit, NaN unknown.
+    seen: (H, W) bool, what the sources show as the method says. confidence: (H, W) 0..1, probability that the depth is
+    right within 10 %. None: the method has no such thing."""
 
     image: np.ndarray
-    depth: np.ndarray
-    seen: np.ndarray
+    depth: np.ndarray | None = None
+    seen: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
-def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray], target: Camera) -> Picture:
-    """The source nearest in pose, with its true depth (H, W)."""
+@dataclass
+class PosedSources:
+    """Sources with depth. images: (1, S, 3, H, W); depth, K and c2w in `frame`, K at that size."""
+
+    images: Tensor
+    depth: SourceDepth
+    K: Tensor
+    c2w: Tensor
+    frame: RelativeFrame
+
+
+def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray] | None, target: Camera) -> Picture:
+    """The source nearest in pose, with its true depth (H, W) where that is known."""
     k = nearest(target, [s.camera for s in sources])
-    return Picture(sources[k].image, depths[k], np.ones(depths[k].shape, dtype=bool))
+    return Picture(sources[k].image, None if depths is None else depths[k])
+
+
+def with_true_depth(sources: Sequence[SourceView], depths: Sequence[np.ndarray]) -> PosedSources:
+    """Sources with their true depths (H, W), on the CPU."""
+    frame = RelativeFrame([s.camera for s in sources])
+    size = native_size(sources[0].camera)
+    images = torch.cat([resize(_picture(s.image), size) for s in sources], dim=1)
+    depth = torch.from_numpy(np.stack(depths))[None] / frame.unit
+    depth = torch.nn.functional.interpolate(depth, size=size, mode="nearest-exact")
+    cameras = [s.camera for s in sources]
+    return PosedSources(
+        images, SourceDepth(depth, torch.full_like(depth, 0.01)), *_matrices(cameras, frame, size), frame
+    )
 
 
 @torch.inference_mode()
-def depth_warp(
-    synthesis: WarpedSynthesis,
-    prepared: PreparedSources,
-    target: Camera,
-    depths: Sequence[np.ndarray] | None = None,
-    sharp: bool = False,
-) -> Picture:
-    """Sources splatted by the model's own depth, or by the true `depths` (H, W) in metres; pull-push fills holes.
+def with_own_depth(pipe: GLDPipeline, sources: Sequence[SourceView], like: Camera) -> PosedSources:
+    """Sources with the depth the model finds in them, at the size of the camera `like` or the model's, if that is it.
 
-    sharp: read back from the sources as the model's own input is, so that what is learned can be told from it.
+    Raises ScaleUnknown, and ModelError for a model without a geometry head.
     """
-    K, c2w = synthesis.cameras([target], prepared.frame, prepared.size)
-    depth = prepared.depth
-    if depths is not None:
-        true = torch.from_numpy(np.stack(depths))[None].to(synthesis.device) / prepared.frame.unit
-        depth = SourceDepth(true, torch.full_like(true, 0.01))
-    warped = warp_sources(prepared.images, depth, prepared.K, prepared.c2w, K[:, 0], c2w[:, 0], sharp)
-    metres = warped.depth[0] * prepared.frame.unit
-    return Picture(to_uint8(warped.image[0]), metres.cpu().numpy(), warped.seen[0].cpu().numpy())
+    synthesis, config = pipe.synthesis, pipe.net.config
+    size = working_size(sources[0].camera, config)
+    if isinstance(synthesis, WarpedSynthesis):
+        prepared = synthesis.prepare(sources, size)
+        frame, native = prepared.frame, prepared.native
+        if (like.height, like.width) == prepared.size:
+            return PosedSources(prepared.images, prepared.depth, prepared.K, prepared.c2w, frame)
+    else:
+        assert isinstance(synthesis, JointSynthesis)
+        if config.dpt is None:
+            raise ModelError(f"model '{pipe.name}' has no geometry head, so no depth of its own")
+        frame = RelativeFrame([s.camera for s in sources])
+        pictures = [synthesis.picture(s.image) for s in sources]
+        images = torch.cat([resize(p[None, None], size) for p in pictures], dim=1)
+        K, c2w = synthesis.cameras([s.camera for s in sources], frame, size)
+        with synthesis.autocast():
+            with synthesis.residency.at_work("encoder"):
+                features, grid = encode_sources(pipe.net, images)
+            with synthesis.residency.at_work("dpt"):
+                geometry = pipe.net.dpt(features, grid, size)
+        scale = joint_scale(sources, geometry, K, c2w, frame, synthesis.min_baseline, strict=False)
+        depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
+        native = native_sources(pictures, sources, images, depth, frame)
+    values = native.values
+    return PosedSources(values[:, :, :3], SourceDepth(native.depth, values[:, :, 3]), native.K, native.c2w, frame)
+
+
+@torch.inference_mode()
+def depth_warp(posed: PosedSources, target: Camera, sharp: bool = False) -> Picture:
+    """Sources splatted into the target by their depth; pull-push fills holes.
+
+    sharp: read back from the sources as mini's own input is, so that what is learned can be told from it.
+    """
+    size = (posed.images.shape[-2], posed.images.shape[-1])
+    K, c2w = (x.to(posed.images.device) for x in _matrices([target], posed.frame, size))
+    warped = warp_sources(posed.images, posed.depth, posed.K, posed.c2w, K[:, 0], c2w[:, 0], sharp)
+    spread = SourceDepth(warped.depth, warped.spread)
+    pixels = warped.image[0], warped.depth[0] * posed.frame.unit, spread.confidence()[0], warped.seen[0]
+    image, depth, confidence, seen = at_size(*pixels, target)
+    return Picture(to_uint8(image), *(x.cpu().numpy() for x in (depth, seen, confidence)))
+
+
+def _picture(image: np.ndarray) -> Tensor:
+    """(1, 1, 3, H, W) 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None, None].float() / 255
+
+
+def _matrices(cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """K (1, V, 3, 3) at the size (H, W) and c2w (1, V, 4, 4) in the frame."""
+    K = np.stack([camera.resized(size[1], size[0]).K for camera in cameras])
+    c2w = np.stack([frame.relative(camera.c2w) for camera in cameras])
+    return torch.tensor(K, dtype=torch.float32)[None], torch.tensor(c2w, dtype=torch.float32)[None]

@@ -49,6 +49,6 @@ def gradient_energy(image: np.ndarray, where: np.ndarray | None = None) -> float
 
 
 def sharpness(image: np.ndarray, real: np.ndarray, where: np.ndarray | None = None) -> float | None:
-    """Gradient energy over that of the real view: 1 = as much detail (or noise), 0 = flat; None for a flat real view."""
+    """Gradient energy over that of the real view: 1 = as much detail, 0 = flat; None for a flat real view."""
     energy = gradient_energy(real, where)
     return gradient_energy(image, where) / energy if energy > 1e-7 else None

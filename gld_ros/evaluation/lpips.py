@@ -33,7 +33,7 @@ class LPIPS(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> LPIPS:
-        """Weights of the two files BACKBONE and LINEAR. Raises InvalidRequest naming what is missing or does not fit."""
+        """Weights of the files BACKBONE and LINEAR. Raises InvalidRequest naming what is missing or does not fit."""
         states = [_read(Path(folder) / name) for name in (BACKBONE, LINEAR)]
         net = cls()
         wanted = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from gld_ros.data.ply import Points
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import invert, look_at
+
+#: (H, W, 3) uint8 of a table; None where there is nothing to show.
+Cell = np.ndarray | None
 
 # Near to far: yellow, orange, red, purple, blue, black-blue; nearly even in lightness.
 DEPTH_COLOURS = np.array(
@@ -58,13 +62,10 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
     """One row a view: sources | real | synthesized | real depth | synthesized depth | generated mask.
 
     height: of a cell, pixels; less for panoramas. unit: of the depths, for the colour bar, which all rows share.
-    Raises ValueError without
-    rows.
+    Raises ValueError without rows.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
-    aspect = max(row.synthesized.shape[1] / row.synthesized.shape[0] for row in rows)
-    height = min(height, round(CELL_WIDTH / aspect))
     real_depths = [row.real_depth for row in rows if row.real_depth is not None]
     near, far = depth_range(real_depths or [row.depth for row in rows])
     columns = max(len(row.sources) for row in rows)
@@ -72,7 +73,7 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
     titles += ["real (left out)", "synthesized", "real depth", "synthesized depth", "generated (white)"]
     table = []
     for row in rows:
-        cells: list[np.ndarray | None] = [
+        cells: list[Cell] = [
             *row.sources,
             *[None] * (columns - len(row.sources)),
             row.real,
@@ -82,24 +83,37 @@ def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> I
         cells.append(colour_depth(row.depth, near, far))
         cells.append(np.repeat(np.where(row.generated, 255, 0).astype(np.uint8)[..., None], 3, axis=2))
         table.append(cells)
+    sheet = draw_table(titles, [(row.title, cells) for row, cells in zip(rows, table, strict=True)], height, BAR + TEXT)
+    _colour_bar(sheet, ImageDraw.Draw(sheet), ImageFont.load_default(), near, far, unit)
+    return sheet
+
+
+def draw_table(
+    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]], height: int, room_below: int = 0
+) -> Image.Image:
+    """Pictures in a table: `columns` on top, every row's title above its cells. None: "unknown".
+
+    height: of a cell, pixels; its width follows the widest picture, within CELL_WIDTH. room_below: pixels left free.
+    """
+    aspect = max(cell.shape[1] / cell.shape[0] for _, cells in rows for cell in cells if cell is not None)
+    height = min(height, round(CELL_WIDTH / aspect))
     width = max(TITLE_WIDTH, round(height * aspect))
     font = ImageFont.load_default()
     step_x, step_y = width + MARGIN, height + TEXT + MARGIN
-    size = (MARGIN + step_x * len(titles), MARGIN + TEXT + step_y * len(rows) + BAR + TEXT + 2 * MARGIN)
+    size = (MARGIN + step_x * len(columns), 3 * MARGIN + TEXT + step_y * len(rows) + room_below)
     sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
+    for column, title in enumerate(columns):
         draw.text((MARGIN + column * step_x, MARGIN), title, "black", font)
-    for line, (row, cells) in enumerate(zip(rows, table, strict=True)):
+    for line, (title, cells) in enumerate(rows):
         y = MARGIN + TEXT + line * step_y
-        draw.text((MARGIN, y), row.title, "black", font)
+        draw.text((MARGIN, y), title, "black", font)
         for column, cell in enumerate(cells):
             corner = (MARGIN + column * step_x, y + TEXT)
             if cell is None:
                 draw.text((corner[0] + 6, corner[1] + 6), "unknown", "grey", font)
             else:
                 sheet.paste(_fit(cell, width, height), corner)
-    _colour_bar(sheet, draw, font, near, far, unit)
     return sheet
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.bootstrap import estimate
-from gld_ros.evaluation.correspondence import pck, reprojection_error, sampson_error, true_matches
+from gld_ros.evaluation.correspondence import keypoints, pck, reprojection_error, sampson_error, true_matches
 from gld_ros.evaluation.depth_metrics import align_depth, depth_errors, nearest_distances, point_errors
 from gld_ros.evaluation.image_metrics import gradient_energy, psnr, sharpness, ssim_map
 from gld_ros.evaluation.lpips import BACKBONE, INDICES, LINEAR, LPIPS
@@ -60,7 +60,7 @@ def test_ssim_against_a_direct_formula():
             return gaussian_filter(x, 1.5, radius=5, mode="mirror")
 
         ma, mb = mean(a), mean(b)
-        va, vb, cov = mean((a * a)) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+        va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
         expected.append(
             (2 * ma * mb + 1e-4) * (2 * cov + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))
         )  # fmt: skip
@@ -254,10 +254,10 @@ def test_reprojection_error_of_a_textured_wall_and_of_a_shifted_one():
         texture = blocks[(160 + points[..., 2] * 60).astype(int) % 320, (240 + points[..., 0] * 60).astype(int) % 480]
         images.append(np.repeat(texture.astype(np.uint8)[..., None], 3, axis=2))
     a, b = cameras
-    assert reprojection_error(images[0], a, images[1], b) < 0.5
-    moved = np.roll(images[1], 4, axis=0)
-    assert reprojection_error(images[0], a, moved, b) == pytest.approx(4 / math.sqrt(2), abs=0.6)
-    assert reprojection_error(images[0], a, np.zeros_like(moved), b) is None
+    first, second, moved = (keypoints(image) for image in (*images, np.roll(images[1], 4, axis=0)))
+    assert reprojection_error(first, a, second, b) < 0.5
+    assert reprojection_error(first, a, moved, b) == pytest.approx(4 / math.sqrt(2), abs=0.6)
+    assert reprojection_error(first, a, keypoints(np.zeros_like(images[0])), b) is None
 
 
 # Uncertainty

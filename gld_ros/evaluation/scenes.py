@@ -1,0 +1,161 @@
+"""What is evaluated: scenes of source views and left-out targets, and which pixels of a target the sources show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from gld_ros.data.clips import Clip
+from gld_ros.data.scenes import Scenes
+from gld_ros.data.skipped import Skipped
+from gld_ros.data.splits import Entry
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.points import project, unproject
+from gld_ros.pipeline.views import SourceView
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One request with its answer.
+
+    sources: what the model is given, without depth. source_depths: true depth (H, W) of each, None where there is none.
+    targets: the real views, depth where known. names: of the targets, for files. group: what its figures are grouped
+    by in the report. unit: of poses and depth, for people.
+    """
+
+    name: str
+    group: str
+    sources: list[SourceView]
+    source_depths: list[np.ndarray] | None
+    targets: list[SourceView]
+    names: list[str]
+    unit: str = "units"
+
+    @property
+    def cameras(self) -> list[Camera]:
+        """Of the targets."""
+        return [target.camera for target in self.targets]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Indices of the views of a clip that are given and of those asked for."""
+
+    sources: list[int]
+    targets: list[int]
+
+
+def choose(views: int, sources: int) -> Choice:
+    """`sources` of `views` views evenly from the first to the last; the others are targets (the published protocol:
+    first and last of 8). One source: the first. Raises InvalidRequest where nothing would be left to ask for.
+    """
+    if not 1 <= sources < views:
+        raise InvalidRequest(f"{sources} sources of {views} views: 1 to {views - 1} are possible")
+    given = sorted({int(i) for i in np.linspace(0, views - 1, sources).round()}) if sources > 1 else [0]
+    return Choice(given, [i for i in range(views) if i not in given])
+
+
+def windows(count: int, views: int, gap: int) -> list[list[int]]:
+    """Indices of the clips of a sequence of `count` frames: `views` frames each, `gap` apart, no frame in two clips.
+
+    A shorter sequence is one clip of all its frames.
+    """
+    step = views * gap
+    starts = [block + offset for block in range(0, count, step) for offset in range(gap)]
+    found = [list(range(s, s + step, gap)) for s in starts if s + step - gap < count]
+    return found or [list(range(count))]
+
+
+def scenes_of(
+    data: Scenes,
+    group: str,
+    sources: int,
+    views: int = 8,
+    gap: int = 1,
+    split: Sequence[Entry] | None = None,
+    size: tuple[int, int] | None = None,
+    skipped: Skipped | None = None,
+) -> Iterator[Scene]:
+    """The scenes of a data set: the clips that `split` lists, else all `windows`, `sources` of their views given.
+
+    size: (width, height) the views are cropped and resized to; None: as they are. Bad scenes are noted in `skipped`.
+    """
+    skipped = skipped if skipped is not None else Skipped()
+    for entry in split if split is not None else [Entry(name) for name in data.names]:
+        try:
+            index = data.find(entry.scene)
+            if index is None:
+                raise InvalidRequest(f"{entry.scene}: not in {data.where}")
+            clips = [[*entry.context, *entry.target]]
+            if not entry.context:
+                clips = windows(len(data.frames(index)), views, gap)
+            for frames in clips:
+                n = len(entry.context)
+                choice = Choice(list(range(n)), list(range(n, len(frames)))) if n else choose(len(frames), sources)
+                clip = data.load(index, frames, size).check()
+                if len(clips) > 1:
+                    clip.name = f"{clip.name}_{frames[0]:03d}"
+                yield scene_of_clip(clip, choice, group, names=[f"{frame:03d}" for frame in frames])
+        except InvalidRequest as error:
+            skipped.add(entry.scene, str(error))
+
+
+def scene_of_clip(
+    clip: Clip, choice: Choice, group: str, unit: str = "units", names: Sequence[str] | None = None
+) -> Scene:
+    """The scene of a clip's views. names: of all its views; their numbers where not given."""
+    names = names or [f"{index:03d}" for index in range(len(clip))]
+    views = []
+    for image, K, c2w in zip(clip.images, clip.K, clip.c2w, strict=True):
+        pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
+        views.append(SourceView(pixels, Camera(K.numpy(), rigid(c2w.numpy()), clip.size[0], clip.size[1])))
+    depths = None if clip.depth is None or not torch.isfinite(clip.depth).any() else clip.depth.numpy()
+    return Scene(
+        name=clip.name,
+        group=group,
+        sources=[views[i] for i in choice.sources],
+        source_depths=None if depths is None else [depths[i] for i in choice.sources],
+        targets=[
+            SourceView(views[i].image, views[i].camera, depth=None if depths is None else depths[i])
+            for i in choice.targets
+        ],
+        names=[names[i] for i in choice.targets],
+        unit=unit,
+    )
+
+
+def rigid(c2w: np.ndarray) -> np.ndarray:
+    """c2w (4, 4) in float64 with float32 rounding taken out of its rotation."""
+    pose = c2w.astype(np.float64)
+    u, _, vt = np.linalg.svd(pose[:3, :3])
+    pose[:3, :3] = u @ vt
+    return pose
+
+
+def unobserved_by_depth(scene: Scene, target: SourceView, seen: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels of `target` that no source shows, given those that its sources' true depth fills (`seen`).
+
+    With holes in the sources' depth, what is not `seen` may have been visible all the same: then a pixel counts only
+    where its own true depth says that every source has it hidden or out of the picture. Others are in neither region.
+    """
+    assert scene.source_depths is not None
+    if all(np.isfinite(depth).all() for depth in scene.source_depths) or target.depth is None:
+        return ~seen
+    points = unproject(target.depth, target.camera)
+    possible = np.zeros(seen.shape, bool)
+    for source, depth in zip(scene.sources, scene.source_depths, strict=True):
+        pixels, z = project(points, source.camera)
+        size = np.array([source.camera.width, source.camera.height])
+        with np.errstate(invalid="ignore"):
+            inside = (z > 0) & (pixels >= 0).all(axis=-1) & (pixels < size).all(axis=-1)
+        u, v = np.where(inside[..., None], pixels, 0).astype(int).reshape(-1, 2).T
+        # The farthest of the pixels around: at the edge of what hides a surface, it may still be seen.
+        farthest = cv2.dilate(np.where(np.isfinite(depth), depth, np.inf).astype(np.float32), np.ones((3, 3)))
+        there = farthest[v, u].reshape(seen.shape)
+        possible |= inside & ~(there < 0.95 * z)  # unknown, or this surface
+    return ~seen & np.isfinite(target.depth) & ~possible

@@ -1,0 +1,124 @@
+"""The figures of one method on one scene: of every target's picture by region, and of all targets together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gld_ros.evaluation.baselines import Picture
+from gld_ros.evaluation.correspondence import keypoints, reprojection_error
+from gld_ros.evaluation.depth_metrics import ALIGNMENTS, align_depth, depth_errors, known_pixels, point_errors
+from gld_ros.evaluation.image_metrics import psnr, sharpness, ssim_map
+from gld_ros.evaluation.lpips import LPIPS
+from gld_ros.evaluation.scenes import Scene
+from gld_ros.evaluation.uncertainty import ause, calibration_error, coverage
+from gld_ros.geometry.points import unproject
+from gld_ros.pipeline.views import SourceView
+
+#: Figures by name. Figures of a region: "all", "observed" or "unobserved" pixels.
+Figures = dict[str, float]
+Regions = dict[str, np.ndarray | None]
+
+MIN_REGION = 20  # pixels; smaller regions of one view are not scored
+RIGHT = 0.1  # depth this near to the truth (of its logarithm) is right, as `confidence` means it
+POINTS = 8192  # of each cloud that are compared
+
+
+def picture_figures(picture: Picture, real: SourceView, regions: Regions, lpips: LPIPS | None) -> dict[str, Figures]:
+    """Figures of one picture in every region that is large enough."""
+    similarity = ssim_map(picture.image, real.image)
+    distance = lpips.distances(picture.image, real.image) if lpips else None
+    aligned = {}
+    if picture.depth is not None and real.depth is not None:
+        aligned = {how: align_depth(picture.depth, real.depth, how) for how in ALIGNMENTS}
+    found: dict[str, Figures] = {}
+    for region, where in regions.items():
+        if where is not None and where.sum() < MIN_REGION:
+            continue
+        found[region] = figures = {
+            "psnr_db": psnr(picture.image, real.image, where) or 0.0,
+            "ssim": float(similarity.mean() if where is None else similarity[where].mean()),
+        }
+        if distance is not None:
+            figures["lpips"] = distance[0] if where is None else float(distance[1][where].mean())
+        detail = sharpness(picture.image, real.image, where)
+        if detail is not None:
+            figures["sharpness"] = detail
+        for how, depth in aligned.items():
+            assert real.depth is not None
+            ending = "" if how == "none" else f"_{how}"
+            errors = depth_errors(depth, real.depth, where) or {}
+            figures |= {f"depth_{name}{ending}": value for name, value in errors.items()}
+        figures |= _doubt_figures(picture, real, where)
+    return found
+
+
+def _doubt_figures(picture: Picture, real: SourceView, where: np.ndarray | None) -> Figures:
+    """Whether the confidence of a picture's depth is lower where the depth is wrong, and how honest it is."""
+    if picture.depth is None or picture.confidence is None or real.depth is None:
+        return {}
+    known = known_pixels(picture.depth, real.depth) & (picture.depth > 0)
+    if where is not None:
+        known &= where
+    error = np.abs(np.log(picture.depth[known] / real.depth[known]))
+    confidence = picture.confidence[known].astype(np.float64)
+    ranked, honest = ause(error, -confidence), calibration_error(confidence, error < np.log1p(RIGHT))
+    found = {"depth_ause": ranked, "depth_calibration_error": honest}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def sample_figures(pictures: Sequence[Picture], real: SourceView, regions: Regions) -> dict[str, Figures]:
+    """Of K >= 2 samples of one target: their spread (grey levels, 0..1), and what it tells of their mean's error."""
+    stack = np.stack([picture.image for picture in pictures]).astype(np.float64) / 255
+    truth = real.image.astype(np.float64) / 255
+    spread = stack.std(axis=0, ddof=1).mean(axis=-1)
+    error = np.abs(stack.mean(axis=0) - truth).mean(axis=-1)
+    found: dict[str, Figures] = {}
+    for region, where in regions.items():
+        inside = np.ones(spread.shape, bool) if where is None else where
+        if inside.sum() < MIN_REGION:
+            continue
+        covered = coverage(stack[:, inside].reshape(len(stack), -1), truth[inside].ravel())
+        found[region] = {"sample_spread": float(spread[inside].mean()), "sample_coverage": covered}
+        ranked = ause(error[inside], spread[inside])
+        if ranked is not None:
+            found[region]["sample_ause"] = ranked
+    return found
+
+
+def best_of(samples: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
+    """The best sample's PSNR, SSIM and LPIPS of one target, each in every region: `psnr_db_best`, ..."""
+    found: dict[str, Figures] = {}
+    for region in samples[0]:
+        found[region] = {}
+        for name, choose in (("psnr_db", max), ("ssim", max), ("lpips", min)):
+            if name in samples[0][region]:
+                found[region][f"{name}_best"] = choose(sample[region][name] for sample in samples)
+    return found
+
+
+def scene_figures(scene: Scene, pictures: Sequence[Picture]) -> Figures:
+    """Of all targets together: points against the true ones, reprojection error against the sources."""
+    sources = [(keypoints(source.image), source.camera) for source in scene.sources]
+    made = [(keypoints(picture.image), camera) for picture, camera in zip(pictures, scene.cameras, strict=True)]
+    errors = [reprojection_error(*view, *source) for view in made for source in sources]
+    matched = [error for error in errors if error is not None]
+    figures = {"reprojection_px": float(np.mean(matched))} if matched else {}
+    points, true = [], []
+    for picture, target in zip(pictures, scene.targets, strict=True):
+        if picture.depth is not None and target.depth is not None:
+            known = known_pixels(picture.depth, target.depth)
+            points.append(unproject(picture.depth, target.camera)[known])
+            true.append(unproject(target.depth, target.camera)[known])
+    if sum(map(len, points)):
+        errors_3d = point_errors(_thinned(np.concatenate(points)), _thinned(np.concatenate(true)))
+        figures |= {f"points_{name}": value for name, value in errors_3d.items()}
+    return figures
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+    """At most POINTS of (N, 3), the same every time."""
+    if len(points) <= POINTS:
+        return points
+    return points[np.random.default_rng(0).choice(len(points), POINTS, replace=False)]
