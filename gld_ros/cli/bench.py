@@ -45,16 +45,17 @@ def run_memory(args: argparse.Namespace) -> int:
     from gld_ros.models.released import MODELS
 
     if args.measure:
-        report = memory_of_request(Path(args.model), *args.views, args.size, args.dtype, args.device, args.offload)
+        folder, (sources, targets) = Path(args.model), args.views
+        report = memory_of_request(folder, sources, targets, args.size, args.dtype, args.device, args.offload)
         print(json.dumps(report))
         return 0
     with tempfile.TemporaryDirectory(prefix="gld-bench-") as scratch:
-        folder = args.model
+        model = args.model
         if args.model in MODELS:
-            folder = scratch
+            model = scratch
             print(f"writing {args.model} with random weights to {scratch}", file=sys.stderr)
             write_random_model(MODELS[args.model], Path(scratch), args.dtype)
-        command = [sys.executable, "-m", "gld_ros.cli", "bench", "memory", str(folder), "--measure"]
+        command = [sys.executable, "-m", "gld_ros.cli", "bench", "memory", model, "--measure"]
         command += ["--views", "+".join(map(str, args.views)), "--size", f"{args.size[1]}x{args.size[0]}"]
         command += ["--dtype", args.dtype, "--device", args.device]
         command += ["--offload", args.offload] if args.offload else []

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gld_ros.errors import ModelError
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.official import Part, misfits, shortened
+from gld_ros.models.official import Part, misfits, shared_names, shortened
 
 #: Name of what is no network: the buffers of `GLDNetworks` itself.
 STATISTICS = "statistics"
@@ -36,15 +36,22 @@ class Piece:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
     def wanted(self, net: GLDNetworks) -> dict[str, Tensor]:
-        """What the tensors should be, by published key; `net` may be on the meta device."""
-        if self.unused is not None:
-            with torch.device("meta"):
-                state = self.unused().state_dict()
-        elif self.component == STATISTICS:
-            state = dict(net.named_buffers(recurse=False))
+        """What the tensors should be, by published key; `net` may be on the meta device.
+
+        A tensor that the network holds under several names and the file under one is given its other names.
+        """
+        if self.component == STATISTICS:
+            return {self.part.key(key): value for key, value in net.named_buffers(recurse=False)}
+        if self.unused is None:
+            component = getattr(net, self.component)
         else:
-            state = getattr(net, self.component).state_dict()
-        return {self.part.key(key): value for key, value in state.items()}
+            with torch.device("meta"):
+                component = self.unused()
+        for group in shared_names(component):
+            keys = [self.part.key(name) for name in group]
+            if there := next((key for key in keys if key in self.tensors), None):
+                self.tensors = {key: self.tensors[there] for key in keys} | self.tensors
+        return {self.part.key(key): value for key, value in component.state_dict().items()}
 
 
 @dataclass

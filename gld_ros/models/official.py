@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from gld_ros.errors import ModelError
-
 
 def same(key: str) -> str:
     return key
@@ -37,18 +35,15 @@ class Part:
         return self.prefix + self.rename(ours)
 
 
-def load_part(net: nn.Module, tensors: Mapping[str, Tensor], part: Part, source: str) -> None:
-    """Fill `net` from published tensors. Raises ModelError that lists missing, unexpected and mis-shaped keys."""
-    wanted = {part.key(k): v for k, v in net.state_dict().items()}
-    found = {k: v for k, v in tensors.items() if k.startswith(part.prefix)}
-    check_keys(wanted, found, source)
-    net.load_state_dict({k: found[part.key(k)] for k in net.state_dict()}, strict=True)
+def shared_names(net: nn.Module) -> list[list[str]]:
+    """Names under which the state dict holds one and the same parameter: DA3's ray scales share their LayerNorm.
 
-
-def check_keys(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
-    """Raise ModelError that lists missing, unexpected and mis-shaped keys."""
-    if problems := misfits(wanted, found):
-        raise ModelError(f"{source}: {len(problems)} keys do not fit: {shortened(problems)}")
+    A safetensors file may hold such a parameter under one of its names only.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
 
 
 def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

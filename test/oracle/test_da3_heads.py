@@ -107,15 +107,6 @@ def test_gld_solve(heads, compare):
     compare(heads, "gld_clean_noconf_sub1_K_ray_units", K[0], BOUND)
 
 
-def test_gld_solve_of_the_whole_path(golden, compare):
-    """The fixture keeps every second ray: every fourth of all, but not all of those that the centres average."""
-    path = golden("end_to_end")
-    c2w, K = gld_cameras_from_rays(path["ray"], path["ray_conf"][..., ::2, ::2], (56, 70), stride=2)
-    compare(path, "recovered_K", K[0], 2e-4)
-    rotation = path["recovered_c2w"][:, :3, :3]
-    compare(path, "recovered_c2w", c2w[0, :, :3, :3], 2e-4, reference=rotation)
-
-
 def test_pose_scores(heads, compare):
     predicted, true = heads["metric_pred_c2w"].numpy(), heads["rays_c2w_true"].numpy()
     errors = pair_errors(predicted, true, frame="world")

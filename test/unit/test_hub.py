@@ -325,3 +325,13 @@ def test_the_environment_of_huggingface_counts(server, tmp_path):
     server.stop()
     assert download("me/own", HF_HUB_OFFLINE="1").stdout == first.stdout
     assert "HF_HUB_OFFLINE forbids" in download("me/other", HF_HUB_OFFLINE="1").stderr
+
+
+def test_local_files_only_downloads_nothing(model, server):
+    with pytest.raises(ModelError, match="'gld-toy' is not on this disk; get it with `gld models download gld-toy`"):
+        hub.resolve("gld-toy", local_files_only=True)
+    with pytest.raises(ModelError, match="me/own"):
+        hub.resolve("me/own", local_files_only=True)
+    assert not server.requests
+    folder = hub.resolve("gld-toy")
+    assert hub.resolve("gld-toy", local_files_only=True) == folder

@@ -15,7 +15,7 @@ from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline, SourceView
-from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.request import RelativeFrame, working_size
 from gld_ros.pipeline.scale import joint_scale
 
 STAGE = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
@@ -251,3 +251,12 @@ def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
     assert residency.resident == set()
     with pytest.raises(ModelError, match="offload is 'disk'"):
         GLDPipeline(tiny("da3"), offload="disk")
+
+
+@pytest.mark.parametrize(
+    ("camera", "size"),
+    [((640, 640), (504, 504)), ((640, 480), (378, 504)), ((600, 400), (336, 504)), ((1280, 720), (280, 504)),
+     ((480, 640), (504, 378)), ((2000, 300), (70, 504))],
+)  # fmt: skip
+def test_images_are_worked_on_at_the_released_sizes(camera, size):
+    assert working_size(Camera(np.eye(3), np.eye(4), *camera), GLD_DA3) == size

@@ -354,3 +354,24 @@ def test_archives_that_are_no_dict_of_tensors(da3):
         archive.writestr("something", b"else")
     with pytest.raises(ModelError, match="da3_level1.pt: not a readable torch.save archive"):
         load_model(da3)
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_shared_layer_may_be_in_the_file_once(da3, kept):
+    """DA3's four ray scales share a LayerNorm; safetensors files leave out all its names but one."""
+
+    def drop(prefix):
+        others = [f"{prefix}scratch.output_conv2_aux.{k}.2." for k in range(4) if k != kept]
+        return lambda tensors: [tensors.pop(k) for k in list(tensors) if k.startswith(tuple(others))]
+
+    change(da3 / ENCODER, drop("model.head."))
+    change(da3 / DPT, drop("decoder."))
+    written = torch.load(da3 / DPT, weights_only=True)["model"]
+    found = load_model(da3).dpt.state_dict()
+    for k in range(4):
+        for name in ("weight", "bias"):
+            ours, theirs = (f"scratch.output_conv2_aux.{i}.2.{name}" for i in (k, kept))
+            assert torch.equal(found[ours], written[f"decoder.{theirs}"])
+    change(da3 / DPT, lambda tensors: tensors.pop(f"decoder.scratch.output_conv2_aux.{kept}.2.weight"))
+    with pytest.raises(ModelError, match="missing decoder.scratch.output_conv2_aux.0.2.weight"):
+        load_model(da3)
