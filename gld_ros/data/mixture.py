@@ -64,13 +64,15 @@ class Mixture(IterableDataset[Clip]):
         views = {part.sampling.views for part in parts}
         sources = {part.sampling.sources for part in parts}
         if len(views) > 1 or len(sources) > 1:
-            raise InvalidRequest(f"parts of {views} views and {sources} sources: one batch has one number of each")
+            raise InvalidRequest(
+                f"parts of {sorted(views)} views and {sorted(sources)} sources: one batch has one number of each"
+            )
         if batch < 1 or not 0 <= rank < world or not sizes:
             raise InvalidRequest(f"batch {batch}, rank {rank} of {world}, {len(sizes)} sizes: not possible")
         self.parts, self.sizes, self.batch, self.seed = list(parts), [(w, h) for w, h in sizes], batch, seed
         self.position, self.rank, self.world = position, rank, world
         self.pose_check = pose_check
-        self.skipped = skipped or Skipped()
+        self.skipped = Skipped() if skipped is None else skipped
         self._shares = weights / weights.sum()
 
     def clip(self, number: int) -> Clip:
@@ -78,14 +80,13 @@ class Mixture(IterableDataset[Clip]):
         step = number // (self.batch * self.world)
         rng = np.random.default_rng([self.seed, _BATCH, step])
         size = self.sizes[rng.integers(len(self.sizes))]
-        sources = self.parts[0].sampling.draw_sources(int(rng.integers(2**31)))
+        sources = self.parts[0].sampling.draw_sources(rng)
         for attempt in range(ATTEMPTS):
-            seed = [self.seed, _CLIP, number, attempt]
-            rng = np.random.default_rng(seed)
+            rng = np.random.default_rng([self.seed, _CLIP, number, attempt])
             part = self.parts[rng.choice(len(self.parts), p=self._shares)]
             index = int(rng.integers(len(part.scenes)))
             try:
-                views, _ = part.sampling.draw(part.scenes.frames(index), seed, sources)
+                views, _ = part.sampling.draw(part.scenes.frames(index), rng, sources)
                 clip = part.scenes.load(index, views, size)
                 if self.pose_check:
                     check_poses(clip.views(np.argsort(views)[:CHECKED_VIEWS].tolist()))

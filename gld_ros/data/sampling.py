@@ -13,6 +13,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.se3 import rotation_angle
 
+Seed = int | Sequence[int] | np.random.Generator
 ORDERS = ("random", "ends", "first")
 DEPTH_GRID = 24  # about so many pixels a side stand for a depth image
 
@@ -51,19 +52,17 @@ class ViewSampling:
         if self.motion and self.overlap:
             raise InvalidRequest("motion and overlap both say how far views lie apart; one is expected")
 
-    def draw_sources(self, seed: int | Sequence[int]) -> int:
+    def draw_sources(self, seed: Seed) -> int:
         """A number of sources; the same seed gives the same number."""
         return int(np.random.default_rng(seed).integers(self.sources[0], self.sources[1] + 1))
 
-    def draw(
-        self, frames: Sequence[Frame], seed: int | Sequence[int], sources: int | None = None
-    ) -> tuple[list[int], int]:
+    def draw(self, frames: Sequence[Frame], seed: Seed, sources: int | None = None) -> tuple[list[int], int]:
         """Numbers of the clip's frames, sources first, both in time order; and how many sources.
 
         sources: their number; drawn where None. Raises InvalidRequest for a scene too short or with too little motion.
         """
         rng = np.random.default_rng(seed)
-        count = self.draw_sources(seed) if sources is None else sources
+        count = self.draw_sources(rng) if sources is None else sources
         if self.motion:
             views = self._by_motion(frames, rng)
         elif self.overlap:

@@ -97,7 +97,7 @@ class SplitClips(IterableDataset[Clip]):
         self.scenes, self.entries, self.size, self.seed = scenes, entries, size, seed
         self.sampling = sampling or ViewSampling(sources=(2, 2), order="ends")
         self.rank, self.world = rank, world
-        self.skipped = skipped or Skipped()
+        self.skipped = Skipped() if skipped is None else skipped
         if all(scenes.find(entry.scene) is None for entry in entries):
             raise InvalidRequest(f"{scenes.where}: none of the {len(entries)} scenes of the split is in it")
 

@@ -51,8 +51,9 @@ class Shards(Scenes):
     def read(self, index: int) -> list[Frame]:
         entry = self.index[index]
         shard, name = self.root / entry["shard"], entry["name"]
+        description = _bytes(shard, *entry["at"])
         try:
-            scene = json.loads(_bytes(shard, *entry["at"]))
+            scene = json.loads(description)
         except ValueError:
             raise InvalidRequest(f"{shard}: {name}: its description cannot be read; is the shard truncated?") from None
         return [_frame(shard, f"{shard}: {name}: frame {k}", frame) for k, frame in enumerate(scene["frames"])]
@@ -101,7 +102,7 @@ def write_shards(
     folder = Path(folder)
     if (folder / INDEX).exists():
         raise InvalidRequest(f"{folder}: holds shards already, not overwriting them")
-    skipped = skipped or Skipped()
+    skipped = Skipped() if skipped is None else skipped
     try:
         folder.mkdir(parents=True, exist_ok=True)
         entries = list(_write(scenes, folder, size, quality, shard_bytes, skipped, progress))

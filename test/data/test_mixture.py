@@ -1,0 +1,334 @@
+"""Mixtures: repeatable, shared out, resumable; bad scenes are replaced and named. Shards, pose checks, gld data."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tarfile
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import written
+from written import COUNT
+
+from gld_ros.cli import main
+from gld_ros.data.checks import check_scenes
+from gld_ros.data.clips import collate
+from gld_ros.data.conventions import OPENGL, agreement, check_poses
+from gld_ros.data.formats.shards import write_shards
+from gld_ros.data.mixture import Mixture, Part, mixture
+from gld_ros.data.sampling import ViewSampling
+from gld_ros.data.scenes import Scenes, open_scenes
+from gld_ros.data.sequence import open_sequence
+from gld_ros.data.skipped import Skipped
+from gld_ros.errors import InvalidRequest
+
+SAMPLING = ViewSampling(views=3, sources=(1, 2), max_interval=2)
+SIZES = ((24, 18), (16, 16))
+
+
+def parts(*weights):
+    specs = ("rooms:0-40?frames=8", "rooms:100-140?frames=8")
+    return [Part(open_scenes(spec), weight, SAMPLING) for spec, weight in zip(specs, weights, strict=False)]
+
+
+def same(a, b):
+    return a.name == b.name and a.sources == b.sources and torch.equal(a.images, b.images) and torch.equal(a.c2w, b.c2w)
+
+
+def take(clips, count):
+    return list(itertools.islice(clips, count))
+
+
+def test_the_same_seed_gives_the_same_clips_and_others_others():
+    a, b = take(Mixture(parts(1, 1), SIZES, seed=3), 4), take(Mixture(parts(1, 1), SIZES, seed=3), 4)
+    assert all(map(same, a, b)) and [clip.check().size in SIZES for clip in a] == [True] * 4
+    assert [c.name for c in take(Mixture(parts(1, 1), SIZES, seed=4), 4)] != [clip.name for clip in a]
+    assert len({clip.name for clip in a}) > 1
+
+
+def test_a_run_that_resumes_sees_what_one_without_a_stop_sees():
+    whole = take(Mixture(parts(1), SIZES, batch=2), 8)
+    rest = take(Mixture(parts(1), SIZES, batch=2, position=2), 4)
+    assert all(map(same, whole[4:], rest))
+
+
+def test_ranks_share_what_one_process_would_see():
+    """The same global batches, whatever the number of ranks."""
+    alone = take(Mixture(parts(1, 1), SIZES, batch=4), 12)
+    ranks = [take(Mixture(parts(1, 1), SIZES, batch=2, rank=rank, world=2), 6) for rank in (0, 1)]
+    for step in range(3):
+        together = ranks[0][2 * step : 2 * step + 2] + ranks[1][2 * step : 2 * step + 2]
+        assert all(map(same, alone[4 * step : 4 * step + 4], together))
+
+
+def test_batches_are_the_same_for_any_number_of_workers():
+    batches = take(Mixture(parts(1, 1), SIZES, batch=2, position=1).loader(), 4)
+    shared = take(Mixture(parts(1, 1), SIZES, batch=2, position=1).loader(workers=2, multiprocessing_context="fork"), 4)
+    for a, b in zip(batches, shared, strict=True):
+        assert a.names == b.names and torch.equal(a.images, b.images) and a.sources == b.sources in (1, 2)
+    assert {batch.images.shape[-2:] for batch in batches} == {(18, 24), (16, 16)}
+
+
+def test_weights_are_kept():
+    drawn = Counter(clip.name >= "room-100" for clip in take(Tiny(parts(3, 1)), 400))
+    assert 0.68 < drawn[False] / 400 < 0.82
+    assert all(clip.name < "room-100" for clip in take(Tiny(parts(1, 0)), 20))
+
+
+class Tiny(Mixture):
+    """Names only: nothing is rendered."""
+
+    def __init__(self, sources):
+        super().__init__([replace(part, scenes=Named(part.scenes)) for part in sources], ((2, 2),))
+
+
+class Named(Scenes):
+    one_camera = True
+
+    def __init__(self, scenes):
+        super().__init__([f"room-{name.split('-')[1]:0>3}" for name in scenes.names], "named")
+        self.clip = scenes.load(0, [0, 1, 2], (2, 2))
+        self.cameras = scenes.frames(0)
+
+    def read(self, index):
+        return self.cameras
+
+    def load(self, index, views, size=None):
+        return replace(self.clip, name=self.names[index])
+
+
+class Broken(Scenes):
+    """Every scene but those of `good` numbers is bad."""
+
+    def __init__(self, scenes, good):
+        super().__init__(scenes.names, "broken")
+        self.scenes, self.good = scenes, good
+
+    def read(self, index):
+        if index not in self.good:
+            raise InvalidRequest(f"{self.names[index]}: truncated")
+        return self.scenes.frames(index)
+
+    def load(self, index, views, size=None):
+        self.frames(index)
+        return self.scenes.load(index, views, size)
+
+
+def test_bad_scenes_are_replaced_and_named(tmp_path):
+    scenes = Broken(open_scenes("rooms:0-6?frames=8"), {1, 4})
+    mixed = Mixture([Part(scenes, 1, SAMPLING)], SIZES, skipped=Skipped(tmp_path / "skipped.jsonl"))
+    clips = take(mixed.loader(workers=2, multiprocessing_context="fork"), 10)
+    assert {batch.names[0] for batch in clips} == {"room-1", "room-4"}
+    assert mixed.skipped.scenes.items() >= {"room-0": "room-0: truncated"}.items() and len(mixed.skipped) == 4
+    with pytest.raises(InvalidRequest, match="50 bad scenes in a row; the last: room-.: truncated"):
+        next(iter(Mixture([Part(Broken(scenes, set()), 1, SAMPLING)], SIZES)))
+
+
+def test_poses_of_another_convention_are_skipped():
+    good = open_scenes("rooms:1-2?frames=8")
+    for wrong in (False, True):
+        mixed = Mixture([Part(Turned(good, wrong), 1, SAMPLING)], ((240, 180),), pose_check=True)
+        if wrong:
+            with pytest.raises(InvalidRequest, match="in a row; the last: room-1: the poses are not c2w"):
+                mixed.clip(0)
+        else:
+            mixed.clip(0)
+
+
+class Turned(Scenes):
+    """w2c in place of c2w."""
+
+    def __init__(self, scenes, wrong):
+        super().__init__(scenes.names, "turned")
+        self.scenes, self.wrong, self.clips = scenes, wrong, {}
+
+    def read(self, index):
+        return self.scenes.frames(index)
+
+    def load(self, index, views, size=None):
+        if self.clips.get("views") is None:  # one rendering does: the same neighbours every time
+            self.clips["views"] = self.scenes.load(index, [0, 2, 4], size)
+        clip = self.clips["views"].views(list(np.argsort(np.argsort(views))))
+        return replace(clip, name="room-1", c2w=torch.linalg.inv(clip.c2w) if self.wrong else clip.c2w)
+
+
+def test_pose_checks():
+    clip = open_scenes("rooms:1-2?frames=8").load(0, [0, 3, 6], (240, 180))
+    shares = agreement(clip)
+    assert shares["c2w, OpenCV axes"] > 0.9 and max(list(shares.values())[1:]) < 0.4
+    check_poses(clip)
+    for convert, name in (
+        (torch.linalg.inv, "w2c, OpenCV axes"),
+        (lambda pose: pose @ torch.from_numpy(OPENGL).float(), "c2w, OpenGL axes"),
+        (lambda pose: torch.linalg.inv(pose @ torch.from_numpy(OPENGL).float()), "w2c, OpenGL axes"),
+    ):
+        with pytest.raises(InvalidRequest, match=f"the poses are not c2w, OpenCV axes: .* {name} explains"):
+            check_poses(replace(clip, c2w=convert(clip.c2w)))
+    assert agreement(replace(clip, images=torch.rand_like(clip.images))) == {}
+    assert agreement(replace(clip, c2w=clip.c2w[:1].repeat(3, 1, 1))) == {}
+
+
+@pytest.mark.parametrize(("name", "passes"), (("amazon_box", True), ("fox", True), ("fountain_p11", True)))
+def test_pose_checks_on_real_images(real_data, name, passes):
+    clip = open_scenes(f"nerfstudio:{real_data(name)}").load(0, [0, 1, 2], (504, 378))
+    check_poses(clip)
+    with pytest.raises(InvalidRequest, match="w2c, OpenCV axes explains"):
+        check_poses(replace(clip, c2w=torch.linalg.inv(clip.c2w.double()).float()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    (
+        ({"parts": []}, r"weights \[\]"),
+        ({"parts": parts(0)}, "at least one above 0"),
+        ({"parts": parts(1, -1)}, "none below"),
+        ({"rank": 2, "world": 2}, "rank 2 of 2"),
+        ({"sizes": ()}, "0 sizes"),
+        ({"parts": [parts(1)[0], Part(open_scenes("rooms:train"), 1)]}, "parts of \\[3, 8\\] views"),
+    ),
+)
+def test_mixtures_that_make_no_sense(arguments, message):
+    with pytest.raises(InvalidRequest, match=message):
+        Mixture(**{"parts": parts(1), **arguments})
+
+
+def test_mixture_from_a_configuration():
+    config = {
+        "views": 3,
+        "sources": [1, 2],
+        "max_interval": 2,
+        "sizes": [[24, 18]],
+        "parts": [
+            {"scenes": "rooms:0-40?frames=8", "weight": 3},
+            {"scenes": "rooms:100-140?frames=8", "motion": [0.1, 0.2]},
+        ],
+    }
+    mixed = mixture(config, batch=2, seed=1)
+    assert [part.weight for part in mixed.parts] == [3, 1] and mixed.parts[1].sampling.motion == (0.1, 0.2)
+    assert mixed.parts[0].sampling == SAMPLING and collate(take(mixed, 2)).images.shape == (2, 3, 3, 18, 24)
+    for change, message in (
+        ({"parts": []}, "parts is missing"),
+        ({"view": 3}, r"\['view'\] are unknown"),
+        ({"parts": [{"scene": "rooms:train"}]}, r"scenes is missing, or \['scene'\] are unknown"),
+    ):
+        with pytest.raises(InvalidRequest, match=message):
+            mixture({**config, **change})
+
+
+def test_shards_follow_the_layout_of_webdataset(tmp_path):
+    written.as_shards(tmp_path)
+    files = sorted(file.name for file in (tmp_path / "shards").iterdir())
+    assert files == ["index.json", "shard-000000.tar"]
+    with tarfile.open(tmp_path / "shards/shard-000000.tar") as tar:
+        names = tar.getnames()
+        content = json.load(tar.extractfile("00000000.json"))
+    expected = [f"00000000.{k:04d}.png" for k in range(COUNT)] + [f"00000000.depth.{k:04d}.png" for k in range(COUNT)]
+    assert sorted(names) == sorted([*expected, "00000000.json"]) and content["name"] == "room"
+
+
+def test_many_shards_bad_scenes_and_another_size(tmp_path):
+    scenes = Broken(open_scenes("rooms:0-5?frames=3&width=64&height=48"), {0, 2, 3})
+    skipped = write_shards(scenes, tmp_path / "out", size=(32, 24), quality=90, shard_bytes=10_000)
+    assert list(skipped.scenes) == ["room-1", "room-4"]
+    assert len(list((tmp_path / "out").glob("*.tar"))) > 1 and not list((tmp_path / "out").glob("*.part"))
+    shards = open_scenes(f"shards:{tmp_path}/out")
+    assert shards.names == ["room-0", "room-2", "room-3"]
+    clip, expected = shards.load(1, [2, 0]).check(), scenes.load(2, [2, 0], (32, 24))
+    assert clip.size == (32, 24) and (clip.images - expected.images).abs().mean() < 0.03
+    np.testing.assert_allclose(clip.K, expected.K, atol=1e-4)
+    assert (clip.depth / expected.depth - 1).abs().median() < 0.03  # picked, not blended
+    with pytest.raises(InvalidRequest, match="holds shards already"):
+        write_shards(scenes, tmp_path / "out")
+    with pytest.raises(InvalidRequest, match="no scene could be read. skipped 5 scenes:"):
+        write_shards(Broken(scenes, set()), tmp_path / "none")
+
+
+def test_broken_shards(tmp_path):
+    scenes = written.as_shards(tmp_path)
+    tar = tmp_path / "shards/shard-000000.tar"
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:5000])
+    with pytest.raises(InvalidRequest, match="shard-000000.tar: ends before byte .*; the shard is truncated"):
+        scenes.frames(0)
+    tar.write_bytes(whole[:5000] + bytes(len(whole) - 5000))
+    with pytest.raises(InvalidRequest, match="its description cannot be read"):
+        scenes.frames(0)
+    (tmp_path / "shards/index.json").write_text('{"scenes"')
+    with pytest.raises(InvalidRequest, match="not an index of shards"):
+        open_scenes(f"shards:{tmp_path}/shards")
+    (tmp_path / "shards/index.json").unlink()
+    with pytest.raises(InvalidRequest, match="writes it last: was it interrupted"):
+        open_scenes(f"shards:{tmp_path}/shards")
+
+
+def test_data_shard_command(tmp_path, capsys):
+    written.as_folder(tmp_path / "folders")
+    assert main(["data", "shard", f"dl3dv:{tmp_path}/folders", f"{tmp_path}/out", "--quality", "0"]) == 0
+    assert "1 scenes; skipped 0 scenes" in capsys.readouterr().out
+    clip = open_scenes(f"shards:{tmp_path}/out").load(0, [0])
+    assert torch.equal(clip.images, open_scenes(f"dl3dv:{tmp_path}/folders").load(0, [0]).images)
+
+
+def test_data_check_command(tmp_path, capsys):
+    written.as_folder(tmp_path / "folders")
+    for name in ("bad", "blind"):
+        written.write_folder(tmp_path / f"folders/{name}", written.rendered())
+    image = tmp_path / "folders/bad/images/000.png"
+    image.write_bytes(image.read_bytes()[:200])
+    file = tmp_path / "folders/blind/transforms.json"
+    content = json.loads(file.read_text())
+    content["frames"][2]["transform_matrix"][0][3] = float("nan")
+    file.write_text(json.dumps(content))
+    assert main(["data", "check", f"dl3dv:{tmp_path}/folders", "--bad", f"{tmp_path}/bad.txt"]) == 1
+    output = capsys.readouterr().out
+    assert f"1 good scenes, {COUNT} frames of 80x60; skipped 2 scenes:" in output
+    assert "bad: " in output and "000.png: not a readable image" in output and "frame 2: pose holds NaN" in output
+    assert main(["data", "check", f"dl3dv:{tmp_path}/folders?without={tmp_path}/bad.txt"]) == 0
+
+
+def test_checks_find_poses_of_another_convention():
+    scenes = Inverted(open_scenes("rooms:1-2?frames=9&width=240&height=180"))
+    found, bad = check_scenes(scenes)
+    assert found.scenes == 0 and "w2c, OpenCV axes explains" in bad.scenes["room-1"]
+    assert check_scenes(scenes.scenes)[0].scenes == 1
+
+
+class Inverted(Scenes):
+    def __init__(self, scenes):
+        super().__init__(scenes.names, "inverted")
+        self.scenes = scenes
+
+    def read(self, index):
+        frames = self.scenes.frames(index)
+        return [replace(frame, camera=frame.camera.moved(frame.camera.w2c)) for frame in frames]
+
+
+def test_a_bag_becomes_training_data(tmp_path, capsys):
+    written.as_bag(tmp_path)
+    out = tmp_path / "sequence of the robot"
+    assert main(["data", "from-bag", f"{tmp_path}/bags/room", str(out), "--translation", "0.15"]) == 0
+    assert f"key frames of {COUNT} posed images" in capsys.readouterr().out
+    sequence = open_sequence(out)
+    views = written.rendered()
+    places = [frame.camera.center for frame in sequence.frames]
+    assert sequence.metric and sequence.has_depth and 2 <= len(places) < COUNT
+    kept = [
+        k for k, view in enumerate(views) if np.linalg.norm(np.array(places) - view.camera.center, axis=1).min() < 1e-6
+    ]
+    assert kept[0] == 0 and len(kept) == len(places)
+    frame = sequence.frames[1].view()
+    np.testing.assert_array_equal(frame.image, views[kept[1]].image)
+    np.testing.assert_allclose(frame.camera.c2w, views[kept[1]].camera.c2w, atol=1e-6)
+    assert open_scenes(f"nerfstudio:{out}").load(0, [0, 1], (32, 24)).check().name == out.name
+
+
+def test_key_frames_by_turning(tmp_path):
+    written.as_bag(tmp_path)
+    far = open_scenes(f"rosbag2:{tmp_path}/bags?translation=100&rotation=360").frames(0)
+    assert len(far) == 1
+    everything = open_scenes(f"rosbag2:{tmp_path}/bags/room?translation=0").frames(0)
+    assert len(everything) == COUNT
