@@ -180,7 +180,7 @@ def _score_encoder(
 
 def _share(regions: list[Regions], name: str) -> float:
     """Mean share of a region's pixels over the targets."""
-    return float(np.mean([np.mean(region[name]) for region in regions if region[name] is not None]))
+    return float(np.mean([np.mean(mask) for mask in (region[name] for region in regions) if mask is not None]))
 
 
 def _mean(figures: Sequence[Figures]) -> Figures:

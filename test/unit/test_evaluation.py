@@ -1,23 +1,51 @@
-"""`gld eval`: figures that mean what they say."""
+"""`gld eval`: the same scenes, targets and pixels for every method, and a report that says what was measured."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from gld_ros.cli import main
+from gld_ros.data.clips import Clip
 from gld_ros.data.rooms import TEST_SEED
-from gld_ros.evaluation.rooms import SPLITS, evaluate_rooms, held_out_scene, ssim_map
+from gld_ros.errors import InvalidRequest, ScaleUnknown
+from gld_ros.evaluation import encoder_figures
+from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
+from gld_ros.evaluation.methods import Method, methods_for
+from gld_ros.evaluation.protocol import evaluate
+from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
+from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, unobserved_by_depth, windows
+from gld_ros.evaluation.trajectory import trajectory_errors
+from gld_ros.geometry.alignment import Similarity
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.points import project, unproject
+from gld_ros.geometry.rays import ray_map
+from gld_ros.geometry.se3 import look_at
+from gld_ros.models.configs import DPTConfig
+from gld_ros.models.dpt import Geometry
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.pipeline.views import SourceView
+
+BASELINES = ("copy_nearest", "own_depth_warp", "own_depth_read_back", "true_depth_warp")
 
 
-def test_ssim_of_itself_is_one_and_of_noise_is_low():
-    rng = np.random.default_rng(0)
-    image = (np.sin(np.mgrid[:40, :60, :3][1] / 5) * 100 + 120).astype(np.uint8)
-    noise = rng.integers(0, 255, image.shape).astype(np.uint8)
-    assert ssim_map(image, image).min() == pytest.approx(1)
-    assert ssim_map(image, noise).mean() < 0.1
-    assert ssim_map(image, noise).shape == (40, 60)
+@pytest.fixture(scope="module")
+def mini():
+    return GLDPipeline.from_pretrained("mini", device="cpu")
+
+
+def values(found, method, region="all"):
+    """Figures of a method, a list of dicts in the order of the scenes."""
+    return [row.figures for row in found.rows if row.method == method and row.region == region]
+
+
+# Scenes
 
 
 def test_splits_are_held_out():
@@ -26,26 +54,249 @@ def test_splits_are_held_out():
 
 def test_scenes_are_repeatable_and_extrapolation_lies_farther_out():
     a, b = held_out_scene(SPLITS["val"], True), held_out_scene(SPLITS["val"], True)
-    assert np.array_equal(a.target.image, b.target.image)
+    assert np.array_equal(a.targets[0].image, b.targets[0].image)
     far = held_out_scene(SPLITS["val"], False)
 
     def detour(scene):
-        (p, q), t = (s.camera.center for s in scene.sources), scene.target.camera.center
+        (p, q), t = (s.camera.center for s in scene.sources), scene.cameras[0].center
         return (np.linalg.norm(p - t) + np.linalg.norm(q - t)) / np.linalg.norm(p - q)
 
     assert detour(a) < detour(far)
 
 
-def test_the_report_has_every_figure_and_true_depth_beats_copying():
-    report = evaluate_rooms(GLDPipeline.from_pretrained("mini", device="cpu"), "val", 6, steps=1)
-    baselines = {"copy_nearest", "own_depth_warp", "own_depth_read_back", "true_depth_warp"}
-    assert report["scenes"] == 6 and set(report["baselines"]) == baselines
-    for figures in (report, *report["baselines"].values()):
-        for part in (figures, figures["observed"], figures["unobserved"]):
-            assert {"psnr_db", "ssim", "depth_abs_rel"} <= set(part)
-    assert report["baselines"]["true_depth_warp"]["psnr_db"] > report["baselines"]["copy_nearest"]["psnr_db"] + 6
+def test_first_and_last_views_are_given_and_all_between_are_asked_for():
+    assert choose(8, 2) == Choice([0, 7], [1, 2, 3, 4, 5, 6])
+    assert choose(8, 4).sources == [0, 2, 5, 7]
+    assert choose(3, 1) == Choice([0], [1, 2])
+    for sources in (0, 8):
+        with pytest.raises(InvalidRequest, match="1 to 7"):
+            choose(8, sources)
+
+
+def test_clips_of_a_sequence_share_no_frame():
+    assert windows(20, 8, 1) == [list(range(8)), list(range(8, 16))]
+    assert windows(5, 8, 1) == [[0, 1, 2, 3, 4]]
+    apart = windows(17, 4, 2)
+    assert apart[:2] == [[0, 2, 4, 6], [1, 3, 5, 7]] and max(map(max, apart)) < 17
+    assert len({frame for clip in apart for frame in clip}) == sum(map(len, apart))
+
+
+def test_the_model_is_not_given_the_true_depth():
+    scene = held_out_scene(SPLITS["val"], True)
+    assert all(source.depth is None for source in scene.sources)
+    assert scene.source_depths is not None and scene.targets[0].depth is not None
+
+
+def test_holes_of_a_sensor_are_neither_observed_nor_unobserved():
+    scene = held_out_scene(SPLITS["val"] + 1, False)
+    target = scene.targets[0]
+    seen = depth_warp(with_true_depth(scene.sources, scene.source_depths), target.camera).seen
+    full = unobserved_by_depth(scene, target, seen)
+    assert np.array_equal(full, ~seen) and full.any()
+    holed = [depth.copy() for depth in scene.source_depths]
+    for depth in holed:
+        depth[:, :48] = np.nan
+    with_holes = replace(scene, source_depths=holed)
+    seen_less = depth_warp(with_true_depth(scene.sources, holed), target.camera).seen
+    unobserved = unobserved_by_depth(with_holes, target, seen_less)
+    visible = np.zeros(seen.shape, bool)
+    for source, depth in zip(scene.sources, scene.source_depths, strict=True):
+        pixels, z = project(unproject(target.depth, target.camera), source.camera)
+        inside = (pixels >= 0).all(axis=2) & (pixels < [96, 72]).all(axis=2) & (z > 0)
+        columns, rows = np.where(inside[..., None], pixels, 0).astype(int).transpose(2, 0, 1)
+        visible |= inside & (np.abs(depth[rows, columns] / z - 1) < 0.02)
+    assert (~seen_less & visible).sum() > 0.5 * (~seen_less).sum()  # most of what the holes hide was visible
+    assert unobserved.sum() > 300 and (unobserved & visible).sum() < 0.01 * unobserved.sum()
+
+
+# Figures
+
+
+def test_true_depth_beats_copying_and_every_figure_is_there(mini):
+    found = evaluate(mini, room_scenes("val", 4), methods_for(mini, steps=1))
+    for method in ("model", *BASELINES):
+        for region in ("all", "observed", "unobserved"):
+            wanted = {"psnr_db", "ssim", "sharpness", "depth_abs_rel", "depth_delta1", "depth_rmse_scale_shift"}
+            assert all(wanted <= set(figures) for figures in values(found, method, region))
+    psnr = {method: np.mean([v["psnr_db"] for v in values(found, method)]) for method in ("model", *BASELINES)}
+    assert psnr["true_depth_warp"] > psnr["copy_nearest"] + 6
+    assert {"depth_ause", "depth_calibration_error", "points_chamfer"} <= set(values(found, "model")[0])
+    assert len(found.levels) == 4 and len(found.levels[0]) == 4
+    assert set(found.observed_by.values()) == {"true depth"}
+
+
+def answer(image_of):
+    """A method that answers with image_of(scene, target, seed)."""
+    return lambda scene, seed: [Picture(image_of(scene, target, seed)) for target in scene.targets]
+
+
+def test_regions_of_a_method_that_is_right_where_the_sources_see(mini):
+    """A method that answers the truth, black where unobserved: perfect on observed pixels, bad on the others alone."""
+    scenes = [held_out_scene(SPLITS["val"] + 1, False)]
+    seen = depth_warp(with_true_depth(scenes[0].sources, scenes[0].source_depths), scenes[0].cameras[0]).seen
+
+    def half(scene, target, seed):
+        return np.where(seen[..., None], target.image, 0)
+
+    methods = [Method("half", answer(half), "made up")]
+    found = evaluate(mini, scenes, methods)
+    assert values(found, "half", "observed")[0]["psnr_db"] > 100
+    assert values(found, "half", "unobserved")[0]["psnr_db"] < 20
+    assert found.shares[scenes[0].name] == pytest.approx((seen.mean(), (~seen).mean()))
+
+
+def test_best_of_samples_and_their_coverage(mini):
+    """Seed 2 answers the truth, others an offset; grey levels then lie between the samples everywhere but at white."""
+    scenes = [held_out_scene(SPLITS["val"], True)]
+
+    def noisy(scene, target, seed):
+        return target.image if seed == 2 else np.clip(target.image.astype(int) + 10, 0, 255).astype(np.uint8)
+
+    methods = [Method("noisy", answer(noisy), "made up", random=True)]
+    figures = values(evaluate(mini, scenes, methods, samples=3), "noisy")[0]
+    assert figures["psnr_db_best"] > 100 > figures["psnr_db"] > 28
+    assert figures["sample_coverage"] == 1
+    one = values(evaluate(mini, scenes, methods, samples=1), "noisy")[0]
+    assert "psnr_db_best" not in one and one["psnr_db"] == pytest.approx(28.13, abs=0.5)
+
+
+def ray_pipe(cameras):
+    """Stands for a model whose ray head knows `cameras`, up to a world of its own: another origin, scale, rotation."""
+    world = Similarity(0.4, Rotation.from_rotvec([0.5, -1, 0.3]).as_matrix(), np.array([1.0, 2, 3]))
+    c2w = torch.tensor(world.poses(np.stack([c.c2w for c in cameras])), dtype=torch.float32)[None]
+    K = torch.tensor(np.stack([c.K for c in cameras]), dtype=torch.float32)[None]
+    rays = ray_map(K, c2w, 72, 96)
+    geometry = Geometry(torch.ones(1, len(cameras), 72, 96), torch.ones(1), rays, torch.ones(rays.shape[:-1]))
+    net = SimpleNamespace(
+        config=SimpleNamespace(dpt=DPTConfig()), dpt=lambda features, grid, size: geometry if size == (72, 96) else None
+    )
+    residency = SimpleNamespace(at_work=lambda name: nullcontext())
+    return SimpleNamespace(net=net, synthesis=SimpleNamespace(autocast=nullcontext, residency=residency))
+
+
+def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
+    poses = [look_at(np.array([x, 0.1 * x * x, 1.0]), np.array([3, 0.5, 0.8])) for x in (0, 0.6, 0.1, 0.25, 0.4)]
+    K = np.array([[80.0, 0, 48], [0, 80, 36], [0, 0, 1]])
+    views = [SourceView(np.zeros((72, 96, 3), np.uint8), Camera(K, c2w, 96, 72)) for c2w in poses]
+    pipe = ray_pipe([view.camera for view in views])
+    monkeypatch.setattr(encoder_figures, "_features", lambda pipe, images, like: ([], (9, 12), (72, 96)))
+    assert encoder_figures.has_rays(pipe)
+    found = encoder_figures.estimate_poses(pipe, views[:2], [view.image for view in views[2:]])
+    errors = trajectory_errors(found, np.stack(poses[2:]))
+    assert errors["ate"] < 1e-4 and errors["rpe_rotation_deg"] < 0.01 and errors["rpe_translation"] < 1e-4
+
+
+def test_refused_scenes_are_named_and_scored_for_nobody(mini):
+    scenes = [held_out_scene(SPLITS["val"] + k, True) for k in (0, 1)]
+
+    def picky(scene, seed):
+        if scene is scenes[0]:
+            raise ScaleUnknown("no baseline")
+        return [Picture(target.image) for target in scene.targets]
+
+    methods = [Method("picky", picky, "made up"), Method("copy", answer(lambda s, t, k: s.sources[0].image), "")]
+    found = evaluate(mini, scenes, methods)
+    assert found.refused == [(scenes[0].name, "no baseline")]
+    assert {row.scene for row in found.rows} == {scenes[1].name}
+    with pytest.raises(InvalidRequest, match="no scene could be evaluated.*no baseline"):
+        evaluate(mini, scenes[:1], methods)
+
+
+def test_without_depth_the_models_own_mask_tells_what_is_observed(mini):
+    scene = held_out_scene(SPLITS["val"], True)
+    blind = replace(scene, source_depths=None, targets=[replace(scene.targets[0], depth=None)])
+    found = evaluate(mini, [blind], methods_for(mini, steps=1))
+    assert set(found.observed_by.values()) == {"the model"}
+    assert "depth_abs_rel" not in values(found, "model")[0] and values(found, "model", "observed")
+    assert not values(found, "true_depth_warp") and not found.missing
+
+
+def test_a_clip_without_any_depth_is_one_without_depth():
+    clip = Clip(torch.rand(3, 3, 8, 8), torch.eye(3).expand(3, 3, 3), torch.eye(4).expand(3, 4, 4))
+    assert scene_of_clip(clip, choose(3, 2), "x").source_depths is None
+    unknown = replace(clip, depth=torch.full((3, 8, 8), torch.nan))
+    assert scene_of_clip(unknown, choose(3, 2), "x").source_depths is None
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A robot's drive through a held-out room: 6 frames with depth."""
+    folder = tmp_path_factory.mktemp("data") / "drive"
+    assert (
+        main(["data", "rooms", "--out", str(folder), "--seed", "1000000003", "--frames", "6", "--size", "96x72"]) == 0
+    )
+    return folder
+
+
+def test_the_command_on_a_folder(folder, tmp_path, capsys):
+    """Report, page, sheet and pictures; the pictures as a peer get the model's figures."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    arguments = ["eval", "mini", "--data", f"nerfstudio:{folder}", "--views", "6", "--device", "cpu", "--out"]
+    assert main([*arguments, str(first), "--samples", "2", "--save-views"]) == 0
+    assert "own_depth_warp" in capsys.readouterr().out
+    report = json.loads((first / "report.json").read_text())
+    assert report["scenes"] == 1 and report["targets"] == 4 and report["settings"]["samples"] == 2
+    assert report["versions"]["git"] and report["observed_by"] == {"true depth": 1}
+    assert report["notices"][0].startswith("LPIPS is left out")
+    model = report["methods"]["model"]
+    assert {"ate", "rpe_rotation_deg", "rpe_translation"} == set(model["poses"])
+    assert {"psnr_db_best", "sample_ause", "sample_coverage", "points_chamfer"} <= set(model["all"])
+    assert set(report["methods"]["real_views"]) == {"note", "poses"}
+    assert len(report["levels_pck"]["levels"]) == 4
+    page = (first / "report.html").read_text()
+    assert "data:image/png;base64," in page and "own_depth_read_back" in page and "src='http" not in page
+    with Image.open(first / "sheet_0.png") as sheet:
+        assert sheet.width > 500
+    scene = next((first / "views" / "model").iterdir())
+    (scene / "004.png").rename(scene / "gone")
+    assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
+    report = json.loads((second / "report.json").read_text())
+    assert report["missing"] == [f"ours: {scene.name}/004"]
+    (scene / "gone").rename(scene / "004.png")
+    assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
+    report = json.loads((second / "report.json").read_text())
+    assert report["methods"]["ours"]["all"]["psnr_db"] == report["methods"]["model"]["all"]["psnr_db"]
+    assert report["model_minus"]["ours"]["all"]["depth_abs_rel"]["mean"] == 0
+    assert report["model_minus"]["copy_nearest"]["all"]["psnr_db"]["count"] == 1
+
+
+def test_a_split_says_which_frames(folder, tmp_path, capsys):
+    name = folder.name
+    index = tmp_path / "index.json"
+    index.write_text(
+        json.dumps({name: {"context": [1, 4], "target": [2]}, "elsewhere": {"context": [0], "target": [1]}})
+    )
+    arguments = ["eval", "mini", "--data", f"nerfstudio:{folder}", "--device", "cpu", "--json", "--split", str(index)]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--save-views"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["targets"] == 1 and list(report["skipped"]) == ["elsewhere"]
+    assert [path.stem for path in (tmp_path / "out" / "views" / "model" / name).glob("*.png")] == ["002"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "train"], "splits are test, val"),
+        (["--sources", "3"], "with 2 sources"),
+        (["--samples", "0", "--scenes", "1"], "0 samples"),
+        (["--scenes", "0"], "--scenes 0"),
+        (["--peer", "nothing"], "NAME=FOLDER"),
+        (["--peer", "other=/nowhere"], "no such folder"),
+        (["--lpips", "/nowhere"], "LPIPS needs"),
+        (["--save-views"], "--out"),
+        (["--data", "nerfstudio:/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message, capsys):
+    assert main(["eval", "mini", "--device", "cpu", *arguments]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_the_command_prints_json(capsys):
     assert main(["eval", "mini", "--split", "val", "--scenes", "2", "--steps", "1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["model"] == "mini"
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "mini" and set(report["groups"]) == {"interpolation", "extrapolation"}
+    assert report["settings"]["split"] == "val" and report["refused"] == []
