@@ -1,4 +1,4 @@
-"""`gld train`: the embedded model from scratch."""
+"""`gld train`: stages of joint models from a configuration, and the embedded model from scratch."""
 
 from __future__ import annotations
 
@@ -6,31 +6,74 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+#: As in gld_ros.training.config, which imports torch.
+STAGES = ("encoder", "rgb-decoder", "level1", "cascade")
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("train", help="train the embedded model from scratch on procedural rooms")
-    parser.add_argument("model", choices=("mini",))
+    """Add `gld train` and its subcommands."""
+    parser = subparsers.add_parser("train", help="train a stage of a model; alone or under `accelerate launch`")
+    commands = parser.add_subparsers(required=True, metavar="STAGE")
+    for stage in STAGES:
+        add_stage(commands, stage)
+    add_mini(commands)
+
+
+def add_stage(commands: argparse._SubParsersAction, stage: str) -> None:
+    """Add `gld train STAGE`."""
+    parser = commands.add_parser(stage, help=f"train {stage} of a model as a configuration says")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML; see config/train")
+    parser.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change a field, e.g. batch=4"
+    )
+    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="checkpoints and records; resumes there")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the finished model (default: RUN/model)")
+    parser.set_defaults(run=run_stage, stage=stage)
+
+
+def add_mini(commands: argparse._SubParsersAction) -> None:
+    """Add `gld train mini`."""
+    parser = commands.add_parser("mini", help="train the embedded model from scratch on procedural rooms")
     parser.add_argument("--run", dest="folder", type=Path, default=Path("runs/mini"), help="checkpoints; resumes there")
     parser.add_argument("--out", type=Path, default=Path("runs/mini/model"), help="folder of the finished model")
-    parser.add_argument("--device")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--geometry-steps", type=int)
     parser.add_argument("--diffusion-steps", type=int)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run_mini)
 
 
-def run(args: argparse.Namespace) -> int:
-    import torch
+def run_stage(args: argparse.Namespace) -> int:
+    """Train, and write the model when the last step is done."""
+    from gld_ros.training.config import load_config
+    from gld_ros.training.data import open_data
+    from gld_ros.training.engine import Engine
+    from gld_ros.training.jobs import build
 
+    config = load_config(args.config, args.changes, stage=args.stage)
+    folder = args.folder or Path("runs") / args.config.stem
+    out = args.out or folder / "model"
+    job = build(config)
+    engine = Engine(job.stage, config, folder)
+    if engine.fit(open_data(config)):
+        job.write(out, engine.is_main)
+    return tell(engine.is_main, engine.finished, folder, out)
+
+
+def run_mini(args: argparse.Namespace) -> int:
+    """Train both stages of the embedded model."""
     from gld_ros.models.configs import ModelConfig
     from gld_ros.training.mini import MiniTraining, train_mini
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     given = {f.name: getattr(args, f.name, None) for f in fields(MiniTraining)}
     plan = MiniTraining(**{k: v for k, v in given.items() if v is not None})
-    finished = train_mini(args.folder, args.out, ModelConfig(), plan, device)
-    if not finished:
-        print(f"stopped early; the same command resumes from {args.folder}")
-        return 0
-    print(f"model written to {args.out}; try: gld eval {args.out}")
+    return tell(True, train_mini(args.folder, args.out, ModelConfig(), plan), args.folder, args.out)
+
+
+def tell(main: bool, finished: bool, folder: Path, out: Path) -> int:
+    """Say how the run ended, and what comes next."""
+    if main and finished:
+        print(f"model written to {out}")
+    elif main:
+        print(f"stopped early, saved in {folder}; the same command resumes")
     return 0

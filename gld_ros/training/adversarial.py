@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.encoder import normalize_images
+from gld_ros.models.encoder import PatchEmbed, normalize_images
 from gld_ros.models.files import read_tensors
 from gld_ros.models.layers import Block
 from gld_ros.training.config import DiscriminatorConfig
@@ -42,33 +42,43 @@ class ConvDiscriminator(Discriminator):
 class DinoDiscriminator(Discriminator):
     """Small heads on the patch tokens of a frozen DINO ViT-S/8 at five depths, images of 224 x 224."""
 
-    DEPTHS, WIDTH, HEADS, PATCH, SIDE = (2, 5, 8, 11), 384, 6, 8, 224
-
     def __init__(self, weights: str):
         super().__init__()
-        C, grid = self.WIDTH, self.SIDE // self.PATCH
-        self.trunk = nn.Module()
-        self.trunk.cls_token = nn.Parameter(torch.zeros(1, 1, C))
-        self.trunk.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, C))
-        self.trunk.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, C, self.PATCH, self.PATCH)})
-        self.trunk.blocks = nn.ModuleList(Block(C, self.HEADS, False, 1e-6, 1.0) for _ in range(12))
-        self.trunk.norm = nn.LayerNorm(C, eps=1e-6)
-        self.trunk.requires_grad_(False)
+        self.trunk = DinoTrunk().requires_grad_(False)
         load_dino(self.trunk, Path(weights))
-        self.heads = nn.ModuleList(TokenHead(C) for _ in range(len(self.DEPTHS) + 1))
+        self.heads = nn.ModuleList(TokenHead(self.trunk.WIDTH) for _ in range(len(self.trunk.DEPTHS) + 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.shape[-1] != self.SIDE or images.shape[-2] != self.SIDE:
+        levels = self.trunk(images)
+        return torch.cat([head(x.transpose(1, 2)) for head, x in zip(self.heads, levels, strict=True)], dim=1)
+
+
+class DinoTrunk(nn.Module):
+    """DINO ViT-S/8 under its published names."""
+
+    DEPTHS, WIDTH, HEADS, PATCH, SIDE = (2, 5, 8, 11), 384, 6, 8, 224
+
+    def __init__(self) -> None:
+        super().__init__()
+        C, grid = self.WIDTH, self.SIDE // self.PATCH
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, C))
+        self.patch_embed = PatchEmbed(self.PATCH, C)
+        self.blocks = nn.ModuleList(Block(C, self.HEADS, False, 1e-6, 1.0) for _ in range(12))
+        self.norm = nn.LayerNorm(C, eps=1e-6)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Patch tokens (N, 784, 384) at each depth and at the end, of images (N, 3, H, W) in 0..1."""
+        if tuple(images.shape[-2:]) != (self.SIDE, self.SIDE):
             images = F.interpolate(images, size=(self.SIDE, self.SIDE), mode="bilinear", antialias=True)
-        trunk, found = self.trunk, []
-        x = trunk.patch_embed["proj"](normalize_images(images)).flatten(2).transpose(1, 2)
-        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], dim=1) + trunk.pos_embed
-        for i, block in enumerate(trunk.blocks):
+        x = self.patch_embed(normalize_images(images))
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        found = []
+        for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self.DEPTHS:
-                found.append(x)
-        found.append(trunk.norm(x))
-        return torch.cat([head(y[:, 1:].transpose(1, 2)) for head, y in zip(self.heads, found, strict=True)], dim=1)
+                found.append(x[:, 1:])
+        return [*found, self.norm(x)[:, 1:]]
 
 
 class TokenHead(nn.Module):
@@ -108,9 +118,7 @@ class Adversary(nn.Module):
         super().__init__()
         self.discriminator, self.config = discriminator, config
 
-    def losses(
-        self, made: Tensor, real: Tensor, reconstruction: Tensor, last: nn.Parameter, step: int
-    ) -> dict[str, Tensor]:
+    def losses(self, made: Tensor, real: Tensor, reconstruction: Tensor, last: Tensor, step: int) -> dict[str, Tensor]:
         """Losses of both sides for images (N, 3, H, W); `last`: the generator's last layer, for the adaptive weight."""
         own = [p for p in self.discriminator.parameters() if p.requires_grad]
         if step < self.config.train_after:
@@ -130,7 +138,7 @@ class Adversary(nn.Module):
         balance = self.balance(reconstruction, generator, last)
         return found | {"generator": self.config.weight * balance * generator, "_balance": balance}
 
-    def balance(self, reconstruction: Tensor, generator: Tensor, last: nn.Parameter) -> Tensor:
+    def balance(self, reconstruction: Tensor, generator: Tensor, last: Tensor) -> Tensor:
         """Ratio of the gradients that both losses send to the last layer."""
         ours, theirs = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, generator))
         return (ours / (theirs + 1e-6)).clamp(0, self.config.max_weight).detach()

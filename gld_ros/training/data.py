@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.raytrace import render
-from gld_ros.data.room_views import RoomViews, render_scenes
+from gld_ros.data.room_views import render_scenes
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.errors import InvalidRequest
 from gld_ros.training.config import TrainConfig
@@ -58,31 +58,25 @@ class Numbered:
         )
 
 
-class RoomBatches:
-    """Batch n holds the rooms first + n * scenes ...; sizes take turns, the first every second time."""
+class Rooms:
+    """Batch n holds the rooms first + n * scenes ...; sizes take turns, the first every second time.
+
+    Two sources, a target between them, one beyond.
+    """
 
     def __init__(self, scenes: int, sizes: Sequence[tuple[int, int]], first: int = 0, compiled: bool = True):
         self.scenes, self.sizes, self.first, self.compiled = scenes, tuple(sizes), first, compiled
         self._renderer: Callable | None = None
 
-    def __call__(self, number: int) -> RoomViews:
+    def __call__(self, number: int) -> ClipBatch:
         if self._renderer is None:
             # Fused, the ray tracer is tens of times faster on a CPU; every image size is compiled once.
             self._renderer = torch.compile(render, dynamic=False) if self.compiled else render
         seeds = [(self.first + number * self.scenes + i) % TEST_SEED for i in range(self.scenes)]
         main, *others = self.sizes
         size = others[(number // 2) % len(others)] if number % 2 and others else main
-        return render_scenes(seeds, *size, renderer=self._renderer)
-
-
-class RoomClips(RoomBatches):
-    """The same as clips: two sources, a target between them and one beyond."""
-
-    def __call__(self, number: int) -> ClipBatch:
-        rooms = super().__call__(number)
-        first = self.first + number * self.scenes
-        names = [f"room {(first + i) % TEST_SEED}" for i in range(self.scenes)]
-        return ClipBatch(rooms.images, rooms.K, rooms.c2w, rooms.depth, names, sources=2)
+        rooms = render_scenes(seeds, *size, renderer=self._renderer)
+        return ClipBatch(rooms.images, rooms.K, rooms.c2w, rooms.depth, [f"room-{s}" for s in seeds], sources=2)
 
 
 def quiet_worker(_: int) -> None:
@@ -97,5 +91,5 @@ def open_data(config: TrainConfig) -> Numbered:
     if list(config.data) == [ROOMS]:
         if config.views != 4:
             raise InvalidRequest(f"views is {config.views}: {ROOMS} has 4, two sources and two targets")
-        return Numbered(RoomClips(config.batch, config.sizes), config.workers)
+        return Numbered(Rooms(config.batch, config.sizes), config.workers)
     raise InvalidRequest(f"data is {config.data}")

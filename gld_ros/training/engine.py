@@ -35,9 +35,7 @@ class Engine:
 
     def __init__(self, stage: Stage, config: TrainConfig, folder: Path):
         self.config, self.folder, self.stage = config, folder, stage
-        kwargs = DistributedDataParallelKwargs(
-            broadcast_buffers=False, find_unused_parameters=stage.has_unused_parameters
-        )
+        kwargs = DistributedDataParallelKwargs(find_unused_parameters=stage.has_unused_parameters)
         self.accelerator = Accelerator(
             cpu=config.device == "cpu",
             gradient_accumulation_plugin=GradientAccumulationPlugin(config.accumulation, sync_with_dataloader=False),
@@ -56,6 +54,11 @@ class Engine:
     def finished(self) -> bool:
         return self.step >= self.config.steps
 
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.accelerator.is_main_process
+
     def fit(self, data: TrainingData) -> bool:
         """Train up to `config.steps`, then leave the averaged weights in the stage.
 
@@ -64,7 +67,7 @@ class Engine:
         """
         if self._found is None:
             self._seed(-1)
-            self.stage.prepare(self._moved(data.batches(0)))
+            self.stage.prepare(self._batches(data))
         self._build()
         if not self.finished:
             with self._signals():
@@ -89,8 +92,8 @@ class Engine:
 
     def _run(self, data: TrainingData) -> None:
         accelerator, config = self.accelerator, self.config
-        batches = self._moved(data.batches(self.micro, accelerator.process_index, accelerator.num_processes))
-        main = accelerator.is_main_process
+        batches = self._batches(data, self.micro, accelerator.process_index, accelerator.num_processes)
+        main = self.is_main
         records = Records(self.folder, self.step) if main else None
         bar = tqdm(total=config.steps, initial=self.step, desc=config.stage, disable=None if main else True)
         try:
@@ -180,14 +183,16 @@ class Engine:
         seed = np.random.SeedSequence([self.config.seed, micro + 1]).generate_state(1, np.uint64)[0]
         torch.manual_seed(int(seed))
 
-    def _moved(self, batches: Iterator[Any]) -> Iterator[Any]:
-        return (batch.to(self.accelerator.device) for batch in batches)
+    def _batches(self, data: TrainingData, *position: int) -> Iterator[Any]:
+        """Batches on this process's device; loading begins with the first."""
+        for batch in data.batches(*position or (0,)):
+            yield batch.to(self.accelerator.device)
 
     def _draw_sheet(self, data: TrainingData, records: Records | None) -> None:
         """A picture of the averaged model's work, always on the first batch of the stream."""
         self._seed(-1)
         if self._sample is None:
-            self._sample = next(self._moved(data.batches(0)))
+            self._sample = next(self._batches(data))
         self.model.eval()
         with self.average.applied(), torch.no_grad(), self._autocast():
             picture = self.model(self._sample, "sheet")
@@ -209,7 +214,7 @@ class Engine:
             config=plain(self.config),
             revision=checkpoint.git_revision(),
         )
-        if self.accelerator.is_main_process:
+        if self.is_main:
             checkpoint.write(self.folder, tensors, progress, self.config.keep)
         self.accelerator.wait_for_everyone()
 
@@ -252,12 +257,12 @@ class Engine:
 
         previous: dict[int, Any] = {}
         for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, stop)
+            previous[int(number)] = signal.signal(number, stop)
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for restored, handler in previous.items():
+                signal.signal(restored, handler)
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:

@@ -150,19 +150,20 @@ class FlowStage(Stage):
         kind = self.dit.config.prediction
         if kind == NOISELESS:
             noise, steps, guidance = torch.zeros_like(noise), 1, 1.0
-        fields: list[Velocity] = []
-        for drop in (False, True):
+
+        def field(drop: bool) -> Velocity:
             cameras = self.cameras(K, c2w, S, images, torch.full((B,), drop, device=K.device))
 
-            def field(x: Tensor, t: Tensor, cameras: Cameras = cameras) -> Tensor:
+            def at(x: Tensor, t: Tensor) -> Tensor:
                 out = self.dit(x, base, t, cameras.camera_map, cameras.tables, S, given).float()
                 return as_velocity(kind, out, x, t)
 
-            fields.append(field)
+            return at
+
         scale = self.options.sample_guidance if guidance is None else guidance
         flow = replace(self.flow, t_end=0.0) if kind == NOISELESS else self.flow
         times = time_grid(flow, steps or self.options.sample_steps, V).to(noise.device)
-        return euler(guided(*fields, scale), noise, times)
+        return euler(guided(field(False), field(True), scale), noise, times)
 
     def sheet(self, batch: ClipBatch) -> Tensor:
         """For two scenes: the pictures; what the true latents give; what the generated ones give."""

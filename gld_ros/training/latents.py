@@ -40,18 +40,18 @@ class LatentSpace(nn.Module, ABC):
 class GeometricLatents(LatentSpace):
     """The four levels of the geometric encoder.
 
-    It shares encoder and RGB decoder with `net`, and freezes them; the statistics are its own.
+    It shares encoder and RGB decoder with `net`; the statistics are its own.
     """
 
     def __init__(self, net: GLDNetworks):
         super().__init__()
         self.net = copy.copy(net)
-        self.net._modules = {name: getattr(net, name).requires_grad_(False) for name in ("encoder", "rgb")}
+        self.net._modules = {name: getattr(net, name) for name in ("encoder", "rgb")}
         self.net._buffers = {name: buffer.clone() for name, buffer in net.named_buffers(recurse=False)}
-        for k in (2, 3):  # for stages that diffuse them; models keep none
-            self.net.register_buffer(f"level{k}_mean", torch.zeros_like(net.level1_mean))
-            self.net.register_buffer(f"level{k}_var", torch.ones_like(net.level1_var))
         self.channels, self.patch = net.config.encoder.channels, net.config.encoder.patch
+        for k in (2, 3):  # for stages that diffuse them; models keep none
+            self.net.register_buffer(f"level{k}_mean", torch.zeros(self.channels))
+            self.net.register_buffer(f"level{k}_var", torch.ones(self.channels))
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         C, h, w = super().shape(size)

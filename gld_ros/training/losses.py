@@ -19,7 +19,15 @@ def log_gradients(log_depth: Tensor, target: Tensor) -> Tensor:
 
 
 def geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
-    """Depth and (of a head with rays) ray losses; the scene is divided by its mean depth and view 0 is the world."""
+    """Depth and (of a head with rays) ray losses; the scene is divided by its mean depth and view 0 is the world.
+
+    In float32 whatever the caller's autocast.
+    """
+    with torch.autocast(depth.device.type, enabled=False):
+        return _geometry_loss(geometry, depth, K, c2w)
+
+
+def _geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
     scale = depth.mean(dim=(1, 2, 3))
     target = (depth / scale[:, None, None, None]).log()
     predicted = geometry.depth.log()

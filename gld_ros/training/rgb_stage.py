@@ -21,7 +21,7 @@ class RGBDecoderStage(Stage):
     perceptual: None for no LPIPS. adversary: None for no adversarial loss.
     """
 
-    frozen = ("encoder.", "perceptual.")
+    frozen = ("encoder.", "perceptual.", "adversary.discriminator.trunk.")
 
     def __init__(
         self,

@@ -1,0 +1,87 @@
+"""Training as processes: killed and resumed, told to stop, two at once."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from process import gradients  # noqa: E402
+
+from gld_ros.training import checkpoint  # noqa: E402
+from gld_ros.training.records import read_log  # noqa: E402
+
+PROCESS = str(Path(__file__).parent / "process.py")
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+DDP = ["--multi_gpu"]  # accelerate's name for several processes; on a CPU they talk over gloo
+FSDP = ["--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
+FSDP += ["--fsdp_transformer_layer_cls_to_wrap", "DiTBlock"]
+
+
+def run(*arguments: object, launch: tuple | list = (sys.executable,)) -> subprocess.CompletedProcess:
+    command = [*launch, PROCESS, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def curve(folder: Path) -> list[dict]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(folder)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run("run", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_killed_and_resumed_is_as_uninterrupted(whole, tmp_path):
+    killed = run("run", tmp_path, "die=8")
+    assert killed.returncode == -signal.SIGKILL
+    assert curve(tmp_path)[-1]["step"] == 8 and checkpoint.latest(tmp_path).stem.endswith("5")
+    resumed = run("run", tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(curve(whole)) == 12 and curve(tmp_path) == curve(whole)
+    ends = [checkpoint.read(folder / "checkpoint-00000012.safetensors")[0] for folder in (whole, tmp_path)]
+    assert ends[0].keys() == ends[1].keys() and all(torch.equal(ends[0][k], ends[1][k]) for k in ends[0])
+
+
+def test_sigterm_in_the_middle_of_a_step_saves_it(tmp_path):
+    stopped = run("run", tmp_path, "term=6", "accumulation=2")
+    assert stopped.returncode == 0, stopped.stderr
+    _, progress = checkpoint.read(checkpoint.latest(tmp_path))
+    assert (progress.step, progress.micro) == (4, 8)  # it came in the first of the fourth step's two micro steps
+
+
+@pytest.mark.parametrize("kind", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_two_processes_have_the_gradient_of_one(tmp_path, kind):
+    """On the same scenes. flow: as one process with twice the accumulation, random draws and all. toy: as one process
+    with one undivided batch."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    two.mkdir()
+    one.mkdir()
+    cases = ["flow:2:2", "toy1:2:1", "toy2:2:2"]
+    done = run("gradients", two, *(cases if kind == DDP else cases[:1]), launch=[*LAUNCH, *kind])
+    assert done.returncode == 0, done.stderr
+    for name, scenes, accumulation in (("flow", 2, 4), ("toy1", 4, 1), ("toy2", 8, 1))[: 3 if kind == DDP else 1]:
+        expected = gradients(one, name, scenes, accumulation)
+        found = torch.load(two / f"{name}.pt", weights_only=True)
+        assert len(found) == len(expected) == 3
+        for left, right in zip(found, expected, strict=True):
+            assert left.keys() == right.keys()
+            for key in left:
+                torch.testing.assert_close(left[key], right[key], rtol=1e-4, atol=1e-6)
+        a, b = ([line["loss"] for line in curve(folder / name)] for folder in (two, one))
+        assert a == pytest.approx(b, rel=1e-4)
+        ends, progress = zip(*(checkpoint.read(checkpoint.latest(f / name)) for f in (two, one)), strict=True)
+        assert [p.processes for p in progress] == [2, 1]
+        assert ends[0].keys() == ends[1].keys()
+        for key in ends[0].keys() - {"model/seen"}:  # each process counts its own
+            torch.testing.assert_close(ends[0][key], ends[1][key], rtol=1e-3, atol=1e-5)
