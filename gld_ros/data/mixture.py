@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from gld_ros.data.clips import Clip, collate
+from gld_ros.data.clips import Clip, ClipBatch, collate
 from gld_ros.data.conventions import check_poses
 from gld_ros.data.framing import RELEASED_SIZES
 from gld_ros.data.sampling import ViewSampling
-from gld_ros.data.scenes import Scenes, open_scenes
+from gld_ros.data.scenes import Scenes, open_scenes, parse
 from gld_ros.data.skipped import Skipped
 from gld_ros.errors import InvalidRequest
 
@@ -98,43 +99,37 @@ class Mixture(IterableDataset[Clip]):
             return clip
         raise InvalidRequest(f"{ATTEMPTS} bad scenes in a row; the last: {reason}")
 
+    def batch_at(self, number: int) -> ClipBatch:
+        """Batch `step * world + rank`: that of a rank at a step."""
+        return collate([self.clip(number * self.batch + k) for k in range(self.batch)])
+
     def __iter__(self) -> Iterator[Clip]:
         worker = get_worker_info()
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        step = self.position + first
-        while True:
-            start = (step * self.world + self.rank) * self.batch
-            for number in range(start, start + self.batch):
-                yield self.clip(number)
-            step += stride
+        for step in count(self.position + first, stride):
+            number = step * self.world + self.rank
+            for k in range(self.batch):
+                yield self.clip(number * self.batch + k)
 
     def loader(self, workers: int = 0, **options: Any) -> DataLoader:
         """Of ClipBatches, made by so many processes."""
         return DataLoader(self, batch_size=self.batch, collate_fn=collate, num_workers=workers, **options)
 
 
-def mixture(config: Mapping[str, Any], **options: Any) -> Mixture:
-    """A mixture from a configuration (config/data/*.yaml); `options` are further arguments of `Mixture`.
+def open_mixture(
+    lines: Mapping[str, float], views: int = 8, sources: tuple[int, int] = (1, 4), **options: Any
+) -> Mixture:
+    """A mixture of data sets, each a line for `open_scenes` with its weight; `options` are arguments of `Mixture`.
 
-    `parts`: list of {scenes: a line for `open_scenes`, weight, and fields of ViewSampling}; fields of ViewSampling
-    beside `parts` hold for all of them. `sizes`: list of [width, height]. `pose_check`: true or false.
-    Raises InvalidRequest for unknown names.
+    A line may hold fields of ViewSampling too: `re10k:/data/train?max_interval=40`, `rosbag2:/logs?motion=[0.1,0.5]`.
+    Raises InvalidRequest for what `open_scenes`, ViewSampling and Mixture refuse.
     """
-    common = {key: value for key, value in config.items() if key in ViewSampling.__dataclass_fields__}
-    unknown = set(config) - set(common) - {"parts", "sizes", "pose_check"}
-    if unknown or not config.get("parts"):
-        raise InvalidRequest(f"data: parts is missing, or {sorted(unknown)} are unknown")
-    parts = [_part(entry, common) for entry in config["parts"]]
-    for key in ("sizes", "pose_check"):
-        if key in config:
-            options.setdefault(key, config[key])
+    parts = []
+    for line, weight in lines.items():
+        place, settings = parse(line)
+        sampling: dict[str, Any] = {"views": views, "sources": sources}
+        for name in [name for name in settings if name in ViewSampling.__dataclass_fields__]:
+            value = settings.pop(name)
+            sampling[name] = tuple(value) if isinstance(value, list) else value
+        parts.append(Part(open_scenes(place, **settings), weight, ViewSampling(**sampling)))
     return Mixture(parts, **options)
-
-
-def _part(entry: Mapping[str, Any], common: Mapping[str, Any]) -> Part:
-    settings = {**common, **{key: value for key, value in entry.items() if key not in ("scenes", "weight")}}
-    unknown = set(settings) - set(ViewSampling.__dataclass_fields__)
-    if unknown or "scenes" not in entry:
-        raise InvalidRequest(f"data part {dict(entry)}: scenes is missing, or {sorted(unknown)} are unknown")
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return Part(open_scenes(entry["scenes"]), float(entry.get("weight", 1)), ViewSampling(**settings))

@@ -107,11 +107,11 @@ def open_scenes(spec: str, **options: Any) -> Scenes:
 
     Raises InvalidRequest for an unknown kind or option, a missing path, and a data set (or split of it) without scenes.
     """
-    kind, _, rest = spec.partition(":")
-    path, _, query = rest.partition("?")
+    place, settings = parse(spec)
+    settings |= options
+    kind, _, path = place.partition(":")
     if kind not in KINDS:
         raise InvalidRequest(f"data {spec!r}: unknown kind {kind!r}, one of {', '.join(KINDS)} is expected")
-    settings = {**dict(_option(part, spec) for part in query.split("&") if part), **options}
     common = {key: settings.pop(key, None) for key in ("names", "without", "limit")}
     module, name = KINDS[kind].split(".")
     factory: Callable[..., Scenes] = getattr(import_module(f"gld_ros.data.formats.{module}"), name)
@@ -121,6 +121,12 @@ def open_scenes(spec: str, **options: Any) -> Scenes:
         known += list(common)
         raise InvalidRequest(f"data {spec!r}: unknown option {unknown[0]!r}, one of {', '.join(known)} is expected")
     return _narrowed(factory(path, **settings), spec, **common)
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """`KIND:PATH` and the options of a line; numbers and lists become such."""
+    place, _, query = spec.partition("?")
+    return place, dict(_option(part, spec) for part in query.split("&") if part)
 
 
 def existing_folder(path: str | Path) -> Path:

@@ -8,16 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.utils.data import IterableDataset
-
-from gld_ros.data.clips import Clip
-from gld_ros.data.sampling import ViewSampling
-from gld_ros.data.scenes import Scenes
-from gld_ros.data.skipped import Skipped
 from gld_ros.errors import InvalidRequest
 
 NAME_COLUMNS = ("hash", "scene")
@@ -74,54 +67,3 @@ def _names(text: str) -> list[Entry]:
     if column is not None:
         return [Entry(row[column].strip()) for row in rows[1:]]
     return [Entry(row[0].strip()) for row in rows]
-
-
-class SplitClips(IterableDataset[Clip]):
-    """The clips of a protocol in its order, sources (context) first; rank r of `world` gets every world-th.
-
-    Entries without frame numbers are sampled by `sampling`, the same frames every time. skipped: entries whose scene is
-    missing or bad. Raises InvalidRequest where no scene of the split is in the data set.
-    """
-
-    def __init__(
-        self,
-        scenes: Scenes,
-        entries: list[Entry],
-        size: tuple[int, int],
-        sampling: ViewSampling | None = None,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        skipped: Skipped | None = None,
-    ) -> None:
-        self.scenes, self.entries, self.size, self.seed = scenes, entries, size, seed
-        self.sampling = sampling or ViewSampling(sources=(2, 2), order="ends")
-        self.rank, self.world = rank, world
-        self.skipped = Skipped() if skipped is None else skipped
-        if all(scenes.find(entry.scene) is None for entry in entries):
-            raise InvalidRequest(f"{scenes.where}: none of the {len(entries)} scenes of the split is in it")
-
-    def __len__(self) -> int:
-        """At most so many clips: bad ones are left out."""
-        return len(self.entries)
-
-    def __iter__(self) -> Iterator[Clip]:
-        for number in range(self.rank, len(self.entries), self.world):
-            try:
-                yield self.clip(number)
-            except InvalidRequest as error:
-                self.skipped.add(self.entries[number].scene, str(error))
-
-    def clip(self, number: int) -> Clip:
-        """One entry's clip. Raises InvalidRequest where its scene is missing or bad."""
-        entry = self.entries[number]
-        index = self.scenes.find(entry.scene)
-        if index is None:
-            raise InvalidRequest(f"{entry.scene}: not in {self.scenes.where}")
-        if entry.context:
-            views, sources = [*entry.context, *entry.target], len(entry.context)
-        else:
-            views, sources = self.sampling.draw(self.scenes.frames(index), [self.seed, number])
-        clip = self.scenes.load(index, views, self.size)
-        clip.sources = sources
-        return clip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import tarfile
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +20,7 @@ from gld_ros.data.checks import check_scenes
 from gld_ros.data.clips import collate
 from gld_ros.data.conventions import OPENGL, agreement, check_poses
 from gld_ros.data.formats.shards import write_shards
-from gld_ros.data.mixture import Mixture, Part, mixture
+from gld_ros.data.mixture import Mixture, Part, open_mixture
 from gld_ros.data.sampling import ViewSampling
 from gld_ros.data.scenes import Scenes, open_scenes
 from gld_ros.data.sequence import open_sequence
@@ -196,27 +197,26 @@ def test_mixtures_that_make_no_sense(arguments, message):
         Mixture(**{"parts": parts(1), **arguments})
 
 
-def test_mixture_from_a_configuration():
-    config = {
-        "views": 3,
-        "sources": [1, 2],
-        "max_interval": 2,
-        "sizes": [[24, 18]],
-        "parts": [
-            {"scenes": "rooms:0-40?frames=8", "weight": 3},
-            {"scenes": "rooms:100-140?frames=8", "motion": [0.1, 0.2]},
-        ],
-    }
-    mixed = mixture(config, batch=2, seed=1)
+def test_mixture_of_lines():
+    lines = {"rooms:0-40?frames=8&max_interval=2": 3, "rooms:100-140?frames=8&motion=[0.1,0.2]": 1}
+    mixed = open_mixture(lines, views=3, sources=(1, 2), sizes=((24, 18),), batch=2, seed=1)
     assert [part.weight for part in mixed.parts] == [3, 1] and mixed.parts[1].sampling.motion == (0.1, 0.2)
-    assert mixed.parts[0].sampling == SAMPLING and collate(take(mixed, 2)).images.shape == (2, 3, 3, 18, 24)
-    for change, message in (
-        ({"parts": []}, "parts is missing"),
-        ({"view": 3}, r"\['view'\] are unknown"),
-        ({"parts": [{"scene": "rooms:train"}]}, r"scenes is missing, or \['scene'\] are unknown"),
-    ):
-        with pytest.raises(InvalidRequest, match=message):
-            mixture({**config, **change})
+    assert mixed.parts[0].sampling == SAMPLING and len(mixed.parts[0].scenes.frames(0)) == 8
+    assert collate(take(mixed, 2)).images.shape == (2, 3, 3, 18, 24)
+    with pytest.raises(InvalidRequest, match="order 'none' of views"):
+        open_mixture({"rooms:0-40?order=none": 1})
+    with pytest.raises(InvalidRequest, match="unknown option 'interval'"):
+        open_mixture({"rooms:0-40?interval=3": 1})
+
+
+def test_batches_by_number():
+    """What `batch_at` gives for step * world + rank is what a rank's loader gives at that step, in any process."""
+    mixed = Mixture(parts(1, 1), SIZES, batch=2, rank=1, world=2)
+    mixed.clip(0)
+    sent = pickle.loads(pickle.dumps(mixed))
+    for step, batch in enumerate(take(mixed.loader(), 2)):
+        again = sent.batch_at(2 * step + 1)
+        assert again.names == batch.names and torch.equal(again.images, batch.images) and again.sources == batch.sources
 
 
 def test_shards_follow_the_layout_of_webdataset(tmp_path):
