@@ -88,11 +88,12 @@ def test_sharpness_falls_with_blur_and_rises_with_noise():
 
 def test_depth_errors_by_hand():
     real = np.array([[1.0, 2.0, 4.0, np.nan, 1.0]])
-    depth = np.array([[1.1, 2.0, 6.0, 5.0, -1.0]])
+    depth = np.array([[1.1, 2.0, 6.0, 5.0, 0.5]])
     errors = depth_errors(depth, real)
-    assert errors["abs_rel"] == pytest.approx((0.1 + 0 + 0.5 + 2) / 4)
+    assert errors["abs_rel"] == pytest.approx((0.1 + 0 + 0.5 + 0.5) / 4)
     assert errors["delta1"] == pytest.approx(2 / 4)
-    assert errors["rmse"] == pytest.approx(math.sqrt((0.01 + 0 + 4 + 4) / 4))
+    assert errors["rmse"] == pytest.approx(math.sqrt((0.01 + 0 + 4 + 0.25) / 4))
+    assert depth_errors(-depth, real)["delta1"] == 0  # as scale and shift may make it
     assert depth_errors(depth, real, np.array([[True, True, False, True, False]]))["delta1"] == 1
     assert depth_errors(depth, real, np.array([[False, False, False, True, False]])) is None
 
