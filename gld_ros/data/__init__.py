@@ -1,1 +1,1 @@
-"""Scenes and sequences: procedural rooms, folders with transforms.json, rosbag2."""
+"""Posed images: sequences (folders, rosbag2, procedural rooms), and clips of many data sets for training."""

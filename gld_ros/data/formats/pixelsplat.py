@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,15 @@ class PixelSplatChunks(Scenes):
 def _load(file: Path) -> list[dict[str, Any]]:
     """A chunk's scenes; their images stay on the disk until they are read."""
     try:
-        scenes = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        return _unpickled(file, file.stat().st_mtime_ns)
     except FileNotFoundError:
         raise InvalidRequest(f"{file}: no such file") from None
+
+
+@lru_cache(maxsize=8)
+def _unpickled(file: Path, _changed: int) -> list[dict[str, Any]]:
+    try:
+        scenes = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise InvalidRequest(f"{file}: not a readable chunk ({str(error).splitlines()[0]})") from None
     if not isinstance(scenes, list) or not all({"key", "cameras", "images"} <= scene.keys() for scene in scenes):
