@@ -1,0 +1,98 @@
+"""What is trained, which systems are made of it, and which experiment needs which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from gld_ros.diffusion.prediction import NOISELESS
+from gld_ros.errors import InvalidRequest, ModelError
+from gld_ros.models.dit import MultiViewDiT
+from gld_ros.reproduction.plans import Plan
+from gld_ros.training.flow_stage import FlowStage
+from gld_ros.training.latents import LatentSpace
+
+#: Latent spaces: levels of an encoder trained for geometry and pictures, of one trained for pictures alone, a VAE's.
+GEOMETRY, PICTURES, VAE = "geometry", "pictures", "vae"
+REPRESENTATIONS = (GEOMETRY, PICTURES, VAE)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One diffusion stage: the level of a space that it generates, and the level it is given, if any."""
+
+    space: str
+    level: int
+    given: int | None = None
+    regression: bool = False
+
+
+VARIANTS = {
+    "level1": Variant(GEOMETRY, 1),
+    "vae": Variant(VAE, 0),
+    "dino": Variant(PICTURES, 1),
+    "cascade": Variant(GEOMETRY, 0, given=1),
+    "level0": Variant(GEOMETRY, 0),
+    "level2": Variant(GEOMETRY, 2),
+    "level3": Variant(GEOMETRY, 3),
+    "regression": Variant(GEOMETRY, 1, regression=True),
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """Pictures out of one or two diffusion stages, run in this order, and how the tables call them."""
+
+    stages: tuple[str, ...]
+    title: str
+
+
+SYSTEMS = {
+    "level1": System(("level1",), "GLD, level 1 alone"),
+    "cascade": System(("level1", "cascade"), "GLD, level 1, then level 0 from it (cascade)"),
+    "independent": System(("level1", "level0"), "GLD, levels 1 and 0 independently"),
+    "level0": System(("level0",), "level 0 first (k = 0)"),
+    "level2": System(("level2",), "level 2 first (k = 2)"),
+    "level3": System(("level3",), "level 3 first (k = 3)"),
+    "vae": System(("vae",), "VAE latent"),
+    "dino": System(("dino",), "level 1 of an encoder without geometry (DINO-like)"),
+    "regression": System(("regression",), "level 1, deterministic regression"),
+}
+
+#: Systems that each experiment shows.
+EXPERIMENTS = {
+    "a": ("level1", "vae", "dino"),
+    "b": ("level0", "level1", "level2", "level3"),
+    "c": ("level1", "cascade", "independent"),
+    "d": (),
+    "e": tuple(SYSTEMS),
+}
+
+
+def needed(only: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Representations, variants and systems of the experiments; InvalidRequest for unknown ones."""
+    if unknown := [name for name in only if name not in EXPERIMENTS]:
+        raise InvalidRequest(f"experiments {', '.join(unknown)}: expected some of {', '.join(EXPERIMENTS)}")
+    systems = [name for name in SYSTEMS if any(name in EXPERIMENTS[e] for e in only)]
+    variants = [name for name in VARIANTS if any(name in SYSTEMS[s].stages for s in systems)]
+    spaces = {VARIANTS[name].space for name in variants} | {GEOMETRY} | set(REPRESENTATIONS if "d" in only else ())
+    return [name for name in REPRESENTATIONS if name in spaces], variants, systems
+
+
+def build_stage(plan: Plan, name: str, space: LatentSpace) -> FlowStage:
+    """A fresh stage; all of them have the same number of parameters, which is checked."""
+    variant = VARIANTS[name]
+    config = replace(plan.dit, cascade_channels=0 if variant.given is None else space.channels)
+    if variant.regression:
+        config = replace(config, prediction=NOISELESS)
+    torch.manual_seed(plan.seed)
+    dit = MultiViewDiT(space.channels, space.patch, config)
+    expected = parameters(MultiViewDiT(plan.encoder.channels, plan.encoder.patch, plan.dit))
+    if parameters(dit) != expected:
+        raise ModelError(f"variant {name} has {parameters(dit):,} parameters, the others have {expected:,}")
+    return FlowStage(space, dit, variant.level, variant.given, plan.flow, plan.training)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
