@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
@@ -196,6 +197,9 @@ class Engine:
         self.model.eval()
         with self.average.applied(), torch.no_grad(), self._autocast():
             picture = self.model(self._sample, "sheet")
+            for module in self.model.modules():
+                if isinstance(module, FSDPModule):  # without a backward pass it stays whole
+                    module.reshard()
         if picture is not None and records is not None:
             records.picture(self.step, picture)
 

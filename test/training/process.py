@@ -18,6 +18,9 @@ torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny import CONFIG, Clips, Numbers, Toy, flow_stage  # noqa: E402
+from torch.distributed.device_mesh import init_device_mesh  # noqa: E402
+from torch.distributed.fsdp import fully_shard  # noqa: E402
+from torch.distributed.tensor import DTensor  # noqa: E402
 
 from gld_ros.training.average import trained  # noqa: E402
 from gld_ros.training.checkpoint import full  # noqa: E402
@@ -34,11 +37,30 @@ class Recording(Engine):
         return norm
 
 
-def gradients(folder: Path, name: str, scenes: int, accumulation: int) -> list[dict]:
-    """Three steps of the real level-1 stage, random draws and all, or of a toy that draws nothing."""
-    stage, make = (flow_stage(), Clips(scenes)) if name == "flow" else (Toy(chance=0.0), Numbers(scenes))
-    config = replace(CONFIG, steps=3, accumulation=accumulation, save_every=2)
+def shard(engine: Engine) -> None:
+    """Give the engine what accelerate gives it on GPUs for FSDP 2, which it does not offer on a CPU."""
+    mesh = init_device_mesh("cpu", (engine.accelerator.num_processes,))
+
+    def prepare(stage, optimizer):
+        for block in stage.dit.blocks:
+            fully_shard(block, mesh=mesh)
+        fully_shard(stage, mesh=mesh)
+        parameters = [p for _, p in trained(stage)]
+        assert all(isinstance(p, DTensor) for p in parameters)
+        given = {k: optimizer.defaults[k] for k in ("lr", "betas", "weight_decay")}
+        optimizer = torch.optim.AdamW(parameters, **given)
+        return stage, engine.accelerator.prepare_optimizer(optimizer)
+
+    engine.accelerator.prepare = prepare
+
+
+def gradients(folder: Path, name: str, scenes: int, accumulation: int, steps: int = 3) -> list[dict]:
+    """Steps of the real level-1 stage, random draws and all, or of a toy that draws nothing."""
+    stage, make = (Toy(chance=0.0), Numbers(scenes)) if "toy" in name else (flow_stage(), Clips(scenes))
+    config = replace(CONFIG, steps=steps, accumulation=accumulation, save_every=2, sample_every=2)
     engine = Recording(stage, config, folder / name)
+    if name == "sharded" and engine.accelerator.num_processes > 1:
+        shard(engine)
     engine.gradients = []
     engine.fit(Numbered(make))
     if engine.is_main:
@@ -63,8 +85,8 @@ def main(task: str, folder: str, *settings: str) -> int:
     if task == "run":
         return run(Path(folder), **{key: int(value) for key, value in (s.split("=") for s in settings)})
     for case in settings:
-        name, scenes, accumulation = case.split(":")
-        gradients(Path(folder), name, int(scenes), int(accumulation))
+        name, *numbers = case.split(":")
+        gradients(Path(folder), name, *map(int, numbers))
     return 0
 
 
