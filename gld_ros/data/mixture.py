@@ -127,7 +127,7 @@ def open_mixture(
     parts = []
     for line, weight in lines.items():
         place, settings = parse(line)
-        sampling: dict[str, Any] = {"views": views, "sources": sources}
+        sampling: dict[str, Any] = {"views": views, "sources": tuple(sources)}
         for name in [name for name in settings if name in ViewSampling.__dataclass_fields__]:
             value = settings.pop(name)
             sampling[name] = tuple(value) if isinstance(value, list) else value

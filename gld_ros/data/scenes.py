@@ -61,9 +61,13 @@ class Scenes(ABC):
         return len(self.names)
 
     def find(self, name: str) -> int | None:
-        """The number of a scene by its name; None where it has no such scene."""
+        """The number of a scene by its name, or by the last part of it (`1K/abc`: lists of DL3DV say `abc`).
+
+        None where it has no such scene.
+        """
         if self._numbers is None:
-            self._numbers = {known: index for index, known in enumerate(self.names)}
+            self._numbers = {known.split("/")[-1]: index for index, known in enumerate(self.names)}
+            self._numbers |= {known: index for index, known in enumerate(self.names)}
         return self._numbers.get(name)
 
     def frames(self, index: int) -> list[Frame]:
@@ -162,8 +166,8 @@ def _narrowed(scenes: Scenes, spec: str, names: str | None, without: str | None,
         found = {scenes.find(entry.scene) for entry in read_split(names)}
         kept = sorted(index for index in found if index is not None)
     if without is not None:
-        dropped = {entry.scene for entry in read_split(without)}
-        kept = [index for index in kept if scenes.names[index] not in dropped]
+        dropped = {scenes.find(entry.scene) for entry in read_split(without)}
+        kept = [index for index in kept if index not in dropped]
     kept = kept[:limit]
     return scenes if len(kept) == len(scenes) else Subset(scenes, kept, f"data {spec!r}")
 

@@ -124,6 +124,15 @@ def test_names_and_limits(tmp_path):
         open_scenes(f"rooms:4-8?names={tmp_path}/none.txt")
 
 
+def test_scenes_of_a_list_are_found_by_the_last_part_of_their_name(tmp_path):
+    for name in ("1K/abc", "1K/def", "2K/ghi/nerfstudio"):
+        written.write_folder(tmp_path / "data" / name, rendered()[:1])
+    (tmp_path / "list.csv").write_text("hash,batch\nghi,2K\nabc,1K\n")
+    assert open_scenes(f"dl3dv:{tmp_path}/data").names == ["1K/abc", "1K/def", "2K/ghi"]
+    assert open_scenes(f"dl3dv:{tmp_path}/data?names={tmp_path}/list.csv").names == ["1K/abc", "2K/ghi"]
+    assert open_scenes(f"dl3dv:{tmp_path}/data?without={tmp_path}/list.csv").names == ["1K/def"]
+
+
 def edit_text(file, change):
     file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")
 
