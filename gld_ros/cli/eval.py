@@ -29,10 +29,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="test",
         help="of the rooms: test or val; with --data: a split file (scene names, or a pixelSplat index with frames)",
     )
-    parser.add_argument("--scenes", type=int, help=f"at most so many of each data set ({ROOMS} rooms by default)")
+    parser.add_argument("--scenes", type=int, help=f"at most so many clips of each data set ({ROOMS} rooms by default)")
     parser.add_argument("--sources", type=int, default=2, help="views given, the first and last among them (default 2)")
     parser.add_argument("--views", type=int, default=8, help="views of a clip, sources and targets (default 8)")
     parser.add_argument("--gap", type=int, default=1, help="frames from one view of a clip to the next (default 1)")
+    parser.add_argument("--clips", type=int, help="at most so many clips of one scene, evenly spread (default: all)")
     parser.add_argument("--size", help="WxH the views are cropped and resized to (default: as they are)")
     parser.add_argument("--samples", type=int, default=1, help="of the model, for best-of-K and its spread (default 1)")
     parser.add_argument("--steps", type=int, help="sampling steps of each stage (default: the model's)")
@@ -72,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     lpips = LPIPS.from_folder(args.lpips) if args.lpips else None
     notices = [] if lpips else ["LPIPS is left out: no weights were given (--lpips FOLDER)"]
     pipe = GLDPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype, offload=args.offload)
-    methods = methods_for(pipe, steps=args.steps, guidance_scale=args.guidance) + peers
+    # A warning is enough of views that contradict the poses: the figures tell.
+    methods = methods_for(pipe, steps=args.steps, guidance_scale=args.guidance, strict_scale=False) + peers
     gallery = None
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -107,8 +109,9 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
     from gld_ros.evaluation.rooms import SPLITS, room_scenes
     from gld_ros.evaluation.scenes import scenes_of
 
-    if args.scenes is not None and args.scenes < 1:
-        raise InvalidRequest(f"--scenes {args.scenes}: at least 1 is expected")
+    for option, value in {"--scenes": args.scenes, "--clips": args.clips, "--gap": args.gap}.items():
+        if value is not None and value < 1:
+            raise InvalidRequest(f"{option} {value}: at least 1 is expected")
     if not args.data:
         if args.split not in SPLITS or args.sources != 2:
             raise InvalidRequest(
@@ -124,7 +127,7 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
         for spec in args.data:
             data = open_scenes(spec)
             group = Path(spec.partition(":")[2].partition("?")[0]).name or spec
-            found = scenes_of(data, group, args.sources, args.views, args.gap, split, size, skipped)
+            found = scenes_of(data, group, args.sources, args.views, args.gap, split, size, skipped, args.clips)
             yield from islice(found, args.scenes)
 
     return all_of_them(), None

@@ -113,11 +113,11 @@ def draw_table(
             if cell is None:
                 draw.text((corner[0] + 6, corner[1] + 6), "unknown", "grey", font)
             else:
-                sheet.paste(_fit(cell, width, height), corner)
+                sheet.paste(fit(cell, width, height), corner)
     return sheet
 
 
-def _fit(image: np.ndarray, width: int, height: int) -> Image.Image:
+def fit(image: np.ndarray, width: int, height: int) -> Image.Image:
     """`image` as large as fits into width x height, shape kept."""
     scale = min(width / image.shape[1], height / image.shape[0])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))

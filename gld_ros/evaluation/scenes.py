@@ -71,6 +71,13 @@ def windows(count: int, views: int, gap: int) -> list[list[int]]:
     return found or [list(range(count))]
 
 
+def spread(clips: list[list[int]], count: int | None) -> list[list[int]]:
+    """`count` of the clips from first to last, or all of them."""
+    if count is None or len(clips) <= count:
+        return clips
+    return [clips[int(k)] for k in np.linspace(0, len(clips) - 1, count).round()]
+
+
 def scenes_of(
     data: Scenes,
     group: str,
@@ -80,25 +87,27 @@ def scenes_of(
     split: Sequence[Entry] | None = None,
     size: tuple[int, int] | None = None,
     skipped: Skipped | None = None,
+    clips: int | None = None,
 ) -> Iterator[Scene]:
-    """The scenes of a data set: the clips that `split` lists, else all `windows`, `sources` of their views given.
+    """The scenes of a data set: the clips that `split` lists, else `windows`, `sources` of their views given.
 
-    size: (width, height) the views are cropped and resized to; None: as they are. Bad scenes are noted in `skipped`.
+    size: (width, height) the views are cropped and resized to; None: as they are. clips: at most so many windows of a
+    scene, spread evenly; None: all. Bad scenes are noted in `skipped`.
     """
     skipped = skipped if skipped is not None else Skipped()
-    for entry in split if split is not None else [Entry(name) for name in data.names]:
+    for entry in split if split is not None else map(Entry, data.names):
         try:
             index = data.find(entry.scene)
             if index is None:
                 raise InvalidRequest(f"{entry.scene}: not in {data.where}")
-            clips = [[*entry.context, *entry.target]]
+            found = [[*entry.context, *entry.target]]
             if not entry.context:
-                clips = windows(len(data.frames(index)), views, gap)
-            for frames in clips:
+                found = spread(windows(len(data.frames(index)), views, gap), clips)
+            for frames in found:
                 n = len(entry.context)
                 choice = Choice(list(range(n)), list(range(n, len(frames)))) if n else choose(len(frames), sources)
                 clip = data.load(index, frames, size).check()
-                if len(clips) > 1:
+                if len(found) > 1:
                     clip.name = f"{clip.name}_{frames[0]:03d}"
                 yield scene_of_clip(clip, choice, group, names=[f"{frame:03d}" for frame in frames])
         except InvalidRequest as error:

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.pictures import Cell, colour_depth, depth_range, draw_table
+from gld_ros.evaluation.pictures import CELL_WIDTH, Cell, colour_depth, depth_range, draw_table, fit
 from gld_ros.evaluation.scenes import Scene
 
-ROWS = 8  # of a sheet
+ROWS, HEIGHT = 8, 150  # of a sheet; of a cell, pixels
 
 
 class Gallery:
@@ -48,7 +48,11 @@ class Gallery:
         white = None if hidden is None else np.repeat(np.where(hidden, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
         cells["unobserved (white)"] = white
         title = f"{scene.group}  {scene.name}  target {scene.names[k]}  depth {near:.2g} to {far:.2g} {scene.unit}"
-        self._rows.append((title, cells))
+        # Small ones are kept: many pictures wait here.
+        small = {
+            name: None if cell is None else np.asarray(fit(cell, CELL_WIDTH, HEIGHT)) for name, cell in cells.items()
+        }
+        self._rows.append((title, small))
 
     def write(self) -> list[tuple[str, Path]]:
         """Write the sheets; (title, PNG file) of each."""
@@ -57,7 +61,7 @@ class Gallery:
             rows = self._rows[start : start + ROWS]
             path = self.out / f"sheet_{start // ROWS}.png"
             columns = list(dict.fromkeys(name for _, cells in rows for name in cells))
-            draw_table(columns, [(title, [cells.get(c) for c in columns]) for title, cells in rows], 150).save(path)
+            draw_table(columns, [(title, [cells.get(c) for c in columns]) for title, cells in rows], HEIGHT).save(path)
             found.append((f"Scenes {start + 1} to {start + len(rows)}", path))
         return found
 

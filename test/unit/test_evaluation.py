@@ -1,6 +1,7 @@
 """`gld eval`: the same scenes, targets and pixels for every method, and a report that says what was measured."""
 
 import json
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,17 +11,22 @@ import pytest
 import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
+from test_joint import tiny
 
 from gld_ros.cli import main
 from gld_ros.data.clips import Clip
+from gld_ros.data.framing import clip_of
 from gld_ros.data.rooms import TEST_SEED
+from gld_ros.data.scenes import open_scenes
+from gld_ros.data.simulation import Robot
 from gld_ros.errors import InvalidRequest, ScaleUnknown
 from gld_ros.evaluation import encoder_figures
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
 from gld_ros.evaluation.methods import Method, methods_for
 from gld_ros.evaluation.protocol import evaluate
+from gld_ros.evaluation.report import build_report
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
-from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, unobserved_by_depth, windows
+from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, scenes_of, spread, unobserved_by_depth, windows
 from gld_ros.evaluation.trajectory import trajectory_errors
 from gld_ros.geometry.alignment import Similarity
 from gld_ros.geometry.cameras import Camera
@@ -79,12 +85,26 @@ def test_clips_of_a_sequence_share_no_frame():
     apart = windows(17, 4, 2)
     assert apart[:2] == [[0, 2, 4, 6], [1, 3, 5, 7]] and max(map(max, apart)) < 17
     assert len({frame for clip in apart for frame in clip}) == sum(map(len, apart))
+    clips = windows(80, 8, 1)
+    assert [clip[0] for clip in spread(clips, 3)] == [0, 32, 72] and spread(clips, None) == spread(clips, 10) == clips
+
+
+def test_rooms_as_a_data_set_are_not_listed_first():
+    scene = next(scenes_of(open_scenes("rooms:test?width=96&height=72"), "rooms", 2, clips=1))
+    assert scene.name == "room-1000000000" and len(scene.targets) == 6 and scene.targets[0].depth is not None
 
 
 def test_the_model_is_not_given_the_true_depth():
     scene = held_out_scene(SPLITS["val"], True)
     assert all(source.depth is None for source in scene.sources)
     assert scene.source_depths is not None and scene.targets[0].depth is not None
+
+
+def drive(count):
+    """A clip of a robot's drive through a held-out room."""
+    views = Robot(1_000_000_003, count, 96, 72).views(list(range(count)))
+    cameras = [view.camera for view in views]
+    return clip_of(np.stack([view.image for view in views]), [view.depth for view in views], cameras, "drive")
 
 
 def test_holes_of_a_sensor_are_neither_observed_nor_unobserved():
@@ -218,6 +238,25 @@ def test_a_clip_without_any_depth_is_one_without_depth():
     assert scene_of_clip(unknown, choose(3, 2), "x").source_depths is None
 
 
+@pytest.mark.parametrize("family", ["da3", "vggt"])
+def test_models_that_generate_all_views_together(family):
+    """The released structures, tiny and untrained: every method and figure that they can have."""
+    pipe = GLDPipeline(tiny(family))
+    scene = scene_of_clip(drive(5), choose(5, 2), "drive")
+    methods = methods_for(pipe, steps=1, strict_scale=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what is untrained contradicts the poses
+        found = evaluate(pipe, [scene], methods)
+    assert all(values(found, method, "observed") for method in ("model", *BASELINES))
+    assert len(found.levels[0]) == 4
+    report = build_report(found, methods, pipe, {"samples": 1})
+    if family == "vggt":
+        assert "no ray head" in report["poses"] and not values(found, "real_views", "poses")
+    else:
+        # Untrained rays may be no camera's; then that is said.
+        assert values(found, "real_views", "poses") or "real_views" in str(found.pose_failures)
+
+
 # The command
 
 
@@ -283,6 +322,7 @@ def test_a_split_says_which_frames(folder, tmp_path, capsys):
         (["--sources", "3"], "with 2 sources"),
         (["--samples", "0", "--scenes", "1"], "0 samples"),
         (["--scenes", "0"], "--scenes 0"),
+        (["--gap", "0"], "--gap 0"),
         (["--peer", "nothing"], "NAME=FOLDER"),
         (["--peer", "other=/nowhere"], "no such folder"),
         (["--lpips", "/nowhere"], "LPIPS needs"),
