@@ -103,7 +103,7 @@ def run_shard(args: argparse.Namespace) -> int:
         size,
         args.quality or None,
         args.shard_mb * 1_000_000,
-        progress=lambda n: tqdm(n, unit="scene"),
+        progress=lambda n: tqdm(n, unit="scene", disable=None),
     )
     print(f"{args.out}: {len(scenes) - len(skipped)} scenes; {skipped}")
     return 0
@@ -117,7 +117,7 @@ def run_check(args: argparse.Namespace) -> int:
     from gld_ros.data.scenes import open_scenes
 
     scenes = open_scenes(args.scenes)
-    found, bad = check_scenes(scenes, lambda numbers: tqdm(numbers, unit="scene"))
+    found, bad = check_scenes(scenes, lambda numbers: tqdm(numbers, unit="scene", disable=None))
     sizes = ", ".join(f"{width}x{height}" for width, height in sorted(found.sizes))
     print(f"{scenes.where}: {found.scenes} good scenes, {found.frames} frames of {sizes or 'no size'}; {bad}")
     if args.bad:

@@ -291,7 +291,7 @@ def test_data_check_command(tmp_path, capsys):
 
 
 def test_checks_find_poses_of_another_convention():
-    scenes = Inverted(open_scenes("rooms:1-2?frames=9&width=240&height=180"))
+    scenes = Inverted(open_scenes("rooms:1-2?frames=5&width=200&height=150"))
     found, bad = check_scenes(scenes)
     assert found.scenes == 0 and "w2c, OpenCV axes explains" in bad.scenes["room-1"]
     assert check_scenes(scenes.scenes)[0].scenes == 1
