@@ -55,7 +55,7 @@ def run_stage(args: argparse.Namespace) -> int:
     out = args.out or folder / "model"
     job = build(config)
     engine = Engine(job.stage, config, folder)
-    if engine.fit(open_data(config)):
+    if engine.fit(open_data(config, folder)):
         job.write(out, engine.is_main)
     return tell(engine.is_main, engine.finished, folder, out)
 

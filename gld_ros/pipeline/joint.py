@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid
+from gld_ros.diffusion.prediction import as_velocity
 from gld_ros.errors import ModelError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.warp import forward_warp
@@ -157,7 +158,8 @@ def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor |
     """What a stage says of noisy latents, given the sources' latents, cameras and, in the cascade, level 1."""
 
     def at(noisy: Tensor, t: Tensor) -> Tensor:
-        return dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
+        out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
+        return as_velocity(dit.config.prediction, out, noisy, t)
 
     return at
 

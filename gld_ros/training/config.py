@@ -14,6 +14,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.models.configs import ModelConfig, from_dict, to_dict
 
 STAGES = ("encoder", "rgb-decoder", "level1", "cascade")
+DIFFUSION = STAGES[2:]
 #: Fields that change neither the model nor the order of the data: a run may be resumed with others.
 FREE = ("workers", "device", "save_every", "keep", "sample_every", "bad_steps", "discriminator.weights", "lpips")
 
@@ -48,6 +49,9 @@ class FlowTraining:
     given: int = -1
     #: The given truth becomes (truth + s noise) / sqrt(1 + s^2) with s = |normal| times this, one s a scene.
     given_noise: float = 0.0
+    #: Numbers in one view's latent that the time shift of the training follows from; 0: as the model's `flow` says.
+    #: (The released code trains with that of 504 x 504 images and samples with a smaller one.)
+    shift_dim: int = 0
     #: Smallest and largest number of sources of a batch.
     sources: tuple[int, int] = (1, 4)
     camera_dropout: float = 0.1
@@ -88,7 +92,8 @@ class TrainConfig:
     fine_tune: bool = False
     #: Fields of ModelConfig that differ from those of `start` (of the defaults without it).
     model: dict[str, Any] = field(default_factory=dict)
-    #: What to train on, each line "kind:place" with its weight.
+    #: What to train on: lines for `data.scenes.open_scenes` with their weights (docs/data.md). "fresh-rooms:" stands
+    #: alone: procedural rooms of 4 views, rendered in the loader.
     data: dict[str, float] = field(default_factory=lambda: {"fresh-rooms:": 1.0})
     #: Views of a scene, and the (width, height) of the images; one size a batch.
     views: int = 8
@@ -144,7 +149,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{name} is {getattr(self, name)}, expected at least 1")
         least, most = self.flow.sources
-        if not 1 <= least <= most < self.views and self.stage in ("level1", "cascade"):
+        if not 1 <= least <= most < self.views and self.stage in DIFFUSION:
             raise InvalidRequest(f"flow.sources is {least}..{most}, expected 1 <= .. < views = {self.views}")
         if not 0 <= self.level_dropout < 1:
             raise InvalidRequest(f"level_dropout is {self.level_dropout}, expected 0 <= .. < 1")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gld_ros.data.clips import ClipBatch
+from gld_ros.data.mixture import Mixture, open_mixture
 from gld_ros.data.raytrace import render
 from gld_ros.data.room_views import render_scenes
 from gld_ros.data.rooms import TEST_SEED
+from gld_ros.data.skipped import Skipped
 from gld_ros.errors import InvalidRequest
-from gld_ros.training.config import TrainConfig
+from gld_ros.training.config import DIFFUSION, TrainConfig
+from gld_ros.training.stage import TrainingData
 
-#: The line of `data` for fresh procedural rooms of two sources and two targets, and the first room's number.
+#: The line of `data` for fresh procedural rooms of two sources and two targets.
 ROOMS = "fresh-rooms:"
 
 
@@ -46,16 +50,8 @@ class Numbered:
         source = NumberedBatches(self.make, position * processes + rank, processes)
         if not self.workers:
             return iter(source)
-        return iter(
-            DataLoader(
-                source,
-                batch_size=None,
-                num_workers=self.workers,
-                prefetch_factor=4,
-                multiprocessing_context="spawn",
-                worker_init_fn=quiet_worker,
-            )
-        )
+        options = worker_options(self.workers)
+        return iter(DataLoader(source, batch_size=None, num_workers=self.workers, **options))
 
 
 class Rooms:
@@ -76,7 +72,32 @@ class Rooms:
         main, *others = self.sizes
         size = others[(number // 2) % len(others)] if number % 2 and others else main
         rooms = render_scenes(seeds, *size, renderer=self._renderer)
-        return ClipBatch(rooms.images, rooms.K, rooms.c2w, rooms.depth, [f"room-{s}" for s in seeds], sources=2)
+        return ClipBatch(rooms.images, rooms.K, rooms.c2w, rooms.depth, [f"room-{s}" for s in seeds])
+
+
+class Mixed:
+    """TrainingData of a configuration's data sets. skipped: a file that all processes note bad scenes in."""
+
+    def __init__(self, config: TrainConfig, skipped: Path | None = None):
+        self.config, self.skipped = config, skipped
+        self._mixture(1)  # what cannot be opened is found now
+
+    def batches(self, position: int, rank: int = 0, processes: int = 1) -> Iterator[ClipBatch]:
+        make = self._mixture(processes).batch_at
+        return Numbered(make, self.config.workers).batches(position, rank, processes)
+
+    def _mixture(self, processes: int) -> Mixture:
+        config = self.config
+        sources = config.flow.sources if config.stage in DIFFUSION else (1, 1)
+        options = {"sizes": config.sizes, "batch": config.batch, "seed": config.seed, "world": processes}
+        return open_mixture(config.data, config.views, sources, skipped=Skipped(self.skipped), **options)
+
+
+def worker_options(workers: int) -> dict[str, Any]:
+    """Of a DataLoader with so many workers."""
+    if not workers:
+        return {}
+    return {"prefetch_factor": 4, "multiprocessing_context": "spawn", "worker_init_fn": quiet_worker}
 
 
 def quiet_worker(_: int) -> None:
@@ -86,10 +107,12 @@ def quiet_worker(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def open_data(config: TrainConfig) -> Numbered:
-    """What a configuration trains on."""
-    if list(config.data) == [ROOMS]:
-        if config.views != 4:
-            raise InvalidRequest(f"views is {config.views}: {ROOMS} has 4, two sources and two targets")
-        return Numbered(Rooms(config.batch, config.sizes), config.workers)
-    raise InvalidRequest(f"data is {config.data}")
+def open_data(config: TrainConfig, folder: Path | None = None) -> TrainingData:
+    """What a configuration trains on; bad scenes are noted in `folder`. Raises InvalidRequest where there is none."""
+    if ROOMS not in config.data:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return Mixed(config, folder and folder / "skipped.jsonl")
+    if len(config.data) > 1 or config.views != 4:
+        raise InvalidRequest(f"{ROOMS} has 4 views, two sources and two targets, and stands alone; see rooms:train")
+    return Numbered(Rooms(config.batch, config.sizes), config.workers)

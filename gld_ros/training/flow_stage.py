@@ -169,7 +169,7 @@ class FlowStage(Stage):
         """For two scenes: the pictures; what the true latents give; what the generated ones give."""
         rows = []
         images, K, c2w = batch.images[:ROWS], batch.K[:ROWS], batch.c2w[:ROWS]
-        S = batch.sources or self.options.sources[0]
+        S = batch.sources or sum(self.options.sources) // 2
         latents = self.space.encode(images, self.levels)
         others = {} if self.given is None else {self.given: latents[self.given]}
         made = self.sample(images[:, :S], K, c2w, others.get(self.given) if self.given is not None else None)

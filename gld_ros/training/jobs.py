@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -120,4 +120,7 @@ def flow_stage(config: TrainConfig, net: GLDNetworks, level: int, given: int | N
         )
     if net.config.matching is not None:
         raise InvalidRequest(f"model '{net.config.name}' warps its sources; this stage trains models that do not")
-    return FlowStage(GeometricLatents(net), dit, level, given, net.config.flow, config.flow, net.config.compat)
+    flow = net.config.flow
+    if config.flow.shift_dim:
+        flow = replace(flow, shift_dim=config.flow.shift_dim)
+    return FlowStage(GeometricLatents(net), dit, level, given, flow, config.flow, net.config.compat)
