@@ -28,7 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--only",
         help="some of a,b,c,d,e: steps, boundary level, cascade, reconstruction, views with poses and depth",
     )
-    parser.add_argument("--share", type=float, default=1.0, help="of the budget's training steps (default %(default)s)")
+    parser.add_argument("--representation-steps", type=int, help="of each encoder and the VAE (default: the budget's)")
+    parser.add_argument("--flow-steps", type=int, help="of each diffusion stage (default: the budget's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run)
 
@@ -41,9 +42,12 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.reproduction.runs import Interrupted, Reproduction
     from gld_ros.reproduction.variants import EXPERIMENTS
 
-    if not 0 < args.share <= 10:
-        raise InvalidRequest(f"--share is {args.share}, expected above 0 and at most 10")
-    plan = replace(PLANS[args.budget].scaled(args.share), device=args.device)
+    given = {name: getattr(args, name) for name in ("representation_steps", "flow_steps")}
+    changes = {name: steps for name, steps in given.items() if steps is not None}
+    for name, steps in changes.items():
+        if steps < 1:
+            raise InvalidRequest(f"--{name.replace('_', '-')} is {steps}, expected at least 1")
+    plan = replace(PLANS[args.budget], device=args.device, **changes)
     only = args.only.split(",") if args.only else list(EXPERIMENTS)
     reproduction = Reproduction(plan, args.out, only)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gld_ros.diffusion.prediction import DATA
 from gld_ros.models.configs import DiTConfig, DPTConfig, EncoderConfig, FlowConfig, ModelConfig, RGBDecoderConfig
@@ -100,12 +100,6 @@ class Plan:
             sample_every=0,
         )
 
-    def scaled(self, share: float) -> Plan:
-        """The plan with that share of all steps."""
-        steps = (max(1, round(share * n)) for n in (self.representation_steps, self.flow_steps))
-        representation_steps, flow_steps = steps
-        return replace(self, representation_steps=representation_steps, flow_steps=flow_steps)
-
 
 def dit(width: int, depth: int, head_width: int) -> DiTConfig:
     """A diffusion stage that predicts the data, heads of 32 channels."""
@@ -145,8 +139,8 @@ PLANS = {
         rooms=3072,
         test_rooms=64,
         batch=12,
-        representation_steps=1400,
-        flow_steps=1000,
+        representation_steps=1120,
+        flow_steps=800,
         encoder=EncoderConfig(width=96, heads=3, position_grid=6),
         dpt=DPTConfig(features=24, out_channels=(24, 32, 48, 64), hidden=24),
         rgb=RGBDecoderConfig(width=128, depth=3, heads=4, hidden=512, base_grid=6),
@@ -158,8 +152,8 @@ PLANS = {
         rooms=16384,
         test_rooms=200,
         batch=64,
-        representation_steps=6000,
-        flow_steps=4000,
+        representation_steps=4000,
+        flow_steps=3000,
         encoder=EncoderConfig(width=192, heads=6, position_grid=8),
         dpt=DPTConfig(features=32, out_channels=(32, 48, 64, 96), hidden=32),
         rgb=RGBDecoderConfig(width=192, depth=4, heads=6, hidden=768, base_grid=8),

@@ -227,5 +227,14 @@ def test_all_tables_of_made_up_figures():
 def test_command_names_what_is_wrong(tmp_path, capsys):
     assert main(["reproduce", "--budget", "smoke", "--out", str(tmp_path), "--only", "x"]) == 1
     assert "experiments x" in capsys.readouterr().err
-    assert main(["reproduce", "--budget", "smoke", "--out", str(tmp_path), "--share", "0"]) == 1
-    assert "--share" in capsys.readouterr().err
+    assert main(["reproduce", "--budget", "smoke", "--out", str(tmp_path), "--flow-steps", "0"]) == 1
+    assert "--flow-steps is 0" in capsys.readouterr().err
+
+
+def test_asked_to_stop(tmp_path, monkeypatch, capsys):
+    """SIGTERM in a training: the engine saves and says that it has not finished; the command says how to go on."""
+    monkeypatch.setattr(runs.Engine, "fit", lambda self, data: False)
+    plan = replace(PLAN, rooms=2, test_rooms=1)
+    monkeypatch.setitem(PLANS, "smoke", plan)
+    assert main(["reproduce", "--budget", "smoke", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert "the same command goes on" in capsys.readouterr().out
