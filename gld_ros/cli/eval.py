@@ -147,7 +147,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """A line a method: the main figures, means over scenes."""
+    """A line a method: the main figures, means over scenes; of all of them, then of every group."""
     columns = {
         "PSNR": ("all", "psnr_db", 2),
         "obs.": ("observed", "psnr_db", 2),
@@ -160,8 +160,9 @@ def print_table(report: dict[str, Any]) -> None:
         "ATE": ("poses", "ate", 3),
     }
     print(f"{report['model']}: {report['scenes']} scenes, {len(report['refused'])} refused")
-    print(f"{'':20}" + "".join(f"{title:>9}" for title in columns))
-    for name, regions in report["methods"].items():
-        cells = [(regions.get(region, {}).get(figure), digits) for region, figure, digits in columns.values()]
-        texts = ["" if value is None else f"{value['mean']:.{digits}f}" for value, digits in cells]
-        print(f"{name:20}" + "".join(f"{text:>9}" for text in texts))
+    for group, methods in {"all": report["methods"], **report["groups"]}.items():
+        print(f"\n{group:20}" + "".join(f"{title:>9}" for title in columns))
+        for name, regions in methods.items():
+            cells = [(regions.get(region, {}).get(figure), digits) for region, figure, digits in columns.values()]
+            texts = ["" if value is None else f"{value['mean']:.{digits}f}" for value, digits in cells]
+            print(f"{name:20}" + "".join(f"{text:>9}" for text in texts))

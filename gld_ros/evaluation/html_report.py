@@ -25,7 +25,7 @@ pre { background: #f4f4f4; padding: 1em; overflow-x: auto; }
 def write_html(path: Path, report: dict[str, Any], sheets: Sequence[tuple[str, Path]]) -> None:
     """Write `report` (`report.build_report`) with its `sheets` (title, PNG file)."""
     parts = [f"<h1>gld eval {escape(report['model'])}</h1>", _summary(report)]
-    parts += _tables(report["methods"])
+    parts += _tables(report["methods"], scenes=report["scenes"])
     parts.append("<h2>Model minus method, same scenes</h2>")
     parts += _tables(report["model_minus"], level="h3")
     for group, methods in report["groups"].items():
@@ -62,8 +62,8 @@ def _summary(report: dict[str, Any]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines) + f"<pre>{escape(details)}</pre>"
 
 
-def _tables(methods: dict[str, Any], level: str = "h2") -> list[str]:
-    """A table a region: a row a method, a column a figure."""
+def _tables(methods: dict[str, Any], level: str = "h2", scenes: int | None = None) -> list[str]:
+    """A table a region: a row a method, a column a figure. scenes: figures over fewer say over how many."""
     found = []
     for region in REGIONS:
         rows = {name: figures[region] for name, figures in methods.items() if region in figures}
@@ -75,14 +75,15 @@ def _tables(methods: dict[str, Any], level: str = "h2") -> list[str]:
             f"<{level}>{title}</{level}><table><tr><th></th>{''.join(f'<th>{escape(c)}</th>' for c in columns)}</tr>"
         ]
         for name, figures in rows.items():
-            cells = "".join(f"<td>{_cell(figures.get(column))}</td>" for column in columns)
+            cells = "".join(f"<td>{_cell(figures.get(column), scenes)}</td>" for column in columns)
             lines.append(f"<tr class='{escape(name)}'><td>{escape(name)}</td>{cells}</tr>")
         found.append("".join(lines) + "</table>")
     return found
 
 
-def _cell(value: dict[str, Any] | None) -> str:
+def _cell(value: dict[str, Any] | None, scenes: int | None = None) -> str:
     if value is None:
         return ""
     interval = "" if value["low"] is None else f"<br><small>{value['low']:.3g} .. {value['high']:.3g}</small>"
-    return f"{value['mean']:.4g}{interval}"
+    fewer = "" if scenes is None or value["count"] == scenes else f"<br><small>{value['count']} scenes</small>"
+    return f"{value['mean']:.4g}{interval}{fewer}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def _true_warp(scene: Scene, seed: int) -> list[Picture | None]:
     if scene.source_depths is None:
         return [None] * len(scene.targets)
     posed = with_true_depth(scene.sources, scene.source_depths)
-    return [depth_warp(posed, camera) for camera in scene.cameras]
+    # True depth doubts nothing.
+    return [replace(depth_warp(posed, camera), confidence=None) for camera in scene.cameras]
 
 
 def _read_picture(stem: Path, scene: Scene, k: int) -> Picture | None:
