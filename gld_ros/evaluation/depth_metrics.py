@@ -63,8 +63,11 @@ def point_errors(points: np.ndarray, real: np.ndarray) -> dict[str, float]:
     }
 
 
-def nearest_distances(points: np.ndarray, others: np.ndarray, chunk: int = 1024) -> np.ndarray:
-    """(N,) distance of each of `points` (N, 3) to the nearest of `others` (M, 3)."""
-    a, b = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64)) for x in (points, others))
-    exact = "donot_use_mm_for_euclid_dist"  # the other way loses half of the digits
-    return torch.cat([torch.cdist(part, b, compute_mode=exact).amin(dim=1) for part in a.split(chunk)]).numpy()
+def nearest_distances(points: np.ndarray, others: np.ndarray, chunk: int = 256) -> np.ndarray:
+    """(N,) distance of each of `points` (N, 3) to the nearest of `others` (M, 3), exact to 1e-7 of their extent."""
+    middle = others.mean(axis=0, dtype=np.float64)
+    a, b = (torch.from_numpy(np.ascontiguousarray(x - middle)) for x in (points, others))
+    # |a - b|^2 = |a|^2 + (|b|^2 - 2 a b): products lose half of float64's digits, and are ten times faster.
+    lengths = b.square().sum(dim=1)
+    squares = [torch.addmm(lengths, part, b.T, alpha=-2).amin(dim=1) for part in a.split(chunk)]
+    return (torch.cat(squares) + a.square().sum(dim=1)).clamp_min(0).sqrt().numpy()

@@ -22,7 +22,7 @@ Regions = dict[str, np.ndarray | None]
 
 MIN_REGION = 20  # pixels; smaller regions of one view are not scored
 RIGHT = 0.1  # depth this near to the truth (of its logarithm) is right, as `confidence` means it
-POINTS = 8192  # of each cloud that are compared
+POINTS = 4096  # of each cloud that are compared
 
 
 def picture_figures(picture: Picture, real: SourceView, regions: Regions, lpips: LPIPS | None) -> dict[str, Figures]:
