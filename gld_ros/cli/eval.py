@@ -42,6 +42,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--peer", action="append", default=[], metavar="NAME=FOLDER", help="score FOLDER/SCENE/TARGET.png, too"
     )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME=MODEL[@STEPS]",
+        help="another model, or the same with other steps, beside it; may be repeated",
+    )
     parser.add_argument("--lpips", type=Path, help="folder with the weights of LPIPS; without it LPIPS is left out")
     parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: the device's best)")
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.errors import InvalidRequest
     from gld_ros.evaluation.html_report import write_html
     from gld_ros.evaluation.lpips import LPIPS
-    from gld_ros.evaluation.methods import methods_for, peer
+    from gld_ros.evaluation.methods import methods_for, model, peer
     from gld_ros.evaluation.protocol import evaluate
     from gld_ros.evaluation.report import build_report
     from gld_ros.evaluation.results import write_report
@@ -69,12 +76,20 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequest("--save-views needs --out, the folder to write them to")
     skipped = Skipped()
     scenes, total = _scenes(args, skipped)
-    peers = [peer(*_name_and_folder(text)) for text in args.peer]
+    peers = [peer(*_named("--peer", text, "FOLDER")) for text in args.peer]
+    others = [_named("--against", text, "MODEL[@STEPS]") for text in args.against]
     lpips = LPIPS.from_folder(args.lpips) if args.lpips else None
     notices = [] if lpips else ["LPIPS is left out: no weights were given (--lpips FOLDER)"]
     pipe = GLDPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype, offload=args.offload)
     # A warning is enough of views that contradict the poses: the figures tell.
-    methods = methods_for(pipe, steps=args.steps, guidance_scale=args.guidance, strict_scale=False) + peers
+    methods = methods_for(pipe, steps=args.steps, guidance_scale=args.guidance, strict_scale=False)
+    for name, other in others:
+        folder, _, steps = other.partition("@")
+        if steps and not steps.isdecimal():
+            raise InvalidRequest(f"--against {name}={other}: {steps} steps, a number is expected")
+        rival = GLDPipeline.from_pretrained(folder, device=args.device, dtype=args.dtype, offload=args.offload)
+        methods.append(model(name, rival, steps=int(steps) if steps else None, strict_scale=False))
+    methods += peers
     gallery = None
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -133,13 +148,13 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
     return all_of_them(), None
 
 
-def _name_and_folder(text: str) -> tuple[str, str]:
+def _named(option: str, text: str, what: str) -> tuple[str, str]:
     from gld_ros.errors import InvalidRequest
 
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise InvalidRequest(f"--peer {text!r}: NAME=FOLDER is expected")
-    return name, folder
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InvalidRequest(f"{option} {text!r}: NAME={what} is expected")
+    return name, value
 
 
 def _plain(value: Any) -> Any:

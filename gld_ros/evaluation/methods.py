@@ -40,12 +40,23 @@ def methods_for(pipe: GLDPipeline, **options: Any) -> list[Method]:
     """The model, first, and the baselines that every evaluation holds. `options` go to the pipeline."""
     own = OwnDepth(pipe)
     return [
-        Method("model", lambda scene, seed: _model(pipe, scene, seed, options), pipe.name, random=True),
+        model("model", pipe, **options),
         Method("copy_nearest", _copy, "the source nearest in pose; its depth is the true one"),
         Method("own_depth_warp", own, "sources splatted by the model's own depth, holes blurred over"),
         Method("own_depth_read_back", own.read_back, "the same, colours read back from the sources: nothing generated"),
         Method("true_depth_warp", _true_warp, "sources splatted by their true depth, holes blurred over"),
     ]
+
+
+def model(name: str, pipe: GLDPipeline, **options: Any) -> Method:
+    """A model as a method. `options` go to the pipeline."""
+
+    def answer(scene: Scene, seed: int) -> list[Picture | None]:
+        views = pipe(scene.sources, scene.cameras, seed=seed, **options)
+        return [Picture(view.image, view.depth, ~view.generated, view.confidence) for view in views]
+
+    chosen = ", ".join(f"{key} {value}" for key, value in options.items() if value is not None)
+    return Method(name, answer, f"{pipe.name} ({chosen})" if chosen else pipe.name, random=True)
 
 
 def peer(name: str, folder: str | Path) -> Method:
@@ -80,11 +91,6 @@ class OwnDepth:
         if self._latest is None or self._latest[0] is not scene:
             self._latest = scene, with_own_depth(self.pipe, scene.sources, scene.cameras[0])
         return self._latest[1]
-
-
-def _model(pipe: GLDPipeline, scene: Scene, seed: int, options: dict[str, Any]) -> list[Picture | None]:
-    views = pipe(scene.sources, scene.cameras, seed=seed, **options)
-    return [Picture(view.image, view.depth, ~view.generated, view.confidence) for view in views]
 
 
 def _copy(scene: Scene, seed: int) -> list[Picture | None]:

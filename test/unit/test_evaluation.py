@@ -324,6 +324,7 @@ def test_a_split_says_which_frames(folder, tmp_path, capsys):
         (["--scenes", "0"], "--scenes 0"),
         (["--gap", "0"], "--gap 0"),
         (["--peer", "nothing"], "NAME=FOLDER"),
+        (["--against", "other=mini@few"], "few steps"),
         (["--peer", "other=/nowhere"], "no such folder"),
         (["--lpips", "/nowhere"], "LPIPS needs"),
         (["--save-views"], "--out"),
@@ -336,7 +337,10 @@ def test_bad_arguments_are_named(arguments, message, capsys):
 
 
 def test_the_command_prints_json(capsys):
-    assert main(["eval", "mini", "--split", "val", "--scenes", "2", "--steps", "1", "--json"]) == 0
+    arguments = ["eval", "mini", "--split", "val", "--scenes", "2", "--steps", "1", "--json"]
+    assert main([*arguments, "--against", "again=mini@1", "--against", "slow=mini@2"]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert report["model_minus"]["again"]["all"]["psnr_db"]["mean"] == 0
+    assert report["model_minus"]["slow"]["all"]["psnr_db"]["mean"] != 0
     assert report["model"] == "mini" and set(report["groups"]) == {"interpolation", "extrapolation"}
     assert report["settings"]["split"] == "val" and report["refused"] == []
