@@ -26,8 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--split",
-        default="test",
-        help="of the rooms: test or val; with --data: a split file (scene names, or a pixelSplat index with frames)",
+        help="of the rooms: test (default) or val; with --data: a split file (names, or pixelSplat's index)",
     )
     parser.add_argument("--scenes", type=int, help=f"at most so many clips of each data set ({ROOMS} rooms by default)")
     parser.add_argument("--sources", type=int, default=2, help="views given, the first and last among them (default 2)")
@@ -99,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         found = evaluate(pipe, scenes, methods, args.samples, args.seed, lpips, gallery, total)
     notices += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
     settings = {key: _plain(value) for key, value in vars(args).items() if key not in ("run", "json", "command")}
+    settings["split"] = args.split or (None if args.data else "test")
     settings["steps"] = args.steps or pipe.net.config.flow.steps
     report = build_report(found, methods, pipe, settings, args.seed)
     report["skipped"] = skipped.scenes
@@ -128,13 +128,14 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
         if value is not None and value < 1:
             raise InvalidRequest(f"{option} {value}: at least 1 is expected")
     if not args.data:
-        if args.split not in SPLITS or args.sources != 2:
+        split = args.split or "test"
+        if split not in SPLITS or args.sources != 2:
             raise InvalidRequest(
-                f"--split {args.split}, --sources {args.sources}: without --data rooms are evaluated, "
+                f"--split {split}, --sources {args.sources}: without --data rooms are evaluated, "
                 f"with 2 sources; their splits are {', '.join(SPLITS)}"
             )
-        return room_scenes(args.split, args.scenes or ROOMS), args.scenes or ROOMS
-    split = None if args.split in SPLITS else read_split(args.split)
+        return room_scenes(split, args.scenes or ROOMS), args.scenes or ROOMS
+    entries = read_split(args.split) if args.split else None
     height, width = image_size(args.size) if args.size else (None, None)
     size = None if height is None or width is None else (width, height)
 
@@ -142,7 +143,7 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
         for spec in args.data:
             data = open_scenes(spec)
             group = Path(spec.partition(":")[2].partition("?")[0]).name or spec
-            found = scenes_of(data, group, args.sources, args.views, args.gap, split, size, skipped, args.clips)
+            found = scenes_of(data, group, args.sources, args.views, args.gap, entries, size, skipped, args.clips)
             yield from islice(found, args.scenes)
 
     return all_of_them(), None

@@ -12,7 +12,7 @@ from typing import Any
 REGIONS = ("all", "observed", "unobserved", "poses")
 STYLE = """
 body { font: 14px sans-serif; margin: 2em auto; max-width: 1400px; padding: 0 1em; }
-table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
+table { display: block; overflow-x: auto; border-collapse: collapse; margin: 0.5em 0 1.5em; }
 th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 tr.model { font-weight: bold; }
