@@ -33,7 +33,7 @@ class Plan:
     sampling_steps: int = 6
     representation_rate: float = 1e-3
     flow_rate: float = 8e-4
-    vae_width: int = 32
+    vae_width: int = 128
     seed: int = 0
     device: str = "auto"
     precision: str = "bf16"
@@ -160,7 +160,7 @@ PLANS = {
         dit=dit(256, 6, 384),
         representation_rate=5e-4,
         flow_rate=5e-4,
-        vae_width=96,
+        vae_width=256,
         sampling_steps=16,
     ),
 }

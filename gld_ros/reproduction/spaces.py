@@ -105,20 +105,31 @@ class Levels(GeometricLatents):
 
 
 class VAE(nn.Module):
-    """Convolutional variational autoencoder of single views: stride 8, as many latent channels as a level has."""
+    """Convolutional variational autoencoder of single views: stride 8, as many latent channels as a level has.
 
-    def __init__(self, width: int, channels: int):
+    Pixels are packed into patches at once, as the vision transformers beside it do: strided stems took several times
+    longer to learn as much.
+    """
+
+    def __init__(self, width: int, channels: int, blocks: int = 3, patch: int = 8):
         super().__init__()
-        self.channels = channels
-        a, b, c = width, 2 * width, 4 * width
+        self.channels, self.patch = channels, patch
+        pixels = 3 * patch**2
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, a, 3, 2, 1), Residual(a), nn.Conv2d(a, b, 3, 2, 1), Residual(b),
-            nn.Conv2d(b, c, 3, 2, 1), Residual(c), Residual(c), nn.Conv2d(c, 2 * channels, 1),
-        )  # fmt: skip
+            nn.PixelUnshuffle(patch),
+            nn.Conv2d(pixels, width, 1),
+            *(Residual(width) for _ in range(blocks)),
+            nn.Conv2d(width, 2 * channels, 1),
+        )
+        # Little noise at first: with as much as the prior has, the decoder begins by ignoring the latents.
+        nn.init.zeros_(self.encoder[-1].weight[channels:])  # type: ignore[index,arg-type]
+        nn.init.constant_(self.encoder[-1].bias[channels:], -6.0)  # type: ignore[index,arg-type]
         self.decoder = nn.Sequential(
-            nn.Conv2d(channels, c, 3, padding=1), Residual(c), Residual(c), up(c, b), Residual(b), up(b, a),
-            Residual(a), up(a, a), Residual(a), nn.GroupNorm(8, a), nn.SiLU(), nn.Conv2d(a, 3, 3, padding=1),
-        )  # fmt: skip
+            nn.Conv2d(channels, width, 1),
+            *(Residual(width) for _ in range(blocks)),
+            nn.Conv2d(width, pixels, 1),
+            nn.PixelShuffle(patch),
+        )
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (N, C, h, w) of views (N, 3, H, W) in 0..1."""
@@ -137,10 +148,6 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
-
-
-def up(a: int, b: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2))
 
 
 class VAEStage(Stage):
@@ -169,7 +176,7 @@ class VAELatents(LatentSpace):
     def __init__(self, vae: VAE):
         super().__init__()
         self.vae = vae.requires_grad_(False)
-        self.channels, self.patch = vae.channels, 8
+        self.channels, self.patch = vae.channels, vae.patch
         self.register_buffer("mean", torch.zeros(self.channels))
         self.register_buffer("deviation", torch.ones(()))
         self.mean: Tensor
