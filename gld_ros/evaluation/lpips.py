@@ -59,8 +59,7 @@ class LPIPS(nn.Module):
             x = F.max_pool2d(x, 2) if number else x
             for _ in stage:
                 x = F.relu(next(layers)(x))
-            # The small number is under the root: where all channels are 0, gradients stay finite.
-            found.append(x / (x.pow(2).sum(dim=1, keepdim=True) + 1e-20).sqrt())
+            found.append(x / (x.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10))
         return found
 
     def forward(self, image: Tensor, real: Tensor) -> list[Tensor]:
