@@ -55,7 +55,7 @@ class FlowTraining:
     #: Smallest and largest number of sources of a batch.
     sources: tuple[int, int] = (1, 4)
     camera_dropout: float = 0.1
-    #: Batches over which the latent statistics are taken before the first step; 0: those of `start`.
+    #: Batches over which latent statistics are taken before the first step, for levels that have none in `start`.
     statistics_batches: int = 0
     #: Steps and guidance of the sample sheets.
     sample_steps: int = 20
@@ -116,7 +116,7 @@ class TrainConfig:
     #: Share of the batches whose upper levels follow from level 1 with the first view's camera token, as at inference
     #: (stages encoder, rgb-decoder).
     propagation: float = 0.0
-    #: Weight of LPIPS beside L1, and the file of its weights (VGG-16 and linear layers); without: no LPIPS.
+    #: Weight of LPIPS beside L1, and the folder of its weights (see evaluation/lpips.py); without: no LPIPS.
     lpips_weight: float = 1.0
     lpips: str = ""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -237,7 +237,9 @@ def differences(saved: dict[str, Any], current: TrainConfig) -> list[str]:
     """What keeps a run from being resumed: "field: saved value, now value" for every field that is not FREE."""
     old, new = flattened(saved), flattened(plain(current))
     free = set(FREE) | ({"steps"} if current.optimizer.schedule == "constant" else set())
-    keys = [key for key in [*old, *(k for k in new if k not in old)] if old.get(key) != new.get(key)]
+    defaults = flattened(plain(TrainConfig()))
+    later = [key for key in new if key not in old and new[key] != defaults.get(key)]  # fields older runs did not have
+    keys = [key for key in old if old[key] != new.get(key)] + later
     return [f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in keys if key not in free]
 
 

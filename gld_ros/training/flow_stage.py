@@ -66,9 +66,10 @@ class FlowStage(Stage):
         return [self.level] if self.given is None else [self.level, self.given]
 
     def prepare(self, batches: Iterator[ClipBatch]) -> None:
-        """Latent statistics."""
-        if count := self.options.statistics_batches:
-            self.space.measure((batch.images for batch in batches), count, self.levels)
+        """Latent statistics of levels that have none: they belong to the encoder, not to what is trained here."""
+        missing = [k for k in self.levels if not self.space.measured(k)]
+        if missing and self.options.statistics_batches:
+            self.space.measure((batch.images for batch in batches), self.options.statistics_batches, missing)
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Mean squared error of what the model predicts, and beside it that of sources and targets alone."""

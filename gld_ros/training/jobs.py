@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,8 +18,8 @@ from gld_ros.models.folder import on_meta
 from gld_ros.models.gld import BOUNDARY, GLDNetworks
 from gld_ros.models.hub import resolve
 from gld_ros.training.adversarial import adversary
-from gld_ros.training.checkpoint import full
-from gld_ros.training.config import STAGES, TrainConfig
+from gld_ros.training.checkpoint import full, git_revision
+from gld_ros.training.config import STAGES, TrainConfig, plain
 from gld_ros.training.encoder_stage import EncoderStage
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents
@@ -43,7 +44,7 @@ class Job:
     net: GLDNetworks
 
     def write(self, folder: Path, main: bool = True) -> None:
-        """Write the whole model, float32; all processes have to call this, the `main` one writes."""
+        """Write the whole model, float32, and how it was trained; all processes have to call this, `main` writes."""
         state = {key: full(value) for key, value in self.net.state_dict().items()}
         if isinstance(self.stage, FlowStage) and isinstance(self.stage.space, GeometricLatents):
             for name, buffer in self.stage.space.net.named_buffers(recurse=False):
@@ -53,6 +54,8 @@ class Job:
             whole = on_meta(self.net.config)
             whole.load_state_dict(state, assign=True)
             save_model(folder, whole, torch.float32)
+            history = {"config": plain(self.config), "revision": git_revision()}
+            (folder / "training.json").write_text(json.dumps(history, indent=1) + "\n")
 
 
 def build(config: TrainConfig) -> Job:
@@ -81,9 +84,11 @@ def networks(config: TrainConfig) -> GLDNetworks:
     new = () if config.fine_tune else TRAINED[config.stage]
     wanted = net.state_dict()
     state = {k: v for k, v in given.state_dict().items() if k.split(".")[0] not in new and k in wanted}
+    if "encoder" in TRAINED[config.stage]:  # another encoder has other statistics
+        state = {k: v for k, v in state.items() if "." in k}
     if wrong := [k for k, v in state.items() if v.shape != wanted[k].shape]:
         raise InvalidRequest(f"{config.start}: {wrong[0]} is of another shape than in `model`; it is not trained here")
-    if lost := {k.split(".")[0] for k in wanted.keys() - state.keys()} - set(TRAINED[config.stage]):
+    if lost := {k.split(".")[0] for k in wanted.keys() - state.keys() if "." in k} - set(TRAINED[config.stage]):
         raise InvalidRequest(f"{config.start} has no {', '.join(sorted(lost))}, which is not trained here")
     net.load_state_dict(state, strict=False)
     return net
@@ -123,4 +128,7 @@ def flow_stage(config: TrainConfig, net: GLDNetworks, level: int, given: int | N
     flow = net.config.flow
     if config.flow.shift_dim:
         flow = replace(flow, shift_dim=config.flow.shift_dim)
-    return FlowStage(GeometricLatents(net), dit, level, given, flow, config.flow, net.config.compat)
+    stage = FlowStage(GeometricLatents(net), dit, level, given, flow, config.flow, net.config.compat)
+    if not config.flow.statistics_batches and not all(map(stage.space.measured, stage.levels)):
+        raise InvalidRequest(f"{config.start} has no latent statistics: set flow.statistics_batches, e.g. to 16")
+    return stage

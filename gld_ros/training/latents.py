@@ -32,6 +32,10 @@ class LatentSpace(nn.Module, ABC):
     def decode(self, latents: dict[int, Tensor], sources: Tensor) -> Tensor:
         """Images (B, V, 3, H, W), about 0..1, of latents; sources: images (B, S, 3, H, W) of the first views."""
 
+    def measured(self, level: int) -> bool:
+        """Whether the level has the statistics that its latents are normalised by; spaces without need none."""
+        return True
+
     def measure(self, batches: Iterator[Tensor], count: int, levels: Sequence[int]) -> None:
         """Set the statistics of `levels` from `count` batches of images. Spaces without statistics do nothing."""
         return None
@@ -72,10 +76,14 @@ class GeometricLatents(LatentSpace):
             camera = net.encoder(sources[:, :1], levels=boundary + 1)[boundary].camera.expand(-1, views, -1)
         top = net.to_level(latents[boundary], grid, boundary, camera)
         levels: dict[int, Level] = {k: net.to_level(latent, grid, k) for k, latent in latents.items()}
-        levels |= dict(enumerate([top, *net.encoder.resume(top, boundary)], start=boundary))
+        above = net.encoder.resume(top, boundary) if boundary + 1 < len(net.config.encoder.taps) else []
+        levels |= dict(enumerate([top, *above], start=boundary))
         features = {k: net.encoder.to_decoder(level) for k, level in levels.items()}
         missing = torch.zeros_like(features[boundary])
         return net.rgb([features.get(k, missing) for k in range(4)], grid).float()
+
+    def measured(self, level: int) -> bool:
+        return bool(getattr(self.net, f"level{level}_mean").any())
 
     @torch.no_grad()
     def measure(self, batches: Iterator[Tensor], count: int, levels: Sequence[int]) -> None:

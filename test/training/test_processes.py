@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_process import gradients
 
-sys.path.insert(0, str(Path(__file__).parent))
-from process import gradients  # noqa: E402
+from gld_ros.training import checkpoint
+from gld_ros.training.records import read_log
 
-from gld_ros.training import checkpoint  # noqa: E402
-from gld_ros.training.records import read_log  # noqa: E402
-
-PROCESS = str(Path(__file__).parent / "process.py")
+PROCESS = str(Path(__file__).parent / "training_process.py")
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 LAUNCH += ["--multi_gpu"]  # accelerate's name for several processes; on a CPU they talk over gloo

@@ -1,4 +1,4 @@
-"""Training processes for the tests to launch and kill: `python process.py run|gradients FOLDER [name=value ...]`.
+"""Training processes for the tests to launch and kill: `python training_process.py run|gradients FOLDER [...]`.
 
 run: a tiny level-1 stage. die=N: kill -9 itself while it loads micro step N; term=N: SIGTERM there; accumulation=N.
 gradients: of several runs, as `cases` describes them, into FOLDER/NAME.pt.
@@ -13,19 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from tiny import CONFIG, Clips, Numbers, Toy, flow_stage
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
-torch.set_num_threads(1)
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny import CONFIG, Clips, Numbers, Toy, flow_stage  # noqa: E402
-from torch.distributed.device_mesh import init_device_mesh  # noqa: E402
-from torch.distributed.fsdp import fully_shard  # noqa: E402
-from torch.distributed.tensor import DTensor  # noqa: E402
-
-from gld_ros.training.average import trained  # noqa: E402
-from gld_ros.training.checkpoint import full  # noqa: E402
-from gld_ros.training.data import Numbered  # noqa: E402
-from gld_ros.training.engine import Engine  # noqa: E402
+from gld_ros.training.average import trained
+from gld_ros.training.checkpoint import full
+from gld_ros.training.data import Numbered
+from gld_ros.training.engine import Engine
 
 
 class Recording(Engine):
@@ -82,6 +78,7 @@ def run(folder: Path, die: int = -1, term: int = -1, accumulation: int = 1) -> i
 
 
 def main(task: str, folder: str, *settings: str) -> int:
+    torch.set_num_threads(1)
     if task == "run":
         return run(Path(folder), **{key: int(value) for key, value in (s.split("=") for s in settings)})
     for case in settings:

@@ -1,0 +1,121 @@
+"""Configurations, and the jobs made of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CONFIG, MODEL, Clips
+
+from gld_ros.errors import InvalidRequest, ModelError
+from gld_ros.models.checkpoints import load_model, save_model
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.training import checkpoint
+from gld_ros.training.config import (
+    load_config,
+    merged,
+    plain,
+    restored,
+)
+from gld_ros.training.data import Numbered
+from gld_ros.training.engine import Engine
+from gld_ros.training.jobs import build
+
+
+def test_configurations_come_from_yaml_and_the_command_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("stage: level1\nbatch: 3\noptimizer: {learning_rate: 1e-4}\nmodel: {level1: {width: 64}}\n")
+    config = load_config(path, ["optimizer.ema=0.5", "data={'re10k:/data': 2}", "flow.sources=[1, 3]"], stage="level1")
+    assert (config.batch, config.optimizer.learning_rate, config.optimizer.ema) == (3, 1e-4, 0.5)
+    assert config.data == {"re10k:/data": 2} and config.flow.sources == (1, 3)
+    assert config.model_config().level1.width == 64 and config.model_config().level1.split_embedders
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "message"),
+    [
+        ("batchsize: 3", None, r"unknown fields \['batchsize'\]"),
+        ("optimizer: {lr: 3}", None, r"OptimizerConfig: unknown fields \['lr'\]"),
+        ("model: {level1: {widht: 3}}", None, "widht"),
+        ("batch: many", None, "batch is 'many', expected a int"),
+        ("optimizer: {schedule: step}", None, "optimizer.schedule is 'step', expected one of constant"),
+        ("flow: {sources: [2, 8]}", None, "flow.sources is 2..8"),
+        ("batch: [", None, "not a readable YAML file"),
+        ("", "batch", "expected key=value"),
+        ("stage: cascade", None, "stage is 'cascade', but 'level1' was asked for"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path, text, change, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest, match=message):
+        load_config(path, [change] if change else [], stage="level1").model_config()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "config/train").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_configurations_are_valid(path):
+    config = load_config(path)
+    if not config.start:
+        assert config.model_config().joint
+    assert json.dumps(checkpoint.Progress(0, 0, 0, 1, {}, "").__dict__)
+
+
+def saved_start(folder):
+    """A tiny model's folder, its latent statistics not taken yet."""
+    torch.manual_seed(4)
+    save_model(folder, GLDNetworks(MODEL), torch.float32)
+    return str(folder)
+
+
+def test_a_chain_of_stages_gives_one_model(tmp_path):
+    """Each job takes a model folder and leaves one: what it trains is new, the rest is that of the start."""
+    start = saved_start(tmp_path / "start")
+    given = load_model(tmp_path / "start").state_dict()
+    for stage in ("level1", "cascade"):
+        config = replace(CONFIG, stage=stage, start=start, steps=2)
+        job = build(config)
+        Engine(job.stage, config, tmp_path / stage).fit(Numbered(Clips()))
+        job.write(tmp_path / f"{stage}-model")
+        start = str(tmp_path / f"{stage}-model")
+    made = load_model(tmp_path / "cascade-model").state_dict()
+    level1 = load_model(tmp_path / "level1-model").state_dict()
+    assert made.keys() == given.keys()
+    for key in given:
+        expected = level1 if key.startswith("level1") else given
+        if key.split(".")[0] not in ("cascade", "level0_mean", "level0_var"):
+            assert torch.equal(made[key], expected[key]), key
+    for key in ("cascade.final_layer.linear.weight", "level0_mean", "level1_mean", "level1.final_layer.linear.weight"):
+        assert not torch.equal(made[key], given[key]), key
+    history = json.loads((tmp_path / "cascade-model" / "training.json").read_text())
+    assert history["config"]["stage"] == "cascade" and history["revision"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flow": {"statistics_batches": 0}}, "no latent statistics: set flow.statistics_batches"),
+        ({"model": {"encoder": {"width": 48}}}, "is of another shape than in `model`; it is not trained"),
+        ({"model": {"level1": {"cascade_channels": 64}}}, "cascade_channels is 64, but the given level is None"),
+        ({"start": ""}, "trains on a frozen encoder: give its model folder as start="),
+        ({"start": "nowhere/at-all"}, "nowhere"),
+        ({"start": "mini"}, "model 'mini' warps its sources"),
+        (
+            {"stage": "rgb-decoder", "lpips_weight": 0.0, "discriminator": {"kind": "dino"}},
+            "give discriminator.weights=FILE",
+        ),
+        ({"stage": "rgb-decoder", "lpips": "nowhere"}, "LPIPS needs"),
+    ],
+)
+def test_jobs_that_cannot_be_are_named(tmp_path, changes, message):
+    plain_config = merged(plain(replace(CONFIG, start=saved_start(tmp_path))), changes)
+    with pytest.raises((InvalidRequest, ModelError), match=message):
+        build(restored(plain_config))
+
+
+def test_missing_lpips_weights_are_skipped_with_a_notice(tmp_path):
+    with pytest.warns(UserWarning, match="trains without LPIPS"):
+        job = build(replace(CONFIG, stage="rgb-decoder", start=saved_start(tmp_path)))
+    assert job.stage.perceptual is None
