@@ -89,7 +89,7 @@ def evaluate(
             watch(scene, {name: drawn[0] for name, drawn in answers.items()}, [r.get("unobserved") for r in regions])
     if not found.scenes:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.refused[:3])
-        raise InvalidRequest(f"no scene could be evaluated{': ' + reasons if reasons else ', the data hold none'}")
+        raise InvalidRequest(f"no scene could be evaluated{': ' + reasons if reasons else ''}")
     return found
 
 

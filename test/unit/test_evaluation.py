@@ -1,6 +1,7 @@
 """`gld eval`: the same scenes, targets and pixels for every method, and a report that says what was measured."""
 
 import json
+import shutil
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -313,6 +314,23 @@ def test_a_split_says_which_frames(folder, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["targets"] == 1 and list(report["skipped"]) == ["elsewhere"]
     assert [path.stem for path in (tmp_path / "out" / "views" / "model" / name).glob("*.png")] == ["002"]
+
+
+def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    image = broken / "images" / "003.png"
+    image.write_bytes(image.read_bytes()[:1000])
+    arguments = ["eval", "mini", "--device", "cpu", "--json", "--data"]
+    assert main([*arguments, f"nerfstudio:{broken}"]) == 1
+    assert "no scene could be evaluated" in capsys.readouterr().err and "003.png" in caplog.text
+    both = [*arguments, f"nerfstudio:{broken}", "--data", f"nerfstudio:{folder}"]
+    assert main(both) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["scenes"] == 1 and "003.png" in report["skipped"]["broken"]
+    (tmp_path / "empty.json").write_text("{}")
+    assert main([*both, "--split", str(tmp_path / "empty.json")]) == 1
+    assert "empty split" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
