@@ -109,7 +109,7 @@ def run_verify(args: argparse.Namespace) -> int:
             bar.set_postfix_str(what)
             bar.update()
 
-        result = verify(hub.resolve(args.model), show)
+        result = verify(hub.as_it_is(args.model), show)
     width = max(len(report.file) for report in result.files)
     print(f"{'file':{width}}  {'MB':>9}  compared with")
     for report in result.files:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gld_ros.geometry.rays import exact
+
 
 def encode_camera(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     """(..., 9) of rigid matrices pose (..., 3 or 4, 4) and pixel intrinsics K (..., 3, 3) of (H, W) images.
@@ -34,13 +36,13 @@ def decode_camera(encoding: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tens
     return torch.cat([top, last], dim=-2), K
 
 
+@exact
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of quaternions (..., 4) x, y, z, w of any norm but 0."""
     vector, w = quaternion[..., None, :3], quaternion[..., 3, None, None]
     identity = torch.eye(3, dtype=quaternion.dtype, device=quaternion.device)
-    cross = torch.linalg.cross(vector, identity.expand(*vector.shape[:-2], 3, 3), dim=-1).transpose(
-        -1, -2
-    )  # cross @ x = vector x x
+    # cross @ x = vector x x
+    cross = torch.linalg.cross(vector, identity.expand(*vector.shape[:-2], 3, 3), dim=-1).transpose(-1, -2)
     return identity + 2 * (w * cross + cross @ cross) / (quaternion * quaternion).sum(dim=-1)[..., None, None]
 
 

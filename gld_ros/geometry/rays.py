@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 
 #: Where the centre of the first pixel lies (x, y).
 CENTRE = (0.5, 0.5)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def exact(function: Callable[P, R]) -> Callable[P, R]:
+    """Camera maths in the dtype of its arguments: autocast would round poses and rays to bfloat16's 8 bits."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        with torch.autocast(device.type, enabled=False):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def pixel_grid(
@@ -25,6 +44,7 @@ def directions(K: Tensor, height: int, width: int, offset: tuple[float, float] =
     return torch.stack([x, y, torch.ones_like(x)], dim=-2)
 
 
+@exact
 def invert_rigid(pose: Tensor) -> Tensor:
     """Inverse of rigid (..., 4, 4) matrices."""
     rotation_t = pose[..., :3, :3].transpose(-1, -2)
@@ -32,6 +52,7 @@ def invert_rigid(pose: Tensor) -> Tensor:
     return torch.cat([top, pose[..., 3:, :]], dim=-2)
 
 
+@exact
 def plucker(K: Tensor, c2w: Tensor, height: int, width: int, offset: tuple[float, float] = CENTRE) -> Tensor:
     """Unit ray direction and moment (origin x direction), (..., 6, H, W), in the frame c2w maps to."""
     rays = c2w[..., :3, :3] @ directions(K, height, width, offset)
@@ -40,6 +61,7 @@ def plucker(K: Tensor, c2w: Tensor, height: int, width: int, offset: tuple[float
     return torch.cat([rays, moment], dim=-2).unflatten(-1, (height, width))
 
 
+@exact
 def ray_map(K: Tensor, c2w: Tensor, height: int, width: int) -> Tensor:
     """(..., H, W, 6): direction R K^-1 [u, v, 1] and camera centre, as DualDPT predicts them."""
     rays = c2w[..., :3, :3] @ directions(K, height, width)

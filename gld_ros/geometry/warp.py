@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.geometry.rays import directions, invert_rigid
+from gld_ros.geometry.rays import directions, exact, invert_rigid
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Warp:
     seen: Tensor
 
 
+@exact
 def forward_warp(
     values: Tensor,
     depth: Tensor,
@@ -77,6 +78,7 @@ def forward_warp(
     return Warp(mean[:, :C], mean[:, C], seen)
 
 
+@exact
 def resample(
     warp: Warp, values: Tensor, depth: Tensor, K: Tensor, c2w: Tensor, target_K: Tensor, target_c2w: Tensor
 ) -> Warp:

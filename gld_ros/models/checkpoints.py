@@ -11,11 +11,12 @@ from torch import Tensor
 
 from gld_ros.errors import ModelError
 from gld_ros.models.configs import to_dict
-from gld_ros.models.files import sha256, write_tensors, write_text
+from gld_ros.models.files import write_tensors
 from gld_ros.models.folder import STATISTICS, ModelFolder, Piece, on_meta
 from gld_ros.models.gld import GLDNetworks, stored_dtype
 from gld_ros.models.integrity import check_quickly
 from gld_ros.models.layout import CONFIG, WEIGHTS, open_folder
+from gld_ros.models.storage import sha256, write_text
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> GLDNetworks:

@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from gld_ros.errors import ModelError
 from gld_ros.models.checkpoints import opened
 from gld_ros.models.configs import to_dict
-from gld_ros.models.files import sha256, write_tensors, write_text
+from gld_ros.models.files import write_tensors
 from gld_ros.models.folder import STATISTICS, Piece, on_meta
 from gld_ros.models.gld import GLDNetworks, stored_dtype
 from gld_ros.models.layout import CONFIG, DTYPES
+from gld_ros.models.storage import sha256, write_text
 
 #: Record of an unfinished conversion.
 UNFINISHED = "convert.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import zipfile
@@ -47,15 +46,12 @@ def read_archive(path: Path) -> dict:
     if not path.is_file():
         raise ModelError(f"{path}: missing")
     if not zipfile.is_zipfile(path):  # its directory is at the end: a truncated archive is none
-        raise ModelError(
-            f"{path}: not a whole torch.save archive ({path.stat().st_size:,} bytes): truncated, half-downloaded or "
-            "another kind of file"
-        )
+        raise ModelError(f"{path}: {damage(path)}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a broken pickle leads to
-        if member := broken_member(path):
-            reason = f"corrupted, its {member} contradicts its checksum"
+        if broken := damage(path):
+            reason = broken
         elif isinstance(error, pickle.UnpicklingError):
             reason = (
                 f"refused, it holds pickled objects, which could run code ({_objects(path)}); expected tensors alone"
@@ -84,22 +80,15 @@ def _objects(path: Path) -> str:
         return "unknown"
 
 
-def broken_member(path: Path) -> str | None:
-    """The first member of a torch.save archive that its CRC contradicts; None: the archive is whole."""
+def damage(path: Path) -> str | None:
+    """What is wrong with a file that should be a torch.save archive; None: it is whole, and so is every member."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        return str(error)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+            member = archive.testzip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        size = path.stat().st_size
+        return f"not a whole torch.save archive ({size:,} bytes): truncated, half-downloaded or another kind of file"
+    return f"corrupted, its {member} contradicts its checksum" if member else None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -112,11 +101,3 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

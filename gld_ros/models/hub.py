@@ -40,6 +40,7 @@ from huggingface_hub.errors import (
 
 from gld_ros.errors import ModelError
 from gld_ros.models.released_files import RELEASED, HubSource, ReleasedFile, ReleasedModel
+from gld_ros.models.storage import sha256, write_bytes, write_text
 
 EMBEDDED = Path(__file__).parent / "weights"
 CONFIG = "config.json"  # of our own folders, as `gld models convert` writes them
@@ -67,6 +68,16 @@ def resolve(name: str, revision: str | None = None, local_files_only: bool = Fal
     if local_files_only and _HUB_ID.fullmatch(bare):
         return _download_repository(bare, None, revision, local_files_only)
     return download(bare, revision=revision)
+
+
+def as_it_is(name: str) -> Path:
+    """The folder of a model on this disk, complete and whole or not. Raises ModelError where there is none."""
+    bare, revision = _split(name, None)
+    if not _local(name) and bare in RELEASED:
+        folder = released_folder(RELEASED[bare], revision)
+        if folder.is_dir():
+            return folder
+    return resolve(name, local_files_only=True)
 
 
 def download(name: str, to: Path | None = None, revision: str | None = None) -> Path:
@@ -99,7 +110,7 @@ def download_released(model: ReleasedModel, to: Path | None = None, revision: st
             digests |= found
         files = {path: {"size": (folder / path).stat().st_size, "sha256": digests[path]} for path in digests}
         record = {"model": model.name, "commits": commits, "files": files}
-        _write(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise ModelError(f"{folder}: {_reason(error)}") from error
     return folder
@@ -138,15 +149,6 @@ def check(path: Path, file: ReleasedFile) -> str:
     if file.sha256 not in (None, digest):
         raise ModelError(f"{path}: sha256 {digest}, expected {file.sha256}: {advice}")
     return digest
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _local(name: str) -> Path | None:
@@ -243,7 +245,7 @@ def _get_statistics(model: ReleasedModel, file: ReleasedFile, folder: Path) -> s
             f"{url}: {len(content):,} bytes with sha256 {hashlib.sha256(content).hexdigest()}, expected {file.size:,} "
             f"bytes with {file.sha256}: broken on the way or not the published file; run the same command again"
         )
-    _write(path, content)
+    write_bytes(path, content)
     return check(path, file)
 
 
@@ -254,14 +256,6 @@ def _link(target: Path, link: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target.absolute())
     os.replace(temporary, link)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gld_ros.errors import ModelError
-from gld_ros.models.files import broken_member, sha256
+from gld_ros.models.files import damage
 from gld_ros.models.layout import CONFIG, read_description, recorded
 from gld_ros.models.released_files import RELEASED
+from gld_ros.models.storage import sha256
 
 RECORD, SUMS = "release.json", "SHA256SUMS"
 QUICK = 100_000_000
@@ -63,9 +64,8 @@ def check_fully(folder: Path, file: str, known: Known | None) -> tuple[str, str 
     path = folder / file
     if not path.is_file():
         return "", "missing"
-    member = broken_member(path) if path.suffix == ".pt" else None
-    if member:
-        return "", f"corrupted, its {member} contradicts its checksum"
+    if path.suffix == ".pt" and (broken := damage(path)):
+        return "", broken
     if known is not None and known.sha256:
         return known.source, None if _matches(path, known) else _unlike(known)
     published = {entry.path: entry for model in RELEASED.values() for entry in _entries(model)}.get(file)

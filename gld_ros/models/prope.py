@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gld_ros.geometry.rays import invert_rigid
+from gld_ros.geometry.rays import exact, invert_rigid
 from gld_ros.models.configs import DiTCompat
 
 
@@ -25,6 +25,7 @@ class CameraTables:
     sin: Tensor
 
 
+@exact
 def camera_tables(
     K: Tensor, w2c: Tensor, size: tuple[int, int], grid: tuple[int, int], head_dim: int, compat: DiTCompat | None = None
 ) -> CameraTables:
@@ -44,6 +45,7 @@ def camera_tables(
     return CameraTables(project, unproject, angle.cos(), angle.sin())
 
 
+@exact
 def transform(x: Tensor, matrix: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x (B, heads, V * T, D): 4-vectors of the first half times the view's matrix, the second half rotated."""
     B, heads, _, D = x.shape

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gld_ros.errors import ModelError
 from gld_ros.models.checkpoints import wrong_statistics
-from gld_ros.models.files import sha256, write_text
 from gld_ros.models.folder import STATISTICS, ModelFolder, Piece
 from gld_ros.models.integrity import SUMS, check_fully, known_files
 from gld_ros.models.layout import open_folder
 from gld_ros.models.official import shortened
+from gld_ros.models.storage import sha256, write_text
 
 
 @dataclass
@@ -53,9 +53,12 @@ def verify(path: Path, on_file: Callable[[str], None] = lambda file: None) -> Ve
         on_file(file)
         compared, problem = check_fully(path, file, known.get(file))
         size = (path / file).stat().st_size if (path / file).is_file() else 0
-        result.files.append(FileReport(file, size, compared, problem))
-        if problem and not any(str(path / file) in line for line in folder.problems):
+        known_problem = next((line for line in folder.problems if line.startswith(f"{path / file}: ")), None)
+        if problem and not known_problem:
             result.problems.append(f"{path / file}: {problem}")
+        if known_problem and not problem:
+            problem = known_problem.removeprefix(f"{path / file}: ")
+        result.files.append(FileReport(file, size, compared, problem))
     result.problems += folder.misfits()
     for piece in folder.pieces:
         on_file(piece.component)

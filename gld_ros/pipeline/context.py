@@ -98,7 +98,7 @@ def select_sources(frames: Sequence[SourceView], targets: Sequence[Camera], coun
     """
     if not frames:
         raise NoContext("the context holds no frame")
-    points, origins = _sample_points(frames, targets)
+    points, origins = _sample_points([frame.camera for frame in frames], targets)
     seen = np.stack([_sees(frame.camera, points) for frame in frames])
     offsets = points - np.stack([frame.camera.center for frame in frames])[:, None]
     directions = _unit(offsets)
@@ -126,15 +126,16 @@ def select_sources(frames: Sequence[SourceView], targets: Sequence[Camera], coun
     return [frames[i] for i in chosen]
 
 
-def overlap(frames: Sequence[SourceView], target: Camera) -> float:
-    """Share (0..1) of what `target` may look at that lies in some frame's view, at the depths of `select_sources`."""
-    points, _ = _sample_points(frames, [target])
-    return float(np.mean([_sees(frame.camera, points) for frame in frames], axis=0).astype(bool).mean())
+def overlap(cameras: Sequence[Camera], target: Camera) -> float:
+    """Share (0..1) of what `target` may look at that lies in some camera's view, at the depths of `select_sources`."""
+    points, _ = _sample_points(cameras, [target])
+    return float(np.any([_sees(camera, points) for camera in cameras], axis=0).mean())
 
 
-def _sample_points(frames: Sequence[SourceView], targets: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 3) points in front of the targets, and (N, 3) the centres of the targets that look at them."""
-    centers = np.stack([frame.camera.center for frame in frames])
+def _sample_points(cameras: Sequence[Camera], targets: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3) points in front of the targets, at depths measured in distances to the cameras, and (N, 3) the centres of
+    the targets that look at them."""
+    centers = np.stack([camera.center for camera in cameras])
     points, origins = [], []
     for target in targets:
         distances = np.sort(np.linalg.norm(centers - target.center, axis=1))

@@ -67,6 +67,7 @@ class JointSynthesis(Synthesis):
         generator = torch.Generator().manual_seed(options.seed)
         made = self.generate(images, K, c2w, options.steps, options.guidance_scale, generator=generator, on_step=report)
         assert made.geometry is not None
+        self.check_finite(made.image, made.geometry.depth)
         scale = joint_scale(sources, made.geometry, K, c2w, frame, self.min_baseline, options.strict_scale)
         depth = made.geometry.depth.float() * (scale.value / frame.unit)
         spread = geometry_spread(made.geometry)

@@ -73,8 +73,7 @@ class Synthesis(ABC):
     def view(self, pixels: tuple, target: Camera, sources: Sequence[SourceView], scale: Scale, seed: int) -> View:
         """From image (3, H, W), depth (H, W) metres, confidence (H, W) and seen (H, W)."""
         image, depth, confidence, seen = pixels
-        if not (torch.isfinite(image).all() and torch.isfinite(depth[depth == depth]).all()):
-            raise ModelError(f"model '{self.net.config.name}' gave numbers that are not finite")
+        self.check_finite(image, depth[depth == depth])
         return View(
             camera=target,
             image=to_uint8(image),
@@ -86,6 +85,11 @@ class Synthesis(ABC):
             seed=seed,
             source_stamps=tuple(s.stamp for s in sources),
         )
+
+    def check_finite(self, *outputs: Tensor) -> None:
+        """Raise ModelError for outputs of the networks that are not finite."""
+        if not all(torch.isfinite(output).all() for output in outputs):
+            raise ModelError(f"model '{self.net.config.name}' gave numbers that are not finite")
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(array, dtype=torch.float32, device=self.device)

@@ -14,6 +14,12 @@ from gld_ros.models.gld import GLDNetworks
 SEQUENTIAL = "sequential"
 
 
+def check_offload(offload: str | None) -> None:
+    """Raise ModelError for a mode that does not exist."""
+    if offload not in (None, SEQUENTIAL):
+        raise ModelError(f"offload is '{offload}', expected None or '{SEQUENTIAL}'")
+
+
 class Residency:
     """With `offload="sequential"` the weights stay in main memory; a component's come to the device while it works.
 
@@ -21,8 +27,7 @@ class Residency:
     """
 
     def __init__(self, net: GLDNetworks, device: torch.device, offload: str | None = None):
-        if offload not in (None, SEQUENTIAL):
-            raise ModelError(f"offload is '{offload}', expected None or '{SEQUENTIAL}'")
+        check_offload(offload)
         self.net, self.device, self.offload = net, device, offload
         #: Components whose weights are on the device now.
         self.resident = {name for name, _ in net.named_children()}

@@ -17,8 +17,8 @@ from gld_ros.models.layout import DTYPES, open_folder
 from gld_ros.models.memory import check_fits, estimate
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
-from gld_ros.pipeline.offload import Residency
-from gld_ros.pipeline.request import check_request, warn_of_poses, working_size
+from gld_ros.pipeline.offload import Residency, check_offload
+from gld_ros.pipeline.request import check_request, check_sampling, check_tensors, warn_of_poses, working_size
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
 
@@ -61,17 +61,17 @@ class GLDPipeline:
         """`name`: "mini", "gld-da3", "gld-vggt", a model folder (ours or in the official layout) or a Hub id.
 
         What is not on disk is downloaded (revision: commit of the Hub repository; local_files_only: an error instead).
-        device: the best there is by default. dtype: of the weights, "float32" or "bfloat16"; bfloat16 by default where
-        it is fast. offload: see `__init__`. Raises ModelError that names what is missing, broken or does not fit, and
-        OutOfMemory with the estimate where the device cannot hold the model.
+        device: "cpu" or "cuda", the best there is by default. dtype: of the weights, "float32" or "bfloat16"; bfloat16
+        by default where it is fast. offload, min_baseline: see `__init__`. Raises ModelError that names what is
+        missing, broken or does not fit, and OutOfMemory with the estimate where the device cannot hold the model.
         """
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        chosen = usable_device(device)
+        check_offload(offload)
+        if dtype is not None and dtype not in (*DTYPES, *DTYPES.values()):
+            raise ModelError(f"dtype is '{dtype}', expected one of {sorted(DTYPES)}")
+        dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
         folder = resolve(str(name), revision, local_files_only)
         config = open_folder(folder).config
-        if isinstance(dtype, str):
-            if dtype not in DTYPES:
-                raise ModelError(f"dtype is '{dtype}', expected one of {sorted(DTYPES)}")
-            dtype = DTYPES[dtype]
         if dtype is None:
             dtype = torch.bfloat16 if config.joint and has_bfloat16(chosen) else torch.float32
         if config.joint:  # mini fits everywhere
@@ -109,6 +109,7 @@ class GLDPipeline:
         """
         config = self.net.config
         check_request(sources, targets, config, size)
+        check_sampling(steps, guidance_scale)
         warn_of_poses(sources, targets)
         options = Options(
             steps or config.flow.steps,
@@ -142,10 +143,13 @@ class GLDPipeline:
 
         images: (B, S, 3, H, W) 0..1 of the sources, H and W multiples of the patch; K: (B, V, 3, 3) pixels of that size
         and c2w: (B, V, 4, 4) of sources, then targets; noise: of levels 1 and 0, drawn from `seed` where not given.
-        Raises InvalidRequest for a model that generates one view at a time.
+        Raises InvalidRequest for shapes, sizes, numbers of views, cameras that cannot be right, and for a model that
+        generates one view at a time.
         """
         if not isinstance(self.synthesis, JointSynthesis):
             raise InvalidRequest(f"model '{self.name}' generates one view at a time: call the pipeline with views")
+        check_tensors(images, K, c2w, self.net.config)
+        check_sampling(steps, guidance_scale)
         flow = self.net.config.flow
         guidance_scale = flow.guidance_scale if guidance_scale is None else guidance_scale
         generator = torch.Generator().manual_seed(seed)
@@ -158,6 +162,22 @@ class GLDPipeline:
             noise,
             generator,
         )
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of that name, by default the best there is. Raises ModelError for one that is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"device is '{name}', expected cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"device is '{name}', expected cpu, cuda or cuda:N")
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise ModelError(f"device '{name}' is not there: torch {torch.__version__} finds {found} CUDA devices")
+    return device
 
 
 def compute_dtype(net: GLDNetworks, device: torch.device) -> torch.dtype:

@@ -8,7 +8,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.alignment import robust_scale
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
-from gld_ros.geometry.rays import directions, invert_rigid, plucker
+from gld_ros.geometry.rays import directions, invert_rigid, plucker, ray_map
 from gld_ros.geometry.se3 import invert, look_at, rotation_angle
 from gld_ros.geometry.warp import Warp, close_cracks, forward_warp, guided_upsample, pull_push, resample, solid
 
@@ -18,6 +18,24 @@ POSE = look_at(np.array([1.0, 2, 3]), np.array([4.0, 4, 2]))
 
 def camera(**changes) -> Camera:
     return Camera(**{"K": K, "c2w": POSE, "width": 64, "height": 48, **changes})
+
+
+def test_autocast_rounds_no_camera():
+    values, depth = torch.rand(1, 1, 3, 12, 16), 1 + torch.rand(1, 1, 12, 16)
+    k = torch.tensor([[14.0, 0, 8], [0, 14, 6], [0, 0, 1]])[None]
+    c2w = torch.tensor(np.stack([POSE, look_at(np.array([1.1, 2, 3.1]), np.array([4.0, 4, 2]))])[:, None]).float()
+    warp = forward_warp(values, depth, k[None], c2w[:1], k, c2w[1], (12, 16))
+
+    def all_of_it():
+        again = resample(warp, values, depth, k[None], c2w[:1], k, c2w[1])
+        splatted = forward_warp(values, depth, k[None], c2w[:1], k, c2w[1], (12, 16))
+        return [invert_rigid(c2w), plucker(k, c2w[:, 0], 4, 5), ray_map(k, c2w[:, 0], 4, 5), again.values,
+                splatted.values, splatted.depth]  # fmt: skip
+
+    expected = all_of_it()
+    with torch.autocast("cpu", torch.bfloat16):
+        for x, y in zip(all_of_it(), expected, strict=True):
+            assert x.dtype == torch.float32 and torch.equal(x, y)
 
 
 def test_look_at_sees_its_target_in_the_middle_and_up_is_up():

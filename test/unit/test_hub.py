@@ -309,6 +309,17 @@ def test_list_and_download_commands(model, capsys, tmp_path):
     assert "no such revision" in capsys.readouterr().err
 
 
+def test_verify_takes_what_is_on_the_disk(model, server, capsys):
+    assert main(["models", "verify", "gld-toy"]) == 1
+    assert "'gld-toy' is not on this disk" in capsys.readouterr().err
+    assert not server.requests
+    folder = hub.download("gld-toy")
+    asked = len(server.requests)
+    (folder / "pretrained_models/x/model.safetensors").unlink()
+    assert hub.as_it_is("gld-toy") == folder
+    assert len(server.requests) == asked
+
+
 def test_the_environment_of_huggingface_counts(server, tmp_path):
     """In a process of its own: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE."""
     server.files["me/own"] = {"config.json": b"{}"}

@@ -13,6 +13,7 @@ from gld_ros.geometry.se3 import look_at
 from gld_ros.models.configs import RGBDecoderConfig, StemConfig
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.prope import camera_tables, transform
 from gld_ros.models.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline.request import RelativeFrame, working_size
@@ -234,6 +235,59 @@ def test_poses_the_wrong_way_round_are_warned_of(da3):
     sources = [SourceView(image, c) for c in cameras[:2]]
     with pytest.warns(UserWarning, match="target 0 looks away from all sources"):
         da3(sources, [away], strict_scale=False)
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_one_pose_given_as_w2c_is_warned_of(da3):
+    sources, targets = views()
+    swapped = replace(sources[0], camera=sources[0].camera.moved(sources[0].camera.w2c))
+    with pytest.warns(UserWarning, match="source 0 looks away from all other cameras.*is this w2c"):
+        da3([swapped, sources[1]], targets, strict_scale=False)
+    with pytest.warns(UserWarning, match="target 0 looks away from all sources.*is this w2c"):
+        da3(sources, [targets[0].moved(targets[0].w2c)], strict_scale=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("images", lambda x: x[..., :55], "size 55x42: .* multiples of 14"),
+        ("images", lambda x: x[:, :0], "0 source views"),
+        ("images", lambda x: x[:, :, :2], "images are .*expected"),
+        ("K", lambda x: x[:, :2], r"K \(1, 2, 3, 3\).*expected"),
+        ("c2w", lambda x: x * torch.tensor([-1.0, 1, 1, 1]), "view 0: left-handed"),
+        ("steps", -1, "-1 sampling steps"),
+        ("guidance_scale", math.nan, "guidance scale nan"),
+    ],
+)
+def test_tensors_that_make_no_request_are_named(da3, name, change, message):
+    c2w = torch.tensor(np.stack([c.c2w for c in (*(s.camera for s in views()[0]), *views()[1])]))[None]
+    V = c2w.shape[1]
+    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, V, 3, 3)
+    given = {"images": torch.rand(1, V - 1, 3, 42, 56), "K": K, "c2w": c2w}
+    given[name] = change(given[name]) if callable(change) else change
+    with pytest.raises(InvalidRequest, match=message):
+        da3.generate(**given)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    pipe = GLDPipeline(tiny("da3"))
+    pipe.net.dpt.scratch.output_conv2[2].bias.data[0] = math.nan
+    with pytest.raises(ModelError, match="not finite"):
+        pipe(*views(), strict_scale=False)
+
+
+def test_camera_attention_multiplies_by_exact_matrices():
+    torch.manual_seed(0)
+    K = torch.tensor([[500.0, 0, 252], [0, 500, 140], [0, 0, 1]]).expand(1, 2, 3, 3)
+    w2c = torch.eye(4).repeat(1, 2, 1, 1)
+    w2c[..., :3, :3], w2c[..., :3, 3] = torch.linalg.qr(torch.randn(1, 2, 3, 3))[0], torch.randn(1, 2, 3)
+    x = torch.randn(1, 2, 2 * 12, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = camera_tables(K, w2c, (280, 504), (3, 4), 16)
+        q = transform(x, rounded.project, rounded.cos, rounded.sin)
+    tables = camera_tables(K, w2c, (280, 504), (3, 4), 16)
+    assert torch.equal(rounded.project, tables.project) and torch.equal(rounded.unproject, tables.unproject)
+    assert torch.equal(q, transform(x, tables.project, tables.cos, tables.sin))
 
 
 def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
-from gld_ros.models import official_layout
+from gld_ros.models import official_layout, verification
 from gld_ros.models.checkpoints import load_model
 from gld_ros.models.files import read_tensors
 from gld_ros.models.layout import open_folder
@@ -230,6 +230,9 @@ def test_truncated_files_are_named_in_one_report(da3):
     with pytest.raises(ModelError) as caught:
         load_model(da3)
     report = str(caught.value)
+    rows = {result.file: result.problem for result in verification.verify(da3).files}
+    assert rows[LEVEL1].startswith("not a whole torch.save archive")
+    assert rows[ENCODER].startswith("not a readable safetensors file") and rows[RGB] == "missing"
     assert "4 problems" in report and f"{da3 / RGB}: missing" in report
     assert f"{da3 / LEVEL1}: not a whole torch.save archive" in report
     assert f"{da3 / ENCODER}: not a readable safetensors file" in report

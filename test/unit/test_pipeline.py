@@ -8,7 +8,7 @@ import torch
 
 from gld_ros.data.room_views import render_scenes, sample_cameras
 from gld_ros.data.rooms import TEST_SEED, random_room
-from gld_ros.errors import Cancelled, InvalidRequest, ScaleUnknown
+from gld_ros.errors import Cancelled, InvalidRequest, ModelError, ScaleUnknown
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
@@ -134,6 +134,21 @@ def test_more_sources_and_other_aspects(pipe, scene):
 def test_bad_requests_are_named(pipe, scene, break_it, message):
     with pytest.raises(InvalidRequest, match=message):
         pipe(*break_it(blind(scene[:2]), [scene[2].camera]))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"device": "gpu"}, "device is 'gpu', expected cpu, cuda"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"dtype": "half"}, "dtype is 'half', expected"),
+        ({"dtype": torch.float16}, "dtype is 'torch.float16', expected"),
+        ({"offload": "disk"}, "offload is 'disk', expected"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_before_anything_is_downloaded(given, message):
+    with pytest.raises(ModelError, match=message):
+        GLDPipeline.from_pretrained("gld-da3", **given)
 
 
 def test_working_size_keeps_the_aspect_within_the_budget():
