@@ -63,6 +63,7 @@ class Reproduction:
         self.progress = Progress(units, COSTS)
         self._spaces: dict[str, LatentSpace] = {}
         self._stages: dict[str, FlowStage] = {}
+        self._counted: dict[Path, int] = {}  # steps of each training that the progress knows of
 
     def run(self) -> dict[str, Any]:
         """Everything; returns figures by name: curves, systems, reconstruction, references, parameters."""
@@ -74,7 +75,10 @@ class Reproduction:
         curves = {name: self.curve(name) for name in self.variants}
         found = {
             "curves": curves,
-            "systems": {name: self.kept(f"systems/{name}", partial(self.system, name)) for name in self.systems},
+            "systems": {
+                name: self.kept(f"systems/{name}", partial(self.system, name), self.plan.test_rooms)
+                for name in self.systems
+            },
             "reconstruction": self.kept("reconstruction-" + "-".join(self.representations), self.reconstruction),
             "references": self.kept("references", self.references),
             "parameters": self.parameters(),
@@ -82,10 +86,11 @@ class Reproduction:
         self.progress.close()
         return found
 
-    def kept(self, name: str, compute: Any) -> Any:
-        """A result from its file, or computed and written there."""
+    def kept(self, name: str, compute: Any, scores: int = 0) -> Any:
+        """A result from its file, or computed and written there. scores: scenes that the progress counts for it."""
         path = self.folder / f"{name}.json"
         if path.exists():
+            self.progress.skip("scores", scores)
             return json.loads(path.read_text())
         result = compute()
         write_json(path, result)
@@ -94,6 +99,8 @@ class Reproduction:
     def fit(self, stage: Stage, config: TrainConfig, folder: Path, kind: str) -> None:
         """Train up to `config.steps`, from the folder's checkpoint; leaves the averaged weights. Raises Interrupted."""
         engine = Engine(stage, config, folder)
+        self.progress.skip(kind, engine.step - self._counted.get(folder, 0))
+        self._counted[folder] = config.steps
         if not engine.fit(Stream(self.train, config.batch, config.seed, lambda: self.progress.done(kind))):
             raise Interrupted
         stage.eval()
@@ -129,7 +136,6 @@ class Reproduction:
         curve = json.loads(path.read_text()) if path.exists() else {"steps": [], "psnr": []}
         stage = self._stages[name] = build_stage(plan, name, self._spaces[VARIANTS[name].space])
         left = [step for step in plan.scored_steps if step not in curve["steps"]]
-        self.progress.skip("diffusion", max(curve["steps"], default=0))
         self.progress.skip("scores", plan.test_rooms * len(curve["steps"]))
         for step in left or plan.scored_steps[-1:]:
             self.fit(stage, plan.flow_run(f"reproduce {name}", step), path.parent, "diffusion")

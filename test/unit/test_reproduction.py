@@ -186,7 +186,9 @@ def test_interrupted_run_goes_on(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(runs.scoring, "generate", generate)
     kept = json.loads((tmp_path / "variants" / "level1" / "curve.json").read_text())
     assert kept["steps"] == [1]
-    assert Reproduction(PLAN, tmp_path, ["a", "d"]).run() == whole[1]
+    resumed = Reproduction(PLAN, tmp_path, ["a", "d"])
+    assert resumed.run() == whole[1]
+    assert not any(resumed.progress.left.values()), "every unit of work was done or skipped"
 
 
 def test_report(whole):
