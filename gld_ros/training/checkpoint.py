@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 import gld_ros
 from gld_ros.errors import ModelError
+from gld_ros.training.average import Average, trained
+from gld_ros.training.stage import Stage
 
 PATTERN = "checkpoint-*.safetensors"
 
@@ -107,24 +109,45 @@ def fill(target: Tensor, source: Tensor) -> None:
     target.copy_(source)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[tuple[str, nn.Parameter]]) -> dict[str, Tensor]:
-    """The optimiser's state by parameter name: "exp_avg/blocks.0.weight"."""
-    return {
-        f"{key}/{name}": full(value) for name, p in names for key, value in optimizer.state.get(p, {}).items()
-    }  # fmt: skip
+def collected(stage: Stage, average: Average, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: "model/NAME", "average/NAME", "adam/exp_avg/NAME"; all processes have to call this."""
+    tensors = {f"model/{name}": full(value) for name, value in stage.kept().items()}
+    tensors |= {f"average/{name}": full(value) for name, value in average.values.items()}
+    for name, parameter in trained(stage):
+        tensors |= {f"adam/{key}/{name}": full(value) for key, value in optimizer.state.get(parameter, {}).items()}
+    return tensors
 
 
-def fill_optimizer(
-    optimizer: torch.optim.Optimizer, names: list[tuple[str, nn.Parameter]], tensors: Mapping[str, Tensor]
+def restore(
+    path: Path, tensors: Mapping[str, Tensor], stage: Stage, average: Average, optimizer: torch.optim.Optimizer
 ) -> None:
-    """The inverse; parameters without a state in `tensors` had no gradient so far."""
-    parameters = dict(names)
-    for entry, value in tensors.items():
+    """The inverse of `collected`. Raises ModelError naming `path` where names or shapes do not fit the stage."""
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}}
+    for key, value in tensors.items():
+        kind, name = key.split("/", 1)
+        groups[kind][name] = value
+    for kind, targets in (("model", stage.kept()), ("average", average.values)):
+        if misfit := misfits(targets, groups[kind]):
+            raise ModelError(f"{path}: {kind}: {misfit}")
+        for name, target in targets.items():
+            fill(target, groups[kind][name])
+    parameters = dict(trained(stage))
+    for entry, value in groups["adam"].items():  # parameters that are not here had no gradient so far
         key, name = entry.split("/", 1)
-        parameter = parameters[name]
+        state = value.clone()  # AdamW's step count stays on the CPU
         if value.ndim:
-            state = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            state = torch.zeros_like(parameters[name])
             fill(state, value)
-        else:  # AdamW's step count stays on the CPU
-            state = value.clone()
-        optimizer.state[parameter][key] = state
+        optimizer.state[parameters[name]][key] = state
+
+
+def misfits(targets: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """Names and shapes that do not fit, "" where all do."""
+    wrong = [f"{name} is missing" for name in targets.keys() - given.keys()]
+    wrong += [f"{name} is unknown" for name in given.keys() - targets.keys()]
+    wrong += [
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(target.shape)}"
+        for name, target in targets.items()
+        if name in given and given[name].shape != target.shape
+    ]
+    return "; ".join(sorted(wrong)[:4])

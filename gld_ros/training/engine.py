@@ -27,6 +27,10 @@ from gld_ros.training.records import Records
 from gld_ros.training.stage import Stage, TrainingData
 
 
+class Interrupted(BaseException):
+    """A signal came while data were waited for."""
+
+
 class Engine:
     """Trains a stage in `folder`, going on from the newest checkpoint there.
 
@@ -46,7 +50,7 @@ class Engine:
             raise InvalidRequest("device is 'cuda', but torch finds none")
         self.step = self.micro = self.skipped = 0
         self._bad_in_a_row = 0
-        self._stop = False
+        self._stop = self._waiting = False
         self._sample: Any = None
         self._found = self._newest()
         stage.to(self.accelerator.device)
@@ -88,7 +92,7 @@ class Engine:
         self.stage = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.average = Average(self.stage, options)
         if self._found is not None:
-            self._restore(*self._found)
+            checkpoint.restore(*self._found, self.stage, self.average, self.optimizer.optimizer)
             self._found = None
 
     def _run(self, data: TrainingData) -> None:
@@ -100,7 +104,11 @@ class Engine:
         try:
             while not self.finished and not self._stop:
                 started = time.monotonic()
-                losses, norm = self._advance(batches)
+                try:
+                    losses, norm = self._advance(batches)
+                except Interrupted:
+                    self._give_up_step()
+                    break
                 bar.update()
                 if records is not None:
                     bar.set_postfix(loss=f"{losses['loss']:.4g}")
@@ -123,9 +131,10 @@ class Engine:
         for _ in range(self.config.accumulation):
             # Gradients of all processes are joined in the last micro step only, and each counts 1 / accumulation.
             with self.accelerator.accumulate(self.model):
+                batch = self._next(batches)
                 self._seed(self.micro * self.accelerator.num_processes + self.accelerator.process_index)
                 with self._autocast():
-                    losses = self.model(next(batches))
+                    losses = self.model(batch)
                 self.accelerator.backward(total(losses))
             self.micro += 1
             for name, value in losses.items():
@@ -143,6 +152,20 @@ class Engine:
             self._skip(means, norm)
         self.optimizer.zero_grad(set_to_none=True)
         return means, norm
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        self._waiting = self.accelerator.num_processes == 1  # several processes have to stop at the same step
+        try:
+            return next(batches)
+        finally:
+            self._waiting = False
+
+    def _give_up_step(self) -> None:
+        """Forget the micro steps of a step that still waited for data, and save what was reached before."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.micro = self.step * self.config.accumulation
+        if self.step:
+            self.save()
 
     def _clip(self) -> float:
         """Norm of the gradient of all processes, before it is clipped."""
@@ -205,11 +228,7 @@ class Engine:
 
     def save(self) -> None:
         """Write a checkpoint; all processes have to call this."""
-        names = trained(self.stage)
-        tensors = {f"model/{name}": checkpoint.full(value) for name, value in self.stage.kept().items()}
-        tensors |= {f"average/{name}": checkpoint.full(value) for name, value in self.average.values.items()}
-        optimizer = self.optimizer.optimizer
-        tensors |= {f"adam/{k}": v for k, v in checkpoint.optimizer_tensors(optimizer, names).items()}
+        tensors = checkpoint.collected(self.stage, self.average, self.optimizer.optimizer)
         progress = Progress(
             step=self.step,
             micro=self.micro,
@@ -222,7 +241,7 @@ class Engine:
             checkpoint.write(self.folder, tensors, progress, self.config.keep)
         self.accelerator.wait_for_everyone()
 
-    def _newest(self) -> tuple[Path, dict[str, Tensor], Progress] | None:
+    def _newest(self) -> tuple[Path, dict[str, Tensor]] | None:
         """The newest checkpoint, the same for all processes; InvalidRequest where it is of another run."""
         paths = [checkpoint.latest(self.folder)]
         broadcast_object_list(paths)
@@ -237,27 +256,17 @@ class Engine:
                 f"{path} is of another configuration ({'; '.join(problems)}): set these back, or give another --run"
             )
         self.step, self.micro, self.skipped = progress.step, progress.micro, progress.skipped
-        return path, tensors, progress
-
-    def _restore(self, path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}}
-        for key, value in tensors.items():
-            kind, name = key.split("/", 1)
-            groups[kind][name] = value
-        for kind, targets in (("model", self.stage.kept()), ("average", self.average.values)):
-            if misfit := misfits(targets, groups[kind]):
-                raise ModelError(f"{path}: {kind}: {misfit}")
-            for name, target in targets.items():
-                checkpoint.fill(target, groups[kind][name])
-        checkpoint.fill_optimizer(self.optimizer.optimizer, trained(self.stage), groups["adam"])
+        return path, tensors
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the run after the current step, saved; a second one at once."""
+        """SIGTERM and SIGINT end the run after the current step, or while it waits for data; a second one at once."""
 
         def stop(number: int, _: Any) -> None:
             self._stop = True
             signal.signal(number, previous[number])
+            if self._waiting:
+                raise Interrupted
 
         previous: dict[int, Any] = {}
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -272,15 +281,3 @@ class Engine:
 def total(losses: dict[str, Tensor]) -> Tensor:
     """The sum of the losses that are minimised."""
     return torch.stack([value.float() for name, value in losses.items() if not name.startswith("_")]).sum()
-
-
-def misfits(targets: dict[str, Tensor], given: dict[str, Tensor]) -> str:
-    """Names and shapes that do not fit, "" where all do."""
-    wrong = [f"{name} is missing" for name in targets.keys() - given.keys()]
-    wrong += [f"{name} is unknown" for name in given.keys() - targets.keys()]
-    wrong += [
-        f"{name} is {tuple(given[name].shape)}, expected {tuple(target.shape)}"
-        for name, target in targets.items()
-        if name in given and given[name].shape != target.shape
-    ]
-    return "; ".join(sorted(wrong)[:4])

@@ -56,6 +56,14 @@ def test_sigterm_in_the_middle_of_a_step_saves_it(tmp_path):
     assert (progress.step, progress.micro) == (4, 8)  # it came in the first of the fourth step's two micro steps
 
 
+def test_sigterm_while_data_do_not_come_saves_what_was_reached(whole, tmp_path):
+    stopped = run("run", tmp_path, "wait=7")
+    assert stopped.returncode == 0, stopped.stderr
+    _, progress = checkpoint.read(checkpoint.latest(tmp_path))
+    assert (progress.step, progress.micro) == (7, 7)
+    assert run("run", tmp_path).returncode == 0 and curve(tmp_path) == curve(whole)
+
+
 def test_two_processes_have_the_gradient_of_one(tmp_path):
     """On the same scenes. flow, sharded: as one process with twice the accumulation, random draws and all (the second
     resumed once). toy: as one process with one undivided batch."""

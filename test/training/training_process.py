@@ -1,6 +1,7 @@
 """Training processes for the tests to launch and kill: `python training_process.py run|gradients FOLDER [...]`.
 
-run: a tiny level-1 stage. die=N: kill -9 itself while it loads micro step N; term=N: SIGTERM there; accumulation=N.
+run: a tiny level-1 stage. accumulation=N; in micro step N: die=N: kill -9; term=N: SIGTERM; wait=N: SIGTERM while the
+data do not come.
 gradients: of several runs, as `cases` describes them, into FOLDER/NAME.pt.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,14 +68,21 @@ def gradients(folder: Path, name: str, scenes: int, accumulation: int, steps: in
     return engine.gradients
 
 
-def run(folder: Path, die: int = -1, term: int = -1, accumulation: int = 1) -> int:
+def run(folder: Path, die: int = -2, term: int = -2, wait: int = -2, accumulation: int = 1) -> int:
     def batch(number: int):
-        for fatal, kind in ((die, signal.SIGKILL), (term, signal.SIGTERM)):
-            if number == fatal:
-                os.kill(os.getpid(), kind)
+        if number == wait:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            time.sleep(1000)
         return Clips()(number)
 
-    engine = Engine(flow_stage(), replace(CONFIG, accumulation=accumulation), folder)
+    class Struck(Engine):
+        def _seed(self, micro: int) -> None:
+            super()._seed(micro)
+            for fatal, kind in ((die, signal.SIGKILL), (term, signal.SIGTERM)):
+                if micro == fatal:
+                    os.kill(os.getpid(), kind)
+
+    engine = Struck(flow_stage(), replace(CONFIG, accumulation=accumulation), folder)
     engine.fit(Numbered(batch))
     return 0
 
