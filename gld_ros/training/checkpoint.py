@@ -110,7 +110,7 @@ def fill(target: Tensor, source: Tensor) -> None:
 
 
 def collected(stage: Stage, average: Average, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: "model/NAME", "average/NAME", "adam/exp_avg/NAME"; all processes have to call this."""
+    """A checkpoint's tensors: "model/NAME", "average/NAME", "adam/exp_avg/NAME"; all processes have to call this."""
     tensors = {f"model/{name}": full(value) for name, value in stage.kept().items()}
     tensors |= {f"average/{name}": full(value) for name, value in average.values.items()}
     for name, parameter in trained(stage):
