@@ -49,7 +49,7 @@ def add_convert(commands) -> None:
     parser = commands.add_parser("convert", help="write safetensors, one or several a component, that load at once")
     parser.add_argument("model", metavar="DIR", help="a model folder or a known name")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write; continues what was interrupted")
-    parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the weights (default: bf16)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="default %(default)s")
     parser.add_argument("--shard-size", type=byte_count, default="1GB", help="most weights a file (default: 1GB)")
     parser.set_defaults(run=run_convert)
 
@@ -128,20 +128,19 @@ def run_verify(args: argparse.Namespace) -> int:
 
 def run_convert(args: argparse.Namespace) -> int:
     """Convert, with a progress bar, and print the folder."""
-    import torch
     from tqdm import tqdm
 
     from gld_ros.models import hub
     from gld_ros.models.conversion import convert
+    from gld_ros.models.layout import DTYPES
 
-    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[args.dtype]
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
         def show(file: str, size: int) -> None:
             bar.set_postfix_str(file)
             bar.update(size)
 
-        convert(hub.resolve(args.model), args.out, dtype, args.shard_size, show)
+        convert(hub.resolve(args.model), args.out, DTYPES[args.dtype], args.shard_size, show)
     print(args.out)
     return 0
 

@@ -133,7 +133,8 @@ class DiTConfig:
     cascade_channels: int = 0
     #: Tokens of a view in front of its patches that are diffused with them (VGGT: 5).
     special_tokens: int = 0
-    #: "velocity" (released) or "residual": x0 = condition + network.
+    #: "velocity" (released), "data" or "regression" (diffusion/prediction.py); "residual" of warp-conditioned models:
+    #: x0 = condition + network.
     prediction: str = "residual"
     mlp_ratio: float = 4.0
     compat: DiTCompat = field(default_factory=DiTCompat)

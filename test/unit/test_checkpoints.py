@@ -97,9 +97,9 @@ def converted(official, tmp_path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.mark.parametrize("name", ["bf16", "fp32"])
+@pytest.mark.parametrize("name", ["bfloat16", "float32"])
 def test_converted_weights_are_the_same(official, tmp_path, name):
-    out, dtype = tmp_path / "out", {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
+    out, dtype = tmp_path / "out", {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
     assert main(["models", "convert", str(official), str(out), "--dtype", name]) == 0
     expected, found = load_model(official, dtype=dtype), load_model(out)  # dtype None: as converted
     assert found.config == expected.config
@@ -142,7 +142,7 @@ def test_an_interrupted_conversion_continues(official, tmp_path, monkeypatch):
     written[0].write_bytes(b"damaged meanwhile")
     again = []
     monkeypatch.setattr(conversion, "write_tensors", lambda path, tensors: (again.append(path), write(path, tensors)))
-    assert main(["models", "convert", str(official), str(out), "--dtype", "fp32"]) == 1  # another task
+    assert main(["models", "convert", str(official), str(out), "--dtype", "float32"]) == 1  # another task
     assert main(["models", "convert", str(official), str(out)]) == 0
     assert written[0] in again and not set(written[1:]) & set(again)
     assert main(["models", "verify", str(out)]) == 0 and not (out / conversion.UNFINISHED).exists()
@@ -158,7 +158,7 @@ def test_a_full_disk_ends_a_conversion_before_it_starts(official, tmp_path, monk
 def test_a_model_is_not_overwritten(converted, official, capsys):
     assert main(["models", "convert", str(official), str(converted)]) == 1
     assert "holds a model already" in capsys.readouterr().err
-    assert main(["models", "convert", str(official), str(converted / "other"), "--dtype", "bf16"]) == 0
+    assert main(["models", "convert", str(official), str(converted / "other"), "--dtype", "bfloat16"]) == 0
 
 
 @pytest.mark.parametrize("size", ["0MB", "1", "many"])
