@@ -154,3 +154,15 @@ def test_decoding_true_latents_of_both_levels_is_decoding_the_propagated_feature
     torch.testing.assert_close(
         space.decode(space.encode(images, (0, 1)), images), net.rgb(features, grid), rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "data", "regression"])
+def test_sampling_follows_what_the_network_predicts(monkeypatch, prediction):
+    """With a network that always says the truth, sampling ends at the data."""
+    stage, batch = flow_stage(), Clips()(0)
+    stage.dit.config = replace(stage.dit.config, prediction=prediction)
+    data, noise = torch.randn(2, 2, 4, 64, 3, 4)
+    truth = noise - data if prediction == "velocity" else data
+    monkeypatch.setattr(stage.dit, "forward", lambda *_: truth)
+    made = stage.sample(batch.images[:, :2], batch.K, batch.c2w, noise=noise, steps=3)
+    torch.testing.assert_close(made, data, rtol=0, atol=0.02)
