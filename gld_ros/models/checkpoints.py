@@ -14,7 +14,7 @@ from gld_ros.models.configs import to_dict
 from gld_ros.models.files import write_tensors
 from gld_ros.models.folder import STATISTICS, ModelFolder, Piece, on_meta
 from gld_ros.models.gld import GLDNetworks, stored_dtype
-from gld_ros.models.integrity import check_quickly
+from gld_ros.models.integrity import check_archives, check_quickly
 from gld_ros.models.layout import CONFIG, WEIGHTS, open_folder
 from gld_ros.models.storage import sha256, write_text
 
@@ -41,6 +41,7 @@ def opened(folder: Path) -> ModelFolder:
     found = open_folder(folder)
     check_quickly(folder, found.files)
     found.check()
+    check_archives(folder, found.files)
     for piece in found.pieces:
         if piece.component == STATISTICS and (wrong := wrong_statistics(piece.tensors)):
             raise ModelError(f"{folder}: {piece.file}: {'; '.join(wrong)}")

@@ -1,8 +1,8 @@
 """Are the files what they were? Recorded sizes and sha256, the checksums inside archives, finite numbers.
 
 Hashes are found in a converted folder's config.json, in the release.json of a download, and in a SHA256SUMS file
-(`sha256sum` format) that anyone may put beside the weights. Loading compares sizes, and the sha256 of files up to
-QUICK bytes; `gld models verify` compares everything (gigabytes take seconds a piece).
+(`sha256sum` format) that anyone may put beside the weights. Loading compares sizes, the sha256 of files up to QUICK
+bytes and the checksums inside torch.save archives (3 GB a second); `gld models verify` compares everything.
 """
 
 from __future__ import annotations
@@ -57,6 +57,13 @@ def check_quickly(folder: Path, files: list[str]) -> None:
         size = path.stat().st_size
         if known[file].size not in (None, size) or (size <= QUICK and not _matches(path, known[file])):
             raise ModelError(f"{path}: {_unlike(known[file])}")
+
+
+def check_archives(folder: Path, files: list[str]) -> None:
+    """Raise ModelError for torch.save archives with a member that its checksum contradicts."""
+    for path in (folder / file for file in files):
+        if path.suffix == ".pt" and (broken := damage(path)):
+            raise ModelError(f"{path}: {broken}")
 
 
 def check_fully(folder: Path, file: str, known: Known | None) -> tuple[str, str | None]:

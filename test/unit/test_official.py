@@ -186,6 +186,8 @@ def test_a_flipped_byte_is_found_by_the_archives_checksum(da3, capsys):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert f"{path}: corrupted, its " in verify(capsys, da3)
+    with pytest.raises(ModelError, match="da3_level1.pt: corrupted, its .* contradicts its checksum"):
+        load_model(da3)
 
 
 def test_a_flipped_byte_of_safetensors_is_found_by_the_recorded_hash(da3, capsys):
