@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -101,10 +102,14 @@ def worker_options(workers: int) -> dict[str, Any]:
 
 
 def quiet_worker(_: int) -> None:
-    """One thread a worker; what interrupts the training is for the training process to answer."""
+    """One thread a worker; what interrupts the training is for the training process to answer.
+
+    A SIGTERM may be meant for all processes, so the worker goes on; the next one, of the loader that shuts down, ends
+    it.
+    """
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)))
 
 
 def open_data(config: TrainConfig, folder: Path | None = None) -> TrainingData:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from gld_ros.errors import ModelError
+from gld_ros.training import checkpoint
 
 SCALARS_EVERY = 10
 
@@ -31,22 +36,34 @@ class Records:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Record a step, counted from 1."""
-        with self.log.open("a") as log:
-            log.write(json.dumps({"step": step} | {name: float(f"{v:.6g}") for name, v in values.items()}) + "\n")
-        if step % SCALARS_EVERY == 0:
-            for name, value in values.items():
-                self._board.add_scalar(f"train/{name.lstrip('_')}", value, step)
+        line = json.dumps({"step": step} | {name: float(f"{v:.6g}") for name, v in values.items()}) + "\n"
+        with self._explained():
+            with self.log.open("a") as log:
+                log.write(line)
+            if step % SCALARS_EVERY == 0:
+                for name, value in values.items():
+                    self._board.add_scalar(f"train/{name.lstrip('_')}", value, step)
 
     def picture(self, step: int, picture: Tensor) -> None:
         """Keep a sample sheet (3, H, W), 0..1."""
         place = self.folder / "samples" / f"step-{step:08d}.png"
-        place.parent.mkdir(exist_ok=True)
         pixels = (picture.detach().float().clamp(0, 1) * 255).round().byte().cpu()
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(place)
-        self._board.add_image("samples", pixels, step)
+        with self._explained():
+            place.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(place)
+            self._board.add_image("samples", pixels, step)
 
     def close(self) -> None:
-        self._board.close()
+        with self._explained():
+            self._board.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            kept = checkpoint.latest(self.folder) or "there is no checkpoint yet"
+            raise ModelError(f"{self.folder}: records could not be written ({error}); to go on from: {kept}") from error
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from gld_ros.training.config import (
 )
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
-from gld_ros.training.records import read_log
+from gld_ros.training.records import Records, read_log
 
 
 def curve(folder):
@@ -180,6 +180,19 @@ def test_a_full_disk_in_training_ends_it_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(ModelError, match="No space left on device.*MB are free"):
         Engine(Toy(), CONFIG, tmp_path).fit(Numbered(Numbers()))
+
+
+def test_a_full_disk_while_recording_names_the_checkpoint(tmp_path):
+    Engine(Toy(), replace(CONFIG, steps=5), tmp_path).fit(Numbered(Numbers()))
+    records = Records(tmp_path, 5)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (records.log.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(ModelError, match=r"could not be written.*go on from: .*00000005.safetensors"):
+            records.write(6, {"loss": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    records.close()
 
 
 def test_a_broken_checkpoint_is_named(tmp_path):
