@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -42,12 +43,15 @@ class Engine:
         self.config, self.folder, self.stage = config, folder, stage
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=stage.has_unused_parameters)
         self.accelerator = Accelerator(
-            cpu=config.device == "cpu",
+            cpu=config.device == "cpu" or (config.device == "auto" and not torch.accelerator.is_available()),
             gradient_accumulation_plugin=GradientAccumulationPlugin(config.accumulation, sync_with_dataloader=False),
             kwargs_handlers=[kwargs],
         )
         if config.device == "cuda" and self.accelerator.device.type != "cuda":
             raise InvalidRequest("device is 'cuda', but torch finds none")
+        launched = int(os.environ.get("WORLD_SIZE", 1))
+        if launched != self.accelerator.num_processes:
+            raise InvalidRequest(f"{launched} processes were launched, but they do not find each other on this device")
         self.step = self.micro = self.skipped = 0
         self._bad_in_a_row = 0
         self._stop = self._waiting = False

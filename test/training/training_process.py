@@ -27,6 +27,10 @@ from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
 
 
+#: Two processes cannot share one GPU.
+AUTO = "cpu" if torch.accelerator.is_available() else "auto"
+
+
 class Recording(Engine):
     """Keeps the gradients that the optimiser gets."""
 
@@ -56,7 +60,7 @@ def shard(engine: Engine) -> None:
 def gradients(folder: Path, name: str, scenes: int, accumulation: int, steps: int = 3) -> list[dict]:
     """Steps of the real level-1 stage, random draws and all, or of a toy that draws nothing."""
     stage, make = (Toy(chance=0.0), Numbers(scenes)) if "toy" in name else (flow_stage(), Clips(scenes))
-    config = replace(CONFIG, steps=steps, accumulation=accumulation, save_every=2, sample_every=2)
+    config = replace(CONFIG, steps=steps, accumulation=accumulation, save_every=2, sample_every=2, device=AUTO)
     engine = Recording(stage, config, folder / name)
     if name == "sharded" and engine.accelerator.num_processes > 1:
         shard(engine)
