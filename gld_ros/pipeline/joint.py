@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid
 from gld_ros.diffusion.prediction import as_velocity
-from gld_ros.errors import ModelError
+from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.models.dit import MultiViewDiT
@@ -106,9 +106,12 @@ class JointSynthesis(Synthesis):
         with self.autocast():
             given = self.encode(images)
             on_step("encode", 0)
+            shape = (images.shape[0], V, *given.level1.shape[2:])
             if noise is None:
-                shape = (images.shape[0], V, *given.level1.shape[2:])
                 noise = (torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+            for level, given_noise in zip((1, 0), noise, strict=True):
+                if tuple(given_noise.shape) != shape:
+                    raise InvalidRequest(f"noise of level {level} is {tuple(given_noise.shape)}, expected {shape}")
 
             def stage(name: str, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
                 base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))  # zeros for the targets

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,16 +12,20 @@ from torch import Tensor
 from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.checkpoints import load_model
+from gld_ros.models.configs import ModelConfig
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.hub import resolve
 from gld_ros.models.layout import DTYPES, open_folder
 from gld_ros.models.memory import check_fits, estimate
+from gld_ros.models.released import MODELS
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency, check_offload
 from gld_ros.pipeline.request import check_request, check_sampling, check_tensors, warn_of_poses, working_size
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
+
+Result = TypeVar("Result")
 
 
 class GLDPipeline:
@@ -35,17 +40,18 @@ class GLDPipeline:
         device: torch.device | str = "cpu",
         min_baseline: float = 0.01,
         offload: str | None = None,
+        dtype: torch.dtype | None = None,
     ):
         """min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is claimed: it
         has to stand well above the noise of the poses. offload: "sequential" keeps only the component at work on the
-        device; for the released models."""
+        device; for the released models. dtype: to compute in; see `compute_dtype` for the default."""
         self.net = net
         self.device = torch.device(device)
         if offload and not net.config.joint:
             raise ModelError(f"model '{net.config.name}' works with all its components at once: offload is not for it")
         kind = JointSynthesis if net.config.joint else WarpedSynthesis
         residency = Residency(net, self.device, offload)
-        self.synthesis: Synthesis = kind(residency, compute_dtype(net, self.device), min_baseline)
+        self.synthesis: Synthesis = kind(residency, dtype or compute_dtype(net, self.device), min_baseline)
 
     @classmethod
     def from_pretrained(
@@ -61,23 +67,31 @@ class GLDPipeline:
         """`name`: "mini", "gld-da3", "gld-vggt", a model folder (ours or in the official layout) or a Hub id.
 
         What is not on disk is downloaded (revision: commit of the Hub repository; local_files_only: an error instead).
-        device: "cpu" or "cuda", the best there is by default. dtype: of the weights, "float32" or "bfloat16"; bfloat16
-        by default where it is fast. offload, min_baseline: see `__init__`. Raises ModelError that names what is
-        missing, broken or does not fit, and OutOfMemory with the estimate where the device cannot hold the model.
+        device: "cpu" or "cuda", the best there is by default. dtype: "float32" or "bfloat16", of the weights and to
+        compute in; bfloat16 by default where it is fast. offload, min_baseline: see `__init__`. Raises ModelError that
+        names what is missing, broken or does not fit, and OutOfMemory with the estimate where the device cannot hold
+        the model (the released ones: before anything is downloaded).
         """
         chosen = usable_device(device)
         check_offload(offload)
         if dtype is not None and dtype not in (*DTYPES, *DTYPES.values()):
             raise ModelError(f"dtype is '{dtype}', expected one of {sorted(DTYPES)}")
-        dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
+        asked = DTYPES[dtype] if isinstance(dtype, str) else dtype
+        large = asked or (torch.bfloat16 if has_bfloat16(chosen) else torch.float32)
+
+        def check_memory(config: ModelConfig) -> None:
+            check_fits(estimate(config, large, offload=bool(offload), device=chosen.type), chosen)
+
+        if (bare := str(name).partition("@")[0]) in MODELS and not Path(bare).exists():
+            check_memory(MODELS[bare])
         folder = resolve(str(name), revision, local_files_only)
         config = open_folder(folder).config
-        if dtype is None:
-            dtype = torch.bfloat16 if config.joint and has_bfloat16(chosen) else torch.float32
         if config.joint:  # mini fits everywhere
-            check_fits(estimate(config, dtype, offload=bool(offload), device=chosen.type), chosen)
-        net = load_model(folder, torch.device("cpu") if offload else chosen, dtype)
-        return cls(net, chosen, min_baseline, offload)
+            check_memory(config)
+        # mini's weights stay float32, it computes in what is fast.
+        weights = large if config.joint else asked or torch.float32
+        net = load_model(folder, torch.device("cpu") if offload else chosen, weights)
+        return cls(net, chosen, min_baseline, offload, asked)
 
     @property
     def name(self) -> str:
@@ -118,14 +132,8 @@ class GLDPipeline:
             seed,
             strict_scale,
         )
-        try:
-            return self.synthesis.synthesize(sources, targets, options, callback)
-        except torch.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
-        # Outside `except`: the traceback would keep the tensors alive.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise OutOfMemory(f"{len(sources)} sources, {len(targets)} targets: {reason}")
+        what = f"{len(sources)} sources, {len(targets)} targets"
+        return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
 
     @torch.inference_mode()
     def generate(
@@ -144,7 +152,7 @@ class GLDPipeline:
         images: (B, S, 3, H, W) 0..1 of the sources, H and W multiples of the patch; K: (B, V, 3, 3) pixels of that size
         and c2w: (B, V, 4, 4) of sources, then targets; noise: of levels 1 and 0, drawn from `seed` where not given.
         Raises InvalidRequest for shapes, sizes, numbers of views, cameras that cannot be right, and for a model that
-        generates one view at a time.
+        generates one view at a time; OutOfMemory.
         """
         if not isinstance(self.synthesis, JointSynthesis):
             raise InvalidRequest(f"model '{self.name}' generates one view at a time: call the pipeline with views")
@@ -152,16 +160,22 @@ class GLDPipeline:
         check_sampling(steps, guidance_scale)
         flow = self.net.config.flow
         guidance_scale = flow.guidance_scale if guidance_scale is None else guidance_scale
-        generator = torch.Generator().manual_seed(seed)
-        return self.synthesis.generate(
-            images.to(self.device),
-            K.to(self.device),
-            c2w.to(self.device),
-            steps or flow.steps,
-            guidance_scale,
-            noise,
-            generator,
-        )
+        path = steps or flow.steps, guidance_scale, noise, torch.Generator().manual_seed(seed)
+        synthesis = self.synthesis
+        images, K, c2w = images.to(self.device), K.to(self.device), c2w.to(self.device)
+        what = f"{images.shape[1]} sources, {K.shape[1] - images.shape[1]} targets"
+        return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, *path))
+
+    def _in_memory(self, what: str, work: Callable[[], Result]) -> Result:
+        """What `work` returns; OutOfMemory, with the memory given back, where the device has too little."""
+        try:
+            return work()
+        except torch.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+        # Outside `except`: the traceback would keep the tensors alive.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"{what}: {reason}")
 
 
 def usable_device(name: str | None) -> torch.device:

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from gld_ros.errors import InvalidRequest, ModelError, ScaleUnknown
+from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, ScaleUnknown
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
+from gld_ros.models import memory
 from gld_ros.models.configs import RGBDecoderConfig, StemConfig
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.prope import camera_tables, transform
 from gld_ros.models.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline, SourceView
+from gld_ros.pipeline import pipeline as pipeline_module
 from gld_ros.pipeline.request import RelativeFrame, working_size
 from gld_ros.pipeline.scale import joint_scale
 
@@ -314,3 +316,31 @@ def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
 )  # fmt: skip
 def test_images_are_worked_on_at_the_released_sizes(camera, size):
     assert working_size(Camera(np.eye(3), np.eye(4), *camera), GLD_DA3) == size
+
+
+def test_noise_of_another_shape_and_too_little_memory_are_named(pipe, tensors, monkeypatch):
+    wrong = tensors | {"noise": (tensors["noise"][0], tensors["noise"][1][:, :1])}
+    with pytest.raises(InvalidRequest, match="noise of level 0 is"):
+        pipe.generate(**wrong)
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\ndetails")
+
+    monkeypatch.setattr(pipe.net.rgb, "forward", full)
+    with pytest.raises(OutOfMemory, match="3 sources, 3 targets: CUDA out of memory. Tried to allocate 2 GiB$"):
+        pipe.generate(**tensors)
+
+
+def test_what_cannot_fit_is_refused_before_it_is_downloaded(monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("asked for the files")
+
+    monkeypatch.setattr(pipeline_module, "resolve", never)
+    monkeypatch.setattr(memory, "available", lambda: 3 * 10**9)
+    with pytest.raises(OutOfMemory, match="needs about .* GB of main memory"):
+        GLDPipeline.from_pretrained("gld-da3", device="cpu", dtype="float32")
+
+
+def test_a_dtype_that_is_asked_for_is_computed_in():
+    assert GLDPipeline.from_pretrained("mini", "cpu", "float32").synthesis.dtype == torch.float32
+    assert GLDPipeline.from_pretrained("mini", "cpu", "bfloat16").synthesis.dtype == torch.bfloat16
