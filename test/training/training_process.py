@@ -26,7 +26,6 @@ from gld_ros.training.checkpoint import full
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
 
-
 #: Two processes cannot share one GPU.
 AUTO = "cpu" if torch.accelerator.is_available() else "auto"
 
