@@ -197,6 +197,9 @@ def test_report(whole):
     report = json.loads((folder / "report.json").read_text())
     row = report["tables"]["a"]["rows"]["VAE latent"]
     assert [c["mean"] for c in row] == pytest.approx(np.mean(results["curves"]["vae"]["psnr"], axis=1))
+    difference = report["tables"]["a"]["rows"]["GLD minus VAE latent"]
+    gld = report["tables"]["a"]["rows"]["GLD, level 1 alone"]
+    assert difference[-1]["mean"] == pytest.approx(gld[-1]["mean"] - row[-1]["mean"])
     assert row[0]["low"] <= row[0]["mean"] <= row[0]["high"] and row[0]["count"] == 3
     assert "GLD to the final PSNR of the VAE latent" in report["ratios"]
     assert report["plan"]["flow_steps"] == 2 and report["hardware"]["cores"] >= 1 and report["revision"]
