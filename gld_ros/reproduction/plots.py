@@ -11,7 +11,10 @@ from gld_ros.reproduction.variants import SYSTEMS
 
 
 def write_plots(folder: Path, results: dict[str, Any], tables: list[Table]) -> list[tuple[str, Path]]:
-    """(title, file) of PSNR against steps and of the first column of each table. Raises InvalidRequest without matplotlib."""
+    """(title, file) of PSNR against steps and of the first column of each table.
+
+    Raises InvalidRequest without matplotlib.
+    """
     try:
         import matplotlib
     except ImportError as error:
