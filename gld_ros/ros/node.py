@@ -266,6 +266,9 @@ def main(args: list[str] | None = None) -> None:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:  # a signal shuts the context down in the middle of whatever is being sent: that fails then
+        if rclpy.ok():
+            raise
     finally:
         node.close()
         executor.shutdown(timeout_sec=1.0)

@@ -33,7 +33,7 @@ def test_bad_model_is_a_clean_failure(robot, tmp_path, make):
     answer = robot.synthesize(SynthesizeViews.Request(poses=robot.poses(1)))
     assert answer.error_code == SynthesizeViews.Response.NOT_ACTIVE
     assert not robot.transition(Transition.TRANSITION_CONFIGURE)  # still unconfigured, still alive
-    assert process.stop(signal.SIGTERM) == 0
+    assert process.stop(signal.SIGTERM) == 0, process.log
     assert "Traceback" not in process.log
 
 
@@ -43,7 +43,7 @@ def test_a_signal_ends_the_node_in_the_middle_of_a_request(robot, tmp_path, numb
     robot.fill_context(0, 2, 4)
     robot.service.call_async(SynthesizeViews.Request(poses=robot.poses(1)))
     robot.wait(lambda: robot.diagnostics()["node"]["working"] == "True", "the request at work")
-    assert process.stop(number) == 0
+    assert process.stop(number) == 0, process.log
     assert "Traceback" not in process.log
 
 
