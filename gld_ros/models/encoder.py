@@ -150,8 +150,11 @@ class GeometryEncoder(nn.Module):
         return torch.cat([tokens[:, :1], tokens[:, 1:].expand(-1, V - 1, -1, -1)], dim=1).expand(B, -1, -1, -1)
 
     def resume(self, level: Level, index: int) -> list[Level]:
-        """The levels after level `index`, from its global stream (the second half of the channels)."""
+        """The levels after level `index`, from its global stream (the second half of the channels); none after the
+        last."""
         taps = self.config.taps
+        if not taps[index + 1 :]:
+            return []
         x = level.tokens[..., self.config.width :]
         return self._run(x, level.grid, taps[index] + 1, taps[index + 1 :])
 

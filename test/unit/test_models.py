@@ -133,3 +133,10 @@ def test_features_put_generated_latents_through_the_rest_of_the_encoder():
     expected = [net.encoder.to_decoder(level) for level in levels]
     for a, b in zip(expected, net.features(*latents, levels[1].grid, levels[1].camera), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_nothing_follows_the_last_level():
+    net = GLDNetworks(ModelConfig()).eval()
+    levels = net.encoder(torch.rand(1, 2, 3, 24, 24))
+    assert net.encoder.resume(levels[3], 3) == []
+    assert len(net.encoder.resume(levels[2], 2)) == 1
