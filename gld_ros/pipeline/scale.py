@@ -139,11 +139,15 @@ def consistent_scale(depth: Tensor, K: Tensor, c2w: Tensor, candidates: int = 96
 
 def meeting_errors(depth: Tensor, K: Tensor, c2w: Tensor, scales: Tensor) -> Tensor:
     """Spread of log(depth of one view's points seen from another / depth there) at every one of `scales` (N,), mean of
-    all pairs; infinite where views do not overlap. depth: (1, V, H, W); K: (1, V, 3, 3); c2w: (1, V, 4, 4)."""
+    the pairs that overlap; infinite at scales where none, or far fewer than at others, do. depth: (1, V, H, W);
+    K: (1, V, 3, 3); c2w: (1, V, 4, 4)."""
     scales = scales.to(depth)
     views = range(depth.shape[1])
-    errors = [_meeting_error(depth[0], K[0], c2w[0], i, j, scales) for i in views for j in views if i != j]
-    return 1.4826 * torch.stack(errors).mean(dim=0)
+    pairs = [_meeting_error(depth[0], K[0], c2w[0], i, j, scales) for i in views for j in views if i != j]
+    errors = torch.stack(pairs)
+    overlaps = errors.isfinite().sum(dim=0)
+    mean = 1.4826 * torch.where(errors.isfinite(), errors, 0).sum(dim=0) / overlaps
+    return torch.where(2 * overlaps >= overlaps.max().clamp_min(1), mean, torch.inf)
 
 
 def _meeting_error(depth: Tensor, K: Tensor, c2w: Tensor, i: int, j: int, scales: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from gld_ros.models.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline import pipeline as pipeline_module
 from gld_ros.pipeline.request import RelativeFrame, working_size
-from gld_ros.pipeline.scale import joint_scale
+from gld_ros.pipeline.scale import consistent_scale, joint_scale
 
 STAGE = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
 VGGT_STAGE = STAGE | {"head_width": 64, "head_heads": 2}
@@ -187,6 +187,23 @@ def test_scale_from_the_generated_cameras_and_its_contradictions():
         joint_scale(sources, wrong, K, c2w, frame, 0.01, False)
     with pytest.raises(ScaleUnknown, match="cameras at least 5 m apart"):
         joint_scale(sources, wrong, K, c2w, frame, 5.0, False)
+
+
+def test_views_that_do_not_overlap_say_nothing_of_the_scale():
+    xs = [0.0, 1.5, 3.0]  # neighbours share a third of the wall, the first and the last nothing
+    c2w = torch.eye(4).repeat(1, 3, 1, 1)
+    c2w[0, :, 0, 3] = torch.tensor(xs)
+    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 3, 3, 3)
+    sources, _ = views()
+    frame = RelativeFrame([s.camera for s in sources])
+    assert joint_scale(sources, wall(xs, 7.0), K, c2w, frame, 0.01, True).residual < 1e-3
+    slanted = wall(xs, 7.0).depth  # a wall says nothing by parallax: this one leans, in the world's frame
+    u = (torch.arange(56) + 0.5 - 28) / 50
+    for v, x in enumerate(xs):
+        slanted[0, v] = (2 + 0.5 * x) / (1 - 0.5 * u) / 7
+    value, residual = consistent_scale(slanted, K, c2w)
+    assert value == pytest.approx(7, rel=0.05)
+    assert residual < 0.02
 
 
 @pytest.mark.filterwarnings("ignore:the generated views contradict")
