@@ -41,7 +41,9 @@ class Gallery:
         near, far = depth_range(depths[:1])
         cells: dict[str, Cell] = {"first source": scene.sources[0].image, "last source": scene.sources[-1].image}
         cells["real (left out)"] = target.image
-        cells |= {method: None if made[k] is None else made[k].image for method, made in pictures.items()}  # type: ignore[union-attr]
+        for method, made in pictures.items():
+            picture = made[k]
+            cells[method] = None if picture is None else picture.image
         cells["real depth"] = None if target.depth is None else colour_depth(target.depth, near, far)
         cells["model depth"] = None if made_depth is None else colour_depth(made_depth, near, far)
         hidden = unobserved[k]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 
 from tqdm import tqdm
 
@@ -17,7 +17,7 @@ class Progress:
 
     def __init__(self, units: dict[str, int], costs: dict[str, float]):
         self.left, self.costs = Counter(units), costs
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.count: Counter[str] = Counter()
         self._last = self._started = time.monotonic()
         self._line = -LINES_EVERY
@@ -31,7 +31,7 @@ class Progress:
     def done(self, kind: str, units: int = 1) -> None:
         """Units that took the time since the last call."""
         now = time.monotonic()
-        self.seconds[kind] += now - self._last  # type: ignore[assignment]
+        self.seconds[kind] += now - self._last
         self.count[kind] += units
         self.left[kind] -= units
         self._last = now
