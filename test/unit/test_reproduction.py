@@ -43,7 +43,10 @@ def net():
 def test_variants_have_equal_parameters(net):
     vae = VAELatents(VAE(PLAN.vae_width, PLAN.encoder.channels))
     spaces = {"geometry": Levels(net), "pictures": Levels(net), "vae": vae}
-    stages = {name: build_stage(PLAN, name, spaces[variant.space]) for name, variant in VARIANTS.items()}
+    small = VAELatents(VAE(PLAN.vae_width, PLAN.compressed_channels))
+    compressed = parameters(build_stage(PLAN, "compressed", small).dit)
+    stages = {n: build_stage(PLAN, n, spaces[v.space]) for n, v in VARIANTS.items() if v.space in spaces}
+    assert compressed < parameters(stages["vae"].dit) < 1.2 * compressed, "only the way in and out is smaller"
     assert len({parameters(stage.dit) for stage in stages.values()}) == 1
     assert len({stage.space.shape((32, 32)) for stage in stages.values()}) == 1
     first = [next(stage.dit.blocks.parameters()) for stage in stages.values()]
@@ -133,7 +136,7 @@ def test_convergence_ratio():
 
 
 def test_what_experiments_need():
-    assert needed(["d"]) == (["geometry", "pictures", "vae"], [], [])
+    assert needed(["d"]) == (["geometry", "pictures", "vae", "compressed"], [], [])
     representations, variants, systems = needed(["c"])
     assert representations == ["geometry"] and variants == ["level1", "cascade", "level0"]
     assert systems == ["level1", "cascade", "independent"]
