@@ -33,12 +33,15 @@ def add_stage(commands: argparse._SubParsersAction, stage: str) -> None:
 
 def add_mini(commands: argparse._SubParsersAction) -> None:
     """Add `gld train mini`."""
-    parser = commands.add_parser("mini", help="train the embedded model from scratch on procedural rooms")
+    parser = commands.add_parser("mini", help="train the embedded model on procedural rooms, from scratch or further")
+    parser.add_argument("--start", metavar="MODEL", help="go on from this model (default: from scratch)")
+    parser.add_argument("--stages", help="comma-separated, of geometry,depth,diffusion (default: all)")
     parser.add_argument("--run", dest="folder", type=Path, default=Path("runs/mini"), help="checkpoints; resumes there")
     parser.add_argument("--out", type=Path, default=Path("runs/mini/model"), help="folder of the finished model")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--geometry-steps", type=int)
+    parser.add_argument("--depth-steps", type=int)
     parser.add_argument("--diffusion-steps", type=int)
     parser.set_defaults(run=run_mini)
 
@@ -61,13 +64,25 @@ def run_stage(args: argparse.Namespace) -> int:
 
 
 def run_mini(args: argparse.Namespace) -> int:
-    """Train both stages of the embedded model."""
+    """Train the embedded model, all stages of it or some."""
+    import torch
+
+    from gld_ros.models.checkpoints import load_model
     from gld_ros.models.configs import ModelConfig
+    from gld_ros.models.gld import GLDNetworks
+    from gld_ros.models.hub import resolve
     from gld_ros.training.mini import MiniTraining, train_mini
 
     given = {f.name: getattr(args, f.name, None) for f in fields(MiniTraining)}
+    if args.stages:
+        given["stages"] = tuple(args.stages.split(","))
     plan = MiniTraining(**{k: v for k, v in given.items() if v is not None})
-    return tell(True, train_mini(args.folder, args.out, ModelConfig(), plan), args.folder, args.out)
+    torch.manual_seed(plan.seed)
+    if args.start:
+        net = load_model(resolve(args.start, local_files_only=True), dtype=torch.float32)
+    else:
+        net = GLDNetworks(ModelConfig())
+    return tell(True, train_mini(args.folder, args.out, net, plan), args.folder, args.out)
 
 
 def tell(main: bool, finished: bool, folder: Path, out: Path) -> int:

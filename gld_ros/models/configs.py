@@ -79,7 +79,11 @@ class MatchingConfig:
     features: int = 16
     planes: int = 32
     widths: tuple[int, ...] = (48, 64, 96)
-    #: Planes span these ratios baseline / depth, evenly in the square root.
+    #: Channels compared, planes and widths of a second sweep at full resolution, about what the first one found.
+    fine_features: int = 12
+    fine_planes: int = 9
+    fine_widths: tuple[int, ...] = (32, 48)
+    #: Planes of the first sweep span these ratios baseline / depth, evenly in the square root.
     nearest: float = 0.8
     farthest: float = 0.01
 

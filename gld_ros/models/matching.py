@@ -29,8 +29,9 @@ class SourceDepth:
 class PosedDepth(nn.Module):
     """Features of every view are compared at depth planes along the reference's rays; a small U-Net reads the costs.
 
-    Planes are ratios q = baseline / depth, so that the network is blind to the unit of length: scaling the world
-    scales the output and nothing else.
+    Twice: at half resolution over all depths, then at full resolution about what was found, as far around as its
+    expected error reaches (as cascaded cost volumes do). Planes are ratios q = baseline / depth, so that the network
+    is blind to the unit of length: scaling the world scales the output and nothing else.
     """
 
     def __init__(self, token_channels: int, config: MatchingConfig):
@@ -45,66 +46,128 @@ class PosedDepth(nn.Module):
         self.down2 = conv(b, c, 2)
         self.tokens = nn.Sequential(nn.LayerNorm(token_channels), nn.Linear(token_channels, c))
         self.bottom = conv(c, c)
+        self.deeper = conv(c, c)
         self.up1 = conv(c + b, b)
         self.up2 = conv(b + a, a)
         self.planes = nn.Conv2d(a, config.planes, 3, padding=1)
         #: The costs vote for their planes directly as well: matching is learned from the first step.
         self.vote = nn.Parameter(torch.tensor(10.0))
-        self.sharpen = nn.Sequential(conv(a + 4, 24), zeroed(nn.Conv2d(24, 2, 3, padding=1)))
+        self.first = zeroed(nn.Conv2d(a, 2, 3, padding=1))
+        self.fine = FineSweep(32, a, config)
 
     def forward(self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]) -> SourceDepth:
         """images: (B, V, 3, H, W) 0..1, V >= 2; K: pixels; c2w: (B, V, 4, 4); tokens: (B, V, h * w, C), encoder."""
+        return self.both(images, K, c2w, tokens, grid)[1]
+
+    def both(
+        self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]
+    ) -> tuple[SourceDepth, SourceDepth]:
+        """Depth after the first and after the second sweep."""
         B, V, _, H, W = images.shape
-        x = self.stem(images.flatten(0, 1) * 2 - 1)
-        wide = F.interpolate(self.coarse(x), size=x.shape[-2:], mode="bilinear", align_corners=False)
-        features = self.feature(torch.cat([x, wide], dim=1))
+        flat = images.flatten(0, 1)
+        x = self.stem(flat * 2 - 1)
+        features = self.feature(torch.cat([x, grow(self.coarse(x), x)], dim=1))
         with torch.autocast(images.device.type, enabled=False):
             baseline = mean_baseline(c2w)
-            unit = F.normalize(features.float(), dim=1).unflatten(0, (B, V))
-            cost = self._cost(unit, K, c2w, baseline, (H, W))
+            roots = self._roots(images.device)
+            depths = (baseline[..., None] / roots**2)[..., None, None]  # (B, V, D, 1, 1)
+            cost = plane_costs(F.normalize(features.float(), dim=1).unflatten(0, (B, V)), K, c2w, depths, (H, W))
         x0 = self.enter(torch.cat([cost.flatten(0, 1).to(x.dtype), features, x], dim=1))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         prior = self.tokens(tokens.flatten(0, 1)).transpose(1, 2).unflatten(2, grid)
-        x2 = self.bottom(x2 + F.interpolate(prior, size=x2.shape[-2:], mode="bilinear", align_corners=False))
+        x2 = self.bottom(x2 + grow(prior, x2))
+        x2 = x2 + self.deeper(x2)
         x1 = self.up1(torch.cat([grow(x2, x1), x1], dim=1))
         x0 = self.up2(torch.cat([grow(x1, x0), x0], dim=1))
-        roots = self._roots(images.device)
         score = self.planes(x0).float() + self.vote * cost.flatten(0, 1)
         ratio = (score.softmax(dim=1) * roots[:, None, None]).sum(dim=1, keepdim=True)
-        log_ratio = 2 * F.interpolate(ratio, size=(H, W), mode="bilinear", align_corners=False).log()
-        fine = F.interpolate(x0, size=(H, W), mode="bilinear", align_corners=False)
-        fine = self.sharpen(torch.cat([fine, images.flatten(0, 1).to(fine), log_ratio.to(fine)], dim=1)).float()
-        log_depth = fine[:, :1] - log_ratio
-        depth = log_depth.exp().reshape(B, V, H, W) * baseline[..., None, None]
-        return SourceDepth(depth, (fine[:, 1].reshape(B, V, H, W) - 2.5).clamp(-6, 2).exp())
+        correction, spread = self.first(x0).float().chunk(2, dim=1)
+        found = grow(torch.cat([correction - 2 * ratio.log(), spread], dim=1), flat).unflatten(0, (B, V))
+        first = SourceDepth(found[:, :, 0].exp() * baseline[..., None, None], spread_of(found[:, :, 1]))
+        return first, self.fine(flat, x, x0, first, baseline, K, c2w)
 
     def _roots(self, device: torch.device) -> Tensor:
         c = self.config
         return torch.linspace(math.sqrt(c.farthest), math.sqrt(c.nearest), c.planes, device=device)
 
-    def _cost(self, features: Tensor, K: Tensor, c2w: Tensor, baseline: Tensor, size: tuple[int, int]) -> Tensor:
-        """Mean cosine (B, V, D, h, w) of each view with the others at the planes."""
-        B, V, C, h, w = features.shape
-        H, W = size
-        K = K.float() * K.new_tensor([w / W, h / H, 1.0])[:, None]
-        rays = directions(K, h, w)
-        depths = baseline[..., None] / self._roots(features.device) ** 2  # (B, V, D)
-        total = torch.zeros(B, V, depths.shape[-1], h, w, device=features.device)
-        for shift in range(1, V):
-            other = [(v + shift) % V for v in range(V)]
-            motion = invert_rigid(c2w[:, other].float()) @ c2w.float()
-            turned = K[:, other] @ motion[..., :3, :3] @ rays  # (B, V, 3, hw)
-            moved = (K[:, other] @ motion[..., :3, 3:])[..., 0]
-            point = turned[:, :, None] * depths[..., None, None] + moved[:, :, None, :, None]  # (B, V, D, 3, hw)
-            z = point[..., 2, :]
-            uv = point[..., :2, :] / z.clamp_min(1e-6)[..., None, :]
-            uv = torch.stack([uv[..., 0, :] * (2 / w) - 1, uv[..., 1, :] * (2 / h) - 1], dim=-1)
-            uv = torch.where((z > 1e-6)[..., None], uv, torch.full_like(uv, -2)).reshape(B * V, -1, w, 2)
-            seen = F.grid_sample(features[:, other].flatten(0, 1), uv, align_corners=False)
-            seen = seen.reshape(B, V, C, -1, h, w)
-            total = total + torch.einsum("bvchw,bvcdhw->bvdhw", features, seen)
-        return total / (V - 1)
+
+class FineSweep(nn.Module):
+    """The second sweep, at full resolution: planes within a few expected errors of a first depth."""
+
+    def __init__(self, stem: int, context: int, config: MatchingConfig):
+        super().__init__()
+        f, planes, (a, b) = config.fine_features, config.fine_planes, config.fine_widths
+        self.pixels = conv(3, 16)
+        self.feature = nn.Conv2d(16, f, 3, padding=1)
+        self.wide = nn.Conv2d(stem, f, 1)
+        self.context = nn.Conv2d(context, 24, 1)
+        self.enter = conv(planes + f + 24 + 3 + 2, a)
+        self.down = nn.Sequential(conv(a, b, 2), conv(b, b))
+        self.up = conv(b + a, a)
+        self.leave = zeroed(nn.Conv2d(a, planes + 2, 3, padding=1))
+        self.vote = nn.Parameter(torch.tensor(4.0))
+        self.register_buffer("offsets", torch.linspace(-2.5, 2.5, planes), persistent=False)
+        self.offsets: Tensor
+
+    def forward(
+        self,
+        images: Tensor,
+        stem: Tensor,
+        context: Tensor,
+        first: SourceDepth,
+        baseline: Tensor,
+        K: Tensor,
+        c2w: Tensor,
+    ) -> SourceDepth:
+        """images: (B * V, 3, H, W); stem, context: (B * V, C, h, w) of the first sweep; baseline: (B, V)."""
+        B, V, H, W = first.depth.shape
+        depth, spread = first.depth.detach().flatten(0, 1)[:, None], first.spread.detach().flatten(0, 1)[:, None]
+        features = self.feature(self.pixels(images * 2 - 1)) + grow(self.wide(stem), images)
+        steps = self.offsets[:, None, None] * spread  # (B * V, D, H, W) of log depth
+        with torch.autocast(images.device.type, enabled=False):
+            unit = F.normalize(features.float(), dim=1).unflatten(0, (B, V))
+            cost = plane_costs(unit, K, c2w, (depth * steps.exp()).unflatten(0, (B, V)), (H, W)).flatten(0, 1)
+        log_ratio = (baseline.flatten()[:, None, None, None] / depth).log()
+        known = torch.cat([log_ratio, spread.log() + 3], dim=1)
+        parts = [part.to(features) for part in (cost, grow(self.context(context), images), images, known)]
+        x0 = self.enter(torch.cat([features, *parts], dim=1))
+        x1 = self.down(x0)
+        found = self.leave(self.up(torch.cat([grow(x1, x0), x0], dim=1))).float()
+        score = (found[:, :-2] + self.vote * cost).softmax(dim=1)
+        log_depth = depth.log() + (score * steps).sum(dim=1, keepdim=True) + 0.1 * found[:, -2:-1]
+        return SourceDepth(log_depth.exp().reshape(B, V, H, W), spread_of(found[:, -1].reshape(B, V, H, W)))
+
+
+def spread_of(raw: Tensor) -> Tensor:
+    """Expected absolute error of log depth from what a network says."""
+    return (raw - 2.5).clamp(-6, 2).exp()
+
+
+def plane_costs(features: Tensor, K: Tensor, c2w: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mean cosine (B, V, D, h, w) of each view with the others, its pixels at these depths.
+
+    features: (B, V, C, h, w) of unit length; K: pixels of images of `size` (H, W); depths: (B, V, D, h or 1, w or 1).
+    """
+    B, V, C, h, w = features.shape
+    H, W = size
+    K = K.float() * K.new_tensor([w / W, h / H, 1.0])[:, None]
+    rays = directions(K, h, w)
+    depths = depths.expand(-1, -1, -1, h, w).flatten(-2)  # (B, V, D, hw)
+    total = torch.zeros(B, V, depths.shape[2], h, w, device=features.device)
+    for shift in range(1, V):
+        other = [(v + shift) % V for v in range(V)]
+        motion = invert_rigid(c2w[:, other].float()) @ c2w.float()
+        turned = K[:, other] @ motion[..., :3, :3] @ rays  # (B, V, 3, hw)
+        moved = (K[:, other] @ motion[..., :3, 3:])[..., None]
+        point = turned[:, :, :, None] * depths[:, :, None] + moved  # (B, V, 3, D, hw)
+        z = point[:, :, 2]
+        uv = point[:, :, :2] / z.clamp_min(1e-6)[:, :, None]
+        uv = torch.stack([uv[:, :, 0] * (2 / w) - 1, uv[:, :, 1] * (2 / h) - 1], dim=-1)  # (B, V, D, hw, 2)
+        uv = torch.where((z > 1e-6)[..., None], uv, torch.full_like(uv, -2)).reshape(B * V, -1, w, 2)
+        seen = F.grid_sample(features[:, other].flatten(0, 1), uv, align_corners=False)
+        total = total + torch.einsum("bvchw,bvcdhw->bvdhw", features, seen.reshape(B, V, C, -1, h, w))
+    return total / (V - 1)
 
 
 def mean_baseline(c2w: Tensor) -> Tensor:

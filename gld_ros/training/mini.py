@@ -1,17 +1,19 @@
-"""`gld train mini`: the embedded model from scratch on procedural rooms, in two stages."""
+"""`gld train mini`: the embedded model on procedural rooms, in three stages, from scratch or from a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gld_ros.data.augment import photometric
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import BUCKETS
 from gld_ros.diffusion.flow import interpolate, shift_time
+from gld_ros.errors import InvalidRequest
 from gld_ros.models.checkpoints import save_model
 from gld_ros.models.configs import ModelConfig, to_dict
 from gld_ros.models.gld import GLDNetworks
@@ -30,17 +32,27 @@ from gld_ros.training.losses import (
 )
 from gld_ros.training.stage import Stage
 
+#: In this order: encoder with its heads; posed depth alone; both diffusion stages with what follows them.
+STAGES = ("geometry", "depth", "diffusion")
+#: Rooms that a stage may use: each begins where the one before can not have been.
+ROOMS_A_STAGE = 100_000
+
 
 @dataclass(frozen=True)
 class MiniTraining:
-    """Budgets and batch sizes of the stages."""
+    """Budgets and batch sizes of the stages. stages: those to run."""
 
+    stages: tuple[str, ...] = STAGES
     batch: int = 12
     geometry_steps: int = 1300
     geometry_rate: float = 1e-3
+    depth_steps: int = 2000
+    depth_rate: float = 1e-3
     diffusion_steps: int = 1000
     diffusion_rate: float = 8e-4
     level_dropout: float = 0.15
+    #: Share of the depth stage's scenes whose pictures are changed as real cameras do.
+    augmented: float = 0.4
     statistics_batches: int = 16
     seed: int = 0
     device: str = "auto"
@@ -94,6 +106,33 @@ class GeometryStage(Stage):
         losses = geometry_loss(geometry, depth, K, c2w)
         losses |= matching_loss(matched, depth[:, :posed])
         losses["rgb"] = 3 * (rgb - images).abs().mean()
+        return losses
+
+
+class DepthStage(Stage):
+    """Posed depth alone, of pictures as real cameras take them; the encoder is frozen."""
+
+    frozen = ("encoder.",)
+
+    def __init__(self, net: GLDNetworks, augmented: float):
+        super().__init__()
+        self.encoder, self.matching, self.augmented = net.encoder.requires_grad_(False), net.matching, augmented
+
+    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Losses of one batch: the sources, any two of the four views, or three of them."""
+        assert batch.depth is not None
+        order, kind = torch.randperm(4).tolist(), float(torch.rand(()))
+        views = [0, 1] if kind < 0.4 else order[: 2 if kind < 0.85 else 3]
+        images, depth = photometric(batch.images[:, views], self.augmented), batch.depth[:, views]
+        K, c2w = batch.K[:, views], batch.c2w[:, views]
+        with torch.no_grad():
+            level = self.encoder(images)[3]
+            tokens = self.encoder.to_decoder(level)
+        first, second = self.matching.both(images, K, c2w, tokens, level.grid)
+        losses = {f"first_{name}": 0.5 * value for name, value in matching_loss(first, depth).items()}
+        losses |= matching_loss(second, depth)
+        with torch.no_grad():
+            losses["_abs_rel"] = (second.depth / depth - 1).abs().mean()
         return losses
 
 
@@ -152,19 +191,27 @@ class DiffusionStage(Stage):
         }
 
 
-def train_mini(folder: Path, out: Path, model: ModelConfig, plan: MiniTraining) -> bool:
-    """Both stages, resuming in `folder`; the model is written to `out`. False when interrupted before the end."""
-    torch.manual_seed(plan.seed)
-    net = GLDNetworks(model)
-    config = plan.run("mini-geometry", plan.geometry_steps, plan.geometry_rate, model, plan.seed)
-    geometry = Engine(GeometryStage(net, plan.level_dropout), config, folder / "geometry")
-    if not geometry.fit(Numbered(Rooms(plan.batch, BUCKETS), config.workers)):
-        return False
-    config = plan.run("mini-diffusion", plan.diffusion_steps, plan.diffusion_rate, model, plan.seed + 1)
-    diffusion = Engine(DiffusionStage(net, plan.statistics_batches), config, folder / "diffusion")
-    # Fresh rooms, those after the first stage's.
-    rooms = Rooms(plan.batch, BUCKETS, first=plan.batch * plan.geometry_steps)
-    if not diffusion.fit(Numbered(rooms, config.workers)):
-        return False
+def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) -> bool:
+    """The plan's stages on `net`, resuming in `folder`; the model is written to `out`.
+
+    False when interrupted before the end. Raises InvalidRequest for stages that do not exist.
+    """
+    if unknown := [name for name in plan.stages if name not in STAGES]:
+        raise InvalidRequest(f"stages {', '.join(unknown)}: expected some of {', '.join(STAGES)}")
+    makers: dict[str, Callable[[], Stage]] = {
+        "geometry": lambda: GeometryStage(net, plan.level_dropout),
+        "depth": lambda: DepthStage(net, plan.augmented),
+        "diffusion": lambda: DiffusionStage(net, plan.statistics_batches),
+    }
+    for number, name in enumerate(STAGES):
+        if name not in plan.stages:
+            continue
+        steps, rate = getattr(plan, f"{name}_steps"), getattr(plan, f"{name}_rate")
+        config = plan.run(f"mini-{name}", steps, rate, net.config, plan.seed + number)
+        rooms = Rooms(plan.batch, BUCKETS, first=number * ROOMS_A_STAGE)
+        net.requires_grad_(True)
+        engine = Engine(makers[name](), config, folder / name)
+        if not engine.fit(Numbered(rooms, config.workers)):
+            return False
     save_model(out, net)
     return True

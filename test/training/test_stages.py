@@ -6,6 +6,9 @@ import pytest
 import torch
 from tiny import CONFIG, MODEL, Clips, flow_stage
 
+from gld_ros.data.augment import photometric
+from gld_ros.errors import InvalidRequest
+from gld_ros.models.checkpoints import load_model
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.training.adversarial import Adversary, ConvDiscriminator
@@ -18,7 +21,7 @@ from gld_ros.training.engine import Engine
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents, RunningStatistics
 from gld_ros.training.losses import level_dropout
-from gld_ros.training.mini import DiffusionStage, GeometryStage
+from gld_ros.training.mini import DepthStage, DiffusionStage, GeometryStage, MiniTraining, train_mini
 from gld_ros.training.records import read_log
 from gld_ros.training.rgb_stage import RGBDecoderStage
 
@@ -36,6 +39,21 @@ def test_running_statistics_are_exact():
         found.add(part)
     torch.testing.assert_close(found.mean, x.double().mean(dim=0))
     torch.testing.assert_close(found.variance, x.double().var(dim=0))
+
+
+def test_augmented_pictures_stay_pictures_of_the_same_scene():
+    torch.manual_seed(0)
+    images = Clips(8)(0).images
+    changed = photometric(images, 0.5)
+    assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
+    untouched = (changed == images).flatten(1).all(dim=1)
+    assert 0 < untouched.sum() < 8
+    pairs = torch.stack([images[~untouched].flatten(0, 1).flatten(1), changed[~untouched].flatten(0, 1).flatten(1)])
+    likeness = [torch.corrcoef(pair)[0, 1] for pair in pairs.transpose(0, 1)]
+    assert min(likeness) > 0.5
+    gains = (changed / images.clamp_min(0.05)).mean(dim=(2, 3, 4))[~untouched]
+    assert (gains[:, 0] - gains[:, 1]).abs().min() > 1e-3, "every view has an exposure of its own"
+    assert torch.equal(photometric(images, 0.0), images)
 
 
 @pytest.mark.parametrize("cascade", [False, True], ids=["level1", "cascade"])
@@ -114,19 +132,43 @@ def test_propagated_features_share_the_first_views_token():
     assert not any(torch.allclose(a, b) for a, b in zip(true[2:], propagated[2:], strict=True))
 
 
-def test_both_stages_of_mini_learn_from_a_real_batch():
+def test_all_stages_of_mini_learn_from_a_real_batch():
     torch.manual_seed(0)
     batch, net = Clips()(0), GLDNetworks(ModelConfig())
-    for make in (lambda: GeometryStage(net, 0.2), lambda: DiffusionStage(net, 1)):
+    learnt = {"encoder": GeometryStage, "matching": DepthStage, "level1": DiffusionStage}
+    for make in (lambda: GeometryStage(net, 0.2), lambda: DepthStage(net, 0.5), lambda: DiffusionStage(net, 1)):
+        net.requires_grad_(True)
         stage = make()
         net.zero_grad()
         losses = stage.loss(batch)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum().backward()
         assert all(torch.isfinite(v) for v in losses.values())
-        learns = net.encoder.blocks[0].attn.qkv.weight.grad
-        assert (learns is not None) == isinstance(stage, GeometryStage)
+        for name, kind in learnt.items():
+            gradients = [p.grad for p in getattr(net, name).parameters()]
+            own = kind is type(stage) or (name == "matching" and isinstance(stage, GeometryStage))
+            assert any(g is not None and g.abs().max() > 0 for g in gradients) == own, (name, type(stage))
     for part in (net.level1.final_layer.linear, net.cascade.final_layer.linear):
         assert part.weight.grad.abs().max() > 0
+
+
+def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    net = GLDNetworks(ModelConfig())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    monkeypatch.setattr("gld_ros.training.mini.Rooms", lambda *_, **__: Clips())
+    plan = MiniTraining(stages=("depth",), depth_steps=2, device="cpu")
+    assert train_mini(tmp_path, tmp_path / "model", net, plan)
+    changed = {
+        k.split(".")[0] for k, v in load_model(tmp_path / "model").state_dict().items() if not close(v, before[k])
+    }
+    assert changed == {"matching"} and not (tmp_path / "geometry").exists()
+    with pytest.raises(InvalidRequest, match="stages flow: expected some of geometry, depth, diffusion"):
+        train_mini(tmp_path, tmp_path / "model", net, MiniTraining(stages=("flow",)))
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Within what float16 files keep."""
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(("level", "given"), [(0, None), (2, None), (3, None), (0, 2)])
