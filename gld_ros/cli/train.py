@@ -35,7 +35,7 @@ def add_mini(commands: argparse._SubParsersAction) -> None:
     """Add `gld train mini`."""
     parser = commands.add_parser("mini", help="train the embedded model on procedural rooms, from scratch or further")
     parser.add_argument("--start", metavar="MODEL", help="go on from this model (default: from scratch)")
-    parser.add_argument("--stages", help="comma-separated, of geometry,depth,diffusion (default: all)")
+    parser.add_argument("--stages", help="comma-separated, of geometry,depth,diffusion,compositor (default: all)")
     parser.add_argument("--run", dest="folder", type=Path, default=Path("runs/mini"), help="checkpoints; resumes there")
     parser.add_argument("--out", type=Path, default=Path("runs/mini/model"), help="folder of the finished model")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -43,6 +43,7 @@ def add_mini(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--geometry-steps", type=int)
     parser.add_argument("--depth-steps", type=int)
     parser.add_argument("--diffusion-steps", type=int)
+    parser.add_argument("--compositor-steps", type=int)
     parser.set_defaults(run=run_mini)
 
 

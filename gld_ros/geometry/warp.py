@@ -13,11 +13,15 @@ from gld_ros.geometry.rays import directions, exact, invert_rigid
 
 @dataclass
 class Warp:
-    """values: (B, C, H, W), 0 where unseen; depth: (B, H, W) along the target's z, 0 where unseen; seen: (B, H, W)."""
+    """values: (B, C, H, W), 0 where unseen; depth: (B, H, W) along the target's z, 0 where unseen; seen: (B, H, W).
+
+    disagreement: (B, H, W) deviation of what several sources show, of a warp that was read back; else None.
+    """
 
     values: Tensor
     depth: Tensor
     seen: Tensor
+    disagreement: Tensor | None = None
 
 
 @exact
@@ -104,9 +108,13 @@ def resample(
     agrees = inside.reshape(B, V, H, W) & (off.abs() < 0.5)
     weight = agrees * torch.exp(-off.abs() / 0.2) * view_weight(c2w, target_c2w)[..., None, None]
     total = weight.sum(dim=1)
-    mean = (read[:, :, :C] * weight[:, :, None]).sum(dim=1) / total.clamp_min(1e-9)[:, None]
+    share = weight / total.clamp_min(1e-9)[:, None]
+    mean = (read[:, :, :C] * share[:, :, None]).sum(dim=1)
+    variance = ((read[:, :, :C] - mean[:, None]).pow(2).mean(dim=2) * share).sum(dim=1)
     confirmed = warp.seen & (total > 1e-5)
-    return Warp(torch.where(confirmed[:, None], mean, warp.values), warp.depth, warp.seen)
+    return Warp(
+        torch.where(confirmed[:, None], mean, warp.values), warp.depth, warp.seen, (variance * confirmed).sqrt()
+    )
 
 
 def solid(depth: Tensor, tolerance: float = 0.12) -> Tensor:

@@ -29,7 +29,7 @@ class Compositor(nn.Module):
     def __init__(self, config: CompositorConfig):
         super().__init__()
         a, b, c = config.widths
-        self.enter = conv(3 + 3 + 2 + 1 + 1, a)
+        self.enter = conv(3 + 3 + 2 + 1 + 1 + 1, a)
         self.down1 = nn.Sequential(conv(a, b, 2), conv(b, b))
         self.down2 = nn.Sequential(conv(b, c, 2), conv(c, c))
         self.down3 = nn.Sequential(conv(c, c, 2), conv(c, c))
@@ -39,14 +39,22 @@ class Compositor(nn.Module):
         self.leave = zeroed(nn.Conv2d(a, 7, 3, padding=1))
 
     def forward(
-        self, decoded: Tensor, decoded_depth: Tensor, warped: Tensor, warped_depth: Tensor, spread: Tensor, seen: Tensor
+        self,
+        decoded: Tensor,
+        decoded_depth: Tensor,
+        warped: Tensor,
+        warped_depth: Tensor,
+        spread: Tensor,
+        seen: Tensor,
+        disagreement: Tensor,
     ) -> Composite:
         """decoded, warped: (B, 3, H, W), holes of the warp filled; depths: (B, H, W) metres, both of one scale;
-        spread: (B, H, W) of the warped depth; seen: (B, H, W) bool."""
+        spread: (B, H, W) of the warped depth; seen: (B, H, W) bool; disagreement: (B, H, W) of the sources' colours."""
         mask = seen[:, None].float()
         unit = warped_depth.flatten(1).median(dim=1).values[:, None, None].clamp_min(1e-9)
         logs = torch.stack([decoded_depth, warped_depth], dim=1).div(unit[:, None]).clamp(1e-3, 1e3).log()
-        x0 = self.enter(torch.cat([decoded, warped, logs, spread[:, None].log() / 3 * mask, mask], dim=1))
+        doubts = [spread[:, None].log() / 3 * mask, mask, 5 * disagreement[:, None]]
+        x0 = self.enter(torch.cat([decoded, warped, logs, *doubts], dim=1))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         x3 = self.down3(x2)

@@ -22,12 +22,13 @@ from gld_ros.models.matching import SourceDepth
 @dataclass
 class WarpedSources:
     """The sources seen from the target. image: (B, 3, H, W), holes filled; depth: (B, H, W), holes filled, metres;
-    spread: (B, H, W) expected log error; seen: (B, H, W) bool."""
+    spread: (B, H, W) expected log error; seen: (B, H, W) bool; disagreement: (B, H, W) of the sources' colours."""
 
     image: Tensor
     depth: Tensor
     spread: Tensor
     seen: Tensor
+    disagreement: Tensor
 
 
 @dataclass
@@ -77,7 +78,9 @@ def warp_sources(
         warp = resample(warp, values, depth.depth, K, c2w, target_K, target_c2w)
     image = pull_push(warp.values[:, :3], warp.seen)
     inverse = pull_push(warp.depth.clamp_min(1e-9).reciprocal()[:, None], warp.seen)[:, 0]
-    return WarpedSources(image, inverse.reciprocal(), pull_push(warp.values[:, 3:], warp.seen)[:, 0], warp.seen)
+    spread = pull_push(warp.values[:, 3:], warp.seen)[:, 0]
+    disagreement = torch.zeros_like(spread) if warp.disagreement is None else warp.disagreement
+    return WarpedSources(image, inverse.reciprocal(), spread, warp.seen, disagreement)
 
 
 def condition(
@@ -145,7 +148,8 @@ def decode(net: GLDNetworks, level0: Tensor, level1: Tensor, given: Condition) -
     depth = net.dpt(features, grid, (H, W)).depth[:, 0].float()
     aligned = depth * align(depth, warped.depth, warped.seen)[:, None, None]
     with torch.autocast(image.device.type, enabled=False):
-        composite = net.compositor(image, aligned, warped.image, warped.depth, warped.spread, warped.seen)
+        parts = warped.image, warped.depth, warped.spread, warped.seen, warped.disagreement
+        composite = net.compositor(image, aligned, *parts)
     return composite, image
 
 

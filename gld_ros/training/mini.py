@@ -1,4 +1,4 @@
-"""`gld train mini`: the embedded model on procedural rooms, in three stages, from scratch or from a model."""
+"""`gld train mini`: the embedded model on procedural rooms, in four stages, from scratch or from a model."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from gld_ros.training.losses import (
 )
 from gld_ros.training.stage import Stage
 
-#: In this order: encoder with its heads; posed depth alone; both diffusion stages with what follows them.
-STAGES = ("geometry", "depth", "diffusion")
+#: In this order: encoder with its heads; posed depth alone; both diffusion stages with what follows them; compositor.
+STAGES = ("geometry", "depth", "diffusion", "compositor")
 #: Rooms that a stage may use: each begins where the one before can not have been.
 ROOMS_A_STAGE = 100_000
 
@@ -50,6 +50,8 @@ class MiniTraining:
     depth_rate: float = 1e-3
     diffusion_steps: int = 1000
     diffusion_rate: float = 8e-4
+    compositor_steps: int = 400
+    compositor_rate: float = 1e-3
     level_dropout: float = 0.15
     #: Share of the depth stage's scenes whose pictures are changed as real cameras do.
     augmented: float = 0.4
@@ -191,6 +193,24 @@ class DiffusionStage(Stage):
         }
 
 
+class CompositorStage(DiffusionStage):
+    """The compositor alone, on what all the others give now; half the time of a step of them all."""
+
+    frozen = (*DiffusionStage.frozen, "net.level1.", "net.cascade.", "net.rgb.")
+
+    def __init__(self, net: GLDNetworks):
+        super().__init__(net, statistics_batches=0)
+        for part in (net.level1, net.cascade, net.rgb):
+            part.requires_grad_(False)
+
+    def prepare(self, batches: Iterator[ClipBatch]) -> None:
+        """Nothing: latents are as they were."""
+
+    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Of the diffusion stage's losses those of the composite."""
+        return {name: value for name, value in super().loss(batch).items() if name in ("composite", "psnr", "depth")}
+
+
 def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) -> bool:
     """The plan's stages on `net`, resuming in `folder`; the model is written to `out`.
 
@@ -202,6 +222,7 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
         "geometry": lambda: GeometryStage(net, plan.level_dropout),
         "depth": lambda: DepthStage(net, plan.augmented),
         "diffusion": lambda: DiffusionStage(net, plan.statistics_batches),
+        "compositor": lambda: CompositorStage(net),
     }
     for number, name in enumerate(STAGES):
         if name not in plan.stages:
