@@ -68,7 +68,7 @@ def forward_warp(
     summed = torch.zeros(B, C + 1, H * W + 1, device=values.device)
     for index, share in corners:
         behind = z / nearest.gather(1, index) - 1
-        part = share * pixel_weight * torch.exp(-((behind / 0.03) ** 2)) * (behind < 0.1)
+        part = share * pixel_weight * torch.exp(-((behind / 0.06) ** 2)) * (behind < 0.1)
         total.scatter_add_(1, index, part)
         summed.scatter_add_(2, index[:, None].expand(-1, C + 1, -1), colours * part[:, None])
     total = total[:, :-1]
@@ -84,7 +84,8 @@ def resample(
 ) -> Warp:
     """A warp with its values read back from the sources along its depth: sharper than splatting, which blurs twice.
 
-    Where no source shows the surface at that depth (within 5 %), the splatted values stay. Shapes as in `forward_warp`.
+    Sources whose own depth agrees best count most. Where none comes near (within half the depth), the splatted values
+    stay. Shapes as in `forward_warp`.
     """
     B, V, C, h, w = values.shape
     H, W = warp.depth.shape[-2:]
@@ -100,11 +101,11 @@ def resample(
     stacked = torch.cat([values, inverse[:, :, None]], dim=2).flatten(0, 1)
     read = F.grid_sample(stacked, grid, align_corners=False, padding_mode="border").reshape(B, V, C + 1, H, W)
     off = 1 / (read[:, :, C] * z.reshape(B, V, H, W)) - 1
-    agrees = inside.reshape(B, V, H, W) & (off.abs() < 0.05)
-    weight = agrees * torch.exp(-((off / 0.02) ** 2)) * view_weight(c2w, target_c2w)[..., None, None]
+    agrees = inside.reshape(B, V, H, W) & (off.abs() < 0.5)
+    weight = agrees * torch.exp(-off.abs() / 0.2) * view_weight(c2w, target_c2w)[..., None, None]
     total = weight.sum(dim=1)
     mean = (read[:, :, :C] * weight[:, :, None]).sum(dim=1) / total.clamp_min(1e-9)[:, None]
-    confirmed = warp.seen & (total > 1e-4)
+    confirmed = warp.seen & (total > 1e-5)
     return Warp(torch.where(confirmed[:, None], mean, warp.values), warp.depth, warp.seen)
 
 
