@@ -64,7 +64,7 @@ class Cameras:
     """Cameras side by side on a robot that drives along a wall; a thread publishes images, CameraInfo and TF.
 
     Their images are spread over the period, as those of cameras that nobody synchronises. `published`: images of all
-    cameras so far; `places`: x of the image of a stamp.
+    cameras so far; `places`: x of the image of a stamp; `seconds`: from the first to the newest of them.
     """
 
     def __init__(self, node: Node, run: NodeRun, tick: Tick) -> None:
@@ -75,6 +75,7 @@ class Cameras:
         self._infos = [node.create_publisher(CameraInfo, f"/{topic}", qos) for topic in info_topics(run)]
         self._tf = TransformBroadcaster(node)
         self.published = 0
+        self.seconds = 0.0
         self.places: dict[int, float] = {}
         self.error: Exception | None = None
         self._stop = threading.Event()
@@ -86,11 +87,11 @@ class Cameras:
         return all(publisher.get_subscription_count() for publisher in publishers)
 
     def start(self) -> None:
-        self._began = time.monotonic()
         self._thread.start()
 
-    @property
-    def playing(self) -> bool:
+    def playing(self, patience: float) -> bool:
+        """Whether there is more to come; waits for the end so many seconds. Raises what ended the thread early."""
+        self._thread.join(patience)
         if self.error is not None:
             raise self.error
         return self._thread.is_alive()
@@ -102,13 +103,14 @@ class Cameras:
 
     def _play(self) -> None:
         try:
-            due = time.monotonic()
+            due = began = time.monotonic()
             for frame in range(self._run.frames):
                 for camera in range(self._run.cameras):
                     self._stop.wait(max(0.0, due - time.monotonic()))
                     if self._stop.is_set():
                         return
                     self._publish(camera, SPEED * frame / self._run.rate + OFFSET * camera)
+                    self.seconds = time.monotonic() - began
                     due += 1 / (self._run.rate * self._run.cameras)
                 self._tick(None)
         except Exception as error:  # told by `playing`, in the thread that waits
@@ -176,7 +178,7 @@ def measure(run: NodeRun, tick: Tick = ignore) -> dict[str, Any]:
             client.transition("configure", STARTUP)
             client.transition("activate", STARTUP)
             client.wait(cameras.heard, STARTUP, f"subscriptions of {NODE}")
-            figures = play(run, client, cameras, processes.pid(NODE))
+            figures = play(run, client, cameras, processes)
             asked = [ask(run, client, cameras, seed, tick) for seed in range(run.requests)]
         finally:
             if cameras is not None:
@@ -195,15 +197,14 @@ def node_parameters(run: NodeRun, model: str) -> dict[str, Any]:
     return {"model": model, "device": run.device, "max_requests": 1000, **topics}
 
 
-def play(run: NodeRun, client: Client, cameras: Cameras, pid: int) -> dict[str, Any]:
-    """All images, with the node's CPU time and memory meanwhile."""
-    samples = Samples()
+def play(run: NodeRun, client: Client, cameras: Cameras, processes: Processes) -> dict[str, Any]:
+    """All images, with the node's CPU time and memory meanwhile. Raises ProcessError where the node dies."""
+    samples, pid = Samples(), processes.pid(NODE)
     cpu, began = cpu_seconds(pid), time.monotonic()
     cameras.start()
-    while cameras.playing:
-        client.wait(lambda: True, 1.0, "the node")  # raises where it has died
+    while cameras.playing(min(SAMPLE_EVERY, run.frames / run.rate / 50)):
+        processes.check()
         samples.memory.append((cameras.published, resident_bytes(pid)))
-        time.sleep(min(SAMPLE_EVERY, run.frames / run.rate / 50))
     wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
     for _ in range(2):  # the first may have been under way
         client.wait_for_diagnostics(STARTUP)
@@ -217,7 +218,7 @@ def play(run: NodeRun, client: Client, cameras: Cameras, pid: int) -> dict[str, 
         "key_frames": sum(count.get("key_frames", 0) for count in counts),
         "dropped": sum(count.get("dropped", 0) for count in counts),
         "rate": run.rate,
-        "published_rate": cameras.published / run.cameras / wall,
+        "published_rate": (cameras.published - 1) / run.cameras / cameras.seconds,
         "cpu_s": busy,
         "cpu_s_per_frame": busy / received,
         "core_share": busy / wall,

@@ -327,6 +327,20 @@ def test_all_asks_for_what_the_parser_knows(monkeypatch, tmp_path, presets):
     assert "--compare" in commands["scene"] and "49" in commands["scene"]
 
 
+def test_all_goes_on_after_a_failure(monkeypatch, folder, tmp_path, capfd):
+    def two(*_):
+        yield "bad", ["latency", str(folder), "--size", "1x1"]
+        yield "good", ["memory", str(folder), "--size", "56x42"]
+
+    monkeypatch.setattr(suite, "commands", two)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["bench", "all", "--out", str(tmp_path)]) == 1
+    assert json.loads((tmp_path / "good" / "report.json").read_text())["benchmark"] == "memory"
+    output, errors = capfd.readouterr()
+    assert "failed with exit code 1" in output and f"{tmp_path / 'good' / 'report.json'}: written" in output
+    assert "no CUDA device" in errors and "size 1x1" in errors
+
+
 # ---- the official code
 
 
