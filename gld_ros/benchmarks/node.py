@@ -3,6 +3,8 @@ the pipeline. The only module here that needs ROS."""
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -164,6 +166,7 @@ def measure(run: NodeRun, tick: Tick = ignore) -> dict[str, Any]:
     """
     run.check()
     own_domain()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the node is ended, too
     limit = time.monotonic() + STARTUP + 2 * run.frames / run.rate + REQUEST * max(run.requests, 1)
     with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-bench-") as scratch:
         processes = Processes(Path(scratch), limit)

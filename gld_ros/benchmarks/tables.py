@@ -57,7 +57,7 @@ def quality_table(report: dict[str, Any]) -> str:
     ]
     titles = {
         "psnr_db": f"PSNR to {report['reference']}, dB",
-        "depth_abs_rel": "depth: mean |difference| / depth",
+        "depth_abs_rel": "depth difference, relative",
         "lpips": f"LPIPS to {report['reference']}",
         "psnr_truth_db": "PSNR to the truth, dB",
         "psnr_truth_gain_db": "gain, dB",

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gld_ros.benchmarks import official, plots, quality, scaling, suite, tables, variants
+from gld_ros.benchmarks import plots, quality, scaling, suite, tables, variants
 from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.process_use import cpu_seconds, resident_bytes, robust_slope
 from gld_ros.benchmarks.requests import DISTANCE, Shape, Variant, Wall, wall_request
@@ -351,7 +351,7 @@ def test_compare_names_what_is_missing(capsys, folder, tmp_path):
     )
 
 
-def test_compare_runs_the_code_of_the_folder(pipe, tmp_path):
+def test_compare_runs_the_code_of_the_folder(capsys, folder, tmp_path):
     """With our own networks under the official names and signatures, both sides are the same."""
     models = tmp_path / "src/stage2/models"
     models.mkdir(parents=True)
@@ -359,15 +359,19 @@ def test_compare_runs_the_code_of_the_folder(pipe, tmp_path):
         (package / "__init__.py").write_text("")
     (models / "DDT.py").write_text(STAND_IN.format(split=True))
     (models / "DDT_old.py").write_text(STAND_IN.format(split=False))
-    row = official.measure(pipe, pipe, tmp_path, Shape(2, 1, SIZE), steps=2)
+    arguments = ["--size", "56x42", "--steps", "2", "--repeat", "1", "--device", "cpu", "--dtype", "float32"]
+    report = run(capsys, "latency", str(folder), *arguments, "--compare", str(tmp_path))
+    (row,) = report["compare"]
     assert row["difference"]["image_psnr_db"] > 60
     assert max(row["difference"]["level1"], row["difference"]["level0"]) < 1e-4
-    assert row["official"]["total_s"] == pytest.approx(
-        sum(row["official"][f"{k}_s"] for k in ("level1", "level0", "rest"))
-    )
+    theirs = row["official"]
+    assert theirs["total_s"] == pytest.approx(theirs["level1_s"] + theirs["level0_s"] + theirs["rest_s"])
     assert row["steps"] == [2, 2] and row["ours"]["total_s"] > 0
     assert "times as fast" in tables.compare_table([row])
     assert not any(name.startswith("stage2") for name in sys.modules)
+    (models / "DDT.py").write_text("import a_package_that_is_not_there")
+    message = refused(capsys, "latency", str(folder), *arguments, "--compare", str(tmp_path))
+    assert "the official stage2.models.DDT cannot be imported" in message and "a_package_that_is_not_there" in message
 
 
 #: What `official` needs of the official classes, with our network inside.
