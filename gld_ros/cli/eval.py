@@ -49,6 +49,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="another model, or the same with other steps, beside it; may be repeated",
     )
     parser.add_argument("--lpips", type=Path, help="folder with the weights of LPIPS; without it LPIPS is left out")
+    parser.add_argument(
+        "--dino",
+        type=Path,
+        metavar="FILE",
+        help="weights of DINO ViT-S/8; without them MEt3R-style consistency is left out",
+    )
     parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: the device's best)")
     parser.add_argument("--offload", choices=("sequential",), help="keep only the component at work on the GPU")
@@ -69,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.evaluation.report import build_report
     from gld_ros.evaluation.results import write_report
     from gld_ros.evaluation.sheets import Gallery
+    from gld_ros.models.dino import Dino
     from gld_ros.pipeline import GLDPipeline
 
     if args.save_views and not args.out:
@@ -78,8 +85,11 @@ def run(args: argparse.Namespace) -> int:
     peers = [peer(*_named("--peer", text, "FOLDER")) for text in args.peer]
     others = [_named("--against", text, "MODEL[@STEPS]") for text in args.against]
     lpips = LPIPS.from_folder(args.lpips) if args.lpips else None
+    dino = Dino.from_file(args.dino) if args.dino else None
     notices = [] if lpips else ["LPIPS is left out: no weights were given (--lpips FOLDER)"]
+    notices += [] if dino else ["MEt3R-style consistency is left out: no weights were given (--dino FILE)"]
     pipe = GLDPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype, offload=args.offload)
+    dino = dino.to(pipe.device) if dino else None
     # A warning is enough of views that contradict the poses: the figures tell.
     methods = methods_for(pipe, steps=args.steps, guidance_scale=args.guidance, strict_scale=False)
     for name, other in others:
@@ -95,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         gallery = Gallery(args.out, save_views=args.save_views)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = evaluate(pipe, scenes, methods, args.samples, args.seed, lpips, gallery, total)
+        found = evaluate(pipe, scenes, methods, args.samples, args.seed, lpips, gallery, total, dino)
     notices += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
     settings = {key: _plain(value) for key, value in vars(args).items() if key not in ("run", "json", "command")}
     settings["split"] = args.split or (None if args.data else "test")
@@ -163,17 +173,25 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """A line a method: the main figures, means over scenes; of all of them, then of every group."""
+    """A line a method: the main figures that there are, means over scenes; of all of them, then of every group."""
     columns = {
         "PSNR": ("all", "psnr_db", 2),
         "obs.": ("observed", "psnr_db", 2),
         "unobs.": ("unobserved", "psnr_db", 2),
         "SSIM": ("all", "ssim", 3),
+        "LPIPS": ("all", "lpips", 3),
         "sharp.": ("all", "sharpness", 2),
         "AbsRel": ("all", "depth_abs_rel", 3),
         "delta1": ("all", "depth_delta1", 3),
         "reproj.": ("all", "reprojection_px", 2),
+        "MEt3R": ("all", "met3r", 3),
         "ATE": ("poses", "ate", 3),
+    }
+    tables = report["methods"].values()
+    columns = {
+        title: (region, figure, digits)
+        for title, (region, figure, digits) in columns.items()
+        if any(figure in regions.get(region, {}) for regions in tables)
     }
     print(f"{report['model']}: {report['scenes']} scenes, {len(report['refused'])} refused")
     for group, methods in {"all": report["methods"], **report["groups"]}.items():

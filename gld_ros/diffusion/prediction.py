@@ -27,6 +27,12 @@ def as_velocity(kind: str, out: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
     return out if kind == VELOCITY else velocity_of(noisy, out, t)
 
 
+def output_for(kind: str, velocity: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+    """The output that stands for a velocity at x_t; the inverse of `as_velocity`."""
+    _known(kind)
+    return velocity if kind == VELOCITY else noisy - t[:, None, None, None, None] * velocity
+
+
 def _known(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"prediction is '{kind}', expected one of {', '.join(KINDS)}")

@@ -19,19 +19,30 @@ VISIBLE = 0.05
 RATIO, MIN_MATCHES = 0.75, 8
 
 
-def true_matches(
-    depth: np.ndarray, camera: Camera, other_depth: np.ndarray, other: Camera, count: int, seed: int = 0
+def shared_pixels(
+    depth: np.ndarray, camera: Camera, other_depth: np.ndarray, other: Camera
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Up to `count` pixels (N, 2) of a view with known depth (H, W), and where the other view shows the same points."""
+    """Pixels (N, 2) of a view whose points the other view shows, too, and where it does, by the depths (H, W) of both.
+
+    Depth of one surface agrees within VISIBLE; where either is unknown (NaN, 0) nothing is shared.
+    """
     rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
     points = unproject(depth, camera)[rows, columns]
     pixels, z = project(points, other)
     inside = (z > 0) & (pixels >= 0).all(axis=1) & (pixels[:, 0] < other.width) & (pixels[:, 1] < other.height)
     rows, columns, pixels, z = rows[inside], columns[inside], pixels[inside], z[inside]
     there = other_depth[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
-    visible = np.flatnonzero(np.abs(there - z) < VISIBLE * z)
-    chosen = np.random.default_rng(seed).permutation(visible)[:count]
-    return np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=1), pixels[chosen]
+    visible = np.abs(there - z) < VISIBLE * z
+    return np.stack([columns[visible] + 0.5, rows[visible] + 0.5], axis=1), pixels[visible]
+
+
+def true_matches(
+    depth: np.ndarray, camera: Camera, other_depth: np.ndarray, other: Camera, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` of the `shared_pixels` of two views with known depth."""
+    pixels, others = shared_pixels(depth, camera, other_depth, other)
+    chosen = np.random.default_rng(seed).permutation(len(pixels))[:count]
+    return pixels[chosen], others[chosen]
 
 
 def pck(features: Tensor, other: Tensor, pixels: np.ndarray, truth: np.ndarray, size: tuple[int, int], share: float):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import InvalidRequest, ModelError
+from gld_ros.models.files import read_tensors
 
 #: The two published files: VGG-16 trained on ImageNet (torchvision) and LPIPS' linear layers (version 0.1).
 BACKBONE, LINEAR = "vgg16-397923af.pth", "vgg.pth"
@@ -82,8 +83,6 @@ class LPIPS(nn.Module):
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InvalidRequest(
-            f"{path}: cannot be read ({error.strerror}); LPIPS needs {BACKBONE} and {LINEAR}"
-        ) from None
+        return read_tensors(path)
+    except (ModelError, OSError) as error:
+        raise InvalidRequest(f"{error}; LPIPS needs {BACKBONE} and {LINEAR}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from gld_ros.pipeline.pipeline import GLDPipeline
 
 
 def write_random_model(config: ModelConfig, folder: Path, dtype: str) -> None:
-    """A model folder of ours with random weights: memory and speed do not depend on what they are."""
+    """A model folder of ours with random weights: memory and speed do not depend on what they are.
+
+    They are about as large as trained ones, so that numbers stay finite and outputs follow their inputs.
+    """
     generator = torch.Generator().manual_seed(0)
     net = on_meta(config)
     tensors = {STATISTICS: {k: torch.ones(v.shape) for k, v in net.named_buffers(recurse=False)}}
@@ -32,13 +36,23 @@ def write_random_model(config: ModelConfig, folder: Path, dtype: str) -> None:
         prefix = "" if component == STATISTICS else f"{component}."
         made = {}
         for key, like in wanted.items():
-            value = like if component == STATISTICS else torch.randn(like.shape, generator=generator) * 0.02
+            value = like if component == STATISTICS else random_weight(key, like, generator)
             made[prefix + key] = value.to(stored_dtype(key, value, DTYPES[dtype]))
         path = folder / f"{component}.safetensors"
         write_tensors(path, made)
         files[path.name] = {"size": path.stat().st_size, "sha256": sha256(path)}
     description = {"model": to_dict(config), "dtype": dtype, "source": "random weights", "files": files}
     write_text(folder / CONFIG, json.dumps(description, indent=1) + "\n")
+
+
+def random_weight(key: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Matrices and kernels that keep the size of what they are applied to, norms about 1, small biases."""
+    value = torch.randn(like.shape, generator=generator)
+    if like.ndim > 1:
+        return 0.7 * value / math.sqrt(like[0].numel())
+    if key.endswith((".W", "gamma")):  # frequencies of the time embedding; scales of the residual branches
+        return value if key.endswith(".W") else 0.5 + 0.1 * value
+    return 1 + 0.05 * value if key.endswith("weight") else 0.02 * value
 
 
 def memory_of_request(

@@ -11,15 +11,17 @@ from tqdm import tqdm
 
 from gld_ros.errors import InvalidRequest, ModelError, ScaleUnknown
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
+from gld_ros.evaluation.consistency import Consistency, source_depths
 from gld_ros.evaluation.encoder_figures import estimate_poses, has_rays, level_pck
 from gld_ros.evaluation.lpips import LPIPS
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.scenes import Scene, unobserved_by_depth
 from gld_ros.evaluation.scores import Figures, Regions, best_of, picture_figures, sample_figures, scene_figures
 from gld_ros.evaluation.trajectory import MIN_POSES, trajectory_errors
+from gld_ros.models.dino import Dino
 from gld_ros.pipeline.pipeline import GLDPipeline
 
-REAL = "real_views"  # the left-out views themselves: what the pose estimate makes of perfect pictures
+REAL = "real_views"  # the left-out views themselves: what poses and consistency of perfect pictures come to
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,18 @@ def evaluate(
     lpips: LPIPS | None = None,
     watch: Watcher | None = None,
     total: int | None = None,
+    dino: Dino | None = None,
 ) -> Evaluation:
     """Score `methods`, the model first. pipe: whose encoder estimates poses. samples: of each random method, with the
-    seeds `seed`, `seed` + 1, ... A scene that the model refuses (ScaleUnknown) is scored for no method, but named."""
+    seeds `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out. A scene that the model refuses
+    (ScaleUnknown) is scored for no method, but named."""
     if samples < 1:
         raise InvalidRequest(f"{samples} samples; at least 1 is expected")
     found = Evaluation()
     for scene in tqdm(scenes, desc="eval", total=total, mininterval=2):
         try:
             answers = _answers(scene, methods, samples, seed, found)
+            consistency = Consistency(dino, scene, source_depths(pipe, scene)) if dino else None
         except ScaleUnknown as error:
             found.refused.append((scene.name, str(error)))
             continue
@@ -83,7 +88,9 @@ def evaluate(
         found.observed_by[scene.name] = by
         found.shares[scene.name] = (_share(regions, "observed"), _share(regions, "unobserved"))
         for method in methods:
-            _score(found, scene, method.name, answers[method.name], regions, lpips)
+            _score(found, scene, method.name, answers[method.name], regions, lpips, consistency)
+        if consistency and (figures := consistency.of_real_views()):
+            found.rows.append(Row(scene.name, scene.group, REAL, "all", figures))
         _score_encoder(found, scene, pipe, {name: drawn[0] for name, drawn in answers.items()})
         if watch is not None:
             watch(scene, {name: drawn[0] for name, drawn in answers.items()}, [r.get("unobserved") for r in regions])
@@ -130,6 +137,7 @@ def _score(
     drawn: list[list[Picture | None]],
     regions: list[Regions],
     lpips: LPIPS | None,
+    consistency: Consistency | None,
 ) -> None:
     """Add a method's figures on a scene: means over targets of means over samples."""
     targets: list[dict[str, Figures]] = []
@@ -151,7 +159,9 @@ def _score(
         if of_region:
             means = _mean(of_region)
             if region == "all" and len(targets) == len(scene.targets):
-                means |= scene_figures(scene, [p for p in drawn[0] if p is not None])
+                made = [p for p in drawn[0] if p is not None]
+                means |= scene_figures(scene, made)
+                means |= consistency.figures(made) if consistency else {}
             found.rows.append(Row(scene.name, scene.group, name, region, means))
 
 

@@ -39,6 +39,14 @@ DEFINITIONS = {
     "true -> made, chamfer their mean; over pixels with true depth",
     "reprojection_px": "median reprojection error (Sampson) of SIFT matches with the sources at the known cameras, "
     "pixels; views with fewer than 8 matches are left out",
+    "met3r": "MEt3R-style: 1 - cosine similarity of DINO ViT-S/8 features where two views show the same points, mean "
+    "over each target with its nearest source and its nearest target, both ways; 0 = consistent. By known poses, the "
+    "method's own depth of the targets, and of the sources the true depth or else the model's: not for comparison with "
+    "published MEt3R, whose geometry is DUSt3R's",
+    "met3r_sources": "the same of the pairs with a source",
+    "met3r_targets": "the same of the pairs of targets",
+    "met3r_share": "share of the pixels that the views of a pair share by these depths: what the above says nothing "
+    "about is the rest",
     "ate": "RMS distance of camera centres after Sim(3) alignment, in the unit of the data",
     "rpe_translation": "RMS error of the translation from one target to the next after Sim(3) alignment",
     "rpe_rotation_deg": "RMS error of the rotation from one target to the next, degrees",

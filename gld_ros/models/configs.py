@@ -146,7 +146,7 @@ class DiTConfig:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Flow path x_t = (1 - t) data + t noise and its time grid."""
+    """Flow path x_t = (1 - t) data + t noise, its time grid, and how the stages are sampled unless asked otherwise."""
 
     shift: float = 3.0
     #: Numbers in one view's latent; if given, the shift is sqrt(shift_dim * views / 4096) instead (released models).
@@ -155,6 +155,16 @@ class FlowConfig:
     #: Last time of the linear grid before the shift: 0.001 in the released models, 0 = down to the data.
     t_end: float = 0.0
     guidance_scale: float = 1.0
+    #: Steps and guidance of the cascade where they are its own (few-step models); 0: those above.
+    cascade_steps: int = 0
+    cascade_guidance: float = 0.0
+
+    def sampling(self, stage: str, steps: int | None = None, guidance_scale: float | None = None) -> tuple[int, float]:
+        """Steps and guidance of a stage, "level1" or "cascade": those asked for, otherwise the model's own."""
+        own = self.steps, self.guidance_scale
+        if stage == "cascade":
+            own = self.cascade_steps or own[0], self.cascade_guidance or own[1]
+        return steps or own[0], own[1] if guidance_scale is None else guidance_scale
 
 
 @dataclass(frozen=True)

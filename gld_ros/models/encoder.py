@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -87,9 +88,8 @@ class VisionStem(nn.Module):
     def forward(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """Normalised images (N, 3, H, W) to patch tokens (N, h * w, C)."""
         x = self.patch_embed(images)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + position_table(
-            self.pos_embed, grid, self.config
-        )
+        positions = position_table(self.pos_embed, grid, self.config.position_offset, self.config.position_antialias)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + positions
         # Registers come after the positions: they carry none.
         x = torch.cat([x[:, :1], self.register_tokens.expand(len(x), -1, -1), x[:, 1:]], dim=1)
         for block in self.blocks:
@@ -137,7 +137,10 @@ class GeometryEncoder(nn.Module):
         if self.config.stem is None:
             x = self.patch_embed(images)
             x = torch.cat([self.cls_token.expand(B * V, -1, -1), x], dim=1)
-            return (x + position_table(self.pos_embed, grid, self.config)).unflatten(0, (B, V))
+            positions = position_table(
+                self.pos_embed, grid, self.config.position_offset, self.config.position_antialias
+            )
+            return (x + positions).unflatten(0, (B, V))
         x = self.patch_embed(images, grid).unflatten(0, (B, V))
         return torch.cat([self.special_tokens(B, V).to(x.dtype), x], dim=2)
 
@@ -196,9 +199,12 @@ class GeometryEncoder(nn.Module):
         return {"L": rope_table(local, head_dim), "G": rope_table(over_all.repeat(views, 1), head_dim)}
 
 
-def position_table(table: Tensor, grid: tuple[int, int], config: EncoderConfig) -> Tensor:
-    """A learned position table (1, 1 + n^2, C) on another grid, (1, 1 + h * w, C), class row first."""
-    size, offset = config.position_grid, config.position_offset
+def position_table(table: Tensor, grid: tuple[int, int], offset: float = 0.0, antialias: bool = False) -> Tensor:
+    """A learned position table (1, 1 + n^2, C) on another grid, (1, 1 + h * w, C), class row first.
+
+    offset: what the original network adds to both sides of the grid before it scales. antialias: without an offset.
+    """
+    size = math.isqrt(table.shape[1] - 1)
     if grid == (size, size):
         return table
     patches = table[:, 1:].float().reshape(1, size, size, -1).permute(0, 3, 1, 2)
@@ -206,5 +212,5 @@ def position_table(table: Tensor, grid: tuple[int, int], config: EncoderConfig) 
         scale = [(g + offset) / size for g in grid]
         patches = F.interpolate(patches, scale_factor=scale, mode="bicubic")
     else:
-        patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=config.position_antialias)
+        patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=antialias)
     return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

@@ -18,6 +18,9 @@ from gld_ros.errors import ModelError
 
 #: Top-level entries that hold the weights of a training checkpoint; the first that is there is read.
 WRAPPERS = ("ema", "model")
+#: How a file begins that torch.save wrote before version 1.6: not an archive, and still what some weights are
+#: published as (torchvision's VGG-16, LPIPS).
+OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -42,26 +45,36 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_archive(path: Path) -> dict:
-    """The content of a torch.save archive: tensors (memory-mapped), numbers, strings and containers of these."""
+    """The content of a torch.save archive: tensors (memory-mapped), numbers, strings and containers of these.
+
+    Files of torch before 1.6 are read, too, into memory.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: missing")
-    if not zipfile.is_zipfile(path):  # its directory is at the end: a truncated archive is none
+    old = _is_old(path)
+    if not old and not zipfile.is_zipfile(path):  # its directory is at the end: a truncated archive is none
         raise ModelError(f"{path}: {damage(path)}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=not old)
     except Exception as error:  # whatever a broken pickle leads to
-        if broken := damage(path):
+        if not old and (broken := damage(path)):
             reason = broken
         elif isinstance(error, pickle.UnpicklingError):
             reason = (
                 f"refused, it holds pickled objects, which could run code ({_objects(path)}); expected tensors alone"
             )
         else:
-            reason = f"not a readable torch.save archive ({type(error).__name__}: {str(error).splitlines()[0]})"
+            detail = str(error).partition("\n")[0]  # may be empty
+            reason = f"not a readable torch.save archive ({type(error).__name__}: {detail})"
         raise ModelError(f"{path}: {reason}") from error
     if not isinstance(content, Mapping):
         raise ModelError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors")
     return dict(content)
+
+
+def _is_old(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(OLD_FORMAT)) == OLD_FORMAT
 
 
 def _unwrap(path: Path, content: dict) -> dict[str, Tensor]:

@@ -59,13 +59,14 @@ class JointSynthesis(Synthesis):
     ) -> list[View]:
         if self.net.config.dpt is None:
             raise ModelError(f"model '{self.net.config.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
-        report = Reporter(callback, options.steps, 2 * options.steps + 2)
+        flow, asked = self.net.config.flow, (options.steps, options.guidance_scale)
+        report = Reporter(callback, (flow.sampling("level1", *asked)[0], flow.sampling("cascade", *asked)[0]))
         cameras = [s.camera for s in sources] + list(targets)
         frame = RelativeFrame(cameras)
         K, c2w = self.cameras(cameras, frame, options.size)
         images = torch.cat([resize(self.picture(s.image)[None, None], options.size) for s in sources], dim=1)
         generator = torch.Generator().manual_seed(options.seed)
-        made = self.generate(images, K, c2w, options.steps, options.guidance_scale, generator=generator, on_step=report)
+        made = self.generate(images, K, c2w, *asked, generator=generator, on_step=report)
         assert made.geometry is not None
         self.check_finite(made.image, made.geometry.depth)
         scale = joint_scale(sources, made.geometry, K, c2w, frame, self.min_baseline, options.strict_scale)
@@ -90,15 +91,16 @@ class JointSynthesis(Synthesis):
         images: Tensor,
         K: Tensor,
         c2w: Tensor,
-        steps: int,
-        guidance_scale: float,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
         noise: tuple[Tensor, Tensor] | None = None,
         generator: torch.Generator | None = None,
         on_step: OnStep = lambda stage, step: None,
     ) -> Generated:
         """images: (B, S, 3, H, W) 0..1 of the sources; K: (B, V, 3, 3), c2w: (B, V, 4, 4) of sources, then targets.
 
-        noise: of level 1 and of level 0, in the latents' shape; drawn from `generator` where it is not given.
+        steps, guidance_scale: of both stages, None for each stage's own. noise: of level 1 and of level 0, in the
+        latents' shape; drawn from `generator` where it is not given.
         """
         config = self.net.config
         size = (images.shape[-2], images.shape[-1])
@@ -115,16 +117,15 @@ class JointSynthesis(Synthesis):
 
             def stage(name: str, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
                 base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))  # zeros for the targets
-                times = time_grid(config.flow, steps, V).to(self.device)
+                count, scale = config.flow.sampling(name, steps, guidance_scale)
+                times = time_grid(config.flow, count, V).to(self.device)
                 with self.residency.at_work(name) as dit:
                     assert isinstance(dit, MultiViewDiT)
                     cameras, null = (
                         camera_conditions(dit, K, c2w, S, size, given.grid, config.compat, drop=drop)
                         for drop in (False, True)
                     )
-                    field = guided(
-                        velocity(dit, base, cameras, level1), velocity(dit, base, null, level1), guidance_scale
-                    )
+                    field = guided(velocity(dit, base, cameras, level1), velocity(dit, base, null, level1), scale)
                     level = "level1" if name == "level1" else "level0"
                     return euler(field, noise.to(self.device), times, lambda i: on_step(level, i))
 

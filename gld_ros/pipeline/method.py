@@ -21,27 +21,32 @@ Callback = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Options:
-    """Of one request. steps: of each diffusion stage; size: (H, W) the model works at; strict_scale: refuse where the
-    views' geometry contradicts the poses, instead of warning."""
+    """Of one request. steps, guidance_scale: of both diffusion stages, None for each stage's own; size: (H, W) the
+    model works at; strict_scale: refuse where the views' geometry contradicts the poses, instead of warning."""
 
-    steps: int
-    guidance_scale: float
+    steps: int | None
+    guidance_scale: float | None
     size: tuple[int, int]
     seed: int = 0
     strict_scale: bool = True
 
 
 class Reporter:
-    """Counts the steps of a request and tells the caller's callback."""
+    """Counts the steps of a request and tells the caller's callback.
 
-    def __init__(self, callback: Callback | None, steps: int, total: int):
-        self._callback, self._steps, self._total, self._done = callback, steps, total, 0
+    steps: of level 1 and of level 0; rounds: how often both are run, each followed by a decoding.
+    """
+
+    def __init__(self, callback: Callback | None, steps: tuple[int, int], rounds: int = 1):
+        self._callback, self._steps, self._done = callback, steps, 0
+        self._total = rounds * (sum(steps) + 1) + 1
 
     def __call__(self, stage: str, step: int, preview: Tensor | None = None) -> None:
         self._done += 1
         if self._callback is not None:
             picture = None if preview is None else to_uint8(preview)
-            self._callback(Progress(stage, step, self._steps, self._done / self._total, picture))
+            steps = self._steps[1 if stage == "level0" else 0]
+            self._callback(Progress(stage, step, steps, self._done / self._total, picture))
 
 
 class Synthesis(ABC):

@@ -125,13 +125,7 @@ class GLDPipeline:
         check_request(sources, targets, config, size)
         check_sampling(steps, guidance_scale)
         warn_of_poses(sources, targets)
-        options = Options(
-            steps or config.flow.steps,
-            config.flow.guidance_scale if guidance_scale is None else guidance_scale,
-            size or working_size(sources[0].camera, config),
-            seed,
-            strict_scale,
-        )
+        options = Options(steps, guidance_scale, size or working_size(sources[0].camera, config), seed, strict_scale)
         what = f"{len(sources)} sources, {len(targets)} targets"
         return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
 
@@ -158,9 +152,7 @@ class GLDPipeline:
             raise InvalidRequest(f"model '{self.name}' generates one view at a time: call the pipeline with views")
         check_tensors(images, K, c2w, self.net.config)
         check_sampling(steps, guidance_scale)
-        flow = self.net.config.flow
-        guidance_scale = flow.guidance_scale if guidance_scale is None else guidance_scale
-        path = steps or flow.steps, guidance_scale, noise, torch.Generator().manual_seed(seed)
+        path = steps, guidance_scale, noise, torch.Generator().manual_seed(seed)
         synthesis = self.synthesis
         images, K, c2w = images.to(self.device), K.to(self.device), c2w.to(self.device)
         what = f"{images.shape[1]} sources, {K.shape[1] - images.shape[1]} targets"

@@ -39,7 +39,9 @@ class WarpedSynthesis(Synthesis):
     def synthesize(
         self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
     ) -> list[View]:
-        report = Reporter(callback, options.steps, len(targets) * (2 * options.steps + 1) + 1)
+        flow, asked = self.net.config.flow, (options.steps, options.guidance_scale)
+        path1, path0 = flow.sampling("level1", *asked), flow.sampling("cascade", *asked)
+        report = Reporter(callback, (path1[0], path0[0]), rounds=len(targets))
         prepared = self.prepare(sources, options.size)
         report("encode", 0)
         views = []
@@ -51,11 +53,10 @@ class WarpedSynthesis(Synthesis):
                 given = condition(self.net, *posed, target_K[:, 0], target_c2w[:, 0])
                 preview = given.warped.image[0]
                 noise = torch.randn(2, *given.level1.shape, generator=generator).to(self.device)
-                path = options.steps, options.guidance_scale
                 on_step = partial(report, "level1", preview=preview)
-                level1 = sample(self.net, self.net.level1, given.level1, given, noise[0], *path, None, on_step)
+                level1 = sample(self.net, self.net.level1, given.level1, given, noise[0], *path1, None, on_step)
                 on_step = partial(report, "level0", preview=preview)
-                level0 = sample(self.net, self.net.cascade, given.level0, given, noise[1], *path, level1, on_step)
+                level0 = sample(self.net, self.net.cascade, given.level0, given, noise[1], *path0, level1, on_step)
                 composite, _ = decode(self.net, level0, level1, given)
             pixels = compose(prepared.native, composite, given, target, prepared.frame)
             views.append(self.view(pixels, target, sources, prepared.scale, options.seed))

@@ -142,7 +142,7 @@ PLANS = {
         test_rooms=64,
         batch=12,
         representation_steps=1120,
-        flow_steps=640,
+        flow_steps=560,
         encoder=EncoderConfig(width=96, heads=3, position_grid=6),
         dpt=DPTConfig(features=24, out_channels=(24, 32, 48, 64), hidden=24),
         rgb=RGBDecoderConfig(width=128, depth=3, heads=4, hidden=512, base_grid=6),

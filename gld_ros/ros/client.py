@@ -79,10 +79,22 @@ class Client:
 
     def synthesize(self, cameras: list[Camera], seed: int, timeout: float) -> SynthesizeViews.Response:
         """Ask for views of one size and K at these cameras' poses in the map frame."""
+        return self.timed_synthesize(cameras, seed, timeout)[0]
+
+    def timed_synthesize(
+        self, cameras: list[Camera], seed: int, timeout: float
+    ) -> tuple[SynthesizeViews.Response, float]:
+        """As `synthesize`, with the seconds from the call to the arrival of the answer."""
         request = SynthesizeViews.Request(seed=seed, axes=SynthesizeViews.Request.OPTICAL)
         _fill(request, cameras)
         self.wait(self._views.service_is_ready, timeout, f"service {self._target}/synthesize")
-        return self._result(self._views.call_async(request), timeout, "answer of ~/synthesize")
+        arrived: list[float] = []
+        began = time.perf_counter()
+        future = self._views.call_async(request)
+        future.add_done_callback(lambda _: arrived.append(time.perf_counter()))
+        answer = self._result(future, timeout, "answer of ~/synthesize")
+        self.wait(lambda: bool(arrived), timeout, "arrival of the answer")
+        return answer, arrived[0] - began
 
     def synthesize_path(
         self, cameras: list[Camera], seed: int, timeout: float

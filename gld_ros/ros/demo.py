@@ -7,7 +7,6 @@ sheet.png, points.ply, cloud.png and bag/ into out/NAME, prints a table, and fai
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -15,7 +14,6 @@ import time
 from pathlib import Path
 
 import rclpy
-from ament_index_python.packages import get_package_share_directory
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -24,7 +22,7 @@ from gld_ros.data.rig import camera_topics
 from gld_ros.errors import GLDError
 from gld_ros.ros.client import Client, ClientError
 from gld_ros.ros.demo_report import Outcome, message_table, write_demo_report
-from gld_ros.ros.processes import Processes
+from gld_ros.ros.processes import Processes, own_domain
 from gld_ros.ros.recorder import Recorder
 from gld_ros.ros.scenario import Scenario, recorded_scenario, simulated_scenario
 
@@ -67,10 +65,7 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
         (out / old).unlink(missing_ok=True)
     if (out / "bag").exists():
         shutil.rmtree(out / "bag")
-    # A domain of its own, so that neither another demo nor a robot on the network takes part.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_dds_profile()))
+    domain = own_domain(keep=True)  # neither another demo nor a robot on the network takes part
     started = time.monotonic()
     processes = Processes(out, started + args.time_limit)
     client: Client | None = None
@@ -81,7 +76,7 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
         recorder = Recorder(node, out / "bag")
         client = Client(node, NODE, processes.check)
         _start(args, scenario, processes)
-        print(f"demo: {scenario.name}, domain {os.environ['ROS_DOMAIN_ID']}: waiting for the model", flush=True)
+        print(f"demo: {scenario.name}, domain {domain}: waiting for the model", flush=True)
         client.transition("configure", MODEL)
         client.transition("activate", STARTUP)
         print(f"demo: gld_node is active after {time.monotonic() - started:.1f} s; the camera plays", flush=True)
@@ -100,12 +95,6 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
         rclpy.try_shutdown()
     complete = write_demo_report(out, scenario, outcome, messages, args.model, time.monotonic() - started)
     return 0 if complete else 1
-
-
-def _dds_profile() -> Path:
-    """config/fastdds.xml, which lets uncompressed images through unharmed: this checkout's, or the installed one."""
-    file = Path(__file__).parents[2] / "config" / "fastdds.xml"
-    return file if file.exists() else Path(get_package_share_directory("gld_ros")) / "config" / "fastdds.xml"
 
 
 def _start(args: argparse.Namespace, scenario: Scenario, processes: Processes) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gld_ros.errors import InvalidRequest
-from gld_ros.models.encoder import PatchEmbed, normalize_images
-from gld_ros.models.files import read_tensors
-from gld_ros.models.layers import Block
+from gld_ros.models.dino import Dino
 from gld_ros.training.config import DiscriminatorConfig
 
 
@@ -42,43 +38,19 @@ class ConvDiscriminator(Discriminator):
 class DinoDiscriminator(Discriminator):
     """Small heads on the patch tokens of a frozen DINO ViT-S/8 at five depths, images of 224 x 224."""
 
+    DEPTHS = (2, 5, 8, 11)  # and the normalised end
+
     def __init__(self, weights: str):
         super().__init__()
-        self.trunk = DinoTrunk().requires_grad_(False)
-        load_dino(self.trunk, Path(weights))
-        self.heads = nn.ModuleList(TokenHead(self.trunk.WIDTH) for _ in range(len(self.trunk.DEPTHS) + 1))
+        self.trunk = Dino.from_file(weights)
+        self.heads = nn.ModuleList(TokenHead(self.trunk.WIDTH) for _ in range(len(self.DEPTHS) + 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        levels = self.trunk(images)
+        size = (self.trunk.SIDE, self.trunk.SIDE)
+        if tuple(images.shape[-2:]) != size:
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+        levels = self.trunk(images, self.DEPTHS)
         return torch.cat([head(x.transpose(1, 2)) for head, x in zip(self.heads, levels, strict=True)], dim=1)
-
-
-class DinoTrunk(nn.Module):
-    """DINO ViT-S/8 under its published names."""
-
-    DEPTHS, WIDTH, HEADS, PATCH, SIDE = (2, 5, 8, 11), 384, 6, 8, 224
-
-    def __init__(self) -> None:
-        super().__init__()
-        C, grid = self.WIDTH, self.SIDE // self.PATCH
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, C))
-        self.patch_embed = PatchEmbed(self.PATCH, C)
-        self.blocks = nn.ModuleList(Block(C, self.HEADS, False, 1e-6, 1.0) for _ in range(12))
-        self.norm = nn.LayerNorm(C, eps=1e-6)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Patch tokens (N, 784, 384) at each depth and at the end, of images (N, 3, H, W) in 0..1."""
-        if tuple(images.shape[-2:]) != (self.SIDE, self.SIDE):
-            images = F.interpolate(images, size=(self.SIDE, self.SIDE), mode="bilinear", antialias=True)
-        x = self.patch_embed(normalize_images(images))
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
-        found = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in self.DEPTHS:
-                found.append(x[:, 1:])
-        return [*found, self.norm(x)[:, 1:]]
 
 
 class TokenHead(nn.Module):
@@ -98,17 +70,6 @@ def head_layer(channels: int, kernel: int) -> nn.Sequential:
     """Circular convolution of spectral norm 1, normalisation that does not mix images, LeakyReLU."""
     layer = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, padding_mode="circular")
     return nn.Sequential(spectral_norm(layer), nn.GroupNorm(32, channels), nn.LeakyReLU(0.2))
-
-
-def load_dino(trunk: nn.Module, path: Path) -> None:
-    """Published DINO weights; their blocks have no layer scale, ours keeps 1. Raises InvalidRequest for others."""
-    state = {key.removeprefix("backbone."): value for key, value in read_tensors(path).items()}
-    own = trunk.state_dict()
-    missing = [key for key, value in own.items() if key not in state and not key.endswith("gamma")]
-    shapes = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
-    if missing or shapes:
-        raise InvalidRequest(f"{path}: no DINO ViT-S/8 weights; missing {missing[:3]}, of another shape {shapes[:3]}")
-    trunk.load_state_dict({key: state.get(key, value) for key, value in own.items()})
 
 
 class Adversary(nn.Module):

@@ -40,6 +40,18 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """A stage of `start` becomes a few-step student of itself (training/distillation.py)."""
+
+    #: Steps the student is to sample with; 0: no distillation.
+    windows: int = 0
+    #: Steps of the teacher in one window.
+    teacher_steps: int = 8
+    #: The teacher's guidance, which the student learns with all else; up to 1: none.
+    guidance: float = 1.0
+
+
+@dataclass(frozen=True)
 class FlowTraining:
     """Of the stages level1 and cascade. What the network predicts is `model.level1.prediction`."""
 
@@ -60,6 +72,7 @@ class FlowTraining:
     #: Steps and guidance of the sample sheets.
     sample_steps: int = 20
     sample_guidance: float = 1.5
+    distill: Distillation = field(default_factory=Distillation)
 
 
 @dataclass(frozen=True)
@@ -151,9 +164,21 @@ class TrainConfig:
         least, most = self.flow.sources
         if not 1 <= least <= most < self.views and self.stage in DIFFUSION:
             raise InvalidRequest(f"flow.sources is {least}..{most}, expected 1 <= .. < views = {self.views}")
+        if self.flow.distill.windows and self.stage in DIFFUSION:
+            self._check_distillation()
         if not 0 <= self.level_dropout < 1:
             raise InvalidRequest(f"level_dropout is {self.level_dropout}, expected 0 <= .. < 1")
         return self
+
+    def _check_distillation(self) -> None:
+        distill = self.flow.distill
+        for name in ("windows", "teacher_steps"):
+            if getattr(distill, name) < 1:
+                raise InvalidRequest(f"flow.distill.{name} is {getattr(distill, name)}, expected at least 1")
+        if not (self.start and self.fine_tune):
+            raise InvalidRequest("flow.distill: the teacher is the stage of start=, and fine_tune: true is needed")
+        if self.flow.shift_dim:
+            raise InvalidRequest("flow.distill: windows are those of sampling, flow.shift_dim cannot be given with it")
 
 
 def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -> TrainConfig:

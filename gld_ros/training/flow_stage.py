@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, euler, guided, interpolate, time_grid, training_times
-from gld_ros.diffusion.prediction import NOISELESS, as_velocity, training_target
+from gld_ros.diffusion.prediction import NOISELESS, training_target
 from gld_ros.models.configs import Compat, FlowConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import CameraTables
+from gld_ros.pipeline.joint import velocity
 from gld_ros.training.config import FlowTraining
 from gld_ros.training.latents import LatentSpace
 from gld_ros.training.records import sheet
@@ -37,6 +38,22 @@ class Draw:
     spread: Tensor
 
 
+@dataclass
+class Conditions:
+    """What a network is told of a batch. base: the sources' latents, zeros for the targets; null: cameras of guidance's
+    unconditional branch; given: latents of the level the stage is conditioned on, all of all views (B, V, C, h, w)."""
+
+    base: Tensor
+    cameras: Cameras
+    null: Cameras
+    given: Tensor | None
+
+    def velocity(self, dit: MultiViewDiT, guidance_scale: float) -> Velocity:
+        """What a network says of noisy latents, with guidance."""
+        field, null = (velocity(dit, self.base, cameras, self.given) for cameras in (self.cameras, self.null))
+        return guided(field, null, guidance_scale)
+
+
 class FlowStage(Stage):
     """One DiT on one level of a latent space, given the sources' latents, cameras and, in a cascade, another level.
 
@@ -44,7 +61,7 @@ class FlowStage(Stage):
     The loss is over all views: sources are generated too.
     """
 
-    frozen = ("space.",)
+    frozen: tuple[str, ...] = ("space.",)
 
     def __init__(
         self,
@@ -77,16 +94,22 @@ class FlowStage(Stage):
             draw = self.draw(batch)
             images, K, c2w = (x[:, draw.order] for x in (batch.images, batch.K, batch.c2w))
             latents = self.space.encode(images, self.levels)
-            data = latents[self.level]
             base = self.sources_alone(images[:, : draw.sources], images.shape[1])
-            noisy = interpolate(data, draw.noise, draw.t)
             given = self.noised(latents[self.given], draw.spread) if self.given is not None else None
-            cameras = self.cameras(K, c2w, draw.sources, images, draw.dropped)
-            target = training_target(self.dit.config.prediction, data, draw.noise)
+            cameras, null = self.cameras(K, c2w, draw.sources, images, draw.dropped)
+            noisy, target = self.example(latents[self.level], draw, Conditions(base, cameras, null, given))
         out = self.dit(noisy, base, draw.t, cameras.camera_map, cameras.tables, draw.sources, given).float()
         error = (out - target).pow(2).mean(dim=(0, 2, 3, 4))
         S = draw.sources
         return {"flow": error.mean(), "_sources": error[:S].mean(), "_targets": error[S:].mean()}
+
+    def example(self, data: Tensor, draw: Draw, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """What the network sees at the drawn times, and what it should say of it; both in the latents' shape."""
+        return interpolate(data, draw.noise, draw.t), training_target(self.dit.config.prediction, data, draw.noise)
+
+    def times(self, uniform: Tensor, views: int) -> Tensor:
+        """Times to train at (B,), from numbers drawn uniformly in [0, 1)."""
+        return training_times(self.flow, uniform, views)
 
     def draw(self, batch: ClipBatch) -> Draw:
         """A time a scene; sources at random places unless the data say which they are, all in the clip's order."""
@@ -97,7 +120,7 @@ class FlowStage(Stage):
         places = list(range(V)) if batch.sources else torch.randperm(V).tolist()
         order = sorted(places[:sources]) + sorted(places[sources:])
         noise = torch.randn(B, V, *self.space.shape((batch.images.shape[-2], batch.images.shape[-1])), device=device)
-        t = training_times(self.flow, torch.rand(B, device=device), V)
+        t = self.times(torch.rand(B, device=device), V)
         if self.dit.config.prediction == NOISELESS:
             noise, t = torch.zeros_like(noise), torch.ones_like(t)
         dropped = torch.rand(B, device=device) < self.options.camera_dropout
@@ -114,8 +137,8 @@ class FlowStage(Stage):
         spread = spread[:, None, None, None, None]
         return (latent + spread * torch.randn_like(latent)) / (1 + spread**2).sqrt()
 
-    def cameras(self, K: Tensor, c2w: Tensor, sources: int, images: Tensor, dropped: Tensor) -> Cameras:
-        """Conditions of a batch; scenes that are `dropped` get those of guidance's unconditional branch."""
+    def cameras(self, K: Tensor, c2w: Tensor, sources: int, images: Tensor, dropped: Tensor) -> tuple[Cameras, Cameras]:
+        """Cameras of a batch, and those of guidance's unconditional branch, which `dropped` scenes get in both."""
         size = (images.shape[-2], images.shape[-1])
         grid = size[0] // self.space.patch, size[1] // self.space.patch
         kept, null = (
@@ -129,7 +152,7 @@ class FlowStage(Stage):
             return replace(a, project=chosen(a.project, b.project), unproject=chosen(a.unproject, b.unproject))
 
         tables = (table(kept.tables[0], null.tables[0]), table(kept.tables[1], null.tables[1]))
-        return Cameras(chosen(kept.camera_map, null.camera_map), tables, sources)
+        return Cameras(chosen(kept.camera_map, null.camera_map), tables, sources), null
 
     def sample(
         self,
@@ -151,20 +174,11 @@ class FlowStage(Stage):
         kind = self.dit.config.prediction
         if kind == NOISELESS:
             noise, steps, guidance = torch.zeros_like(noise), 1, 1.0
-
-        def field(drop: bool) -> Velocity:
-            cameras = self.cameras(K, c2w, S, images, torch.full((B,), drop, device=K.device))
-
-            def at(x: Tensor, t: Tensor) -> Tensor:
-                out = self.dit(x, base, t, cameras.camera_map, cameras.tables, S, given).float()
-                return as_velocity(kind, out, x, t)
-
-            return at
-
+        cameras, null = self.cameras(K, c2w, S, images, torch.zeros(B, dtype=torch.bool, device=K.device))
         scale = self.options.sample_guidance if guidance is None else guidance
         flow = replace(self.flow, t_end=0.0) if kind == NOISELESS else self.flow
         times = time_grid(flow, steps or self.options.sample_steps, V).to(noise.device)
-        return euler(guided(field(False), field(True), scale), noise, times)
+        return euler(Conditions(base, cameras, null, given).velocity(self.dit, scale), noise, times)
 
     def sheet(self, batch: ClipBatch) -> Tensor:
         """For two scenes: the pictures; what the true latents give; what the generated ones give."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from gld_ros.diffusion.prediction import NOISELESS
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.lpips import LPIPS
 from gld_ros.models.checkpoints import load_model, save_model
@@ -20,6 +21,7 @@ from gld_ros.models.hub import resolve
 from gld_ros.training.adversarial import adversary
 from gld_ros.training.checkpoint import full, git_revision
 from gld_ros.training.config import STAGES, TrainConfig, plain
+from gld_ros.training.distillation import DistillationStage, few_step_flow
 from gld_ros.training.encoder_stage import EncoderStage
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents
@@ -114,7 +116,10 @@ def rgb_stage(config: TrainConfig, net: GLDNetworks) -> RGBDecoderStage:
 
 
 def flow_stage(config: TrainConfig, net: GLDNetworks, level: int, given: int | None) -> FlowStage:
-    """A diffusion stage on the geometric latents; `flow.level` and `flow.given` override the stage's own levels."""
+    """A diffusion stage on the geometric latents; `flow.level` and `flow.given` override the stage's own levels.
+
+    With `flow.distill` the model that is written takes the student's few steps.
+    """
     dit = net.level1 if config.stage == "level1" else net.cascade
     options: DiTConfig = dit.config
     level = level if config.flow.level < 0 else config.flow.level
@@ -128,7 +133,13 @@ def flow_stage(config: TrainConfig, net: GLDNetworks, level: int, given: int | N
     flow = net.config.flow
     if config.flow.shift_dim:
         flow = replace(flow, shift_dim=config.flow.shift_dim)
-    stage = FlowStage(GeometricLatents(net), dit, level, given, flow, config.flow, net.config.compat)
+    distill = config.flow.distill
+    if distill.windows and options.prediction == NOISELESS:
+        raise InvalidRequest(f"model.{config.stage}.prediction is '{NOISELESS}', one step already: nothing to distill")
+    kind = DistillationStage if distill.windows else FlowStage
+    stage = kind(GeometricLatents(net), dit, level, given, flow, config.flow, net.config.compat)
     if not config.flow.statistics_batches and not all(map(stage.space.measured, stage.levels)):
         raise InvalidRequest(f"{config.start} has no latent statistics: set flow.statistics_batches, e.g. to 16")
+    if distill.windows:
+        net.config = replace(net.config, flow=few_step_flow(net.config.flow, config.stage, distill))
     return stage

@@ -281,6 +281,7 @@ def test_the_command_on_a_folder(folder, tmp_path, capsys):
     assert report["scenes"] == 1 and report["targets"] == 4 and report["settings"]["samples"] == 2
     assert report["versions"]["git"] and report["observed_by"] == {"true depth": 1}
     assert report["notices"][0].startswith("LPIPS is left out")
+    assert report["notices"][1].startswith("MEt3R-style consistency is left out")
     model = report["methods"]["model"]
     assert {"ate", "rpe_rotation_deg", "rpe_translation"} == set(model["poses"])
     assert {"psnr_db_best", "sample_ause", "sample_coverage", "points_chamfer"} <= set(model["all"])
@@ -345,6 +346,7 @@ def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog
         (["--against", "other=mini@few"], "few steps"),
         (["--peer", "other=/nowhere"], "no such folder"),
         (["--lpips", "/nowhere"], "LPIPS needs"),
+        (["--dino", "/nowhere.pth"], "/nowhere.pth: missing"),
         (["--save-views"], "--out"),
         (["--data", "nerfstudio:/nowhere"], "/nowhere"),
     ],

@@ -1,6 +1,7 @@
 """Every figure of `gld eval` against an independent formula or a case made by hand."""
 
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -313,17 +314,17 @@ def test_interval_of_a_mean_and_of_one_scene():
 
 @pytest.fixture
 def lpips_folder(tmp_path):
-    """Random weights under the published names; channels as published."""
+    """Random weights under the published names and in the published format, which is that of torch before 1.6."""
     generator = torch.Generator().manual_seed(0)
     widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
-    backbone = {}
+    backbone = {"classifier.6.bias": torch.zeros(1000)}  # for one: the file has all of VGG-16
     for index, a, b in zip(INDICES, widths, widths[1:], strict=False):
         backbone[f"features.{index}.weight"] = torch.randn(b, a, 3, 3, generator=generator) * (2 / 9 / a) ** 0.5
         backbone[f"features.{index}.bias"] = torch.randn(b, generator=generator) * 0.1
     ends = (64, 128, 256, 512, 512)
     linear = {f"lin{k}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for k, c in enumerate(ends)}
-    torch.save(backbone, tmp_path / BACKBONE)
-    torch.save(linear, tmp_path / LINEAR)
+    for name, state in ((BACKBONE, backbone), (LINEAR, linear)):
+        torch.save(OrderedDict(state), tmp_path / name, _use_new_zipfile_serialization=False)
     return tmp_path
 
 
@@ -351,4 +352,23 @@ def test_lpips_against_its_definition(lpips_folder):
 def test_lpips_names_what_is_missing(lpips_folder):
     (lpips_folder / LINEAR).unlink()
     with pytest.raises(InvalidRequest, match=LINEAR):
+        LPIPS.from_folder(lpips_folder)
+
+
+@pytest.mark.parametrize("kept", [40, 60, 3000])
+def test_lpips_names_a_file_that_is_cut_off(lpips_folder, kept):
+    """In its head, its pickle, its tensors."""
+    whole = (lpips_folder / LINEAR).read_bytes()
+    (lpips_folder / LINEAR).write_bytes(whole[:kept])
+    with pytest.raises(InvalidRequest, match=f"{LINEAR}: not a readable"):
+        LPIPS.from_folder(lpips_folder)
+
+
+def test_lpips_reads_archives_and_refuses_other_networks(lpips_folder):
+    for name in (BACKBONE, LINEAR):
+        torch.save(torch.load(lpips_folder / name), lpips_folder / name)
+    LPIPS.from_folder(lpips_folder)
+    alex = {f"lin{k}.model.1.weight": torch.rand(1, c, 1, 1) for k, c in enumerate((64, 192, 384, 256, 256))}
+    torch.save(alex, lpips_folder / LINEAR)
+    with pytest.raises(InvalidRequest, match="no 'lin1.model.1.weight' of 128 numbers"):
         LPIPS.from_folder(lpips_folder)

@@ -1,0 +1,115 @@
+"""Latency of whole requests, their stages, and how well the device is used by the sampling loops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gld_ros.benchmarks.requests import Shape, Variant, request_settings, wall_request
+from gld_ros.benchmarks.timing import LEVELS, StageTimes, check_repeat, summary, synchronize
+from gld_ros.benchmarks.work import evaluation_flops
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.request import working_size
+from gld_ros.pipeline.views import Progress
+
+#: Untimed requests first; engines that compile or record need the second.
+WARM_UP = {"cuda": 2, "cpu": 1}
+#: Requests, at most, whose stages are timed; they are apart from those whose whole is.
+STAGED = 3
+#: Told of every step of untimed requests (its Progress) and of every timed request (None).
+Tick = Callable[[Progress | None], None]
+
+
+def ignore(progress: Progress | None) -> None:
+    """A Tick that does nothing."""
+
+
+def timed_requests(repeat: int) -> int:
+    """How many requests `measure` times."""
+    return repeat + min(repeat, STAGED)
+
+
+def measure(
+    pipe: GLDPipeline, shape: Shape, variant: Variant, repeat: int, peak: float | None = None, tick: Tick = ignore
+) -> dict[str, Any]:
+    """Figures of one model, shape and variant. peak: FLOP/s of the device, for the share of it.
+
+    median_s, p95_s: of whole requests without a callback, from the call to the views in main memory. stages: seconds,
+    mean of further requests with one, whose sum is staged_s. Raises what the pipeline raises.
+    """
+    check_repeat(repeat)
+    sources, targets = wall_request(shape)
+    settings = request_settings(pipe, shape) | variant.settings
+    for _ in range(WARM_UP[pipe.device.type]):
+        pipe(sources, targets, callback=tick, **settings)
+    seconds = []
+    for _ in range(repeat):
+        synchronize(pipe.device)
+        began = time.perf_counter()
+        pipe(sources, targets, **settings)
+        seconds.append(time.perf_counter() - began)  # the views are in main memory: nothing is left to wait for
+        tick(None)
+    staged, totals = [], []
+    for _ in range(min(repeat, STAGED)):
+        times = StageTimes(pipe.device)
+        times.start()
+        pipe(sources, targets, callback=times, **settings)
+        totals.append(times.finish())
+        staged.append(times)
+        tick(None)
+    row: dict[str, Any] = {
+        "model": pipe.name,
+        "variant": variant.name,
+        "views": [shape.sources, shape.targets],
+        "size": [shape.size[1], shape.size[0]],
+        "device": pipe.device.type,
+        "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
+        **summary(seconds),
+        "stages": {stage: float(np.mean([t.seconds[stage] for t in staged])) for stage in staged[0].seconds},
+        "staged_s": float(np.mean(totals)),
+        "steps": staged[0].steps,
+        "step_s": {level: float(np.mean([t.step_seconds[level] for t in staged])) for level in staged[0].steps},
+    }
+    size = settings.get("size") or working_size(targets[0], pipe.net.config)
+    return row | utilisation(pipe, shape, size, settings.get("guidance_scale"), staged[0], row["stages"], peak)
+
+
+def utilisation(
+    pipe: GLDPipeline,
+    shape: Shape,
+    size: tuple[int, int],
+    guidance_scale: float | None,
+    times: StageTimes,
+    stages: dict[str, float],
+    peak: float | None,
+) -> dict[str, Any]:
+    """tokens/s and FLOP/s of the sampling loops: what the plain method computes in these steps, a second of the stages.
+
+    size: (H, W) the model works at. guidance_scale: asked for, None for the model's own. stages: seconds of each.
+    The plain method evaluates the network once a step, twice with guidance, for all views of the request (joint models)
+    or for the sources and one target. What an engine leaves out counts as done; what a solver adds does not.
+    """
+    config = pipe.net.config
+    H, W = size
+    grid = (H // config.encoder.patch, W // config.encoder.patch)
+    views = shape.sources + (shape.targets if config.joint else 1)
+    tokens = flops = 0
+    for level, steps in times.steps.items():
+        stage = "cascade" if level == "level0" else level
+        guided = config.flow.sampling(stage, steps, guidance_scale)[1] > 1
+        evaluations = times.rounds * steps * (2 if guided else 1)
+        tokens += evaluations * views * (grid[0] * grid[1] + getattr(config, stage).special_tokens)
+        flops += evaluations * evaluation_flops(config, stage, views, grid)
+    seconds = sum(stages[level] for level in LEVELS if level in stages)
+    found: dict[str, Any] = {
+        "working_size": [W, H],
+        "tokens_per_s": tokens / seconds,
+        "sampling_flops": flops,
+        "achieved_flops_per_s": flops / seconds,
+    }
+    if peak:
+        found |= {"peak_flops_per_s": peak, "share_of_peak": flops / seconds / peak}
+    return found

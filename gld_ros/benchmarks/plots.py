@@ -1,0 +1,105 @@
+"""PNG plots of the benchmarks' reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gld_ros.errors import InvalidRequest
+
+
+def write_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """The plots of a report. Raises InvalidRequest without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InvalidRequest("the plots need matplotlib: pip install 'gld_ros[reproduce]'") from error
+    matplotlib.use("Agg")
+    return PLOTS[report["benchmark"]](folder, report)
+
+
+def latency_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """Stages of every case, stacked."""
+
+    def draw(axes: Any) -> None:
+        rows = report["cases"]
+        labels = [
+            "{} {}\n{}+{} {}x{}".format(row["model"], row["variant"], *row["views"], *row["size"]) for row in rows
+        ]
+        left = [0.0] * len(rows)
+        for stage in dict.fromkeys(stage for row in rows for stage in row["stages"]):
+            widths = [row["stages"].get(stage, 0.0) for row in rows]
+            axes.barh(labels, widths, left=left, label=stage)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        axes.invert_yaxis()
+        axes.set(xlabel="seconds")
+        axes.legend(fontsize="small")
+
+    return [figure(folder / "latency.png", draw, height=1.5 + 0.6 * len(report["cases"]))]
+
+
+def quality_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """PSNR to the reference against latency."""
+
+    def draw(axes: Any) -> None:
+        for row in report["variants"]:
+            if row.get("psnr_db"):
+                axes.plot(row["latency_s"], row["psnr_db"]["mean"], "o", label=row["variant"])
+        axes.set(xlabel="median latency, s", ylabel=f"PSNR to {report['reference']}, dB")
+        axes.legend(fontsize="small")
+
+    return [figure(folder / "quality.png", draw)]
+
+
+def scaling_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """Median latency along each axis that was measured."""
+    axes_of: dict[str, Callable[[dict[str, Any]], float]] = {
+        "views": lambda row: sum(row["views"]),
+        "pixels": lambda row: row["size"][0] * row["size"][1] / 1e6,
+        "parallel": lambda row: row["clients"],
+    }
+    labels = {"views": "views, sources and targets", "pixels": "megapixels", "parallel": "requests in parallel"}
+    made = []
+    for axis, place in axes_of.items():
+        if rows := report[axis]:
+
+            def draw(axes: Any, rows: list = rows, place: Callable = place, label: str = labels[axis]) -> None:
+                axes.plot([place(row) for row in rows], [row["median_s"] for row in rows], marker="o", label="median")
+                axes.plot([place(row) for row in rows], [row["p95_s"] for row in rows], ":", label="p95")
+                axes.set(xlabel=label, ylabel="seconds a request", ylim=(0, None))
+                axes.legend()
+
+            made.append(figure(folder / f"scaling-{axis}.png", draw))
+    return made
+
+
+def node_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """Resident memory against camera frames."""
+
+    def draw(axes: Any) -> None:
+        frames, memory = zip(*report["cameras"]["memory"], strict=True)
+        axes.plot(frames, [value / 1e6 for value in memory])
+        axes.set(xlabel="camera frames received", ylabel="resident memory, MB")
+
+    return [figure(folder / "memory.png", draw)] if report["cameras"]["memory"] else []
+
+
+def figure(path: Path, draw: Callable[[Any], None], height: float = 4.5) -> Path:
+    """One plot, drawn and closed."""
+    from matplotlib import pyplot
+
+    made, axes = pyplot.subplots(figsize=(8, height), layout="constrained")
+    draw(axes)
+    made.savefig(path, dpi=120)
+    pyplot.close(made)
+    return path
+
+
+PLOTS: dict[str, Callable[[Path, dict[str, Any]], list[Path]]] = {
+    "latency": latency_plots,
+    "quality": quality_plots,
+    "scaling": scaling_plots,
+    "node": node_plots,
+    "memory": lambda folder, report: [],
+}

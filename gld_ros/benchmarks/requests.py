@@ -1,0 +1,115 @@
+"""Requests to measure with: a wall of coloured blocks seen from side to side, at any size and without rendering."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.evaluation.memory_use import write_random_model
+from gld_ros.evaluation.scenes import choose
+from gld_ros.geometry.cameras import Camera
+from gld_ros.models.released import MODELS
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.views import SourceView
+
+DISTANCE = 2.0  # of the wall, metres
+BASELINE = 0.1  # between neighbouring cameras of a request, metres
+BLOCKS = 24  # of the wall in a picture's width
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How much a request asks for. size: (H, W) of all cameras, pixels."""
+
+    sources: int
+    targets: int
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.views} {self.size[1]}x{self.size[0]}"
+
+    @property
+    def views(self) -> str:
+        """As on the command line: sources+targets."""
+        return f"{self.sources}+{self.targets}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings to compare, by name: keyword arguments of `GLDPipeline.__call__`."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Wall:
+    """Random blocks, 2 m in front of cameras of one size (H, W) that stand side by side along x.
+
+    A camera moved by d sees the picture moved by fx d / 2: exact views at any place for the price of a copy. The wall
+    repeats itself after two pictures.
+    """
+
+    def __init__(self, size: tuple[int, int], seed: int = 0) -> None:
+        H, W = size
+        self.K = np.array([[0.8 * W, 0, W / 2], [0, 0.8 * W, H / 2], [0, 0, 1]])
+        self.size = size
+        block = max(1, W // BLOCKS)
+        colours = np.random.default_rng(seed).integers(0, 256, (-(-H // block), -(-2 * W // block), 3), dtype=np.uint8)
+        once = cv2.resize(colours, (2 * W, H), interpolation=cv2.INTER_NEAREST)
+        self._pixels = np.concatenate([once, once[:, :W]], axis=1)
+
+    def camera(self, x: float) -> Camera:
+        """At x metres, looking at the wall."""
+        c2w = np.eye(4)
+        c2w[0, 3] = x
+        return Camera(self.K, c2w, self.size[1], self.size[0])
+
+    def view(self, x: float, stamp: int = 0) -> SourceView:
+        """What that camera sees, to the nearest whole pixel."""
+        W = self.size[1]
+        start = round(self.K[0, 0] * x / DISTANCE) % (2 * W)
+        return SourceView(np.ascontiguousarray(self._pixels[:, start : start + W]), self.camera(x), stamp)
+
+
+def wall_request(shape: Shape) -> tuple[list[SourceView], list[Camera]]:
+    """Sources and target cameras in a row, sources spread evenly from end to end. Raises InvalidRequest for no view."""
+    if min(shape.sources, shape.targets) < 1:
+        raise InvalidRequest(f"views {shape.views}: at least one source and one target are expected")
+    wall = Wall(shape.size)
+    choice = choose(shape.sources + shape.targets, shape.sources)
+    return [wall.view(BASELINE * i) for i in choice.sources], [wall.camera(BASELINE * i) for i in choice.targets]
+
+
+def request_settings(pipe: GLDPipeline, shape: Shape) -> dict[str, Any]:
+    """Joint models work at the cameras' own size, others at their model's; random weights have no scale to insist on.
+
+    Raises InvalidRequest for a size that is not made of whole patches.
+    """
+    settings: dict[str, Any] = {"strict_scale": False}
+    if pipe.net.config.joint:
+        settings["size"] = shape.size
+    return settings
+
+
+@contextmanager
+def model_folder(name: str, dtype: str | None = None) -> Iterator[str]:
+    """What `GLDPipeline.from_pretrained` takes: gld-da3 and gld-vggt as folders of random weights, others as they are.
+
+    dtype: of the random weights, "float32" or "bfloat16" (the default).
+    """
+    if name not in MODELS or Path(name).exists():
+        yield name
+        return
+    with TemporaryDirectory(prefix="gld-bench-") as scratch:
+        print(f"writing {name} with random weights to {scratch}", file=sys.stderr)
+        write_random_model(MODELS[name], Path(scratch), dtype or "bfloat16")
+        yield scratch

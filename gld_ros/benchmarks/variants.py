@@ -1,0 +1,61 @@
+"""Settings by name, as the command line gives them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from gld_ros.benchmarks.requests import Variant
+from gld_ros.errors import InvalidRequest
+from gld_ros.pipeline.pipeline import GLDPipeline
+
+#: The presets that are compared with `exact` unless others are asked for.
+PRESETS = ("balanced", "fast")
+
+
+def has_presets() -> bool:
+    """Whether this version's pipeline takes `preset`."""
+    return "preset" in inspect.signature(GLDPipeline.__call__).parameters
+
+
+def preset_variant(name: str) -> Variant:
+    """The settings of a preset. Raises InvalidRequest where this version has none."""
+    if not has_presets():
+        raise InvalidRequest(f"preset '{name}': this version's pipeline has no presets")
+    return Variant(name, {"preset": name})
+
+
+def steps_variant(steps: int) -> Variant:
+    """So many steps of each level. Raises InvalidRequest for none."""
+    if steps < 1:
+        raise InvalidRequest(f"{steps} steps, expected at least 1")
+    return Variant(f"{steps} steps", {"steps": steps})
+
+
+def requested(presets: Sequence[str], steps: int | None, guidance_scale: float | None) -> list[Variant]:
+    """One variant a preset, or the model's own settings; `steps` and `guidance_scale` replace theirs."""
+    changed = {"steps": steps, "guidance_scale": guidance_scale}
+    asked = {name: value for name, value in changed.items() if value is not None}
+    if steps is not None:
+        steps_variant(steps)
+    base = [preset_variant(name) for name in presets] or [Variant("default")]
+    named = "".join(f" {name}={value:g}" for name, value in asked.items())
+    return [Variant(variant.name + named, variant.settings | asked) for variant in base]
+
+
+def compared(
+    presets: Sequence[str], steps: Sequence[int], reference_steps: int | None
+) -> tuple[Variant, list[Variant]]:
+    """The reference (`exact`, or the model's own settings, or of so many steps) and what is compared with it.
+
+    Raises InvalidRequest where nothing is to be compared.
+    """
+    reference = preset_variant("exact") if has_presets() else Variant("default")
+    if reference_steps is not None:
+        reference = steps_variant(reference_steps)
+    if not presets and not steps and has_presets():
+        presets = PRESETS
+    variants = [*map(preset_variant, presets), *map(steps_variant, steps)]
+    if not variants:
+        raise InvalidRequest("nothing to compare with the reference: --steps or --preset is expected")
+    return reference, variants
