@@ -107,8 +107,7 @@ class FineSweep(nn.Module):
         self.up = conv(b + a, a)
         self.leave = zeroed(nn.Conv2d(a, planes + 2, 3, padding=1))
         self.vote = nn.Parameter(torch.tensor(4.0))
-        self.register_buffer("offsets", torch.linspace(-2.5, 2.5, planes), persistent=False)
-        self.offsets: Tensor
+        self.count = planes
 
     def forward(
         self,
@@ -124,7 +123,8 @@ class FineSweep(nn.Module):
         B, V, H, W = first.depth.shape
         depth, spread = first.depth.detach().flatten(0, 1)[:, None], first.spread.detach().flatten(0, 1)[:, None]
         features = self.feature(self.pixels(images * 2 - 1)) + grow(self.wide(stem), images)
-        steps = self.offsets[:, None, None] * spread  # (B * V, D, H, W) of log depth
+        offsets = torch.linspace(-2.5, 2.5, self.count, device=images.device)  # of expected errors
+        steps = offsets[:, None, None] * spread  # (B * V, D, H, W) of log depth
         with torch.autocast(images.device.type, enabled=False):
             unit = F.normalize(features.float(), dim=1).unflatten(0, (B, V))
             cost = plane_costs(unit, K, c2w, (depth * steps.exp()).unflatten(0, (B, V)), (H, W)).flatten(0, 1)
