@@ -141,7 +141,7 @@ class DepthStage(Stage):
 class DiffusionStage(Stage):
     """Both diffusion stages, RGB decoder and compositor in the loop; encoder, head and posed depth are frozen."""
 
-    frozen = ("net.encoder.", "net.dpt.", "net.matching.")
+    frozen: tuple[str, ...] = ("net.encoder.", "net.dpt.", "net.matching.")
 
     def __init__(self, net: GLDNetworks, statistics_batches: int):
         super().__init__()
