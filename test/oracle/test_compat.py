@@ -61,6 +61,7 @@ def test_quirks_of_the_cameras(field, without):
 
 def test_quirks_of_the_position_tables():
     table = torch.randn(1, 1 + 37 * 37, 8)
-    exact = position_table(table, (8, 6), replace(DA3_BASE, position_offset=0.0))
-    assert error(position_table(table, (8, 6), DA3_BASE), exact) > 1e-2
-    assert error(position_table(table, (8, 6), VGGT_1B), exact) > 1e-2
+    exact = position_table(table, (8, 6))
+    for config in (DA3_BASE, VGGT_1B):
+        quirky = position_table(table, (8, 6), config.position_offset, config.position_antialias)
+        assert error(quirky, exact) > 1e-2

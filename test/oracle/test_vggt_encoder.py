@@ -100,13 +100,14 @@ def test_toy_inner_states(fixture, compare, toy):
 @pytest.mark.parametrize(("grid", "every"), [((4, 5), 1), ((8, 8), 3), ((10, 12), 3)])
 def test_toy_position_table(fixture, compare, toy, grid, every):
     """Smaller than the learned table, as learned, larger."""
-    table = position_table(toy.patch_embed.pos_embed, grid, TOY)
+    table = position_table(toy.patch_embed.pos_embed, grid, TOY.position_offset, TOY.position_antialias)
     compare(fixture, f"toy.pos_table_{grid[0]}x{grid[1]}", table[:, ::every], BOUND)
 
 
 @pytest.mark.parametrize("grid", [(36, 36), (20, 36)])
 def test_position_table(fixture, compare, vggt_1b, grid):
-    table = position_table(vggt_1b.patch_embed.pos_embed, grid, VGGT_1B)
+    learned, config = vggt_1b.patch_embed.pos_embed, VGGT_1B
+    table = position_table(learned, grid, config.position_offset, config.position_antialias)
     compare(fixture, f"pos_table_{grid[0]}x{grid[1]}_tokens17_channels16", table[0, ::17, ::16], BOUND)
 
 
