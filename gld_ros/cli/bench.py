@@ -248,12 +248,12 @@ def run_node(args: argparse.Namespace) -> int:
     from gld_ros.errors import InvalidRequest
 
     try:
-        from gld_ros.benchmarks import node
+        from gld_ros.ros import bench
     except ImportError as error:
         raise InvalidRequest(f"`gld bench node` needs ROS 2 with this package built and sourced: {error}") from error
-    run = node.NodeRun(args.model, args.device, args.frames, args.cameras, args.size, args.rate, args.requests)
+    run = bench.NodeRun(args.model, args.device, args.frames, args.cameras, args.size, args.rate, args.requests)
     with bar(args.frames + 2 * args.requests, "gld_node") as tick:
-        figures = node.measure(run, tick)
+        figures = bench.measure(run, tick)
     report.show(report.complete("node", figures), tables.node_table(figures), args.json, args.out)
     return 0
 

@@ -1,5 +1,5 @@
 """The real `gld_node` in a process of its own, over real DDS: what cameras cost it, and what a request costs more than
-the pipeline. The only module here that needs ROS."""
+the pipeline (`gld bench node`)."""
 
 from __future__ import annotations
 
