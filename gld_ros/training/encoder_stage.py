@@ -46,7 +46,7 @@ class EncoderStage(Stage):
         picture = self.rgb(level_dropout(features, self.level_dropout), grid)
         losses = geometry_loss(geometry, depth, K, c2w)
         if hasattr(self, "matching") and len(views) > 1:
-            losses |= matching_loss(self.matching(images, K, c2w, features[3], grid), depth)
+            losses |= matching_loss(*self.matching.both(images, K, c2w, features[3], grid), depth)
         return losses | {"rgb": self.rgb_weight * (picture - images).abs().mean()}
 
     def sheet(self, batch: ClipBatch) -> Tensor:

@@ -47,8 +47,17 @@ def _geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) ->
     return losses
 
 
-def matching_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
-    """Laplace likelihood of log depth, and its gradients."""
+def matching_loss(first: SourceDepth, second: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
+    """Of both sweeps of posed depth; nothing flows from the second into the depth of the first.
+
+    depth: true, (B, V, H, W), in the unit of the poses.
+    """
+    losses = {f"first_{name}": 0.5 * value for name, value in sweep_loss(first, depth).items()}
+    return losses | sweep_loss(second, depth)
+
+
+def sweep_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
+    """Log depth error with its gradients, and the Laplace likelihood of the error."""
     error = (predicted.depth.log() - depth.log()).abs()
     spread = predicted.spread
     return {

@@ -34,8 +34,8 @@ from gld_ros.training.stage import Stage
 
 #: In this order: encoder with its heads; posed depth alone; both diffusion stages with what follows them; compositor.
 STAGES = ("geometry", "depth", "diffusion", "compositor")
-#: Rooms that a stage may use: each begins where the one before can not have been.
-ROOMS_A_STAGE = 100_000
+#: Rooms that a stage may use before it meets those of the next one.
+ROOMS_A_STAGE = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class GeometryStage(Stage):
         geometry = self.dpt(features, grid, images.shape[-2:])
         rgb = self.rgb(level_dropout(features, self.level_dropout), grid)
         tokens = features[3][:, :posed]
-        matched = self.matching(images[:, :posed], K[:, :posed], c2w[:, :posed], tokens, grid)
+        swept = self.matching.both(images[:, :posed], K[:, :posed], c2w[:, :posed], tokens, grid)
         losses = geometry_loss(geometry, depth, K, c2w)
-        losses |= matching_loss(matched, depth[:, :posed])
+        losses |= matching_loss(*swept, depth[:, :posed])
         losses["rgb"] = 3 * (rgb - images).abs().mean()
         return losses
 
@@ -131,8 +131,7 @@ class DepthStage(Stage):
             level = self.encoder(images)[3]
             tokens = self.encoder.to_decoder(level)
         first, second = self.matching.both(images, K, c2w, tokens, level.grid)
-        losses = {f"first_{name}": 0.5 * value for name, value in matching_loss(first, depth).items()}
-        losses |= matching_loss(second, depth)
+        losses = matching_loss(first, second, depth)
         with torch.no_grad():
             losses["_abs_rel"] = (second.depth / depth - 1).abs().mean()
         return losses

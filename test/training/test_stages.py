@@ -153,6 +153,9 @@ def test_all_stages_of_mini_learn_from_a_real_batch():
             shared = (name, type(stage)) in (("matching", GeometryStage), ("compositor", DiffusionStage))
             own = kind is type(stage) or shared
             assert any(g is not None and g.abs().max() > 0 for g in gradients) == own, (name, type(stage))
+        if isinstance(stage, (GeometryStage, DepthStage)):
+            for head in (net.matching.planes, net.matching.first, net.matching.fine.leave):
+                assert head.weight.grad is not None and head.weight.grad.abs().max() > 0, "each sweep learns"
         if type(stage) is DiffusionStage:
             for part in (net.level1.final_layer.linear, net.cascade.final_layer.linear):
                 assert part.weight.grad.abs().max() > 0
