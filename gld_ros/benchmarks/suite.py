@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gld_ros.benchmarks.variants import has_presets
+from gld_ros.pipeline.presets import NAMES
 
 #: The robot's request, and the paper's.
 ROBOT = ["--views", "2+1", "--size", "504x280"]
@@ -19,14 +19,12 @@ def commands(cuda: bool, released: str, official: Path | None = None) -> Iterato
 
     cuda: with those that need a GPU. official: folder of the official code, to compare with.
     """
-    presets = ["--preset", "exact", "balanced", "fast"] if has_presets() else []
-    exact = ["--preset", "exact"] if presets else []
+    presets, exact = ["--preset", *NAMES], ["--preset", "exact"]
     mini = ["mini", "--device", "cpu", "--views", "2+1", "--size", "320x240"]
     yield "mini-latency", ["latency", *mini, *presets, "--repeat", "50"]
     yield "mini-latency-float32", ["latency", *mini, *exact, "--dtype", "float32", "--repeat", "20"]
     yield "mini-scaling", ["scaling", "mini", "--device", "cpu"]
-    variants = presets[:1] + presets[2:] if presets else ["--steps", "1", "2", "4", "--reference-steps", "8"]
-    yield "mini-quality", ["quality", "mini", "--device", "cpu", "--split", "test", "--scenes", "200", *variants]
+    yield "mini-quality", ["quality", "mini", "--device", "cpu", "--split", "test", "--scenes", "200"]
     yield "node", ["node", "--frames", "10000", "--size", "1280x720", "--requests", "50"]
     for cameras in ("2", "4"):
         yield f"node-{cameras}", ["node", "--cameras", cameras, "--frames", "1000", "--size", "1280x720"]
@@ -41,7 +39,7 @@ def commands(cuda: bool, released: str, official: Path | None = None) -> Iterato
     yield "robot-memory", ["memory", *gpu, *ROBOT]
     yield "robot-memory-offload", ["memory", *gpu, *ROBOT, "--offload", "sequential"]
     yield "scaling", ["scaling", *gpu]
-    yield "quality", ["quality", *gpu, "--scenes", "8", *(variants if presets else ["--steps", "4", "12", "24"])]
+    yield "quality", ["quality", *gpu, "--scenes", "8"]
 
 
 def run(out: Path, cuda: bool, released: str, official: Path | None = None) -> dict[str, int]:

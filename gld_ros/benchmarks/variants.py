@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 from gld_ros.benchmarks.requests import Variant
 from gld_ros.errors import InvalidRequest
-from gld_ros.pipeline.pipeline import GLDPipeline
-
-#: The presets that are compared with `exact` unless others are asked for.
-PRESETS = ("balanced", "fast")
-
-
-def has_presets() -> bool:
-    """Whether this version's pipeline takes `preset`."""
-    return "preset" in inspect.signature(GLDPipeline.__call__).parameters
+from gld_ros.pipeline.presets import EXACT, NAMES
 
 
 def preset_variant(name: str) -> Variant:
-    """The settings of a preset. Raises InvalidRequest where this version has none."""
-    if not has_presets():
-        raise InvalidRequest(f"preset '{name}': this version's pipeline has no presets")
+    """The settings of a preset. Raises InvalidRequest for one that there is not."""
+    if name not in NAMES:
+        raise InvalidRequest(f"preset is '{name}', expected one of {', '.join(NAMES)}")
     return Variant(name, {"preset": name})
 
 
@@ -46,16 +37,9 @@ def requested(presets: Sequence[str], steps: int | None, guidance_scale: float |
 def compared(
     presets: Sequence[str], steps: Sequence[int], reference_steps: int | None
 ) -> tuple[Variant, list[Variant]]:
-    """The reference (`exact`, or the model's own settings, or of so many steps) and what is compared with it.
-
-    Raises InvalidRequest where nothing is to be compared.
-    """
-    reference = preset_variant("exact") if has_presets() else Variant("default")
-    if reference_steps is not None:
-        reference = steps_variant(reference_steps)
-    if not presets and not steps and has_presets():
-        presets = PRESETS
-    variants = [*map(preset_variant, presets), *map(steps_variant, steps)]
-    if not variants:
-        raise InvalidRequest("nothing to compare with the reference: --steps or --preset is expected")
-    return reference, variants
+    """The reference (`exact`, or the model's own settings in so many steps) and what is compared with it: unless asked
+    otherwise, the other presets."""
+    reference = preset_variant(EXACT.name) if reference_steps is None else steps_variant(reference_steps)
+    if not presets and not steps:
+        presets = [name for name in NAMES if name != EXACT.name]
+    return reference, [*map(preset_variant, presets), *map(steps_variant, steps)]

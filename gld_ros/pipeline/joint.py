@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid
 from gld_ros.diffusion.prediction import as_velocity
+from gld_ros.diffusion.sampling import Sampling
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.warp import forward_warp
@@ -59,14 +60,14 @@ class JointSynthesis(Synthesis):
     ) -> list[View]:
         if self.net.config.dpt is None:
             raise ModelError(f"model '{self.net.config.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
-        flow, asked = self.net.config.flow, (options.steps, options.guidance_scale)
-        report = Reporter(callback, (flow.sampling("level1", *asked)[0], flow.sampling("cascade", *asked)[0]))
+        sampling = options.sampling(self.net.config.flow)
+        report = Reporter(callback, (sampling[0].steps, sampling[1].steps))
         cameras = [s.camera for s in sources] + list(targets)
         frame = RelativeFrame(cameras)
         K, c2w = self.cameras(cameras, frame, options.size)
         images = torch.cat([resize(self.picture(s.image)[None, None], options.size) for s in sources], dim=1)
         generator = torch.Generator().manual_seed(options.seed)
-        made = self.generate(images, K, c2w, *asked, generator=generator, on_step=report)
+        made = self.generate(images, K, c2w, sampling, generator=generator, on_step=report)
         assert made.geometry is not None
         self.check_finite(made.image, made.geometry.depth)
         scale = joint_scale(sources, made.geometry, K, c2w, frame, self.min_baseline, options.strict_scale)
@@ -91,16 +92,15 @@ class JointSynthesis(Synthesis):
         images: Tensor,
         K: Tensor,
         c2w: Tensor,
-        steps: int | None = None,
-        guidance_scale: float | None = None,
+        sampling: tuple[Sampling, Sampling],
         noise: tuple[Tensor, Tensor] | None = None,
         generator: torch.Generator | None = None,
         on_step: OnStep = lambda stage, step: None,
     ) -> Generated:
         """images: (B, S, 3, H, W) 0..1 of the sources; K: (B, V, 3, 3), c2w: (B, V, 4, 4) of sources, then targets.
 
-        steps, guidance_scale: of both stages, None for each stage's own. noise: of level 1 and of level 0, in the
-        latents' shape; drawn from `generator` where it is not given.
+        sampling: of level 1 and of level 0. noise: of both, in the latents' shape; drawn from `generator`
+        where it is not given.
         """
         config = self.net.config
         size = (images.shape[-2], images.shape[-1])
@@ -115,23 +115,25 @@ class JointSynthesis(Synthesis):
                 if tuple(given_noise.shape) != shape:
                     raise InvalidRequest(f"noise of level {level} is {tuple(given_noise.shape)}, expected {shape}")
 
-            def stage(name: str, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
+            def stage(name: str, how: Sampling, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
                 base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))  # zeros for the targets
-                count, scale = config.flow.sampling(name, steps, guidance_scale)
-                times = time_grid(config.flow, count, V).to(self.device)
+                times = time_grid(config.flow, how.steps, V).to(self.device)
                 with self.residency.at_work(name) as dit:
                     assert isinstance(dit, MultiViewDiT)
                     cameras, null = (
                         camera_conditions(dit, K, c2w, S, size, given.grid, config.compat, drop=drop)
                         for drop in (False, True)
                     )
-                    field = guided(velocity(dit, base, cameras, level1), velocity(dit, base, null, level1), scale)
+                    field = guided(
+                        velocity(dit, base, cameras, level1), velocity(dit, base, null, level1), how.guidance_scale
+                    )
                     level = "level1" if name == "level1" else "level0"
                     return euler(field, noise.to(self.device), times, lambda i: on_step(level, i))
 
-            level1 = stage("level1", given.level1, noise[0])
+            level1 = stage("level1", sampling[0], given.level1, noise[0])
             # Without a cascade level 0 is diffused independently of level 1.
-            level0 = stage("cascade", given.level0, noise[1], level1 if config.cascade.cascade_channels else None)
+            hint = level1 if config.cascade.cascade_channels else None
+            level0 = stage("cascade", sampling[1], given.level0, noise[1], hint)
             return self.decode(level0, level1, given, size)
 
     def encode(self, images: Tensor) -> SourceLatents:

@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gld_ros.diffusion.sampling import Sampling
 from gld_ros.errors import ModelError
 from gld_ros.geometry.cameras import Camera
+from gld_ros.models.configs import FlowConfig
 from gld_ros.pipeline.offload import Residency
+from gld_ros.pipeline.presets import EXACT, Preset
 from gld_ros.pipeline.request import RelativeFrame
 from gld_ros.pipeline.views import Progress, Scale, SourceView, View
 
@@ -21,14 +24,19 @@ Callback = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Options:
-    """Of one request. steps, guidance_scale: of both diffusion stages, None for each stage's own; size: (H, W) the
-    model works at; strict_scale: refuse where the views' geometry contradicts the poses, instead of warning."""
+    """Of one request. size: (H, W) the model works at; steps, guidance_scale: of both diffusion stages, None for the
+    preset's; strict_scale: refuse where the views' geometry contradicts the poses, instead of warning."""
 
-    steps: int | None
-    guidance_scale: float | None
     size: tuple[int, int]
+    preset: Preset = EXACT
+    steps: int | None = None
+    guidance_scale: float | None = None
     seed: int = 0
     strict_scale: bool = True
+
+    def sampling(self, flow: FlowConfig) -> tuple[Sampling, Sampling]:
+        """Of level 1 and of the cascade."""
+        return self.preset.sampling(flow, self.steps, self.guidance_scale)
 
 
 class Reporter:

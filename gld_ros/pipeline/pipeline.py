@@ -21,6 +21,7 @@ from gld_ros.models.released import MODELS
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency, check_offload
+from gld_ros.pipeline.presets import preset as find_preset
 from gld_ros.pipeline.request import check_request, check_sampling, check_tensors, warn_of_poses, working_size
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
@@ -107,6 +108,7 @@ class GLDPipeline:
         sources: Sequence[SourceView],
         targets: Sequence[Camera],
         *,
+        preset: str = "exact",
         steps: int | None = None,
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
@@ -116,8 +118,9 @@ class GLDPipeline:
     ) -> list[View]:
         """Synthesize one View a target, each of its camera's size.
 
-        steps: sampling steps of each diffusion stage; guidance_scale: 1 = conditional branch alone; size: (H, W) the
-        model works at, multiples of its patch; all default to the model's. The same seed gives the same views.
+        preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
+        conditional branch alone; both default to the preset's. size: (H, W) the model works at, multiples of its
+        patch, by default the model's. The same seed gives the same views.
         strict_scale: refuse views whose geometry contradicts the poses; otherwise warn. Raises InvalidRequest,
         ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end the request.
         """
@@ -125,7 +128,8 @@ class GLDPipeline:
         check_request(sources, targets, config, size)
         check_sampling(steps, guidance_scale)
         warn_of_poses(sources, targets)
-        options = Options(steps, guidance_scale, size or working_size(sources[0].camera, config), seed, strict_scale)
+        size = size or working_size(sources[0].camera, config)
+        options = Options(size, find_preset(preset, config), steps, guidance_scale, seed, strict_scale)
         what = f"{len(sources)} sources, {len(targets)} targets"
         return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
 
@@ -136,6 +140,7 @@ class GLDPipeline:
         K: Tensor,
         c2w: Tensor,
         *,
+        preset: str = "exact",
         steps: int | None = None,
         guidance_scale: float | None = None,
         noise: tuple[Tensor, Tensor] | None = None,
@@ -152,11 +157,12 @@ class GLDPipeline:
             raise InvalidRequest(f"model '{self.name}' generates one view at a time: call the pipeline with views")
         check_tensors(images, K, c2w, self.net.config)
         check_sampling(steps, guidance_scale)
-        path = steps, guidance_scale, noise, torch.Generator().manual_seed(seed)
-        synthesis = self.synthesis
+        config, synthesis = self.net.config, self.synthesis
+        sampling = find_preset(preset, config).sampling(config.flow, steps, guidance_scale)
+        generator = torch.Generator().manual_seed(seed)
         images, K, c2w = images.to(self.device), K.to(self.device), c2w.to(self.device)
         what = f"{images.shape[1]} sources, {K.shape[1] - images.shape[1]} targets"
-        return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, *path))
+        return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, sampling, noise, generator))
 
     def _in_memory(self, what: str, work: Callable[[], Result]) -> Result:
         """What `work` returns; OutOfMemory, with the memory given back, where the device has too little."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid, velocity_of
+from gld_ros.diffusion.sampling import Sampling
 from gld_ros.geometry.warp import forward_warp, pull_push, resample
 from gld_ros.models.compositor import Composite
 from gld_ros.models.dit import MultiViewDiT
@@ -124,8 +125,7 @@ def sample(
     base: Tensor,
     given: Condition,
     noise: Tensor,
-    steps: int,
-    guidance_scale: float,
+    how: Sampling,
     level1: Tensor | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -134,8 +134,8 @@ def sample(
     def velocity(cameras: Cameras) -> Velocity:
         return lambda x, t: velocity_of(x, predict(dit, x, t, base, cameras, level1), t)
 
-    times = time_grid(net.config.flow, steps).to(noise.device)
-    return euler(guided(velocity(given.cameras), velocity(given.uncond), guidance_scale), noise, times, on_step)
+    times = time_grid(net.config.flow, how.steps).to(noise.device)
+    return euler(guided(velocity(given.cameras), velocity(given.uncond), how.guidance_scale), noise, times, on_step)
 
 
 def decode(net: GLDNetworks, level0: Tensor, level1: Tensor, given: Condition) -> tuple[Composite, Tensor]:

@@ -39,9 +39,8 @@ class WarpedSynthesis(Synthesis):
     def synthesize(
         self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
     ) -> list[View]:
-        flow, asked = self.net.config.flow, (options.steps, options.guidance_scale)
-        path1, path0 = flow.sampling("level1", *asked), flow.sampling("cascade", *asked)
-        report = Reporter(callback, (path1[0], path0[0]), rounds=len(targets))
+        how1, how0 = options.sampling(self.net.config.flow)
+        report = Reporter(callback, (how1.steps, how0.steps), rounds=len(targets))
         prepared = self.prepare(sources, options.size)
         report("encode", 0)
         views = []
@@ -54,9 +53,9 @@ class WarpedSynthesis(Synthesis):
                 preview = given.warped.image[0]
                 noise = torch.randn(2, *given.level1.shape, generator=generator).to(self.device)
                 on_step = partial(report, "level1", preview=preview)
-                level1 = sample(self.net, self.net.level1, given.level1, given, noise[0], *path1, None, on_step)
+                level1 = sample(self.net, self.net.level1, given.level1, given, noise[0], how1, None, on_step)
                 on_step = partial(report, "level0", preview=preview)
-                level0 = sample(self.net, self.net.cascade, given.level0, given, noise[1], *path0, level1, on_step)
+                level0 = sample(self.net, self.net.cascade, given.level0, given, noise[1], how0, level1, on_step)
                 composite, _ = decode(self.net, level0, level1, given)
             pixels = compose(prepared.native, composite, given, target, prepared.frame)
             views.append(self.view(pixels, target, sources, prepared.scale, options.seed))

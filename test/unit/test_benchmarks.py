@@ -243,16 +243,10 @@ def test_quality(pipe, tmp_path):
         quality.measure(pipe, scenes, asked[0], [asked[0]])
 
 
-def test_quality_needs_something_to_compare(monkeypatch, capsys):
-    monkeypatch.setattr(variants, "has_presets", lambda: False)
-    assert "nothing to compare" in refused(capsys, "quality", "mini")
-    assert "has no presets" in refused(capsys, "quality", "mini", "--preset", "fast")
+def test_presets_are_compared_with_exact(capsys):
+    assert "expected one of exact, balanced, fast" in refused(capsys, "quality", "mini", "--preset", "quick")
     reference, others = variants.compared([], [2], 8)
     assert reference.settings == {"steps": 8} and [v.settings for v in others] == [{"steps": 2}]
-
-
-def test_presets_plug_in(monkeypatch):
-    monkeypatch.setattr(variants, "has_presets", lambda: True)
     reference, others = variants.compared([], [3], None)
     assert reference.settings == {"preset": "exact"}
     assert [v.name for v in others] == ["3 steps"]
@@ -310,13 +304,11 @@ def test_memory(capsys, folder, tmp_path):
     assert "peak / weights" in (tmp_path / "table.md").read_text()
 
 
-@pytest.mark.parametrize("presets", [True, False])
-def test_all_asks_for_what_the_parser_knows(monkeypatch, tmp_path, presets):
+def test_all_asks_for_what_the_parser_knows(tmp_path):
     import argparse
 
     from gld_ros.cli import bench
 
-    monkeypatch.setattr(suite, "has_presets", lambda: presets)
     parser = argparse.ArgumentParser()
     bench.add_parser(parser.add_subparsers())
     commands = dict(suite.commands(True, "gld-da3", tmp_path))
