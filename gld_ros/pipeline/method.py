@@ -70,6 +70,9 @@ class Synthesis(ABC):
     ) -> list[View]:
         """One View a target, each of its camera's size. Raises ScaleUnknown, ModelError and what `callback` raises."""
 
+    def forget(self) -> None:
+        """Drop what is kept of the sources of recent requests. Some ways keep nothing."""
+
     def cameras(self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """K (1, V, 3, 3) at the working size (H, W) and c2w (1, V, 4, 4) in the request's own frame, float32."""
         K = np.stack([c.resized(size[1], size[0]).K for c in cameras])

@@ -164,6 +164,10 @@ class GLDPipeline:
         what = f"{images.shape[1]} sources, {K.shape[1] - images.shape[1]} targets"
         return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, sampling, noise, generator))
 
+    def forget(self) -> None:
+        """Drop what is kept of the sources of recent requests (with the same ones again, only the targets cost time)."""
+        self.synthesis.forget()
+
     def _in_memory(self, what: str, work: Callable[[], Result]) -> Result:
         """What `work` returns; OutOfMemory, with the memory given back, where the device has too little."""
         try:
@@ -171,6 +175,7 @@ class GLDPipeline:
         except torch.OutOfMemoryError as error:
             reason = str(error).splitlines()[0]
         # Outside `except`: the traceback would keep the tensors alive.
+        self.forget()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         raise OutOfMemory(f"{what}: {reason}")

@@ -13,6 +13,8 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.method import Callback, Options, Reporter, Synthesis
 from gld_ros.pipeline.native import NativeSources, compose, native_sources
+from gld_ros.pipeline.offload import Residency
+from gld_ros.pipeline.recent import RecentSources
 from gld_ros.pipeline.request import RelativeFrame
 from gld_ros.pipeline.scale import find_scale
 from gld_ros.pipeline.synthesis import condition, decode, resize, sample, source_geometry
@@ -36,12 +38,19 @@ class PreparedSources:
 class WarpedSynthesis(Synthesis):
     """Sources' depth, warp, diffusion of what it lacks, observed pixels at their own resolution."""
 
+    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float):
+        super().__init__(residency, dtype, min_baseline)
+        self.recent: RecentSources[PreparedSources] = RecentSources()
+
+    def forget(self) -> None:
+        self.recent.clear()
+
     def synthesize(
         self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
     ) -> list[View]:
         how1, how0 = options.sampling(self.net.config.flow)
         report = Reporter(callback, (how1.steps, how0.steps), rounds=len(targets))
-        prepared = self.prepare(sources, options.size)
+        prepared = self.recent.get(sources, options.size, lambda: self.prepare(sources, options.size))
         report("encode", 0)
         views = []
         for number, target in enumerate(targets):
