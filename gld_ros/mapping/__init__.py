@@ -1,0 +1,1 @@
+"""A map with two layers, observed and generated, that never mix. No ROS in here."""

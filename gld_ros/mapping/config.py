@@ -1,0 +1,36 @@
+"""Settings of a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+
+BACKENDS = ("voxel_hash", "open3d")
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """voxel_size: metres. max_depth: metres; surfaces beyond it are not taken. min_confidence: of an observed pixel.
+
+    radius: metres around the robot that are kept. generated_lifetime: seconds until a generated point has faded away.
+    max_voxels: of each layer; those seen longest ago go first. backend: of the observed layer, one of `BACKENDS`.
+    """
+
+    voxel_size: float = 0.05
+    max_depth: float = 5.0
+    min_confidence: float = 0.5
+    radius: float = 10.0
+    generated_lifetime: float = 60.0
+    max_voxels: int = 1_000_000
+    backend: str = "voxel_hash"
+
+    def __post_init__(self) -> None:
+        for name in ("voxel_size", "max_depth", "radius", "generated_lifetime", "max_voxels"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise InvalidRequest(f"map: {name} is {value}, expected a number above 0")
+        if self.backend not in BACKENDS:
+            raise InvalidRequest(f"map: backend is '{self.backend}', expected one of {', '.join(BACKENDS)}")
