@@ -14,7 +14,6 @@ from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -27,6 +26,7 @@ from std_srvs.srv import Trigger
 from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
+from gld_ros.ros.events import NO_EVENTS, subscription_events
 from gld_ros.ros.intake import CameraTopics, Intake
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
@@ -58,11 +58,9 @@ class GLDNode(LifecycleNode):
         self._camera_subscriptions: list[Subscription] = []
         self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
         self.create_service(Trigger, "~/clear_context", self._on_clear)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Steady timers: they have to run while a simulated clock stands still.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
         self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
-        self.create_timer(0.05, self.requests.worker.sweep, clock=steady)
         self.add_post_set_parameters_callback(self._on_parameters)
         # rclpy lets a transition that the state does not allow end the process: answer it instead.
         self._change_state = self._service_change_state.callback
@@ -174,12 +172,8 @@ class GLDNode(LifecycleNode):
         self._heard[topic] = (0, time.monotonic())
         self.counters.add(topic, "received", 0)
         qos = QoSProfile(depth=self.parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-        def count_lost(event: Any) -> None:
-            self.counters.add(topic, "dropped_by_dds", event.total_count_change)
-
-        lost = SubscriptionEventCallbacks(message_lost=count_lost)
-        self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=lost))
+        events = subscription_events(self, topic, self.counters)
+        self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=events))
 
     def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
         try:

@@ -13,6 +13,7 @@ from visualization_msgs.msg import MarkerArray
 from gld_ros.geometry.cameras import Camera
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros.counters import TopicCounters
+from gld_ros.ros.events import NO_EVENTS
 from gld_ros.ros.view_messages import frusta_to_msg
 
 RELIABLE = QoSProfile(depth=10)
@@ -25,11 +26,17 @@ class Outputs:
 
     def __init__(self, node: Node, counters: TopicCounters) -> None:
         self._counters = counters
-        self._publishers = {name: node.create_publisher(Image, f"~/{name}", RELIABLE) for name in IMAGES}
-        self._publishers["camera_info"] = node.create_publisher(CameraInfo, "~/camera_info", RELIABLE)
-        self._publishers["views"] = node.create_publisher(SynthesizedView, "~/views", RELIABLE)
-        self._publishers["points"] = node.create_publisher(PointCloud2, "~/points", LATCHED)
-        self._publishers["frusta"] = node.create_publisher(MarkerArray, "~/frusta", LATCHED)
+        kinds = {
+            **dict.fromkeys(IMAGES, (Image, RELIABLE)),
+            "camera_info": (CameraInfo, RELIABLE),
+            "views": (SynthesizedView, RELIABLE),
+            "points": (PointCloud2, LATCHED),
+            "frusta": (MarkerArray, LATCHED),
+        }
+        self._publishers = {
+            name: node.create_publisher(kind, f"~/{name}", qos, event_callbacks=NO_EVENTS)
+            for name, (kind, qos) in kinds.items()
+        }
         self._frusta: dict[str, Sequence[Camera]] = {"sources": (), "requests": ()}
         for publisher in self._publishers.values():
             counters.add(publisher.topic_name, "published", 0)

@@ -9,6 +9,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import Header
@@ -18,12 +19,15 @@ from gld_ros.errors import Cancelled, GLDError, ModelError, NotActive
 from gld_ros.pipeline.views import Progress, View
 from gld_ros.ros.conversions import image_to_msg
 from gld_ros.ros.counters import TopicCounters
+from gld_ros.ros.events import subscription_events
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
 from gld_ros.ros.view_messages import cloud_to_msg, view_to_msg
 from gld_ros.ros.worker import Job, Worker
 from gld_ros.srv import SynthesizeViews
+
+SWEEP_PERIOD = 0.05  # seconds
 
 
 class RequestServer:
@@ -50,12 +54,21 @@ class RequestServer:
             cancel_callback=self._on_cancel,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
-        self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1)
+        events = subscription_events(node, node.resolve_topic_name("~/request"), counters)
+        self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1, event_callbacks=events)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
+        self._sweeper = node.create_timer(SWEEP_PERIOD, self._sweep, clock=steady, autostart=False)
 
     def deactivate(self) -> None:
         """Answer everything in work or waiting with CANCELLED and new requests with NOT_ACTIVE."""
         self.synthesizer = None
         self.worker.cancel_all("the node was deactivated")
+
+    def _sweep(self) -> None:
+        """While requests wait behind the one in work, look for those whose time is up."""
+        self.worker.sweep()
+        if not self.worker.waiting:
+            self._sweeper.cancel()
 
     def stop(self, timeout: float) -> bool:
         """End the worker for good; returns whether it ended within `timeout` seconds."""
@@ -129,6 +142,8 @@ class RequestServer:
         on_progress = on_progress or (lambda index, progress: None)
         job = self.worker.submit(lambda job: self._work(synthesizer, parsed, job, answer, on_progress), parsed.budget)
         job.future.add_done_callback(lambda future: self._settle(future, answer))
+        if self._sweeper.is_canceled():
+            self._sweeper.reset()
         return job
 
     def _work(self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any) -> None:

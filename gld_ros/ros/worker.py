@@ -78,6 +78,11 @@ class Worker:
         """Whether a job runs."""
         return self._running is not None
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._waiting)
+
     def sweep(self) -> None:
         """End jobs that were cancelled or ran out of time while waiting. To be called now and then."""
         with self._wake:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot import NodeProcess, Robot, logged
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -93,6 +94,15 @@ def test_zero_stamp(robot, node):
 
 def test_silence_is_named(robot, node):
     robot.wait(logged(node, r"no input on '/image' \(\d+ s, 1 publishers\), '/camera_info'"), "warning")
+
+
+def test_a_publisher_whose_qos_does_not_fit_is_named(robot, node):
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    publisher = robot.node.create_publisher(PoseStamped, "gld_node/request", best_effort)
+    reason = "'/gld_node/request': nothing is received from a publisher whose QoS does not fit in RELIABILITY"
+    robot.wait(logged(node, reason), reason)
+    assert robot.counts("/gld_node/request")["incompatible_qos"] >= 1
+    robot.node.destroy_publisher(publisher)
 
 
 def test_a_clock_that_jumps_back_clears_the_context(robot, node):
