@@ -48,7 +48,8 @@ class KeyFrameBuffer:
         """Whether a frame of the camera `name` at pose `c2w` (4, 4) and `stamp` (ns) would become a key frame."""
         with self._lock:
             self._expire(stamp)
-            return not any(name == other and self._near(c2w, view.camera.c2w) for other, view in self._frames)
+            newest_first = reversed(self._frames)  # most frames are near the newest
+            return not any(name == other and self._near(c2w, view.camera.c2w) for other, view in newest_first)
 
     def add(self, name: str, view: SourceView) -> bool:
         """Keep `view` of the camera `name` if it is a key frame; returns whether it was kept."""

@@ -16,7 +16,6 @@ from tf2_ros.frames import Frames, Motion
 
 DEFAULT_CACHE = Duration(seconds=10)
 NO_WAIT = Duration()
-_POLL = 0.02  # seconds between two looks while waiting
 
 
 class Buffer:
@@ -28,7 +27,7 @@ class Buffer:
 
     def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
         self._frames = Frames((cache_time or DEFAULT_CACHE).nanoseconds)
-        self._lock = threading.RLock()
+        self._changed = threading.Condition()  # also the lock of the frames
         self._clock = node.get_clock() if node is not None else Clock()
         threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jump_handle = self._clock.create_jump_callback(threshold, post_callback=self._on_jump)
@@ -38,26 +37,26 @@ class Buffer:
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         """Take in a transform that holds at its stamp; an unusable one (NaN, norm, names, age) is left out."""
-        with self._lock:
+        with self._changed:
             self._frames.insert(transform, static=False)
+            self._changed.notify_all()
 
     def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
         """Take in a transform that always holds."""
-        with self._lock:
+        with self._changed:
             self._frames.insert(transform, static=True)
+            self._changed.notify_all()
 
     def clear(self) -> None:
         """Forget what moves; static transforms stay."""
-        with self._lock:
+        with self._changed:
             self._frames.clear()
 
     def lookup_transform(
         self, target_frame: str, source_frame: str, time: Time, timeout: Duration = NO_WAIT
     ) -> TransformStamped:
         """The motion that takes points of `source_frame` into `target_frame` at `time`; waits up to `timeout`."""
-        self.can_transform(target_frame, source_frame, time, timeout)
-        with self._lock:
-            motion, stamp = self._frames.lookup(target_frame, source_frame, time.nanoseconds)
+        motion, stamp = self._wait(lambda: self._lookup(target_frame, source_frame, time), timeout)
         return _message(motion, stamp, target_frame, source_frame)
 
     def lookup_transform_full(
@@ -70,8 +69,9 @@ class Buffer:
         timeout: Duration = NO_WAIT,
     ) -> TransformStamped:
         """From `source_frame` at `source_time` into `target_frame` at `target_time`; `fixed_frame` rests between."""
-        self._wait(lambda: self._full(target_frame, target_time, source_frame, source_time, fixed_frame), timeout)
-        motion, stamp = self._full(target_frame, target_time, source_frame, source_time, fixed_frame)
+        motion, stamp = self._wait(
+            lambda: self._full(target_frame, target_time, source_frame, source_time, fixed_frame), timeout
+        )
         return _message(motion, stamp, target_frame, source_frame)
 
     def can_transform(
@@ -83,32 +83,34 @@ class Buffer:
         return_debug_tuple: bool = False,
     ) -> bool | tuple[bool, str]:
         """Whether lookup_transform would answer, now or within `timeout`; with the reason if asked."""
-        error = self._wait(lambda: self._lookup(target_frame, source_frame, time), timeout)
-        return (not error, error) if return_debug_tuple else not error
+        try:
+            self._wait(lambda: self._lookup(target_frame, source_frame, time), timeout)
+        except TransformException as error:
+            return (False, str(error)) if return_debug_tuple else False
+        return (True, "") if return_debug_tuple else True
 
     def _lookup(self, target_frame: str, source_frame: str, time: Time) -> tuple[Motion, int]:
-        with self._lock:
-            return self._frames.lookup(target_frame, source_frame, time.nanoseconds)
+        return self._frames.lookup(target_frame, source_frame, time.nanoseconds)
 
     def _full(
         self, target_frame: str, target_time: Time, source_frame: str, source_time: Time, fixed_frame: str
     ) -> tuple[Motion, int]:
-        with self._lock:
-            first, _ = self._frames.lookup(fixed_frame, source_frame, source_time.nanoseconds)
-            second, stamp = self._frames.lookup(target_frame, fixed_frame, target_time.nanoseconds)
+        first, _ = self._frames.lookup(fixed_frame, source_frame, source_time.nanoseconds)
+        second, stamp = self._frames.lookup(target_frame, fixed_frame, target_time.nanoseconds)
         return second.after(first), stamp
 
-    def _wait(self, attempt: Callable[[], object], timeout: Duration) -> str:
-        """Try until it works or the real time `timeout` is over; the last error, empty on success."""
+    def _wait(self, attempt: Callable[[], tuple[Motion, int]], timeout: Duration) -> tuple[Motion, int]:
+        """Try at once and after every change until it works; its last error once the real time `timeout` is over."""
         end = wall.monotonic() + timeout.nanoseconds / 1e9
-        while True:
-            try:
-                attempt()
-                return ""
-            except TransformException as error:
-                if wall.monotonic() >= end:
-                    return str(error)
-            wall.sleep(_POLL)
+        with self._changed:
+            while True:
+                try:
+                    return attempt()
+                except TransformException:
+                    left = end - wall.monotonic()
+                    if left <= 0:
+                        raise
+                self._changed.wait(left)
 
 
 def _message(motion: Motion, stamp: int, target_frame: str, source_frame: str) -> TransformStamped:
