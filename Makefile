@@ -1,8 +1,8 @@
-# make demo [SEQUENCE=folder or rosbag2] | make test | make lint. Each sets up what it needs, once, and says what it does.
+# make demo [SEQUENCE=folder or rosbag2] | make test | make lint | make docs. Each sets up what it needs, once, and says what it does.
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
 
 TORCH := torch==2.13.0
 DA3_ORACLE := depth-anything-3==0.1.1
@@ -33,6 +33,10 @@ test: setup
 
 lint: setup
 	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy
+
+# What is written from the sources: docs/interfaces.md, config/sros2/policies.xml.
+docs: setup
+	@. tools/env.sh; python -m gld_ros.ros.reference
 
 setup: $(STAMP)-built
 
@@ -73,7 +77,7 @@ $(STAMP)-python: setup.cfg tools/install_torch.py $(wildcard pip_ros/setup.cfg p
 	@$(PIP) --no-deps --ignore-requires-python $(DA3_ORACLE)
 	@touch $@
 
-INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/*)
+INTERFACES := CMakeLists.txt package.xml $(wildcard msg/* srv/* action/* scripts/* launch/* config/* config/sros2/*)
 $(STAMP)-built: $(INTERFACES) $(STAMP)-python
 	@echo "== Building the interfaces"; \
 	$(if $(filter pypi,$(ROS)),$(COLCON),colcon build --cmake-args -DBUILD_TESTING=OFF) --packages-select gld_ros --symlink-install

@@ -22,6 +22,8 @@ ARGUMENTS = {  # name: (default, description)
     "rate": ("5.0", "Images a second."),
     "loop": ("true", "Start again at the end."),
     "model": ("mini", "Name of an embedded model or path of a model folder."),
+    "security_enclave": ("/", "SROS2 enclave of gld_node, such as /gld_ros/gld_node; of use with ROS_SECURITY_ENABLE."),
+    "camera_enclave": ("/", "SROS2 enclave of the camera, such as /gld_ros/gld_sim_camera."),
     "rviz": ("true", "Start RViz; its goal tool asks for a view."),
 }
 
@@ -39,6 +41,7 @@ def generate_launch_description() -> LaunchDescription:
         package="gld_ros",
         executable="gld_replay",
         output="screen",
+        ros_arguments=["--enclave", value["camera_enclave"]],
         parameters=[{"sequence": ParameterValue(value["sequence"], value_type=str), **playing}],
         condition=recorded,
     )
@@ -46,6 +49,7 @@ def generate_launch_description() -> LaunchDescription:
         package="gld_ros",
         executable="gld_sim_camera",
         output="screen",
+        ros_arguments=["--enclave", value["camera_enclave"]],
         parameters=[{"seed": ParameterValue(value["seed"], value_type=int), **playing}],
         condition=simulated,
     )
@@ -56,6 +60,7 @@ def generate_launch_description() -> LaunchDescription:
             "image": "/camera/image_raw",
             "camera_info": "/camera/camera_info",
             "rviz": value["rviz"],
+            "security_enclave": value["security_enclave"],
         }.items(),
     )
     # Room for uncompressed images in shared memory, unless the user has a profile already.

@@ -20,6 +20,7 @@ ARGUMENTS = {  # name: (default, description)
     "namespace": ("", "Namespace of the node, for several robots."),
     "use_sim_time": ("false", "Take the time from /clock, for simulators and bags."),
     "autostart": ("true", "Configure and activate the node at start."),
+    "security_enclave": ("/", "SROS2 enclave of the node, such as /gld_ros/gld_node; of use with ROS_SECURITY_ENABLE."),
     "rviz": ("false", "Start RViz with config/gld.rviz; its camera display shows the topic image."),
 }
 
@@ -42,6 +43,7 @@ def generate_launch_description() -> LaunchDescription:
         name="gld_node",
         namespace=value["namespace"],
         output="screen",
+        ros_arguments=["--enclave", value["security_enclave"]],
         parameters=[
             value["config"],
             {

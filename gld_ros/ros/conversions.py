@@ -22,6 +22,7 @@ from gld_ros.geometry.distortion import Pinhole, undistort
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL
 
 _bridge = CvBridge()
+MAX_CAMERA_SIDE = 8192  # pixels; bounds the time and memory that the undistortion tables of one CameraInfo may take
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -67,8 +68,8 @@ def optical_pose(matrix: np.ndarray, body: bool) -> np.ndarray:
 def camera_model(info: CameraInfo, rectified: bool = False, name: str = "camera_info") -> Pinhole:
     """The pinhole of a CameraInfo: K and D for a raw image, P for a `rectified` one; ROI and binning are applied.
 
-    Cached per content, as every image brings its own message. Raises InvalidRequest, naming `name`, for sizes, K or P
-    that cannot be and for an unknown distortion model.
+    Cached per content, as every image brings its own message. Raises InvalidRequest, naming `name`, for sizes, K, P or
+    a ROI that cannot be and for an unknown distortion model.
     """
     roi = (info.roi.x_offset, info.roi.y_offset, info.roi.width or info.width, info.roi.height or info.height)
     binning = (max(info.binning_x, 1), max(info.binning_y, 1))
@@ -91,6 +92,10 @@ def _camera_model(
     binning: tuple[int, int],
 ) -> Pinhole:
     full = Camera(np.reshape(K, (3, 3)) + HALF_PIXEL, np.eye(4), width, height).check("CameraInfo")
+    if max(width, height) > MAX_CAMERA_SIDE:
+        raise InvalidRequest(f"CameraInfo: size {width}x{height}, at most {MAX_CAMERA_SIDE} a side are taken")
+    if roi[0] + roi[2] > width or roi[1] + roi[3] > height:
+        raise InvalidRequest(f"CameraInfo: roi (x, y, width, height) {roi} does not lie within {width}x{height}")
     window = full.cropped(*roi)
     camera = window.resized(window.width // binning[0], window.height // binning[1]).check("CameraInfo")
     return undistort(camera.K, D, distortion_model, camera.width, camera.height, "CameraInfo")

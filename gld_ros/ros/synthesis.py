@@ -23,7 +23,9 @@ from gld_ros.ros.poses import TFPoses
 from gld_ros.ros.worker import Job
 from gld_ros.srv import SynthesizeViews
 
-MAX_SIDE = 4096  # pixels; far beyond what the model resolves, and a bound for the memory a request can ask for
+# Far beyond what the model resolves, and a bound for the memory a request can ask for.
+MAX_SIDE = 4096  # pixels
+MAX_PIXELS = 2**26  # of all views together; one takes about 40 bytes in images and cloud
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,11 @@ def parse_request(msg: Any, map_frame: str, max_views: int) -> ViewRequest:
     for i, stamped in enumerate(msg.poses):
         matrix = optical_pose(pose_to_matrix(stamped.pose, f"poses[{i}]"), msg.axes == SynthesizeViews.Request.BODY)
         poses.append((stamped.header.frame_id or map_frame, stamp_to_ns(stamped.header.stamp), matrix))
-    return ViewRequest(tuple(poses), requested_intrinsics(msg.camera_info, MAX_SIDE), msg.seed, budget or None)
+    intrinsics = requested_intrinsics(msg.camera_info, MAX_SIDE)
+    if intrinsics is not None and len(poses) * intrinsics.width * intrinsics.height > MAX_PIXELS:
+        size = f"{intrinsics.width}x{intrinsics.height}"
+        raise InvalidRequest(f"{len(poses)} views of {size} pixels, at most {MAX_PIXELS} pixels are made together")
+    return ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None)
 
 
 def request_from_pose(pose: PoseStamped, body: bool, height: float) -> SynthesizeViews.Request:

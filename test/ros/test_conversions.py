@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
@@ -82,6 +82,9 @@ def test_rectified_images_use_p_and_ignore_d():
         ({"k": [float("nan")] * 9}, "fx=nan"),
         ({"width": 0, "height": 0}, "size 0x0"),
         ({"d": [0.1] * 5, "distortion_model": "magic"}, "unknown distortion model 'magic'"),
+        ({"d": [0.1] * 5, "width": 30000, "height": 30000}, "size 30000x30000, at most 8192"),
+        ({"roi": RegionOfInterest(width=4_000_000_000, height=9)}, "roi .* does not lie within 160x120"),
+        ({"roi": RegionOfInterest(x_offset=100, width=100, height=9)}, "roi .* does not lie within 160x120"),
     ],
 )
 def test_camera_info_that_cannot_be(changes, reason):

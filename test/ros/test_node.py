@@ -1,9 +1,7 @@
 """gld_node over DDS: requests by service, action and topic, what ends them, and what can be wrong with them."""
 
-import re
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,21 +78,6 @@ def test_service(robot, node):
         robot.node.destroy_subscription(listener)
 
 
-def test_the_readme_lists_the_nodes_topics_services_and_actions(robot, node):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    listed = set(re.findall(r"^\| `~/(\w+)`", text, re.MULTILINE))
-    published = robot.node.get_publisher_names_and_types_by_node("gld_node", "/")
-    subscribed = robot.node.get_subscriber_names_and_types_by_node("gld_node", "/")
-    services = robot.node.get_service_names_and_types_by_node("gld_node", "/")
-    own = {
-        name.removeprefix("/gld_node/").removesuffix("/_action/send_goal")
-        for name, (kind, *_) in [*published, *subscribed, *services]
-        if name.startswith("/gld_node/") and not kind.startswith(("rcl_interfaces", "type_description"))
-    }
-    own -= {name for name in own if "_action/" in name or name.startswith(("get_", "transition_event"))}
-    assert own == listed
-
-
 def test_requested_camera_axes_and_stamp(robot, node):
     header = conversions.Header(stamp=conversions.ns_to_stamp(robot.send(0)), frame_id="camera")
     body = conversions.pose_to_msg(np.linalg.inv(conversions.BODY_FROM_OPTICAL), header)  # the camera itself
@@ -129,6 +112,12 @@ def budget(sec=0, nanosec=0):
     return SynthesizeViews.Request().time_budget.__class__(sec=sec, nanosec=nanosec)
 
 
+def info_of(width, height, roi_width=0):
+    info = CameraInfo(width=width, height=height, k=[50.0, 0, 32, 0, 50, 24, 0, 0, 1])
+    info.roi.width = roi_width
+    return info
+
+
 BAD_REQUESTS = {
     "no pose": (lambda r: {"poses": []}, "INVALID_REQUEST", "poses is empty"),
     "hundred poses": (lambda r: {"poses": r.poses(1) * 100}, "INVALID_REQUEST", "100 poses, at most 32"),
@@ -137,6 +126,16 @@ BAD_REQUESTS = {
         lambda r: {"poses": [bad_pose(r, x=0.0, y=0.0, z=0.0, w=0.0)]},
         "INVALID_REQUEST",
         "poses[0]: the quaternion has norm 0",
+    ),
+    "too many pixels": (
+        lambda r: {"poses": r.poses(1) * 9, "camera_info": info_of(4096, 4096)},
+        "INVALID_REQUEST",
+        "9 views of 4096x4096 pixels, at most",
+    ),
+    "roi": (
+        lambda r: {"poses": r.poses(1), "camera_info": info_of(64, 48, 4_000_000_000)},
+        "INVALID_REQUEST",
+        "does not lie within 64x48",
     ),
     "axes": (lambda r: {"poses": r.poses(1), "axes": 9}, "INVALID_REQUEST", "axes is 9"),
     "time budget": (lambda r: {"poses": r.poses(1), "time_budget": budget(sec=-1)}, "INVALID_REQUEST", "time_budget"),
