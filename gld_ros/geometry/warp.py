@@ -72,7 +72,8 @@ def forward_warp(
     summed = torch.zeros(B, C + 1, H * W + 1, device=values.device)
     for index, share in corners:
         behind = z / nearest.gather(1, index) - 1
-        part = share * pixel_weight * torch.exp(-((behind / 0.06) ** 2)) * (behind < 0.1)
+        # Clamped where the result is not used: exp is 10x slower on a CPU where it gives denormal numbers.
+        part = share * pixel_weight * torch.exp(-((behind / 0.06) ** 2).clamp_max(4)) * (behind < 0.1)
         total.scatter_add_(1, index, part)
         summed.scatter_add_(2, index[:, None].expand(-1, C + 1, -1), colours * part[:, None])
     total = total[:, :-1]
@@ -104,9 +105,9 @@ def resample(
     inverse = torch.where(depth > 0, depth, torch.inf).reciprocal()  # unknown depth: at infinity, never confirmed
     stacked = torch.cat([values, inverse[:, :, None]], dim=2).flatten(0, 1)
     read = F.grid_sample(stacked, grid, align_corners=False, padding_mode="border").reshape(B, V, C + 1, H, W)
-    off = 1 / (read[:, :, C] * z.reshape(B, V, H, W)) - 1
-    agrees = inside.reshape(B, V, H, W) & (off.abs() < 0.5)
-    weight = agrees * torch.exp(-off.abs() / 0.2) * view_weight(c2w, target_c2w)[..., None, None]
+    off = (1 / (read[:, :, C] * z.reshape(B, V, H, W)) - 1).abs()
+    agrees = inside.reshape(B, V, H, W) & (off < 0.5)
+    weight = agrees * torch.exp(-off.clamp_max(0.5) / 0.2) * view_weight(c2w, target_c2w)[..., None, None]
     total = weight.sum(dim=1)
     share = weight / total.clamp_min(1e-9)[:, None]
     mean = (read[:, :, :C] * share[:, :, None]).sum(dim=1)
@@ -139,12 +140,18 @@ def view_weight(c2w: Tensor, target_c2w: Tensor) -> Tensor:
 
 def close_cracks(x: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     """Fill single unseen pixels that most of their neighbours surround: cracks of splatting, not holes."""
-    kernel = torch.ones(1, 1, 3, 3, device=x.device)
     mask = seen[:, None].float()
-    count = F.conv2d(mask, kernel, padding=1)
-    around = F.conv2d((x * mask).flatten(0, 1)[:, None], kernel, padding=1).reshape(x.shape) / count.clamp_min(1)
+    count = _box(mask)
+    around = _box(x * mask) / count.clamp_min(1)
     crack = ~seen & (count[:, 0] >= 5)
     return torch.where(crack[:, None], around, x), seen | crack
+
+
+def _box(x: Tensor) -> Tensor:
+    """Sums over 3x3 pixels of x (B, C, H, W), zeros outside; a convolution with ones is 10x slower on a CPU."""
+    x = F.pad(x, (1, 1, 1, 1))
+    rows = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
+    return rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
 
 
 def pull_push(x: Tensor, seen: Tensor) -> Tensor:
@@ -183,7 +190,7 @@ def guided_upsample(x: Tensor, guide: Tensor, fine_guide: Tensor, sigma: float =
             columns = (near_column.long() + 1).clamp(0, w + 1)
             near = stacked[:, :, rows][..., columns]
             unlike = (near[:, C:] - fine_guide).pow(2).sum(dim=1, keepdim=True)
-            weight = spatial * (torch.exp(-unlike / (2 * sigma**2)) + 1e-4)
+            weight = spatial * (torch.exp(-(unlike / (2 * sigma**2)).clamp_max(60)) + 1e-4)  # denormals are slow
             total += weight
             summed += weight * near[:, :C]
     return summed / total
