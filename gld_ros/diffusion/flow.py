@@ -56,13 +56,15 @@ def velocity_of(noisy: Tensor, data: Tensor, t: Tensor) -> Tensor:
 
 
 def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: Callable[[int], None] | None = None) -> Tensor:
-    """Integrate from noise (B, ...) along `times` (N,), or along each scene's own (N, B).
+    """Integrate from noise (B, ...) along `times` (N,), on the host or not, or along each scene's own (N, B).
 
     `on_step(i)` is called after step i = 1, 2, ... and may raise to stop.
     """
     x = noise
     for i, (t, following) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        step = (following - t).reshape(-1, *[1] * (x.ndim - 1))
+        step = following - t
+        if step.ndim:
+            step = step.reshape(-1, *[1] * (x.ndim - 1))
         x = x + step * velocity(x, t.expand(x.shape[0]))
         if on_step is not None:
             on_step(i + 1)
