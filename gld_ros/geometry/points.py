@@ -9,11 +9,20 @@ from gld_ros.geometry.cameras import Camera
 
 def unproject(depth: np.ndarray, camera: Camera) -> np.ndarray:
     """World points (H, W, 3) float64, metres, of a z-depth image (H, W); NaN where the depth is unknown."""
-    x = (np.arange(camera.width) + 0.5 - camera.K[0, 2]) / camera.K[0, 0]
-    y = (np.arange(camera.height) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
-    rays = np.stack([*np.meshgrid(x, y), np.ones((camera.height, camera.width))], axis=-1)
-    points = depth[..., None].astype(np.float64) * rays
-    return points @ camera.c2w[:3, :3].T + camera.center
+    return np.stack(world_coordinates(depth, camera, dtype=np.float64), axis=-1)
+
+
+def world_coordinates(
+    depth: np.ndarray, camera: Camera, stride: int = 1, dtype: type[np.floating] = np.float32
+) -> list[np.ndarray]:
+    """World x, y and z, (h, w) of `dtype` each, metres, at every `stride`-th row and column of z-depth (H, W)."""
+    x = (np.arange(0, camera.width, stride) + 0.5 - camera.K[0, 2]) / camera.K[0, 0]
+    y = (np.arange(0, camera.height, stride) + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
+    depth = depth[::stride, ::stride].astype(dtype, copy=False)
+    return [
+        depth * np.add.outer((r[1] * y + r[2]).astype(dtype), (r[0] * x).astype(dtype)) + dtype(centre)
+        for r, centre in zip(camera.c2w[:3, :3], camera.center, strict=True)
+    ]
 
 
 def project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

@@ -47,7 +47,8 @@ class CvBridge:
         message = Image(height=height, width=width, encoding=plain if encoding == "passthrough" else encoding)
         message.is_bigendian = int(big)
         message.step = cvim.nbytes // height if height else 0
-        message.data = array.array("B", cvim.tobytes())
+        message.data = array.array("B")
+        message.data.frombytes(np.ascontiguousarray(cvim).reshape(-1).view(np.uint8))  # one copy, tobytes() is another
         if header is not None:
             message.header = header
         return message
