@@ -183,12 +183,10 @@ def guided_upsample(x: Tensor, guide: Tensor, fine_guide: Tensor, sigma: float =
     summed = torch.zeros(B, C, H, W, device=x.device)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            near_row, near_column = row.round() + dy, column.round() + dx
-            spatial = torch.exp(-0.5 * ((near_row - row) / 0.7) ** 2)[:, None]
-            spatial = spatial * torch.exp(-0.5 * ((near_column - column) / 0.7) ** 2)
-            rows = (near_row.long() + 1).clamp(0, h + 1)
-            columns = (near_column.long() + 1).clamp(0, w + 1)
-            near = stacked[:, :, rows][..., columns]
+            spatial = torch.exp(-0.5 * ((row + 0.5).floor() + dy - row).div(0.7).square())[:, None]
+            spatial = spatial * torch.exp(-0.5 * ((column + 0.5).floor() + dx - column).div(0.7).square())
+            shifted = stacked[:, :, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
+            near = F.interpolate(shifted, size=(H, W), mode="nearest-exact")  # far faster than indexing
             unlike = (near[:, C:] - fine_guide).pow(2).sum(dim=1, keepdim=True)
             weight = spatial * (torch.exp(-(unlike / (2 * sigma**2)).clamp_max(60)) + 1e-4)  # denormals are slow
             total += weight

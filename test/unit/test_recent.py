@@ -1,0 +1,90 @@
+"""Sources of recent requests are not encoded again, and only they."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gld_ros.benchmarks.requests import Shape, wall_request
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.recent import RecentSources, fingerprint
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return GLDPipeline.from_pretrained("mini", device="cpu")
+
+
+@pytest.fixture
+def request_():
+    return wall_request(Shape(2, 1, (48, 64)))
+
+
+def test_the_same_sources_are_prepared_once_and_give_the_same_views(pipe, request_, monkeypatch):
+    sources, targets = request_
+    pipe.forget()
+    prepared = []
+    original = pipe.synthesis.prepare
+    monkeypatch.setattr(pipe.synthesis, "prepare", lambda *args: prepared.append(1) or original(*args))
+    (first,) = pipe(sources, targets)
+    (again,) = pipe([dataclasses.replace(s, image=s.image.copy(), stamp=7) for s in sources], targets)
+    assert len(prepared) == 1
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.depth, again.depth)
+    assert again.source_stamps == (7, 7)
+    pipe.forget()
+    pipe(sources, targets)
+    assert len(prepared) == 2
+
+
+def test_a_change_in_place_is_noticed(request_):
+    sources, _ = request_
+    before = fingerprint(sources, (72, 96))
+    sources[1].image[0, 0, 0] ^= 1
+    assert fingerprint(sources, (72, 96)) != before
+
+
+@pytest.mark.parametrize("change", ["pose", "intrinsics", "depth", "size", "order", "one less"])
+def test_whatever_decides_the_result_is_in_the_fingerprint(request_, change):
+    sources, _ = request_
+    other, size = list(sources), (72, 96)
+    camera = sources[0].camera
+    if change == "pose":
+        pose = camera.c2w.copy()
+        pose[0, 3] += 1e-9
+        other[0] = dataclasses.replace(sources[0], camera=camera.moved(pose))
+    elif change == "intrinsics":
+        other[0] = dataclasses.replace(sources[0], camera=dataclasses.replace(camera, K=camera.K * [[1.01], [1], [1]]))
+    elif change == "depth":
+        other[0] = dataclasses.replace(sources[0], depth=np.ones((48, 64), np.float32))
+    elif change == "size":
+        size = (96, 72)
+    elif change == "order":
+        other.reverse()
+    else:
+        other.pop()
+    assert fingerprint(other, size) != fingerprint(sources, (72, 96))
+
+
+def test_the_longest_unused_are_dropped_first(request_):
+    sources, _ = request_
+    recent, made = RecentSources(capacity=2), []
+
+    def get(side):
+        return recent.get(sources, (side, side), lambda: made.append(side) or side)
+
+    for side in (8, 16, 8, 24, 8, 16):
+        assert get(side) == side
+    assert made == [8, 16, 24, 16] and len(recent) == 2
+
+
+def test_what_failed_is_not_kept(request_):
+    sources, _ = request_
+    recent = RecentSources()
+
+    def fail():
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        recent.get(sources, (8, 8), fail)
+    assert recent.get(sources, (8, 8), lambda: 1) == 1
