@@ -32,7 +32,8 @@ test: setup
 	@. tools/env.sh; pytest
 
 lint: setup
-	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy
+	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy; \
+	if command -v hadolint >/dev/null; then hadolint Dockerfile; fi; python tools/audit.py
 
 # What is written from the sources: docs/interfaces.md, config/sros2/policies.xml.
 docs: setup

@@ -76,10 +76,10 @@ def documented_nodes() -> tuple[dict[str, Interfaces], dict[str, list[ParameterF
     parameters: dict[str, list[ParameterFacts]] = {}
     for variant in VARIANTS:
         with Running({"gld_node": variant}) as running:
-            node = running.gld_node()
-            nodes["gld_node"] = nodes.get("gld_node", Interfaces()) | running.interfaces(node)
+            gld_node = running.gld_node()
+            nodes["gld_node"] = nodes.get("gld_node", Interfaces()) | running.interfaces(gld_node)
             if not variant:
-                parameters["gld_node"] = parameters_of(node)
+                parameters["gld_node"] = parameters_of(gld_node)
     for variant in ({}, {"compressed": True, "stamps": "recorded", "use_sim_time": True}):
         with Running({"gld_sim_camera": variant, "gld_replay": variant}) as running:
             for node in (running.add(SimCameraNode()), running.replay()):
@@ -98,7 +98,7 @@ def documented_nodes() -> tuple[dict[str, Interfaces], dict[str, list[ParameterF
 def demo_nodes() -> dict[str, Interfaces]:
     """The nodes of demo.launch.py and of `make demo`, with its camera, all running together."""
     topics = camera_topics("camera")
-    parameters = {
+    parameters: dict[str, dict[str, Any]] = {
         "gld_node": {"image_topics": [topics.image], "camera_info_topics": [topics.camera_info]},
         "gld_sim_camera": {"stamps": "recorded"},
         "gld_replay": {"stamps": "recorded"},

@@ -1,0 +1,98 @@
+"""Dockerfile and workflows: what they name exists here. (Nothing is built: that takes a network and a daemon.)"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+INSTRUCTIONS = [
+    line.split(None, 1)
+    for line in re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE)).splitlines()
+    if line
+]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def arguments(instruction):
+    return [rest for name, rest in INSTRUCTIONS if name == instruction]
+
+
+def test_the_dockerfile_copies_what_there_is_and_all_that_colcon_needs():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    sources = [source for copy in arguments("COPY") for source in shlex.split(copy)[:-1]]
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source.split('/')[0]}" in ignored, f"{source} is kept out by .dockerignore"
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    installed = re.findall(r"install\(DIRECTORY ([\w/ ]+?)/? DESTINATION", cmake)
+    needed = {name for names in installed for name in names.split()} | {"msg", "srv", "action", "scripts"}
+    assert needed <= set(sources)
+
+
+def test_the_container_does_not_run_as_root_and_launches_the_node():
+    assert arguments("USER")[-1] not in ("root", "0")
+    users = [position for position, (name, _) in enumerate(INSTRUCTIONS) if name == "USER"]
+    assert not any(name in ("RUN", "COPY") for name, _ in INSTRUCTIONS[users[-1] :])
+    entrypoint = ROOT / "docker" / "entrypoint.sh"
+    assert os.access(entrypoint, os.X_OK) and subprocess.run(["bash", "-n", entrypoint]).returncode == 0
+    assert arguments("ENTRYPOINT") == ['["/entrypoint.sh"]']
+    launched = re.fullmatch(r'\["ros2", "launch", "gld_ros", "(.*)"\]', arguments("CMD")[0])
+    assert (ROOT / "launch" / launched[1]).is_file()
+
+
+def test_the_container_gets_the_libraries_that_setup_cfg_asks_for():
+    (install,) = [run for run in arguments("RUN") if "pip install" in run]
+    asked = re.findall(
+        r"^    ([a-z][\w.-]*[<>=].*)$", (ROOT / "setup.cfg").read_text().split("[options.extras")[0], re.M
+    )
+    by_rosdep = {"numpy": "python3-numpy", "pillow": "python3-pil", "opencv-python-headless": "python3-opencv"}
+    by_rosdep |= {"tqdm": "python3-tqdm", "ruamel.yaml": "python3-ruamel.yaml"}
+    package = (ROOT / "package.xml").read_text()
+    for requirement in asked:
+        name = re.match(r"[\w.-]+?(?=[<>=])", requirement)[0]
+        if name in by_rosdep:
+            assert by_rosdep[name] in package
+        else:
+            assert requirement in install or f'"{requirement}"' in DOCKERFILE, requirement
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+def test_hadolint_has_nothing_to_say():
+    lint = subprocess.run(["hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_workflows_name_what_exists(file):
+    workflow = yaml.safe_load(file.read_text())
+    assert set(workflow) >= {"name", "jobs", "permissions"} and workflow["permissions"] == {"contents": "read"}
+    assert True in workflow, "without `on` (YAML reads it as true) nothing starts the workflow"
+    for name, job in workflow["jobs"].items():
+        assert job["timeout-minutes"] and job["runs-on"], name
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step), f"{name}: a step does one thing"
+            if "uses" in step:
+                assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"]), f"{name}: {step['uses']} has no version"
+            for target in re.findall(r"^make (\w+)", step.get("run", ""), re.MULTILINE):
+                assert target in TARGETS, f"{name}: make {target}"
+            for launch in re.findall(r"ros2 launch gld_ros (\S+)", step.get("run", "")):
+                assert (ROOT / "launch" / launch).is_file()
+            commands = re.sub(r"\$\{\{.*?\}\}", "x", step.get("run", ""))
+            assert subprocess.run(["bash", "-n", "-c", commands]).returncode == 0, f"{name}: {commands}"
+
+
+def test_the_distributions_are_tested():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    assert jobs["ros"]["strategy"]["matrix"]["distro"] == ["humble", "jazzy", "kilted"]
+    assert jobs["ros"]["container"] == "ros:${{ matrix.distro }}-ros-base"
+    run = {line for job in jobs.values() for step in job["steps"] for line in step.get("run", "").splitlines()}
+    asked = re.findall(r"^make \w+$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert asked and set(asked) <= run
