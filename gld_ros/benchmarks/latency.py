@@ -29,7 +29,7 @@ def ignore(progress: Progress | None) -> None:
 
 def timed_requests(repeat: int) -> int:
     """How many requests `measure` times."""
-    return repeat + min(repeat, STAGED)
+    return 2 * repeat + min(repeat, STAGED)
 
 
 def measure(
@@ -37,23 +37,27 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of one model, shape and variant. peak: FLOP/s of the device, for the share of it.
 
-    median_s, p95_s: of whole requests without a callback, from the call to the views in main memory. stages: seconds,
-    mean of further requests with one, whose sum is staged_s. Raises what the pipeline raises.
+    median_s, p95_s: of whole requests without a callback, from the call to the views in main memory, whose sources are
+    new each time; again_s: the median of as many with the sources of the request before. stages: seconds, mean of
+    further new requests with a callback, whose sum is staged_s. Raises what the pipeline raises.
     """
     check_repeat(repeat)
     sources, targets = wall_request(shape)
     settings = request_settings(pipe, shape) | variant.settings
     for _ in range(WARM_UP[pipe.device.type]):
         pipe(sources, targets, callback=tick, **settings)
-    seconds = []
-    for _ in range(repeat):
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for new in [True, False] * repeat:
+        if new:
+            pipe.forget()
         synchronize(pipe.device)
         began = time.perf_counter()
         pipe(sources, targets, **settings)
-        seconds.append(time.perf_counter() - began)  # the views are in main memory: nothing is left to wait for
+        seconds[new].append(time.perf_counter() - began)  # the views are in main memory: nothing is left to wait for
         tick(None)
     staged, totals = [], []
     for _ in range(min(repeat, STAGED)):
+        pipe.forget()
         times = StageTimes(pipe.device)
         times.start()
         pipe(sources, targets, callback=times, **settings)
@@ -67,7 +71,8 @@ def measure(
         "size": [shape.size[1], shape.size[0]],
         "device": pipe.device.type,
         "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
-        **summary(seconds),
+        **summary(seconds[True]),
+        "again_s": float(np.median(seconds[False])),
         "stages": {stage: float(np.mean([t.seconds[stage] for t in staged])) for stage in staged[0].seconds},
         "staged_s": float(np.mean(totals)),
         "steps": staged[0].steps,

@@ -21,8 +21,7 @@ def commands(cuda: bool, released: str, official: Path | None = None) -> Iterato
     """
     presets, exact = ["--preset", *NAMES], ["--preset", "exact"]
     mini = ["mini", "--device", "cpu", "--views", "2+1", "--size", "320x240"]
-    yield "mini-latency", ["latency", *mini, *presets, "--repeat", "50"]
-    yield "mini-latency-float32", ["latency", *mini, *exact, "--dtype", "float32", "--repeat", "20"]
+    yield "mini-latency", ["latency", *mini, *presets, "--repeat", "50", "--plain"]
     yield "mini-scaling", ["scaling", "mini", "--device", "cpu"]
     yield "mini-quality", ["quality", "mini", "--device", "cpu", "--split", "test", "--scenes", "200"]
     yield "node", ["node", "--frames", "10000", "--size", "1280x720", "--requests", "50"]

@@ -32,7 +32,8 @@ def interval(found: dict[str, Any] | None) -> str:
 
 def latency_table(rows: Sequence[dict[str, Any]]) -> str:
     """One line a case, seconds and shares."""
-    columns = ["model", "variant", "views", "size", "median s", "p95 s", "encode s", "level 1 s (steps)"]
+    columns = ["model", "variant", "views", "size", "median s", "p95 s", "same sources s"]
+    columns += ["encode s", "level 1 s (steps)"]
     columns += ["level 0 s (steps)", "decode s", "other s", "ktokens/s", "TFLOP/s", "of peak"]
     lines = []
     for row in rows:
@@ -40,11 +41,30 @@ def latency_table(rows: Sequence[dict[str, Any]]) -> str:
         levels = [f"{stages[k]:.4g} ({steps[k]})" if k in steps else None for k in ("level1", "level0")]
         lines.append(
             [row["model"], row["variant"], "{}+{}".format(*row["views"]), "{}x{}".format(*row["size"])]
-            + [row["median_s"], row["p95_s"], stages.get("encode"), *levels, stages.get("decode"), stages["other"]]
+            + [
+                row["median_s"],
+                row["p95_s"],
+                row["again_s"],
+                stages.get("encode"),
+                *levels,
+                stages.get("decode"),
+                stages["other"],
+            ]
             + [row["tokens_per_s"] / 1e3, row["achieved_flops_per_s"] / 1e12]
             + [f"{row['share_of_peak']:.1%}" if "share_of_peak" in row else None]
         )
     return markdown(columns, lines)
+
+
+def plain_table(plain: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
+    """How many times as fast each case is as the plain path of the same model and shape."""
+    lines = []
+    for base in plain:
+        for row in rows:
+            if all(row[key] == base[key] for key in ("model", "views", "size")):
+                ratios = [base["median_s"] / row[key] for key in ("median_s", "again_s")]
+                lines.append([row["model"], "{}x{}".format(*row["size"]), row["variant"], base["median_s"], *ratios])
+    return markdown(["model", "size", "variant", "plain s", "times as fast", "same sources, times as fast"], lines)
 
 
 def quality_table(report: dict[str, Any]) -> str:

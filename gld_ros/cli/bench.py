@@ -50,6 +50,7 @@ def add_latency(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="run the official GLD code in FOLDER, too, on the same weights, inputs and noise",
     )
+    parser.add_argument("--plain", action="store_true", help="and the plain eager float32 path, with the ratio to it")
     add_device(parser)
     add_output(parser, run_latency)
 
@@ -175,6 +176,7 @@ def opened(args: argparse.Namespace, model: str) -> Iterator[tuple[GLDPipeline, 
 def run_latency(args: argparse.Namespace) -> int:
     """Every model x size x views x variant."""
     from gld_ros.benchmarks import latency, official, report, tables
+    from gld_ros.benchmarks.plain import measure_plain
     from gld_ros.benchmarks.requests import Shape
     from gld_ros.benchmarks.timing import check_repeat
     from gld_ros.benchmarks.variants import requested
@@ -184,7 +186,7 @@ def run_latency(args: argparse.Namespace) -> int:
     check_repeat(args.repeat)
     variants = requested(args.preset, args.steps, args.guidance)
     shapes = [Shape(S, T, size) for size in args.size for S, T in args.views]
-    rows, compared = [], []
+    rows, compared, plain = [], [], []
     for model in args.models or ["mini"]:
         with opened(args, model) as (pipe, folder):
             peak = matrix_peak(pipe.device, pipe.synthesis.dtype)
@@ -192,11 +194,14 @@ def run_latency(args: argparse.Namespace) -> int:
                 for variant in variants:
                     with bar(latency.timed_requests(args.repeat), f"{pipe.name} {variant.name} {shape}") as tick:
                         rows.append(latency.measure(pipe, shape, variant, args.repeat, peak, tick))
+                if args.plain:
+                    plain.append(measure_plain(folder, pipe.device.type, shape, args.repeat))
                 if args.compare:
                     reference = GLDPipeline.from_pretrained(folder, args.device, "float32", local_files_only=True)
                     compared.append(official.measure(pipe, reference, args.compare, shape, args.steps))
-    figures = {"cases": rows} | ({"compare": compared} if compared else {})
-    table = "\n\n".join([tables.latency_table(rows)] + ([tables.compare_table(compared)] if compared else []))
+    figures = {"cases": rows} | ({"compare": compared} if compared else {}) | ({"plain": plain} if plain else {})
+    parts = [tables.latency_table(rows), *([tables.compare_table(compared)] if compared else [])]
+    table = "\n\n".join(parts + ([tables.plain_table(plain, rows)] if plain else []))
     report.show(report.complete("latency", figures), table, args.json, args.out)
     return 0
 

@@ -186,6 +186,26 @@ def test_latency(capsys, folder, tmp_path):
     assert "gld-da3" in (tmp_path / "table.md").read_text()
 
 
+def test_plain_path_is_another_process_in_float32(capsys, folder):
+    arguments = [
+        "--size",
+        "56x42",
+        "--steps",
+        "1",
+        "--repeat",
+        "1",
+        "--device",
+        "cpu",
+        "--dtype",
+        "bfloat16",
+        "--plain",
+    ]
+    report = run(capsys, "latency", str(folder), *arguments)
+    (plain,), (row,) = report["plain"], report["cases"]
+    assert (plain["dtype"], row["dtype"]) == ("float32", "bfloat16") and plain["median_s"] > 0
+    assert tables.plain_table([plain], [row]).count("\n") == 2
+
+
 def test_latency_of_mini():
     pipe = GLDPipeline.from_pretrained("mini", "cpu")
     row = measure(pipe, Shape(2, 2, (48, 64)), Variant("default"), repeat=1)
