@@ -17,7 +17,8 @@ from gld_ros.pipeline.pipeline import GLDPipeline
 def in_parallel(
     pipe: GLDPipeline, shape: Shape, variant: Variant, clients: int, repeat: int, tick: Tick = ignore
 ) -> dict[str, Any]:
-    """`clients` threads ask one pipeline `repeat` times each, one request after the other, as clients of a node do.
+    """`clients` threads ask one pipeline `repeat` times each, one request after the other, as clients of a node do,
+    with sources that are new to it each time.
 
     The pipeline is not re-entrant: requests wait for each other, and a request's latency includes its wait. Seconds of
     a request, and requests a second of all. Raises InvalidRequest for no client or repeat, and what the pipeline does.
@@ -37,6 +38,7 @@ def in_parallel(
         for _ in range(repeat):
             began = time.perf_counter()
             with turn:
+                pipe.forget()
                 pipe(sources, targets, **settings)
             seconds.append(time.perf_counter() - began)
             tick(None)
