@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,11 +19,21 @@ from gld_ros.models.hub import resolve
 from gld_ros.models.layout import DTYPES, open_folder
 from gld_ros.models.memory import check_fits, estimate
 from gld_ros.models.released import MODELS
+from gld_ros.pipeline.budget import plan
+from gld_ros.pipeline.calibration import calibrated
+from gld_ros.pipeline.costs import CostModel
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency, check_offload
 from gld_ros.pipeline.presets import preset as find_preset
-from gld_ros.pipeline.request import check_request, check_sampling, check_tensors, warn_of_poses, working_size
+from gld_ros.pipeline.request import (
+    check_budget,
+    check_request,
+    check_sampling,
+    check_tensors,
+    warn_of_poses,
+    working_size,
+)
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
 
@@ -52,6 +63,7 @@ class GLDPipeline:
             raise ModelError(f"model '{net.config.name}' works with all its components at once: offload is not for it")
         kind = JointSynthesis if net.config.joint else WarpedSynthesis
         residency = Residency(net, self.device, offload)
+        self._costs: CostModel | None = None
         self.synthesis: Synthesis = kind(residency, dtype or compute_dtype(net, self.device), min_baseline)
 
     @classmethod
@@ -114,6 +126,7 @@ class GLDPipeline:
         size: tuple[int, int] | None = None,
         seed: int = 0,
         strict_scale: bool = True,
+        time_budget: float | None = None,
         callback: Callback | None = None,
     ) -> list[View]:
         """Synthesize one View a target, each of its camera's size.
@@ -123,15 +136,38 @@ class GLDPipeline:
         patch, by default the model's. The same seed gives the same views.
         strict_scale: refuse views whose geometry contradicts the poses; otherwise warn. Raises InvalidRequest,
         ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end the request.
+
+        time_budget: seconds until the views have to be here. preset, steps and size are then the most that is wanted,
+        and what fits is chosen by the measured speed of this machine (`calibrate`; a first request with a budget
+        measures where nothing is stored, which counts). Where it gets late nevertheless, steps are left out
+        (`View.complete`), and targets from the end: there are fewer views then. RequestTimeout at once where not even
+        one would fit, and instead of a view that is later than the budget by 10 % and 50 ms.
         """
         config = self.net.config
+        began = self.clock()
         check_request(sources, targets, config, size)
         check_sampling(steps, guidance_scale)
+        check_budget(time_budget)
         warn_of_poses(sources, targets)
         size = size or working_size(sources[0].camera, config)
         options = Options(size, find_preset(preset, config), steps, guidance_scale, seed, strict_scale)
+        if time_budget is not None:
+            cameras = [source.camera for source in sources]
+            options, targets = plan(self.costs(), config, cameras, targets, options, time_budget, began, self.clock)
         what = f"{len(sources)} sources, {len(targets)} targets"
         return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
+
+    def costs(self) -> CostModel:
+        """How fast this machine is, as stored; measured now, and stored, where it was not."""
+        if self._costs is None:
+            self._costs = calibrated(self)
+        return self._costs
+
+    def clock(self) -> float:
+        """Seconds, when the device has done all it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
 
     @torch.inference_mode()
     def generate(
@@ -165,7 +201,7 @@ class GLDPipeline:
         return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, sampling, noise, generator))
 
     def forget(self) -> None:
-        """Drop what is kept of the sources of recent requests (with the same ones again, only the targets cost time)."""
+        """Drop what is kept of the sources of recent requests; with the same ones again only the targets cost time."""
         self.synthesis.forget()
 
     def _in_memory(self, what: str, work: Callable[[], Result]) -> Result:

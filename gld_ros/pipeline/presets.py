@@ -65,9 +65,14 @@ WARPED = {"exact": EXACT, "balanced": Preset("balanced", 1, 1), "fast": Preset("
 NAMES = tuple(JOINT)
 
 
+def presets(config: ModelConfig) -> dict[str, Preset]:
+    """A model's presets, the best first."""
+    return JOINT if config.joint else WARPED
+
+
 def preset(name: str, config: ModelConfig) -> Preset:
     """A model's preset of that name. Raises InvalidRequest."""
-    presets = JOINT if config.joint else WARPED
-    if name not in presets:
-        raise InvalidRequest(f"preset is '{name}', expected one of {', '.join(presets)}")
-    return presets[name]
+    named = presets(config)
+    if name not in named:
+        raise InvalidRequest(f"preset is '{name}', expected one of {', '.join(named)}")
+    return named[name]

@@ -130,3 +130,9 @@ def check_sampling(steps: int | None, guidance_scale: float | None) -> None:
         raise InvalidRequest(f"{steps} sampling steps, expected at least 1")
     if guidance_scale is not None and not math.isfinite(guidance_scale):
         raise InvalidRequest(f"guidance scale {guidance_scale}, expected a finite number")
+
+
+def check_budget(seconds: float | None) -> None:
+    """Raise InvalidRequest for a time budget that is no time."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise InvalidRequest(f"time budget of {seconds:g} s, expected more than 0, or None without limit")

@@ -48,6 +48,8 @@ class View:
     depth: (H, W) float32 z-depth in metres, NaN where unknown.
     confidence: (H, W) float32, 0..1.
     generated: (H, W) bool, True = made up by the model, False = seen by some source view.
+    preset: what it was sampled by; within a time budget it may be a faster one than asked for.
+    complete: False where steps were left out, as the time budget ran out.
     """
 
     camera: Camera
@@ -59,6 +61,8 @@ class View:
     model: str
     seed: int
     source_stamps: tuple[int, ...] = ()
+    preset: str = "exact"
+    complete: bool = True
 
 
 @dataclass(frozen=True)
