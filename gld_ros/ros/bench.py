@@ -24,9 +24,10 @@ from tf2_ros import TransformBroadcaster
 
 from gld_ros.benchmarks.latency import Tick, ignore
 from gld_ros.benchmarks.process_use import Slope, cpu_seconds, resident_bytes, robust_slope
-from gld_ros.benchmarks.requests import Wall, model_folder
+from gld_ros.benchmarks.requests import model_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.wall import Wall
 from gld_ros.ros.client import Client, ClientError
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp, stamp_to_ns
 from gld_ros.ros.processes import Processes, own_domain

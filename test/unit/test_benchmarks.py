@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gld_ros.benchmarks import plots, quality, scaling, suite, tables, variants
 from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.process_use import cpu_seconds, resident_bytes, robust_slope
-from gld_ros.benchmarks.requests import DISTANCE, Shape, Variant, Wall, wall_request
+from gld_ros.benchmarks.requests import Shape, Variant, wall_request
 from gld_ros.benchmarks.timing import StageTimes
 from gld_ros.benchmarks.work import evaluation_flops, matrix_peak
 from gld_ros.cli import main
@@ -31,6 +31,7 @@ from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import camera_tables
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.views import Progress
+from gld_ros.pipeline.wall import DISTANCE, Wall
 
 SIZE = (42, 56)  # 3 x 4 patches
 DEVICE = torch.device("cpu")
