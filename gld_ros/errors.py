@@ -1,4 +1,4 @@
-"""Named errors. Each carries the `error_code` name of `srv/SynthesizeViews` that the node answers with."""
+"""Named errors. Each carries the name of the `error_code` that the node answers with: a constant of its services."""
 
 
 class GLDError(Exception):
@@ -53,6 +53,12 @@ class ScaleUnknown(GLDError):
     """No metric scale: the cameras' baseline cannot support one."""
 
     code = "SCALE_UNKNOWN"
+
+
+class FileError(GLDError):
+    """A map's file cannot be read or written, or is not what was written; of srv/SaveMap and srv/LoadMap."""
+
+    code = "FILE_ERROR"
 
 
 class NotActive(GLDError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gld_ros.data.ply import Points, write_ply
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import FileError, InvalidRequest
 from gld_ros.mapping.voxels import MapPoints, VoxelGrid, VoxelTable
 from gld_ros.models.storage import write_bytes
 
@@ -26,7 +26,7 @@ def save(
     observed: MapPoints,
     generated: MapPoints,
 ) -> list[Path]:
-    """Write the layers' `tables` and points; returns the two files."""
+    """Write the layers' `tables` and points; returns the two files. Raises FileError where they cannot be written."""
     arrays = {f"{layer}_{name}": array for layer in tables for name, array in _columns(tables[layer]).items()}
     buffer = io.BytesIO()
     head = {"format": np.array(FORMAT), "backend": np.array(backend)}
@@ -40,26 +40,33 @@ def save(
         np.repeat([False, True], [len(p.xyz) for p in both]),
     )
     temporary = ply.with_name(f".{ply.name}.part")
-    ply.parent.mkdir(parents=True, exist_ok=True)
-    write_ply(temporary, points)
-    temporary.replace(ply)
-    write_bytes(npz, buffer.getvalue())
+    try:
+        ply.parent.mkdir(parents=True, exist_ok=True)
+        write_ply(temporary, points)
+        temporary.replace(ply)
+        write_bytes(npz, buffer.getvalue())
+    except OSError as error:
+        raise FileError(f"{path}: the map cannot be written: {error}") from None
     return [npz, ply]
 
 
 def load(
     path: Path, backend: str, voxel_size: float, max_voxels: int, types: dict[str, np.dtype]
 ) -> tuple[VoxelGrid, dict[str, VoxelTable]]:
-    """The grid and the layers' tables of NAME.npz; types: of their rows. Raises InvalidRequest for any other file."""
+    """The grid and the layers' tables of NAME.npz; types: of their rows.
+
+    Raises FileError for a file that is missing, damaged or no map, InvalidRequest for a map of other settings.
+    """
     npz = path.with_name(path.name + ".npz")
     arrays = _read(npz, max_voxels * BYTES_A_VOXEL + HEADERS)
     for what, expected in (("format", FORMAT), ("backend", backend), ("voxel_size", voxel_size)):
         found = arrays.get(what, np.array("missing"))
         if found.shape or found.item() != expected:
-            raise InvalidRequest(f"{npz}: {what} is {found}, expected {expected}")
+            kind = FileError if what == "format" else InvalidRequest
+            raise kind(f"{npz}: {what} is {found}, expected {expected}")
     origin = arrays.get("origin", np.empty(0))
     if origin.shape != (3,) or origin.dtype != np.float64 or not np.isfinite(origin).all():
-        raise InvalidRequest(f"{npz}: origin is {origin}, expected three coordinates in metres")
+        raise FileError(f"{npz}: origin is {origin}, expected three coordinates in metres")
     return VoxelGrid(voxel_size, origin), {layer: _table(npz, arrays, layer, kind) for layer, kind in types.items()}
 
 
@@ -72,10 +79,10 @@ def _read(npz: Path, limit: int) -> dict[str, np.ndarray]:
             with np.load(npz, allow_pickle=False) as file:  # checks the CRC-32 of what it reads
                 return {name: file[name] for name in file.files}
     except FileNotFoundError:
-        raise InvalidRequest(f"{npz}: there is no such file") from None
+        raise FileError(f"{npz}: there is no such file") from None
     except Exception as error:  # zipfile and numpy raise BadZipFile, zlib.error, ValueError, EOFError, OSError, ...
-        raise InvalidRequest(f"{npz}: truncated or corrupted: {type(error).__name__}: {error}") from None
-    raise InvalidRequest(f"{npz}: {size} bytes, more than the {limit} of the largest map this one can hold")
+        raise FileError(f"{npz}: truncated or corrupted: {type(error).__name__}: {error}") from None
+    raise FileError(f"{npz}: {size} bytes, more than the {limit} of the largest map this one can hold")
 
 
 def _columns(table: VoxelTable) -> dict[str, np.ndarray]:
@@ -91,10 +98,10 @@ def _table(npz: Path, arrays: dict[str, np.ndarray], layer: str, kind: np.dtype)
         found = arrays.get(f"{layer}_{name}", np.empty(0))
         if found.shape != column.shape or found.dtype != column.dtype:
             kinds = [f"{a.dtype}{list(a.shape)}" for a in (found, column)]
-            raise InvalidRequest(f"{npz}: {layer}_{name} is {kinds[0]}, expected {kinds[1]}")
+            raise FileError(f"{npz}: {layer}_{name} is {kinds[0]}, expected {kinds[1]}")
         if not np.isfinite(found).all():
-            raise InvalidRequest(f"{npz}: {layer}_{name} holds numbers that are not finite")
+            raise FileError(f"{npz}: {layer}_{name} holds numbers that are not finite")
         column[...] = found
     if not (np.diff(table.keys) > 0).all():
-        raise InvalidRequest(f"{npz}: {layer}_keys are not in order")
+        raise FileError(f"{npz}: {layer}_keys are not in order")
     return table

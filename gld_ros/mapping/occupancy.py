@@ -25,6 +25,11 @@ class OccupancyGrid:
     data: np.ndarray
 
 
+def nothing_known(resolution: float) -> OccupancyGrid:
+    """One unknown cell: costmaps do not take grids without any."""
+    return OccupancyGrid(np.zeros(2), resolution, np.full((1, 1), UNKNOWN, np.int8))
+
+
 def occupancy_grid(
     grid: VoxelGrid,
     keys: np.ndarray,
@@ -55,7 +60,7 @@ def occupancy_grid(
     generated_keys, generated_confidence = generated_keys[made], generated_confidence[made]
     columns = unpack(np.unique(np.concatenate([keys, generated_keys]) // COLUMN) * COLUMN)[:, :2]
     if not len(columns):
-        return OccupancyGrid(np.zeros(2), grid.voxel_size, np.empty((0, 0), np.int8))
+        return nothing_known(grid.voxel_size)
     corner, size = columns.min(axis=0), np.ptp(columns, axis=0) + 1
     if size[0] * size[1] > MAX_CELLS:
         raise InvalidRequest(f"map: a grid of {size[0]}x{size[1]} cells is too large; give it a smaller radius")

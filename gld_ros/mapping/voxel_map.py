@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import FileError, InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.mapping import map_files
 from gld_ros.mapping.config import MapConfig
 from gld_ros.mapping.generated import GeneratedLayer
 from gld_ros.mapping.observed import HashLayer, ObservedLayer
-from gld_ros.mapping.occupancy import OccupancyGrid, occupancy_grid
+from gld_ros.mapping.occupancy import OccupancyGrid, nothing_known, occupancy_grid
 from gld_ros.mapping.visibility import check_pictures, surface, usable_pixels
 from gld_ros.mapping.voxels import MapPoints, VoxelGrid
 from gld_ros.pipeline.views import View
@@ -107,7 +107,7 @@ class VoxelMap:
     def occupancy(self, low: float, high: float, free_share: float = 0.5) -> OccupancyGrid:
         """The map between two heights in metres, seen from above; see `occupancy_grid`."""
         if self._layers is None:
-            return OccupancyGrid(np.zeros(2), self.config.voxel_size, np.empty((0, 0), np.int8))
+            return nothing_known(self.config.voxel_size)
         observed, generated = self._layers
         cells, confidence = observed.cells(), generated.confidence()
         return occupancy_grid(observed.grid, *cells, generated.keys, confidence, low, high, free_share)
@@ -136,7 +136,7 @@ class VoxelMap:
     def save(self, path: str | Path) -> list[Path]:
         """Write `path`.npz, the whole map, and `path`.ply, its points, each whole or not at all; returns the files.
 
-        Raises InvalidRequest for an empty map, OSError where nothing can be written.
+        Raises InvalidRequest for an empty map, FileError where nothing can be written.
         """
         if self._layers is None:
             raise InvalidRequest("the map is empty: there is nothing to save")
@@ -147,8 +147,8 @@ class VoxelMap:
     def load(self, path: str | Path) -> None:
         """Become the map that `save` wrote to `path`.
 
-        Raises InvalidRequest that says what is wrong with the file (missing, truncated, corrupted, another voxel size,
-        backend or too many voxels); the map is as it was then.
+        Raises FileError for a file that is missing, truncated, corrupted or too large, InvalidRequest for a map of
+        another voxel size or backend; this map is as it was then.
         """
         c = self.config
         types = {"observed": self._backend.ROW, "generated": GeneratedLayer.ROW}
@@ -157,7 +157,7 @@ class VoxelMap:
         observed.restore(tables["observed"])
         generated.restore(tables["generated"])
         if observed.known(generated.keys).any():
-            raise InvalidRequest(f"{path}: holds generated points in observed voxels")
+            raise FileError(f"{path}: holds generated points in observed voxels")
         self._layers = observed, generated
         self._tick(self._now or int(tables["generated"].rows["stamp"].max(initial=0)))
         self.version += 1

@@ -24,12 +24,20 @@ GLD_NODE = {
     "~/points": "All views of the last answer in the map frame: x, y, z, rgb, confidence, generated. float32 is too "
     "coarse for a map frame with UTM coordinates; `~/views` keeps full poses.",
     "~/frusta": "Frusta of the key frames (green) and of the last answer (orange).",
+    "~/map/observed": "Surfaces that were observed, with `map_enabled`: as ~/points, and `stamp` (float64, seconds) of "
+    "the newest image behind a point. Sent when something changed, at most `map_rate` times a second.",
+    "~/map/generated": "What was generated where nothing was observed; the confidence fades with age.",
+    "~/map/occupancy": "Between `map_low` and `map_high`: -1 unknown, 0 observed free, 100 observed occupied; 1 to 99 "
+    "generated, which only adds.",
     "/diagnostics": "The node's state and answers, and counts of every topic; see troubleshooting.md.",
     # services and actions
     "~/synthesize": "Views at poses in any TF frame.",
     "~/synthesize_trajectory": "The same along a path, with feedback and cancel; a path that ends early keeps its "
     "finished views.",
     "~/clear_context": "Forgets all key frames.",
+    "~/clear_map": "Forgets both layers of the map.",
+    "~/save_map": "Writes the map to a file in `map_folder`.",
+    "~/load_map": "Replaces the map by one from `map_folder`; a damaged file changes nothing.",
 }
 
 CAMERA = {  # gld_sim_camera and gld_replay

@@ -28,6 +28,7 @@ from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS, subscription_events
 from gld_ros.ros.intake import CameraTopics, Intake
+from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
 from gld_ros.ros.poses import TFPoses, TopicPoses
@@ -52,6 +53,8 @@ class GLDNode(LifecycleNode):
         self.key_frames = KeyFrameBuffer(self._rules())
         self.outputs = Outputs(self, self.counters)
         self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
+        self.maps = MapOutputs(self, self.parameters, self.counters, self.warn, self.key_frames, self.requests.worker)
+        self.requests.on_view = self.maps.add_view
         self.pipe: Any = None
         self.tf: TFPoses | None = None
         self.intake: Intake | None = None
@@ -119,6 +122,7 @@ class GLDNode(LifecycleNode):
             kind = PoseStamped if p.pose_source == "pose" else Odometry
             self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
         self.requests.synthesizer = Synthesizer(self.pipe, self.key_frames, self.tf, lambda: self.parameters)
+        self.maps.pipe = self.pipe
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -147,8 +151,10 @@ class GLDNode(LifecycleNode):
         self._stop()
         if not self.requests.stop(STOP_TIMEOUT):
             self.get_logger().error(f"the worker did not end within {STOP_TIMEOUT:g} s")
+        self.maps.stop(STOP_TIMEOUT)
 
     def _stop(self) -> None:
+        self.maps.pipe = None
         self.requests.deactivate()
         for subscription in self._camera_subscriptions:
             self.destroy_subscription(subscription)
@@ -184,7 +190,7 @@ class GLDNode(LifecycleNode):
             return response
 
     def _on_parameters(self, _: object) -> None:
-        self.parameters = self.requests.parameters = read_parameters(self)
+        self.parameters = self.requests.parameters = self.maps.parameters = read_parameters(self)
         self.key_frames.rules = self._rules()
         if self.intake is not None:
             self.intake.pending.timeout = self.parameters.tf_timeout
@@ -201,6 +207,7 @@ class GLDNode(LifecycleNode):
 
     def _on_jump(self) -> None:
         self.key_frames.clear()
+        self.maps.clear()
 
     def _report(self) -> None:
         p = self.parameters

@@ -87,6 +87,23 @@ class Parameters:
     )
     cloud_stride: int = _parameter(1, "Every n-th row and column of a view goes into the cloud.", (1, 64), (), True)
     cloud_min_confidence: float = _parameter(0.0, "Least confidence of a point of the cloud.", (0.0, 1.0), (), True)
+    map_enabled: bool = _parameter(False, "Keep a map of what was observed and generated.", None, (), True)
+    map_backend: str = _parameter(
+        "voxel_hash",
+        "How the observed layer is kept; open3d is a TSDF, on the GPU if there is one.",
+        None,
+        ("voxel_hash", "open3d"),
+    )
+    map_voxel_size: float = _parameter(0.05, "Side of the map's voxels and cells, m.", (5e-3, 10.0))
+    map_max_depth: float = _parameter(5.0, "Surfaces farther from their camera do not enter the map, m.", (0.01, 1e3))
+    map_min_confidence: float = _parameter(0.5, "Least confidence of what enters the observed layer.", (0.0, 1.0))
+    map_radius: float = _parameter(10.0, "Distance from the robot at which the map ends, m.", (0.1, 1e3))
+    map_generated_lifetime: float = _parameter(60.0, "Time in which generated points fade away, s.", (0.1, 1e6))
+    map_max_voxels: int = _parameter(1_000_000, "Voxels of each layer; the oldest go first.", (1000, 100_000_000))
+    map_low: float = _parameter(0.1, "Lower end of what ~/map/occupancy shows, m.", (-1e4, 1e4), (), True)
+    map_high: float = _parameter(1.5, "Its upper end, m.", (-1e4, 1e4), (), True)
+    map_rate: float = _parameter(1.0, "How often key frames enter the map and it is published, Hz.", (0.01, 30.0))
+    map_folder: str = _parameter("~/.ros/gld_maps", "The one folder that maps are saved to and loaded from.")
     diagnostics_period: float = _parameter(1.0, "Time between two messages on /diagnostics, s.", (0.05, 60.0))
     frustum_length: float = _parameter(0.3, "Length of the frusta drawn on ~/frusta, m.", (1e-3, 1e6), (), True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
@@ -11,7 +13,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.task import Future
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from gld_ros.action import SynthesizeTrajectory
@@ -24,10 +26,12 @@ from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
 from gld_ros.ros.view_messages import cloud_to_msg, view_to_msg
+from gld_ros.ros.waiting import done
 from gld_ros.ros.worker import Job, Worker
 from gld_ros.srv import SynthesizeViews
 
 SWEEP_PERIOD = 0.05  # seconds
+RESULT_KEPT = 10  # seconds that a goal's result, with all its images, waits for a client; rclpy's default is 900
 
 
 class RequestServer:
@@ -39,6 +43,7 @@ class RequestServer:
     def __init__(self, node: Node, parameters: Parameters, outputs: Outputs, counters: TopicCounters) -> None:
         self.parameters = parameters
         self.synthesizer: Synthesizer | None = None
+        self.on_view: Callable[[View], None] = lambda view: None  # told of each view, in the worker's thread
         self.latencies: list[float] = []  # seconds, of the last requests that were answered with views
         self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
         self.worker = Worker(parameters.max_requests)
@@ -53,6 +58,7 @@ class RequestServer:
             self._on_goal,
             cancel_callback=self._on_cancel,
             callback_group=MutuallyExclusiveCallbackGroup(),
+            result_timeout=RESULT_KEPT,
         )
         events = subscription_events(node, node.resolve_topic_name("~/request"), counters)
         self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1, event_callbacks=events)
@@ -81,7 +87,7 @@ class RequestServer:
             job = self._submit(request, response)
         except GLDError as error:
             return self._refuse(response, error)
-        await self._done(job)
+        await self._ended(job)
         if response.error_code != SynthesizeViews.Response.NONE:
             response.views = []
             response.points = type(response.points)()
@@ -107,7 +113,7 @@ class RequestServer:
             return self._refuse(result, error)
         if goal.is_cancel_requested:
             job.cancel()
-        await self._done(job)
+        await self._ended(job)
         del self._goals[key]
         if result.error_code == SynthesizeTrajectory.Result.NONE:
             goal.succeed()
@@ -128,10 +134,12 @@ class RequestServer:
         self._counters.add(self._topic.topic_name, "received")
         request = request_from_pose(pose, self.parameters.request_axes == "body", self.parameters.request_height)
         try:
-            self._submit(request, SynthesizeViews.Response())
+            job = self._submit(request, SynthesizeViews.Response())
         except GLDError as error:
             self._counters.add(self._topic.topic_name, "dropped_refused")
             self._refuse(SynthesizeViews.Response(), error)
+        else:
+            job.future.add_done_callback(lambda future: None if future.exception() else future.result()())
 
     def _submit(self, request: Any, answer: Any, on_progress: Any = None) -> Job:
         """Queue a request whose outcome fills `answer`, a service response or action result. Raises GLDError."""
@@ -146,22 +154,35 @@ class RequestServer:
             self._sweeper.reset()
         return job
 
-    def _work(self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any) -> None:
-        """In the worker's thread: make the views, publish them, fill `answer`."""
+    async def _ended(self, job: Job) -> None:
+        """Wait for a job; its cloud and frusta are published as soon as the caller has answered."""
+        await done(self._node, job)
+        executor = self._node.executor
+        if executor is not None and job.future.exception() is None:
+            executor.create_task(job.future.result())
+
+    def _work(
+        self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any
+    ) -> Callable[[], None]:
+        """In the worker's thread: make the views, publish them, fill `answer`. Returns what is to be done after that."""
         p = self.parameters
 
         def on_view(view: View, stamp: int) -> None:
             answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame))
             self._outputs.view(answer.views[-1])
+            self.on_view(view)
 
         result = synthesizer.run(request, job, on_view, on_progress)
-        self._publish(result, answer)
+        if result.views:
+            stamp = max(result.stamps)
+            answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
         if result.error is not None:
             self._refuse(answer, result.error)
         else:
             self.answers["NONE"] += 1
             self.latencies = [*self.latencies[-99:], job.elapsed]
         answer.latency = job.elapsed
+        return partial(self._publish, result, answer.points)
 
     def _settle(self, future: concurrent.futures.Future[None], answer: Any) -> None:
         """Answer a job that never ran, or whose outcome could not be put into messages."""
@@ -171,28 +192,13 @@ class RequestServer:
                 answer, error if isinstance(error, GLDError) else ModelError(f"{type(error).__name__}: {error}")
             )
 
-    def _publish(self, result: Result, answer: Any) -> None:
+    def _publish(self, result: Result, cloud: PointCloud2) -> None:
         if not result.views:
             return
         p = self.parameters
-        stamp = max(result.stamps)
-        answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
-        self._outputs.points(answer.points)
+        self._outputs.points(cloud)
         cameras = [view.camera for view in result.views]
-        self._outputs.frusta("requests", cameras, stamp, p.map_frame, p.frustum_length)
-
-    async def _done(self, job: Job) -> None:
-        """Wait for a job without blocking the executor."""
-        executor = self._node.executor
-        assert executor is not None  # it runs this very coroutine
-        done: Future = Future()
-
-        def wake(_: object) -> None:
-            done.set_result(None)
-            executor.wake()  # rclpy polls an awaited future only when something wakes the executor
-
-        job.future.add_done_callback(wake)
-        await done
+        self._outputs.frusta("requests", cameras, max(result.stamps), p.map_frame, p.frustum_length)
 
     def _refuse(self, answer: Any, error: GLDError) -> Any:
         """Fill `answer` with a named error and say so in the log."""

@@ -1,0 +1,47 @@
+"""The map as messages: PointCloud2 of a layer, OccupancyGrid."""
+
+from __future__ import annotations
+
+import array
+
+import nav_msgs.msg
+import numpy as np
+from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs_py import point_cloud2
+from std_msgs.msg import Header
+
+from gld_ros.mapping.occupancy import OccupancyGrid
+from gld_ros.mapping.voxels import MapPoints
+from gld_ros.ros.conversions import ns_to_stamp
+from gld_ros.ros.view_messages import CLOUD_FIELDS
+
+MAP_FIELDS = [*CLOUD_FIELDS, PointField(name="stamp", offset=24, datatype=PointField.FLOAT64, count=1)]
+
+
+def map_to_msg(points: MapPoints, generated: bool, stamp: int, map_frame: str) -> PointCloud2:
+    """One layer in the map frame; stamp: ns.
+
+    Fields: those of `view_messages.cloud_to_msg`, and stamp: float64, seconds, of the newest image behind the point.
+    """
+    cloud = np.empty(len(points.xyz), point_cloud2.dtype_from_fields(MAP_FIELDS))
+    cloud["x"], cloud["y"], cloud["z"] = points.xyz.T
+    red, green, blue = points.rgb.astype(np.uint32).T
+    cloud["rgb"] = (red << 16 | green << 8 | blue).view(np.float32)
+    cloud["confidence"] = points.confidence
+    cloud["generated"] = 255 if generated else 0
+    cloud["stamp"] = points.stamp * 1e-9
+    msg = point_cloud2.create_cloud(Header(stamp=ns_to_stamp(stamp), frame_id=map_frame), MAP_FIELDS, cloud)
+    msg.is_dense = True
+    return msg
+
+
+def grid_to_msg(grid: OccupancyGrid, stamp: int, map_frame: str) -> nav_msgs.msg.OccupancyGrid:
+    """-1 unknown, 0 observed free, 1 to 99 generated, 100 observed occupied; stamp: ns."""
+    msg = nav_msgs.msg.OccupancyGrid(header=Header(stamp=ns_to_stamp(stamp), frame_id=map_frame))
+    msg.info.map_load_time = msg.header.stamp
+    msg.info.resolution = grid.resolution
+    msg.info.height, msg.info.width = grid.data.shape
+    msg.info.origin.position.x, msg.info.origin.position.y = (float(value) for value in grid.origin)
+    msg.info.origin.orientation.w = 1.0
+    msg.data = array.array("b", grid.data.tobytes())
+    return msg

@@ -1,0 +1,191 @@
+"""The node's map over DDS: layers, grid, clear, save and load; and the Nav2 example that uses them."""
+
+import time
+
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import NodeProcess, Robot
+from sensor_msgs.msg import PointCloud2
+from sensor_msgs_py import point_cloud2
+from std_srvs.srv import Trigger
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.points import project
+from gld_ros.ros import conversions
+from gld_ros.ros.map_outputs import path_inside
+from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class MapUser:
+    """Subscribes to the map and calls its services."""
+
+    def __init__(self, robot):
+        self.robot = robot
+        self.newest = {}
+        for name, kind in {"observed": PointCloud2, "generated": PointCloud2, "occupancy": OccupancyGrid}.items():
+            keep = lambda msg, name=name: self.newest.__setitem__(name, msg)  # noqa: E731
+            robot.node.create_subscription(kind, f"gld_node/map/{name}", keep, LATCHED)
+        kinds = {"clear_map": Trigger, "save_map": SaveMap, "load_map": LoadMap}
+        self.clients = {name: robot.node.create_client(kind, f"gld_node/{name}") for name, kind in kinds.items()}
+
+    def points(self, name):
+        """What came in last of a layer."""
+        return point_cloud2.read_points(self.newest[name]) if name in self.newest else []
+
+    def call(self, name, **fields):
+        client = self.clients[name]
+        self.robot.wait(client.service_is_ready, name)
+        return self.robot.result(client.call_async(client.srv_type.Request(**fields)), name)
+
+
+@pytest.fixture(scope="module")
+def robot():
+    robot = Robot()
+    yield robot
+    robot.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("maps")
+
+
+@pytest.fixture(scope="module")
+def node(robot, folder, tmp_path_factory):
+    process = NodeProcess(
+        tmp_path_factory.mktemp("node") / "log",
+        autostart=True,
+        map_enabled=True,
+        map_rate=5.0,
+        map_folder=str(folder),
+        map_generated_lifetime=1000.0,
+    )
+    yield process
+    assert process.stop() == 0, process.log
+    assert "Traceback" not in process.log
+
+
+@pytest.fixture(scope="module")
+def user(robot, node):
+    """With a map of both layers."""
+    user = MapUser(robot)
+    robot.fill_context(0, 2, 4)
+    robot.wait(lambda: len(user.points("observed")), "observed points")
+    camera = robot.cameras[1]
+    turn = np.eye(4)
+    turn[:3, :3] = [[np.cos(0.6), 0, np.sin(0.6)], [0, 1, 0], [-np.sin(0.6), 0, np.cos(0.6)]]
+    pose = conversions.pose_to_msg(camera.c2w @ turn, conversions.Header(frame_id="map"))
+    answer = robot.synthesize(SynthesizeViews.Request(poses=[pose]))
+    assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
+    user.sources = [conversions.stamp_to_ns(stamp) * 1e-9 for stamp in answer.views[0].source_stamps]
+    robot.wait(lambda: len(user.points("generated")), "generated points")
+    return user
+
+
+def test_observed_points_lie_where_the_room_is(robot, user):
+    points = user.points("observed")
+    assert user.newest["observed"].header.frame_id == "map"
+    assert (points["generated"] == 0).all() and ((points["confidence"] >= 0.5) & (points["confidence"] <= 1)).all()
+    xyz = np.stack([points[name] for name in "xyz"], axis=1)
+    errors = []
+    for camera, depth in zip(robot.cameras[::2], robot.depths[::2], strict=True):
+        (u, v), z = (a.T for a in project(xyz, camera))
+        inside = (z > 0.3) & (u > 1) & (u < 191) & (v > 1) & (v < 143)
+        true = depth[v[inside].astype(int), u[inside].astype(int)]
+        errors.append(np.abs(z[inside] / true - 1))
+    errors = np.concatenate(errors)
+    assert len(errors) > 1000 and np.median(errors) < 0.1
+
+
+def test_generated_points_say_what_they_are_and_where_they_come_from(user):
+    points = user.points("generated")
+    assert (points["generated"] == 255).all()
+    assert ((points["confidence"] > 0) & (points["confidence"] <= 1)).all()
+    assert np.isclose(points["stamp"], max(user.sources), atol=1e-6).any()
+    grid = 0.05
+    cells = [
+        set(map(tuple, np.floor(np.stack([user.points(layer)[n] for n in "xyz"], 1) / grid).astype(int).tolist()))
+        for layer in ("observed", "generated")
+    ]
+    assert len(cells[0] & cells[1]) <= 0.01 * len(cells[1])  # float32 at the borders
+
+
+def test_the_grid_knows_free_and_occupied_cells(user):
+    msg = user.newest["occupancy"]
+    data = np.array(msg.data, np.int8).reshape(msg.info.height, msg.info.width)
+    assert msg.header.frame_id == "map" and msg.info.resolution == pytest.approx(0.05)
+    assert (data == 100).sum() > 20 and (data == 0).sum() > 20 and (data == -1).any()
+    assert ((data > 0) & (data < 100)).any()  # generated
+
+
+def test_nothing_is_sent_while_nothing_changes(robot, user):
+    def published():
+        return robot.counts("/gld_node/map/observed")["published"]
+
+    user.call("clear_map")
+    robot.wait(lambda: not len(user.points("observed")), "an empty map")
+    before = published()
+    time.sleep(1.0)  # five periods
+    assert published() <= before + 1
+    user.call("load_map", path="nothing there")  # a failure is no change either
+    assert published() <= before + 1
+
+
+def test_save_clear_and_load(robot, user, folder):
+    robot.fill_context(1)
+    robot.wait(lambda: len(user.points("observed")), "observed points")
+    saved = user.call("save_map", path="floor_2/kitchen")
+    assert (saved.error_code, saved.error_message) == (0, "")
+    assert sorted(saved.files) == [str(folder / "floor_2" / f"kitchen.{end}") for end in ("npz", "ply")]
+    assert user.call("clear_map").success
+    robot.wait(lambda: not len(user.points("observed")), "an empty map")
+    loaded = user.call("load_map", path="floor_2/kitchen")
+    assert (loaded.error_code, loaded.error_message) == (0, "") and loaded.observed > 1000
+    robot.wait(lambda: len(user.points("observed")), "the loaded map")
+    late = MapUser(robot)
+    robot.wait(lambda: len(late.points("observed")), "the latched map")
+
+
+def test_files_that_cannot_be(robot, user, folder):
+    robot.wait(lambda: not user.call("save_map", path="whole").error_code, "a map to save")
+    (folder / "cut.npz").write_bytes((folder / "whole.npz").read_bytes()[:-50])
+    for path in ("../outside", "/tmp/outside", "", ".", "a/..", "x" * 300):
+        for name in ("save_map", "load_map"):
+            answer = user.call(name, path=path)
+            assert answer.error_code in (LoadMap.Response.INVALID_REQUEST, LoadMap.Response.FILE_ERROR), path
+            assert answer.error_message
+    assert not (folder.parent / "outside.npz").exists()
+    answer = user.call("load_map", path="cut")
+    assert answer.error_code == LoadMap.Response.FILE_ERROR and "truncated" in answer.error_message
+    assert user.call("load_map", path="whole").error_code == 0
+
+
+def test_without_a_map_the_services_say_so(robot, user):
+    assert robot.set_parameter("map_enabled", False) == ""
+    assert not user.call("clear_map").success
+    answer = user.call("save_map", path="x")
+    assert answer.error_code == SaveMap.Response.NOT_ACTIVE and "map_enabled" in answer.error_message
+    assert robot.set_parameter("map_enabled", True) == ""
+    assert user.call("clear_map").success
+
+
+def test_the_map_outlives_deactivation(robot, user):
+    assert robot.transition(Transition.TRANSITION_DEACTIVATE)
+    assert user.call("load_map", path="whole").error_code == 0
+    assert robot.transition(Transition.TRANSITION_ACTIVATE)
+
+
+def test_paths_stay_inside_the_folder(tmp_path):
+    (tmp_path / "maps").mkdir()
+    folder = str(tmp_path / "maps")
+    assert path_inside(folder, "a/b") == tmp_path / "maps" / "a" / "b"
+    (tmp_path / "maps" / "link").symlink_to(tmp_path)
+    (tmp_path / "maps" / "file.npz").symlink_to(tmp_path / "elsewhere.npz")
+    for path in ("../a", "a/../../b", "/etc/passwd", "", ".", "a/..", "link/a", "file", "a\0b"):
+        with pytest.raises(InvalidRequest, match="path"):
+            path_inside(folder, path)
