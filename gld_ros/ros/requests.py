@@ -164,7 +164,7 @@ class RequestServer:
     def _work(
         self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any
     ) -> Callable[[], None]:
-        """In the worker's thread: make the views, publish them, fill `answer`. Returns what is to be done after that."""
+        """In the worker's thread: make and publish the views, fill `answer`. Returns what is to be done after that."""
         p = self.parameters
 
         def on_view(view: View, stamp: int) -> None:
