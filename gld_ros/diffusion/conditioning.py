@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gld_ros.geometry.rays import invert_rigid, plucker
-from gld_ros.models.configs import Compat
+from gld_ros.geometry.rays import exact, invert_rigid, plucker
+from gld_ros.models.configs import Compat, DiTCompat
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import CameraTables, camera_tables
 
@@ -33,33 +33,70 @@ def camera_conditions(
     seen: Tensor | None = None,
     drop: bool = False,
 ) -> Cameras:
+    """What one network is told of a request; see `RequestCameras`, which several can share. drop: see its `told`."""
+    return RequestCameras(K, c2w, sources, size, grid, compat, seen).told(dit, drop)
+
+
+class RequestCameras:
     """Camera map (mask 0 source, 1 target; unit rays; moments) and PRoPE tables of all views, in float32.
+
+    Each is made once for all networks that are told the same.
 
     K: (B, V, 3, 3) pixels of images of size (H, W); c2w: (B, V, 4, 4); grid: (h, w) patches. The last view becomes the
     identity and the farthest coordinate 1: neither the world's frame nor its unit has a say (but see
-    `Compat.world_frame_poses`). seen: (B, H, W) bool for
-    models that are told which pixels of the target (the last view) some source saw, one channel more.
-    drop: the unconditional branch of guidance; it keeps the mask and loses rays and poses.
+    `Compat.world_frame_poses`). seen: (B, H, W) bool for models that are told which pixels of the target (the last
+    view) some source saw, one channel more.
     """
-    B, V = K.shape[:2]
-    H, W = size
-    with torch.autocast(K.device.type, enabled=False):
-        K = K.float()
-        relative, w2c = normalized_poses(c2w, compat.world_frame_poses)
-        rays = plucker(K, relative, H, W, compat.pixel_offset)
-        if drop:
-            rays = torch.zeros_like(rays)
-            w2c = torch.eye(4, device=K.device).expand(B, V, 4, 4)
-            if dit.config.compat.identity_null_intrinsics:
-                K = torch.eye(3, device=K.device).expand(B, V, 3, 3)
-        channels = [torch.zeros(B, V, 1, H, W, device=K.device), rays]
-        channels[0][:, sources:] = 1
+
+    @exact
+    def __init__(
+        self,
+        K: Tensor,
+        c2w: Tensor,
+        sources: int,
+        size: tuple[int, int],
+        grid: tuple[int, int],
+        compat: Compat,
+        seen: Tensor | None = None,
+    ):
+        self.K, self.sources, self.size, self.grid = K.float(), sources, size, grid
+        relative, self.w2c = normalized_poses(c2w, compat.world_frame_poses)
+        rays = plucker(self.K, relative, *size, compat.pixel_offset)
+        mask = torch.zeros(*K.shape[:2], 1, *size, device=K.device)
+        mask[:, sources:] = 1
+        channels = [mask, rays]
         if seen is not None:
-            visible = torch.ones(B, V, 1, H, W, device=K.device)
+            visible = torch.ones_like(mask)
             visible[:, -1, 0] = seen.float()
             channels.append(visible)
-        encoder, head = (camera_tables(K, w2c, size, grid, dim, dit.config.compat) for dim in dit.head_dims)
-    return Cameras(torch.cat(channels, dim=2), (encoder, head), sources)
+        self._map = torch.cat(channels, dim=2)
+        self._null_map: Tensor | None = None
+        self._tables: dict[tuple, CameraTables] = {}
+
+    def told(self, dit: MultiViewDiT, drop: bool = False) -> Cameras:
+        """For a network. drop: the unconditional branch of guidance; it keeps the mask and loses rays and poses."""
+        encoder, head = (self._table(dim, dit.config.compat, drop) for dim in dit.head_dims)
+        return Cameras(self._camera_map(drop), (encoder, head), self.sources)
+
+    def _camera_map(self, drop: bool) -> Tensor:
+        if not drop:
+            return self._map
+        if self._null_map is None:
+            self._null_map = self._map.clone()
+            self._null_map[:, :, 1:7] = 0
+        return self._null_map
+
+    def _table(self, head_dim: int, compat: DiTCompat, drop: bool) -> CameraTables:
+        K, w2c = self.K, self.w2c
+        if drop:
+            w2c = torch.eye(4, device=K.device).expand_as(w2c)
+            if compat.identity_null_intrinsics:
+                K = torch.eye(3, device=K.device).expand_as(K)
+        size = (compat.fixed_image_size,) * 2 if compat.fixed_image_size else self.size
+        key = (head_dim, size, compat.uninverted_intrinsics, drop, drop and compat.identity_null_intrinsics)
+        if key not in self._tables:
+            self._tables[key] = camera_tables(K, w2c, self.size, self.grid, head_dim, compat)
+        return self._tables[key]
 
 
 def normalized_poses(c2w: Tensor, world_frame: bool = False) -> tuple[Tensor, Tensor]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.diffusion.conditioning import Cameras, camera_conditions
-from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid
+from gld_ros.diffusion.conditioning import Cameras, RequestCameras
+from gld_ros.diffusion.field import Told
+from gld_ros.diffusion.flow import Velocity
 from gld_ros.diffusion.prediction import as_velocity
 from gld_ros.diffusion.sampling import Sampling
 from gld_ros.errors import InvalidRequest, ModelError
@@ -25,8 +27,8 @@ from gld_ros.pipeline.scale import geometry_spread, joint_scale
 from gld_ros.pipeline.synthesis import resize
 from gld_ros.pipeline.views import SourceView, View
 
-#: A stage's name and the step done, 1 ... steps.
-OnStep = Callable[[str, int], None]
+#: A stage's name and the step done, 1 ... steps; True ends the stage.
+OnStep = Callable[[str, int], bool | None]
 
 
 @dataclass
@@ -61,7 +63,7 @@ class JointSynthesis(Synthesis):
         if self.net.config.dpt is None:
             raise ModelError(f"model '{self.net.config.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
         sampling = options.sampling(self.net.config.flow)
-        report = Reporter(callback, (sampling[0].steps, sampling[1].steps))
+        report = Reporter(callback, (sampling[0].steps, sampling[1].steps), timer=options.timer)
         cameras = [s.camera for s in sources] + list(targets)
         frame = RelativeFrame(cameras)
         K, c2w = self.cameras(cameras, frame, options.size)
@@ -82,7 +84,7 @@ class JointSynthesis(Synthesis):
             confidence = 1 - torch.exp(-math.log1p(0.1) / spread[0, v])
             metres = depth[0, v] * frame.unit
             pixels = at_size(made.image[0, v].clamp(0, 1), metres, confidence, seen[0], target)
-            views.append(self.view(pixels, target, sources, scale, options.seed))
+            views.append(self.view(pixels, target, sources, scale, options))
         report("decode", 1, made.image[0, -1])
         return views
 
@@ -115,20 +117,16 @@ class JointSynthesis(Synthesis):
                 if tuple(given_noise.shape) != shape:
                     raise InvalidRequest(f"noise of level {level} is {tuple(given_noise.shape)}, expected {shape}")
 
+            cameras = RequestCameras(K, c2w, S, size, given.grid, config.compat)
+
             def stage(name: str, how: Sampling, base: Tensor, noise: Tensor, level1: Tensor | None = None) -> Tensor:
                 base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))  # zeros for the targets
-                times = time_grid(config.flow, how.steps, V).to(self.device)
                 with self.residency.at_work(name) as dit:
                     assert isinstance(dit, MultiViewDiT)
-                    cameras, null = (
-                        camera_conditions(dit, K, c2w, S, size, given.grid, config.compat, drop=drop)
-                        for drop in (False, True)
-                    )
-                    field = guided(
-                        velocity(dit, base, cameras, level1), velocity(dit, base, null, level1), how.guidance_scale
-                    )
-                    level = "level1" if name == "level1" else "level0"
-                    return euler(field, noise.to(self.device), times, lambda i: on_step(level, i))
+                    null = cameras.told(dit, drop=True) if how.guided else None
+                    told = Told(base, cameras.told(dit), null, level1)
+                    step = partial(on_step, "level1" if name == "level1" else "level0")
+                    return self.engine.sample(dit, config.flow, told, noise.to(self.device), how, step)
 
             level1 = stage("level1", sampling[0], given.level1, noise[0])
             # Without a cascade level 0 is diffused independently of level 1.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,12 @@ from gld_ros.diffusion.sampling import Sampling
 from gld_ros.errors import ModelError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import FlowConfig
+from gld_ros.pipeline.engine import Engine
 from gld_ros.pipeline.offload import Residency
 from gld_ros.pipeline.presets import EXACT, Preset
+from gld_ros.pipeline.recent import RecentSources
 from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.timer import UNLIMITED, Timer
 from gld_ros.pipeline.views import Progress, Scale, SourceView, View
 
 Callback = Callable[[Progress], None]
@@ -25,7 +29,8 @@ Callback = Callable[[Progress], None]
 @dataclass(frozen=True)
 class Options:
     """Of one request. size: (H, W) the model works at; steps, guidance_scale: of both diffusion stages, None for the
-    preset's; strict_scale: refuse where the views' geometry contradicts the poses, instead of warning."""
+    preset's; strict_scale: refuse where the views' geometry contradicts the poses, instead of warning.
+    """
 
     size: tuple[int, int]
     preset: Preset = EXACT
@@ -33,6 +38,7 @@ class Options:
     guidance_scale: float | None = None
     seed: int = 0
     strict_scale: bool = True
+    timer: Timer = UNLIMITED
 
     def sampling(self, flow: FlowConfig) -> tuple[Sampling, Sampling]:
         """Of level 1 and of the cascade."""
@@ -42,27 +48,33 @@ class Options:
 class Reporter:
     """Counts the steps of a request and tells the caller's callback.
 
-    steps: of level 1 and of level 0; rounds: how often both are run, each followed by a decoding.
+    steps: of level 1 and of level 0; rounds: how often both are run, each followed by a decoding; timer: told, too.
     """
 
-    def __init__(self, callback: Callback | None, steps: tuple[int, int], rounds: int = 1):
-        self._callback, self._steps, self._done = callback, steps, 0
+    def __init__(
+        self, callback: Callback | None, steps: tuple[int, int], rounds: int = 1, timer: Timer = UNLIMITED
+    ) -> None:
+        self._callback, self._steps, self._done, self._timer = callback, steps, 0, timer
         self._total = rounds * (sum(steps) + 1) + 1
 
-    def __call__(self, stage: str, step: int, preview: Tensor | None = None) -> None:
+    def __call__(self, stage: str, step: int, preview: Tensor | None = None) -> bool:
+        """Whether further steps of the stage have to be left out. Raises RequestTimeout, or as the callback does."""
         self._done += 1
         if self._callback is not None:
             picture = None if preview is None else to_uint8(preview)
             steps = self._steps[1 if stage == "level0" else 0]
             self._callback(Progress(stage, step, steps, self._done / self._total, picture))
+        return self._timer.done(stage)
 
 
 class Synthesis(ABC):
     """One way from sources and target cameras to views."""
 
-    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float):
+    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float, engine: Engine | None = None):
         self.residency, self.dtype, self.min_baseline = residency, dtype, min_baseline
         self.net, self.device = residency.net, residency.device
+        self.engine = engine or Engine(self.device)
+        self.recent: RecentSources[Any] = RecentSources()
 
     @abstractmethod
     def synthesize(
@@ -71,7 +83,8 @@ class Synthesis(ABC):
         """One View a target, each of its camera's size. Raises ScaleUnknown, ModelError and what `callback` raises."""
 
     def forget(self) -> None:
-        """Drop what is kept of the sources of recent requests. Some ways keep nothing."""
+        """Drop what is kept of the sources of recent requests."""
+        self.recent.clear()
 
     def cameras(self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """K (1, V, 3, 3) at the working size (H, W) and c2w (1, V, 4, 4) in the request's own frame, float32."""
@@ -86,7 +99,9 @@ class Synthesis(ABC):
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def view(self, pixels: tuple, target: Camera, sources: Sequence[SourceView], scale: Scale, seed: int) -> View:
+    def view(
+        self, pixels: tuple, target: Camera, sources: Sequence[SourceView], scale: Scale, options: Options
+    ) -> View:
         """From image (3, H, W), depth (H, W) metres, confidence (H, W) and seen (H, W)."""
         image, depth, confidence, seen = pixels
         self.check_finite(image, depth[depth == depth])
@@ -98,7 +113,9 @@ class Synthesis(ABC):
             generated=(~seen).cpu().numpy(),
             scale=scale,
             model=self.net.config.name,
-            seed=seed,
+            seed=options.seed,
+            preset=options.preset.name,
+            complete=not options.timer.cut,
             source_stamps=tuple(s.stamp for s in sources),
         )
 

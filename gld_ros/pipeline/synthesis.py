@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gld_ros.diffusion.anytime import OnStep
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
-from gld_ros.diffusion.flow import Velocity, euler, guided, time_grid, velocity_of
+from gld_ros.diffusion.field import Told
 from gld_ros.diffusion.sampling import Sampling
 from gld_ros.geometry.warp import forward_warp, pull_push, resample
 from gld_ros.models.compositor import Composite
@@ -18,6 +18,7 @@ from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import SourceDepth
+from gld_ros.pipeline.engine import Engine
 
 
 @dataclass
@@ -120,6 +121,7 @@ def predict(
 
 
 def sample(
+    engine: Engine,
     net: GLDNetworks,
     dit: MultiViewDiT,
     base: Tensor,
@@ -127,15 +129,11 @@ def sample(
     noise: Tensor,
     how: Sampling,
     level1: Tensor | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: OnStep = lambda step: None,
 ) -> Tensor:
     """Latents of one stage from noise."""
-
-    def velocity(cameras: Cameras) -> Velocity:
-        return lambda x, t: velocity_of(x, predict(dit, x, t, base, cameras, level1), t)
-
-    times = time_grid(net.config.flow, how.steps).to(noise.device)
-    return euler(guided(velocity(given.cameras), velocity(given.uncond), how.guidance_scale), noise, times, on_step)
+    told = Told(base, given.cameras, given.uncond, level1)
+    return engine.sample(dit, net.config.flow, told, noise, how, on_step)
 
 
 def decode(net: GLDNetworks, level0: Tensor, level1: Tensor, given: Condition) -> tuple[Composite, Tensor]:

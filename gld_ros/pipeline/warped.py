@@ -13,8 +13,6 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.method import Callback, Options, Reporter, Synthesis
 from gld_ros.pipeline.native import NativeSources, compose, native_sources
-from gld_ros.pipeline.offload import Residency
-from gld_ros.pipeline.recent import RecentSources
 from gld_ros.pipeline.request import RelativeFrame
 from gld_ros.pipeline.scale import find_scale
 from gld_ros.pipeline.synthesis import condition, decode, resize, sample, source_geometry
@@ -38,36 +36,36 @@ class PreparedSources:
 class WarpedSynthesis(Synthesis):
     """Sources' depth, warp, diffusion of what it lacks, observed pixels at their own resolution."""
 
-    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float):
-        super().__init__(residency, dtype, min_baseline)
-        self.recent: RecentSources[PreparedSources] = RecentSources()
-
-    def forget(self) -> None:
-        self.recent.clear()
-
     def synthesize(
         self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
     ) -> list[View]:
         how1, how0 = options.sampling(self.net.config.flow)
-        report = Reporter(callback, (how1.steps, how0.steps), rounds=len(targets))
-        prepared = self.recent.get(sources, options.size, lambda: self.prepare(sources, options.size))
+        report = Reporter(callback, (how1.steps, how0.steps), len(targets), options.timer)
+        prepared: PreparedSources = self.recent.get(sources, options.size, lambda: self.prepare(sources, options.size))
         report("encode", 0)
-        views = []
+        views: list[View] = []
         for number, target in enumerate(targets):
+            if views and not options.timer.allows_view():
+                break
             target_K, target_c2w = self.cameras([target], prepared.frame, prepared.size)
             generator = torch.Generator().manual_seed(options.seed + number)
             with self.autocast():
                 posed = prepared.images, prepared.K, prepared.c2w, prepared.depth
                 given = condition(self.net, *posed, target_K[:, 0], target_c2w[:, 0])
                 preview = given.warped.image[0]
+                options.timer.done("condition")
                 noise = torch.randn(2, *given.level1.shape, generator=generator).to(self.device)
                 on_step = partial(report, "level1", preview=preview)
-                level1 = sample(self.net, self.net.level1, given.level1, given, noise[0], how1, None, on_step)
+                level1 = sample(
+                    self.engine, self.net, self.net.level1, given.level1, given, noise[0], how1, None, on_step
+                )
                 on_step = partial(report, "level0", preview=preview)
-                level0 = sample(self.net, self.net.cascade, given.level0, given, noise[1], how0, level1, on_step)
+                level0 = sample(
+                    self.engine, self.net, self.net.cascade, given.level0, given, noise[1], how0, level1, on_step
+                )
                 composite, _ = decode(self.net, level0, level1, given)
             pixels = compose(prepared.native, composite, given, target, prepared.frame)
-            views.append(self.view(pixels, target, sources, prepared.scale, options.seed))
+            views.append(self.view(pixels, target, sources, prepared.scale, options))
             report("decode", 1, composite.image[0])
         return views
 
