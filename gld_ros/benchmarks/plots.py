@@ -85,6 +85,24 @@ def node_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
     return [figure(folder / "memory.png", draw)] if report["cameras"]["memory"] else []
 
 
+def budget_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """Seconds against budget, by what was picked."""
+
+    def draw(axes: Any) -> None:
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in report["requests"]:
+            name = f"{row['preset']}{'' if row['complete'] else ', incomplete'}" if row["views"] else "refused"
+            groups.setdefault(name, []).append(row)
+        for name, rows in sorted(groups.items()):
+            axes.plot([row["budget_s"] for row in rows], [row["seconds"] for row in rows], ".", label=name)
+        ends = sorted(row["budget_s"] for row in report["requests"])[:: max(1, len(report["requests"]) - 1)]
+        axes.plot(ends, ends, "k:", label="deadline")
+        axes.set(xlabel="time budget, s", ylabel="seconds until the answer", xscale="log")
+        axes.legend(fontsize="small")
+
+    return [figure(folder / "budget.png", draw)]
+
+
 def figure(path: Path, draw: Callable[[Any], None], height: float = 4.5) -> Path:
     """One plot, drawn and closed."""
     from matplotlib import pyplot
@@ -101,5 +119,6 @@ PLOTS: dict[str, Callable[[Path, dict[str, Any]], list[Path]]] = {
     "quality": quality_plots,
     "scaling": scaling_plots,
     "node": node_plots,
+    "budget": budget_plots,
     "memory": lambda folder, report: [],
 }

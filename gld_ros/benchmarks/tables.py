@@ -152,3 +152,24 @@ def memory_table(report: dict[str, Any]) -> str:
     ]
     lines.append(["peak / weights", report["peak_over_weights"]])
     return markdown(["figure", "GB"], lines)
+
+
+def budget_table(report: dict[str, Any]) -> str:
+    """How the requests ended, and by how much the latest was late (negative: before the deadline)."""
+    late = report["worst_excess_s"]
+    picked = ", ".join(f"{name} {count}" for name, count in sorted(report["presets"].items()))
+    lines = [
+        ["model, views, size", "{} {}+{} {}x{}".format(report["model"], *report["views"], *report["size"])],
+        ["without a budget, s", report["without_budget_s"]],
+        ["at worst so many times what is expected", report["spread"]],
+        ["answered", report["answered"]],
+        ["of these by preset", picked or None],
+        ["incomplete", report["incomplete"]],
+        ["with fewer views", report["with_fewer_views"]],
+        ["refused", report["refused"]],
+        ["slowest refusal, s", report["slowest_refusal_s"]],
+        ["latest answer, s after the deadline", late["answered"]],
+        ["latest refusal, s after the deadline", late["refused"]],
+        ["all within 10 % + 50 ms", "yes" if report["kept"] else "no"],
+    ]
+    return markdown(["figure", f"{len(report['requests'])} budgets"], lines)

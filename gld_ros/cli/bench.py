@@ -33,6 +33,7 @@ def add_parser(subparsers) -> None:
     add_quality(commands.add_parser("quality", help="what fewer steps and presets cost, on held-out rooms"))
     add_scaling(commands.add_parser("scaling", help="latency against views, pixels and requests at the same time"))
     add_node(commands.add_parser("node", help="gld_node over DDS: cost of cameras, memory, overhead of requests"))
+    add_budget(commands.add_parser("budget", help="are time budgets kept? random ones by the real clock"))
     add_memory(commands.add_parser("memory", help="peak memory of loading a model and of one request"))
     add_all(commands.add_parser("all", help="every figure of docs/performance.md"))
 
@@ -91,6 +92,16 @@ def add_node(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="images a second of each camera (default 30)")
     parser.add_argument("--requests", type=int, default=20, help="asked of the service (default %(default)s)")
     add_output(parser, run_node)
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default="mini", help=f"{MODEL_HELP} (default mini)")
+    parser.add_argument("--budgets", type=int, default=200, metavar="N", help="how many (default %(default)s)")
+    parser.add_argument("--views", type=view_counts, default=(2, 1), metavar="S+T", help="default 2+1")
+    parser.add_argument("--size", type=image_size, default=(240, 320), metavar="WxH", help="default 320x240")
+    parser.add_argument("--seed", type=int, default=0, help="of the budgets (default %(default)s)")
+    add_device(parser)
+    add_output(parser, run_budget)
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:
@@ -261,6 +272,17 @@ def run_node(args: argparse.Namespace) -> int:
         figures = bench.measure(run, tick)
     report.show(report.complete("node", figures), tables.node_table(figures), args.json, args.out)
     return 0
+
+
+def run_budget(args: argparse.Namespace) -> int:
+    """Random budgets; exit code 1 where one was not kept."""
+    from gld_ros.benchmarks import budget, report, tables
+    from gld_ros.benchmarks.requests import Shape
+
+    with opened(args, args.model) as (pipe, _), bar(args.budgets, f"budgets of {pipe.name}") as tick:
+        found = budget.measure(pipe, Shape(*args.views, args.size), args.budgets, args.seed, tick)
+    report.show(report.complete("budget", found), tables.budget_table(found), args.json, args.out)
+    return int(not found["kept"])
 
 
 def run_memory(args: argparse.Namespace) -> int:

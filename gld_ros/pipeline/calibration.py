@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -79,8 +80,8 @@ def measure(pipe: GLDPipeline, repeat: int = 2, tick: Callable[[], None] = lambd
     config = pipe.net.config
     measured = []
     for probe in PROBES:
-        sources, targets = wall_views(probe)
-        sources, targets = sources[: config.max_sources], targets[: (config.max_views or 99) - len(sources)]
+        most = min(probe.sources, config.max_sources, (config.max_views or 99) - probe.targets)
+        sources, targets = wall_views(replace(probe, sources=most))
         size = smaller(working_size(targets[0], config), probe.share, config.encoder.patch)
         options = Options(size, steps=STEPS, guidance_scale=probe.guidance_scale, strict_scale=False)
         for count in range(repeat + 1):
@@ -101,7 +102,9 @@ def timed(pipe: GLDPipeline, sources: list[SourceView], targets: list[Camera], o
     """Demand and seconds of each phase of one request, sources never seen before."""
     pipe.forget()
     watch = Stopwatch(pipe.clock)
-    pipe.synthesis.synthesize(sources, targets, replace(options, timer=watch), None)
+    with warnings.catch_warnings():  # of a scene that no model was trained on
+        warnings.simplefilter("ignore")
+        pipe.synthesis.synthesize(sources, targets, replace(options, timer=watch), None)
     asked = demands(pipe.net.config, [source.camera for source in sources], targets, options)
     found: dict[str, Measured] = defaultdict(list)
     for phase, seconds in watch.seconds.items():
@@ -110,11 +113,9 @@ def timed(pipe: GLDPipeline, sources: list[SourceView], targets: list[Camera], o
 
 
 def wall_views(probe: Probe) -> tuple[list[SourceView], list[Camera]]:
-    """Sources, with a depth sensor where there is only one, and target cameras between them."""
-    wall = Wall(probe.size)
-    sources = [wall.view(BASELINE * i) for i in range(probe.sources)]
-    if probe.sources == 1:
-        sources = [replace(sources[0], depth=np.full(probe.size, DISTANCE, np.float32))]
+    """Sources with depth images, so that any weights find a scale, and target cameras between them."""
+    wall, depth = Wall(probe.size), np.full(probe.size, DISTANCE, np.float32)
+    sources = [replace(wall.view(BASELINE * i), depth=depth) for i in range(probe.sources)]
     return sources, [wall.camera(BASELINE * (i + 0.5)) for i in range(probe.targets)]
 
 
