@@ -46,7 +46,8 @@ def measure(pipe: GLDPipeline, shape: Shape, budgets: int, seed: int = 0, tick: 
         costs = pipe.costs()
         alone = [ask(None)["seconds"] for _ in range(WARM_UP[pipe.device.type] + 2)][-1]
         rows = []
-        for factor in np.exp(np.random.default_rng(seed).uniform(*np.log(SPAN), budgets)):
+        low, high = np.log(SPAN)
+        for factor in np.exp(np.random.default_rng(seed).uniform(low, high, budgets)):
             rows.append(ask(float(factor * alone)))
             tick(None)
     answered = [row for row in rows if row["views"]]

@@ -280,7 +280,8 @@ def run_budget(args: argparse.Namespace) -> int:
     from gld_ros.benchmarks.requests import Shape
 
     with opened(args, args.model) as (pipe, _), bar(args.budgets, f"budgets of {pipe.name}") as tick:
-        found = budget.measure(pipe, Shape(*args.views, args.size), args.budgets, args.seed, tick)
+        shape = Shape(args.views[0], args.views[1], args.size)
+        found = budget.measure(pipe, shape, args.budgets, args.seed, tick)
     report.show(report.complete("budget", found), tables.budget_table(found), args.json, args.out)
     return int(not found["kept"])
 
