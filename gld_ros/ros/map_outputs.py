@@ -122,6 +122,7 @@ class MapOutputs:
 
         def look(job: Job) -> None:
             sources = select_sources(frames, [newest.camera], count)
+            job.check()
             if len(sources) > 1:  # one has no parallax
                 for source, found in zip(sources, observed_depth(pipe, sources), strict=False):
                     if source is newest:  # the others had their turn
