@@ -1,0 +1,252 @@
+"""The drift monitor: what was generated, checked against what is observed at the same place later.
+
+Each predicted point is judged once, by the first newer observation whose pixels say something of it:
+
+    right   it lies on the observed surface
+    ghost   the observation looks through it: an obstacle that is not there
+    missed  the observed surface lies before it, where the generating view saw free space: an obstacle it left out
+    hidden  the observed surface lies before it, but also outside of what the generating view saw: no verdict, it waits
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.points import project, world_coordinates
+from gld_ros.pipeline.reality_report import RealityConfig, RealityReport, bins_of
+from gld_ros.pipeline.views import View
+
+NEIGHBOURS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
+
+
+@dataclass
+class _Prediction:
+    """The generated pixels of a view, every `stride`-th row and column.
+
+    depth: (h, w) float32 metres, NaN where not generated. xyz: (N, 3) in the map, rgb: (N, 3), confidence: (N,),
+    distance: (N,) metres from the camera, of those that wait for a verdict.
+    """
+
+    camera: Camera
+    stamp: int
+    stride: int
+    depth: np.ndarray
+    xyz: np.ndarray
+    rgb: np.ndarray
+    confidence: np.ndarray
+    distance: np.ndarray
+
+    def keep(self, mask: np.ndarray) -> None:
+        self.xyz, self.rgb = self.xyz[mask], self.rgb[mask]
+        self.confidence, self.distance = self.confidence[mask], self.distance[mask]
+
+    def saw_through(self, xyz: np.ndarray, tolerance: float) -> np.ndarray:
+        """(N,) bool: which points (N, 3) lie well before the surface that was generated on their ray."""
+        pixels, z = project(xyz, self.camera)
+        rows, columns, inside = _indices(pixels / self.stride + 0.5 - 0.5 / self.stride, z, self.depth.shape)
+        claimed = self.depth[rows, columns]
+        return inside & (z * (1 + tolerance) < claimed)  # False where it is NaN
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Points of one prediction with a verdict. ratio: predicted / observed depth; right, ghost: (N,) bool."""
+
+    ratio: np.ndarray
+    right: np.ndarray
+    ghost: np.ndarray
+    colour_error: np.ndarray
+    confidence: np.ndarray
+    distance: np.ndarray
+    stamp: np.ndarray
+    hidden: int
+
+
+class DriftMonitor:
+    """Remembers generated views and judges them by later observations. Not thread-safe.
+
+    Trust is the factor by which the confidence of generated pixels has to be multiplied to be true. A confidence is
+    the probability of being right, so a check measures q = min(1, right points / sum of their confidences), and
+
+        trust += (fall if q < trust else rise) * (q - trust)
+
+    which starts at 1, drops within a few bad checks and recovers slowly. What is remembered has the model's own
+    confidence: trust is never measured with trust.
+    """
+
+    def __init__(self, config: RealityConfig | None = None) -> None:
+        self.config = config or RealityConfig()
+        self._predictions: deque[_Prediction] = deque(maxlen=self.config.max_views)
+        self._trust = 1.0
+
+    def __len__(self) -> int:
+        """Points that wait for a verdict."""
+        return sum(len(p.xyz) for p in self._predictions)
+
+    def trust(self) -> float:
+        """0..1, see the class."""
+        return self._trust
+
+    def trusted(self, view: View) -> View:
+        """`view` with the confidence of its generated pixels multiplied by trust."""
+        if self._trust == 1:
+            return view
+        factor = np.where(view.generated, np.float32(self._trust), np.float32(1))
+        return replace(view, confidence=view.confidence * factor)
+
+    def clear(self) -> None:
+        """Forget all predictions, as the map's frame or the clock jumped. Trust stays: the model is the same."""
+        self._predictions.clear()
+
+    def remember(self, view: View) -> int:
+        """Keep the generated pixels of `view`, with the confidence the model gave them; returns how many."""
+        stride = _stride(view.depth.shape, self.config.points_per_view)
+        every = (slice(None, None, stride),) * 2
+        depth = np.where(view.generated & (view.depth > 0), view.depth, np.float32(np.nan))
+        pixels = np.isfinite(depth[every])
+        if not pixels.any():
+            return 0
+        xyz = np.stack(world_coordinates(depth, view.camera, stride, np.float64), axis=-1)[pixels]
+        stamp = max(view.source_stamps, default=0)
+        self._predictions.append(
+            _Prediction(
+                camera=view.camera,
+                stamp=stamp,
+                stride=stride,
+                depth=depth[every].copy(),
+                xyz=xyz,
+                rgb=view.image[every][pixels],
+                confidence=np.clip(np.nan_to_num(view.confidence[every][pixels]), 0, 1),
+                distance=np.linalg.norm(xyz - view.camera.center, axis=1),
+            )
+        )
+        self._expire(stamp)
+        return len(xyz)
+
+    def observe_view(self, view: View) -> RealityReport | None:
+        """Judge earlier predictions by the observed pixels of `view`; as `observe`."""
+        depth = np.where(view.generated, np.float32(np.nan), view.depth)
+        return self.observe(depth, view.image, view.confidence, view.camera, max(view.source_stamps, default=0))
+
+    def observe(
+        self, depth: np.ndarray, image: np.ndarray, confidence: np.ndarray, camera: Camera, stamp: int
+    ) -> RealityReport | None:
+        """Judge the predictions older than `stamp` (ns); None where the observation says nothing of any.
+
+        depth: (H, W) metres along z, NaN unknown; image: (H, W, 3) uint8; confidence: (H, W) 0..1; all of the camera's
+        size. Raises InvalidRequest for other sizes.
+        """
+        for name, array in (("depth", depth), ("image", image), ("confidence", confidence)):
+            if array.shape[:2] != (camera.height, camera.width):
+                size = f"{camera.height}x{camera.width}"
+                raise InvalidRequest(f"reality check: {name} has the shape {array.shape}, expected {size} pixels")
+        self._expire(stamp)
+        usable = (depth > 0) & (confidence >= self.config.min_confidence)
+        depth = np.where(usable, depth, np.float32(np.nan))
+        if not self._predictions or not usable.any():
+            return None
+        parts = [self._judge(p, depth, image, camera) for p in self._predictions if p.stamp < stamp]
+        self._predictions = deque((p for p in self._predictions if len(p.xyz)), self.config.max_views)
+        judged = [part for part in parts if len(part.ratio)]
+        if not judged:
+            return None
+        return self._report(judged, sum(part.hidden for part in parts), stamp)
+
+    def _judge(self, prediction: _Prediction, depth: np.ndarray, image: np.ndarray, camera: Camera) -> _Judged:
+        """Give a verdict on what the observation shows of `prediction`, and forget those points."""
+        low, high = 1 / (1 + self.config.tolerance), 1 + self.config.tolerance
+        pixels, z = project(prediction.xyz, camera)
+        rows, columns, inside = _indices(pixels, z, depth.shape)
+        observed = np.where(inside, _nearest_reading(depth, rows, columns, z), np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = z / observed
+        right, ghost, behind = (ratio >= low) & (ratio <= high), ratio < low, ratio > high
+        surface = camera.center + (prediction.xyz - camera.center) / ratio[:, None]  # observed on the points' rays
+        missed = behind & prediction.saw_through(surface, self.config.tolerance)
+        verdict = right | ghost | missed
+        difference = np.abs(image[rows, columns].astype(np.float32) - prediction.rgb).mean(axis=1) / 255
+        judged = _Judged(
+            ratio[verdict],
+            right[verdict],
+            ghost[verdict],
+            difference[verdict],
+            prediction.confidence[verdict],
+            prediction.distance[verdict],
+            np.full(verdict.sum(), prediction.stamp),
+            int((behind & ~missed).sum()),
+        )
+        prediction.keep(~verdict)
+        return judged
+
+    def _report(self, parts: Sequence[_Judged], hidden: int, stamp: int) -> RealityReport:
+        def all_of(name: str) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        config, right, ghost, stamps = self.config, all_of("right"), all_of("ghost"), all_of("stamp")
+        error = np.abs(all_of("ratio") - 1)
+        self._learn(int(right.sum()), float(all_of("confidence").sum()))
+        return RealityReport(
+            stamp=stamp,
+            oldest=int(stamps.min()),
+            newest=int(stamps.max()),
+            right=int(right.sum()),
+            ghosts=int(ghost.sum()),
+            missed=int((~right & ~ghost).sum()),
+            hidden=hidden,
+            error=float(np.median(error)),
+            colour_error=float(all_of("colour_error")[right].mean()) if right.any() else math.nan,
+            ages=bins_of((stamp - stamps) * 1e-9, error, config.age_limits),
+            distances=bins_of(all_of("distance"), error, config.distance_limits),
+            trust=self._trust,
+        )
+
+    def _learn(self, right: int, expected: float) -> None:
+        """Move trust towards what one check measured: points that were right, and how many were expected to be."""
+        if expected < self.config.min_points:
+            return
+        quality = min(1.0, right / expected)
+        share = self.config.fall if quality < self._trust else self.config.rise
+        self._trust += share * (quality - self._trust)
+
+    def _expire(self, now: int) -> None:
+        """Forget what is more than a lifetime away from `now` (ns), on either side: clocks jump back."""
+        limit = self.config.lifetime * 1e9
+        kept = (p for p in self._predictions if abs(now - p.stamp) <= limit)
+        self._predictions = deque(kept, self.config.max_views)
+
+
+def _stride(size: tuple[int, ...], limit: int) -> int:
+    """The least n with which every n-th row and column of a picture of (H, W) are at most `limit` pixels."""
+    height, width = size
+    stride = max(1, math.isqrt(height * width // limit))
+    while -(-height // stride) * -(-width // stride) > limit:
+        stride += 1
+    return stride
+
+
+def _indices(pixels: np.ndarray, z: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns (N,) of the pixels (N, 2) of a picture (H, W), and whether they lie in it and before it."""
+    height, width = size
+    u, v = pixels.T
+    inside = (z > 1e-6) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    columns, rows = (np.where(inside, a, 0).astype(np.intp) for a in (u, v))
+    return rows, columns, inside
+
+
+def _nearest_reading(depth: np.ndarray, rows: np.ndarray, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(N,) that depth of the pixel and its eight neighbours which is nearest to `z` (N,): an object's edge is no error.
+
+    NaN where the pixel's own depth is unknown.
+    """
+    padded = np.pad(depth, 1, constant_values=np.nan)
+    around = np.stack([padded[rows + 1 + i, columns + 1 + j] for i, j in NEIGHBOURS])
+    off = np.abs(np.where(np.isfinite(around), around, np.inf) - z)
+    best = np.take_along_axis(around, off.argmin(axis=0)[None], axis=0)[0]
+    return np.where(np.isfinite(depth[rows, columns]), best, np.nan)
