@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ import numpy as np
 from gld_ros.benchmarks.requests import Shape, Variant, request_settings, wall_request
 from gld_ros.benchmarks.timing import LEVELS, StageTimes, check_repeat, summary, synchronize
 from gld_ros.benchmarks.work import evaluation_flops
+from gld_ros.diffusion.sampling import Sampling
+from gld_ros.pipeline.costs import evaluations
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.presets import EXACT
+from gld_ros.pipeline.presets import preset as find_preset
 from gld_ros.pipeline.request import working_size
 from gld_ros.pipeline.views import Progress
 
@@ -79,35 +84,38 @@ def measure(
         "step_s": {level: float(np.mean([t.step_seconds[level] for t in staged])) for level in staged[0].steps},
     }
     size = settings.get("size") or working_size(targets[0], pipe.net.config)
-    return row | utilisation(pipe, shape, size, settings.get("guidance_scale"), staged[0], row["stages"], peak)
+    chosen = find_preset(settings.get("preset", EXACT.name), pipe.net.config)
+    sampling = chosen.sampling(pipe.net.config.flow, settings.get("steps"), settings.get("guidance_scale"))
+    return row | utilisation(pipe, shape, size, sampling, staged[0], row["stages"], peak)
 
 
 def utilisation(
     pipe: GLDPipeline,
     shape: Shape,
     size: tuple[int, int],
-    guidance_scale: float | None,
+    sampling: tuple[Sampling, Sampling],
     times: StageTimes,
     stages: dict[str, float],
     peak: float | None,
 ) -> dict[str, Any]:
     """tokens/s and FLOP/s of the sampling loops: what the plain method computes in these steps, a second of the stages.
 
-    size: (H, W) the model works at. guidance_scale: asked for, None for the model's own. stages: seconds of each.
+    size: (H, W) the model works at. sampling: of level 1 and of level 0. stages: seconds of each.
     The plain method evaluates the network once a step, twice with guidance, for all views of the request (joint models)
-    or for the sources and one target. What an engine leaves out counts as done; what a solver adds does not.
+    or for the sources and one target. What an engine leaves out counts as done; what a solver adds does not, nor do
+    steps outside the guidance interval count twice.
     """
     config = pipe.net.config
     H, W = size
     grid = (H // config.encoder.patch, W // config.encoder.patch)
     views = shape.sources + (shape.targets if config.joint else 1)
     tokens = flops = 0
-    for level, steps in times.steps.items():
-        stage = "cascade" if level == "level0" else level
-        guided = config.flow.sampling(stage, steps, guidance_scale)[1] > 1
-        evaluations = times.rounds * steps * (2 if guided else 1)
-        tokens += evaluations * views * (grid[0] * grid[1] + getattr(config, stage).special_tokens)
-        flops += evaluations * evaluation_flops(config, stage, views, grid)
+    for (stage, level), how in zip((("level1", "level1"), ("cascade", "level0")), sampling, strict=True):
+        if level not in times.steps:
+            continue
+        count = times.rounds * sum(evaluations(replace(how, solver="euler"), config.flow))
+        tokens += count * views * (grid[0] * grid[1] + getattr(config, stage).special_tokens)
+        flops += count * evaluation_flops(config, stage, views, grid)
     seconds = sum(stages[level] for level in LEVELS if level in stages)
     found: dict[str, Any] = {
         "working_size": [W, H],

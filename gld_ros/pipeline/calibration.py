@@ -130,6 +130,8 @@ def identity(pipe: GLDPipeline) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
         "offload": pipe.synthesis.residency.offload,
+        "compiled": pipe.synthesis.engine.compiled,
+        "quantize": pipe.quantize,
         "torch": torch.__version__,
     }
 

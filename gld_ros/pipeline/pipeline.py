@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,10 +19,13 @@ from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.hub import resolve
 from gld_ros.models.layout import DTYPES, open_folder
 from gld_ros.models.memory import check_fits, estimate
+from gld_ros.models.quantization import check_quantize
+from gld_ros.models.quantization import quantize as quantize_weights
 from gld_ros.models.released import MODELS
-from gld_ros.pipeline.budget import plan
-from gld_ros.pipeline.calibration import calibrated
+from gld_ros.pipeline.budget import capped, plan
+from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
 from gld_ros.pipeline.costs import CostModel
+from gld_ros.pipeline.engine import Engine
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis
 from gld_ros.pipeline.offload import Residency, check_offload
@@ -31,6 +35,7 @@ from gld_ros.pipeline.request import (
     check_request,
     check_sampling,
     check_tensors,
+    check_views,
     warn_of_poses,
     working_size,
 )
@@ -53,18 +58,28 @@ class GLDPipeline:
         min_baseline: float = 0.01,
         offload: str | None = None,
         dtype: torch.dtype | None = None,
+        compile: bool = False,
+        quantize: str | None = None,
     ):
         """min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is claimed: it
         has to stand well above the noise of the poses. offload: "sequential" keeps only the component at work on the
-        device; for the released models. dtype: to compute in; see `compute_dtype` for the default."""
+        device; for the released models. dtype: to compute in; see `compute_dtype` for the default. compile: the
+        diffusion networks, for each shape at its first use, see `Engine` and `warm_up`. quantize: "int8" or "fp8"
+        weights, needs torchao. Neither goes together with offload."""
         self.net = net
         self.device = torch.device(device)
         if offload and not net.config.joint:
             raise ModelError(f"model '{net.config.name}' works with all its components at once: offload is not for it")
+        if offload and (compile or quantize):
+            raise ModelError("offload moves the weights: it does not go together with compile or quantize")
+        if quantize:
+            quantize_weights(net, quantize)
+        self.quantize = quantize
         kind = JointSynthesis if net.config.joint else WarpedSynthesis
         residency = Residency(net, self.device, offload)
         self._costs: CostModel | None = None
-        self.synthesis: Synthesis = kind(residency, dtype or compute_dtype(net, self.device), min_baseline)
+        engine = Engine(self.device, compile)
+        self.synthesis: Synthesis = kind(residency, dtype or compute_dtype(net, self.device), min_baseline, engine)
 
     @classmethod
     def from_pretrained(
@@ -76,17 +91,20 @@ class GLDPipeline:
         min_baseline: float = 0.01,
         revision: str | None = None,
         local_files_only: bool = False,
+        compile: bool = False,
+        quantize: str | None = None,
     ) -> GLDPipeline:
         """`name`: "mini", "gld-da3", "gld-vggt", a model folder (ours or in the official layout) or a Hub id.
 
         What is not on disk is downloaded (revision: commit of the Hub repository; local_files_only: an error instead).
         device: "cpu" or "cuda", the best there is by default. dtype: "float32" or "bfloat16", of the weights and to
-        compute in; bfloat16 by default where it is fast. offload, min_baseline: see `__init__`. Raises ModelError that
-        names what is missing, broken or does not fit, and OutOfMemory with the estimate where the device cannot hold
-        the model (the released ones: before anything is downloaded).
+        compute in; bfloat16 by default where it is fast. offload, min_baseline, compile, quantize: see `__init__`.
+        Raises ModelError that names what is missing, broken or does not fit, and OutOfMemory with the estimate where
+        the device cannot hold the model (the released ones: before anything is downloaded).
         """
         chosen = usable_device(device)
         check_offload(offload)
+        check_quantize(quantize)
         if dtype is not None and dtype not in (*DTYPES, *DTYPES.values()):
             raise ModelError(f"dtype is '{dtype}', expected one of {sorted(DTYPES)}")
         asked = DTYPES[dtype] if isinstance(dtype, str) else dtype
@@ -104,7 +122,7 @@ class GLDPipeline:
         # mini's weights stay float32, it computes in what is fast.
         weights = large if config.joint else asked or torch.float32
         net = load_model(folder, torch.device("cpu") if offload else chosen, weights)
-        return cls(net, chosen, min_baseline, offload, asked)
+        return cls(net, chosen, min_baseline, offload, asked, compile, quantize)
 
     @property
     def name(self) -> str:
@@ -156,6 +174,27 @@ class GLDPipeline:
             options, targets = plan(self.costs(), config, cameras, targets, options, time_budget, began, self.clock)
         what = f"{len(sources)} sources, {len(targets)} targets"
         return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
+
+    @torch.inference_mode()
+    def warm_up(
+        self, sources: int = 2, targets: int = 1, size: tuple[int, int] = (480, 640), preset: str = "exact"
+    ) -> None:
+        """Made-up requests of that many views, so that the next one finds everything loaded, compiled and allocated.
+
+        size: (H, W) of the cameras. A compiled pipeline compiles here what such requests by this preset need.
+        """
+        config = self.net.config
+        check_views(sources, targets, config)
+        views, cameras = wall_views(Probe(sources, targets, size))
+        options = Options(working_size(cameras[0], config), find_preset(preset, config), strict_scale=False)
+        # Few steps, but some with guidance and some without. The second time CUDA graphs are recorded.
+        options = capped(options, config.flow, 4)
+        for _ in range(2):
+            self.forget()
+            with warnings.catch_warnings():  # of a scene that no model was trained on
+                warnings.simplefilter("ignore")
+                self._in_memory("warming up", lambda: self.synthesis.synthesize(views, cameras, options, None))
+        self.forget()
 
     def costs(self) -> CostModel:
         """How fast this machine is, as stored; measured now, and stored, where it was not."""

@@ -1,22 +1,24 @@
 """The engine against the plain method: Euler over two passes of a network that is told everything in every step."""
 
 import math
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from test_joint import shaken
+from test_joint import shaken, tiny, views
 
 from gld_ros.diffusion.conditioning import RequestCameras, camera_conditions
 from gld_ros.diffusion.field import Told
 from gld_ros.diffusion.flow import euler, guided, shift_time, time_grid, velocity_of
 from gld_ros.diffusion.sampling import Sampling
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.models.block_cache import BlockCache, CacheConfig
 from gld_ros.models.configs import Compat, FlowConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.released import GLD_DA3
+from gld_ros.pipeline import GLDPipeline
 from gld_ros.pipeline.engine import Engine
 from gld_ros.pipeline.joint import velocity
 from gld_ros.pipeline.synthesis import predict
@@ -204,8 +206,8 @@ def test_a_cache_needs_a_rule():
 def test_compiled_for_each_shape_and_no_more_than_it_keeps():
     dit, how = network(depth=1, head_depth=1), Sampling(2)
     engine = Engine(CPU, compiled=True, shapes=1, backend="eager")
-    for views in (3, 4):
-        told, noise = request(dit, views)
+    for count in (3, 4):
+        told, noise = request(dit, count)
         made = engine.sample(dit, FLOW, told, noise, how)
         assert torch.allclose(made, Engine(CPU).sample(dit, FLOW, told, noise, how), atol=1e-5)
         assert engine.kept == 1
@@ -222,3 +224,44 @@ def test_unknown_solvers_are_named():
     with pytest.raises(InvalidRequest, match="solver is 'rk45'"):
         sampled(network(), Sampling(2, solver="rk45"))
     assert math.isfinite(sampled(network(), Sampling(2, solver="heun")).sum())
+
+
+# ---- of a pipeline
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_a_compiled_pipeline_is_warmed_up(monkeypatch):
+    """Both networks with and without guidance; the request that follows compiles nothing."""
+    monkeypatch.setattr(Engine, "_compile", lambda engine, dit: dit)
+    pipe = GLDPipeline(tiny("da3"), compile=True)
+    pipe.net.config = replace(pipe.net.config, flow=replace(pipe.net.config.flow, steps=20))
+    pipe.warm_up(2, 1, (60, 80), "balanced")
+    kept = pipe.synthesis.engine.kept
+    assert kept == 2  # on a CPU both branches have the same shape
+    pipe(*views(), preset="balanced", strict_scale=False)
+    assert pipe.synthesis.engine.kept == kept
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("int8", 0.03), ("fp8", 0.1)])
+def test_weights_in_8_bits_change_little(kind, bound):
+    pytest.importorskip("torchao")
+    exact, pipe = GLDPipeline(tiny("da3")), GLDPipeline(tiny("da3"), quantize=kind)
+    c2w = torch.eye(4).repeat(1, 2, 1, 1)
+    c2w[0, 1, 0, 3] = 0.2
+    K = torch.tensor([[50.0, 0, 28], [0, 52, 21], [0, 0, 1]]).repeat(1, 2, 1, 1)
+    images = torch.rand(1, 1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    made, expected = (p.generate(images, K, c2w).level0 for p in (pipe, exact))
+    assert 0 < (made - expected).norm() < bound * expected.norm()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pipe.net.level1.blocks[0].mlp(torch.ones(1, 1, 32)).isfinite().all()
+
+
+def test_what_does_not_go_together_is_refused(monkeypatch):
+    with pytest.raises(ModelError, match="quantize is 'int4', expected None or one of int8, fp8"):
+        GLDPipeline.from_pretrained("mini", quantize="int4")
+    for option in ({"compile": True}, {"quantize": "int8"}):
+        with pytest.raises(ModelError, match="offload .* does not go together with compile or quantize"):
+            GLDPipeline(tiny("da3"), offload="sequential", **option)
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    with pytest.raises(ModelError, match=r"quantize='fp8' needs torchao: pip install 'gld_ros\[quantize\]'"):
+        GLDPipeline(tiny("da3"), quantize="fp8")
