@@ -53,7 +53,7 @@ def transform(x: Tensor, matrix: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     views = x.unflatten(2, (V, -1))
     special, patches = views[:, :, :, :-N], views[:, :, :, -N:]
     geometric, rotary = patches.float().chunk(2, dim=-1)
-    geometric = geometric.reshape(B, heads, V, -1, 4) @ matrix.transpose(-1, -2)[:, None]
+    geometric = multiply(geometric.reshape(B, heads, V, -1, 4), matrix[:, None])
     # Two rotary quarters (x, then y), each split in halves.
     rotary = rotary.reshape(B, heads, V, N, 2, 2, D // 8)
     first, second = rotary.unbind(dim=-2)
@@ -64,6 +64,16 @@ def transform(x: Tensor, matrix: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if special.shape[3]:
         patches = torch.cat([special, patches], dim=3)
     return patches.flatten(2, 3)
+
+
+def multiply(x: Tensor, matrix: Tensor) -> Tensor:
+    """Vectors (..., n, 4) times matrices (..., 4, 4), transposed.
+
+    Compiled it is written out, so that it becomes part of the kernel around it instead of a matrix product.
+    """
+    if torch.compiler.is_compiling():
+        return (x[..., None, :] * matrix[..., None, :, :]).sum(dim=-1)
+    return x @ matrix.transpose(-1, -2)
 
 
 def encode(q: Tensor, k: Tensor, v: Tensor, tables: CameraTables) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,7 @@ from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.models.block_cache import BlockCache, CacheConfig
 from gld_ros.models.configs import Compat, FlowConfig
 from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.prope import multiply
 from gld_ros.models.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.pipeline.engine import Engine
@@ -218,6 +219,14 @@ def test_compiled_with_a_cache():
     engine = Engine(CPU, compiled=True, backend="eager")
     told, noise = request(dit)
     assert torch.allclose(engine.sample(dit, FLOW, told, noise, how), sampled(dit, how), atol=1e-4)
+
+
+def test_compiled_camera_attention_is_the_same(monkeypatch):
+    torch.manual_seed(0)
+    x, matrix = torch.randn(2, 3, 4, 5, 4), torch.randn(2, 1, 4, 4, 4)
+    eager = multiply(x, matrix)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.allclose(multiply(x, matrix), eager, atol=1e-5)
 
 
 def test_unknown_solvers_are_named():
