@@ -3,6 +3,8 @@
 FROM ros:jazzy-ros-base
 
 ARG TORCH="torch>=2.6,<3"
+# Where else pip looks, e.g. pytorch.org's index of wheels for the CPU.
+ARG PIP_EXTRA_INDEX_URL
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 

@@ -49,11 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout to write into")
     args = parser.parse_args(arguments)
     own_domain()
+    policy = policy_document(demo_nodes())  # first: its recorder would see what other contexts left in the graph
     nodes, parameters = documented_nodes()
-    documents = {
-        "docs/interfaces.md": interface_page(nodes, parameters, ROOT),
-        "config/sros2/policies.xml": policy_document(demo_nodes()),
-    }
+    documents = {"docs/interfaces.md": interface_page(nodes, parameters, ROOT), "config/sros2/policies.xml": policy}
     stale = False
     for name, text in documents.items():
         file = args.root / name
