@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -114,9 +115,11 @@ class ParameterFacts:
 def parameters_of(node: Node) -> list[ParameterFacts]:
     """All parameters that `node` (of this process) has declared, in that order, with the values they have now."""
     names = list(node._parameters)  # in the order of the declarations; rclpy's own list_parameters sorts nothing either
+    values = [node.get_parameter(name).value for name in names]
+    values = [list(value) if isinstance(value, (tuple, array)) else value for value in values]
     return [
-        ParameterFacts(name, node.get_parameter(name).value, not d.read_only, d.description, limits_in_words(d))
-        for name, d in zip(names, node.describe_parameters(names), strict=True)
+        ParameterFacts(name, value, not d.read_only, d.description, limits_in_words(d))
+        for name, value, d in zip(names, values, node.describe_parameters(names), strict=True)
     ]
 
 

@@ -45,7 +45,8 @@ def test_build_and_import_from_the_install_space(symlinks, tmp_path, copy_reposi
 
     for name in ("gld_node", "gld_replay", "gld_sim_camera"):
         assert os.access(install / "lib" / "gld_ros" / name, os.X_OK)
-    for name in ("launch/gld.launch.py", "launch/demo.launch.py", "config/gld.yaml", "config/gld.rviz"):
+    configuration = ("config/gld.yaml", "config/gld.rviz", "config/sros2/policies.xml")
+    for name in ("launch/gld.launch.py", "launch/demo.launch.py", *configuration):
         assert (install / "share" / "gld_ros" / name).is_file()
     assert {file.name for file in install.glob("**/models/weights/**/*") if file.is_file()} == weights
     assert not list(install.glob("**/tf2_msgs")), "the folder pip_ros/ is not for workspaces"
