@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +29,13 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, store, and say what to expect."""
     from gld_ros.errors import InvalidRequest
-    from gld_ros.pipeline.calibration import identity, measure, requests, save, stored_at
+    from gld_ros.pipeline.calibration import identity, measure, save, stored_at
     from gld_ros.pipeline.pipeline import GLDPipeline
 
     if args.repeat < 1:
         raise InvalidRequest(f"{args.repeat} repeats, expected at least 1")
     pipe = GLDPipeline.from_pretrained(args.model, args.device, args.dtype, args.offload)
-    with tqdm(total=requests(args.repeat), desc=pipe.name, leave=False, disable=None) as bar:
-        model = measure(pipe, args.repeat, lambda: bar.update(1))
+    model = measure(pipe, args.repeat, partial(tqdm, desc=pipe.name, leave=False, disable=None))
     path = args.out or stored_at(pipe)
     save(path, model, identity(pipe))
     print(expected(pipe, model))

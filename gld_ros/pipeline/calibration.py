@@ -8,7 +8,7 @@ import logging
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,29 +72,25 @@ def calibrated(pipe: GLDPipeline) -> CostModel:
     return model
 
 
-def measure(pipe: GLDPipeline, repeat: int = 2, tick: Callable[[], None] = lambda: None) -> CostModel:
-    """The cost model of a pipeline by `requests(repeat)` requests, of which each kind's first is not counted.
+def measure(
+    pipe: GLDPipeline, repeat: int = 1, progress: Callable[[Sequence[Probe]], Iterable[Probe]] = iter
+) -> CostModel:
+    """The cost model of a pipeline by `repeat` requests of each kind, and some before that to warm up.
 
-    tick is called after each. Raises what the pipeline raises.
+    progress: goes through the kinds, and may show it. Raises what the pipeline raises.
     """
     config = pipe.net.config
-    measured = []
-    for probe in PROBES:
+    measured: list[dict[str, Measured]] = []
+    for probe in progress(PROBES):
         most = min(probe.sources, config.max_sources, (config.max_views or 99) - probe.targets)
         sources, targets = wall_views(replace(probe, sources=most))
         size = smaller(working_size(targets[0], config), probe.share, config.encoder.patch)
         options = Options(size, steps=STEPS, guidance_scale=probe.guidance_scale, strict_scale=False)
-        for count in range(repeat + 1):
-            request = timed(pipe, sources, targets, options)
-            if count:
-                measured.append(request)
-            tick()
+        # A GPU allocates for each shape, and with `compile` first compiles, then records; a CPU gets going but once.
+        cold = 2 if pipe.device.type == "cuda" or pipe.synthesis.engine.compiled else not measured
+        requests = [timed(pipe, sources, targets, options) for _ in range(cold + repeat)]
+        measured += requests[cold:]
     return fit(measured)
-
-
-def requests(repeat: int) -> int:
-    """How many requests `measure` asks."""
-    return (repeat + 1) * len(PROBES)
 
 
 @torch.inference_mode()
