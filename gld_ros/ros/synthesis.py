@@ -20,7 +20,7 @@ from gld_ros.pipeline.views import Progress, SourceView, View
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.poses import TFPoses
-from gld_ros.ros.worker import Job
+from gld_ros.ros.worker import Job, without_history
 from gld_ros.srv import SynthesizeViews
 
 # Far beyond what the model resolves, and a bound for the memory a request can ask for.
@@ -111,7 +111,7 @@ class Synthesizer:
                 result.stamps.append(request.poses[i][1] or max(view.source_stamps))
                 on_view(view, result.stamps[-1])
         except GLDError as error:
-            return dataclasses.replace(result, error=error)
+            return dataclasses.replace(result, error=without_history(error))
         except (torch.OutOfMemoryError, MemoryError) as error:
             reason = str(error)
         except Exception as error:

@@ -7,9 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from gld_ros.errors import Cancelled, RequestTimeout
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_history(error: E) -> E:
+    """`error`, to be kept as a value: without traceback and context. Those refer to the frames that were left, these to
+    all they worked on, often to `error` again: images would stay in memory until the next garbage collection."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 class Job:
@@ -44,7 +53,7 @@ class Job:
             self.check()
             result = self._work(self)
         except Exception as error:  # whoever waits for the future decides what it means
-            self.future.set_exception(error)
+            self.future.set_exception(without_history(error))
         else:
             self.future.set_result(result)
 

@@ -129,28 +129,32 @@ class Frames:
         self.check_name(target, "lookupTransform argument target_frame")
         self.check_name(source, "lookupTransform argument source_frame")
         stamp = stamp or self._latest_common(target, source)
-        up, up_error = self._ancestors(source, stamp)
-        down, down_error = self._ancestors(target, stamp)
+        up, up_unknown = self._ancestors(source, stamp)
+        down, down_unknown = self._ancestors(target, stamp)
         meeting = next((frame for frame in up if frame in down), None)
         if meeting is None:
-            if error := up_error or down_error:
-                raise ExtrapolationException(f"{error}, when looking up transform from [{source}] to [{target}]")
+            if reason := up_unknown or down_unknown:
+                raise ExtrapolationException(f"{reason}, when looking up transform from [{source}] to [{target}]")
             raise self._unconnected(target, source)
         return down[meeting].inverse().after(up[meeting]), stamp
 
-    def _ancestors(self, frame: str, stamp: int) -> tuple[dict[str, Motion], ExtrapolationException | None]:
-        """frame -> each of its ancestors at `stamp`, itself first, up to the root or to what is unknown then."""
+    def _ancestors(self, frame: str, stamp: int) -> tuple[dict[str, Motion], str]:
+        """frame -> each of its ancestors at `stamp`, itself first, up to the root or to what is unknown then; and why.
+
+        An exception kept instead of its text would refer to the callers' frames and so to itself: whatever they hold,
+        such as images, would stay until the next garbage collection.
+        """
         motions = {frame: IDENTITY}
         while frame in self.tracks and self.tracks[frame].stamps:
             try:
                 parent, motion = self.tracks[frame].at(stamp)
             except ExtrapolationException as error:
-                return motions, error
+                return motions, str(error)
             if parent in motions:
                 raise LookupException(f"the frames form a loop at [{parent}]")
             motions[parent] = motion.after(motions[frame])
             frame = parent
-        return motions, None
+        return motions, ""
 
     def _latest_common(self, target: str, source: str) -> int:
         """The oldest of the newest stamps on the way; 0 where all of it is static."""

@@ -1,5 +1,8 @@
 """Poses at the stamp of an image: TF, topics, and the queue of frames that wait."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tf2_ros
@@ -98,3 +101,23 @@ def test_pending_frames_wait_and_give_up(buffer):
     pending.timeout = 0.0
     assert pending.retry() == [] and len(pending) == 0
     assert dropped[-1][0] == "frame3" and "into the future" in dropped[-1][1]
+
+
+def test_frames_that_waited_leave_the_memory_at_once(buffer):
+    class Picture:
+        pass
+
+    buffer.set_transform(transform("map", "camera", 10 * SECOND), "test")
+    pending = PendingFrames(TFPoses(buffer, "map"), 3, 60.0, lambda item, reason: None)
+    picture = Picture()
+    kept = weakref.ref(picture)
+    gc.collect()
+    gc.disable()
+    try:
+        pending.push("camera", 11 * SECOND, picture)
+        assert pending.retry() == []
+        pending.clear()
+        del picture
+        assert kept() is None
+    finally:
+        gc.enable()

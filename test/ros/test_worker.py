@@ -1,6 +1,9 @@
 """The worker thread: order, bounds, cancel, deadlines; and the errors a request can end with."""
 
+import gc
 import threading
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -85,6 +88,23 @@ def test_stop_cancels_everything():
         worker.submit(lambda job: None)
 
 
+def failed(worker, error, context=None):
+    """The result of a request whose model raises `error`."""
+
+    class Failing:
+        max_sources = 2
+
+        def __call__(self, *_, **__):
+            raise error
+
+    camera = Camera(np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]]), np.eye(4), 160, 120)
+    context = KeyFrameBuffer() if context is None else context
+    context.add("camera", SourceView(np.zeros((120, 160, 3), np.uint8), camera, 5))
+    synthesizer = Synthesizer(Failing(), context, TFPoses(tf2_ros.Buffer(), "map"), Parameters)
+    request = ViewRequest((("map", 0, np.eye(4)),), None, 0, None)
+    return worker.submit(lambda job: synthesizer.run(request, job, lambda view, stamp: None)).future.result(PATIENCE)
+
+
 @pytest.mark.parametrize(
     "error, code",
     [
@@ -96,17 +116,41 @@ def test_stop_cancels_everything():
     ],
 )
 def test_whatever_the_model_raises_becomes_a_named_error(worker, error, code):
-    class Failing:
-        max_sources = 2
-
-        def __call__(self, *_, **__):
-            raise error
-
-    camera = Camera(np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]]), np.eye(4), 160, 120)
-    context = KeyFrameBuffer()
-    context.add("camera", SourceView(np.zeros((120, 160, 3), np.uint8), camera, 5))
-    synthesizer = Synthesizer(Failing(), context, TFPoses(tf2_ros.Buffer(), "map"), Parameters)
-    request = ViewRequest((("map", 0, np.eye(4)),), None, 0, None)
-    result = worker.submit(lambda job: synthesizer.run(request, job, lambda view, stamp: None)).future.result(PATIENCE)
+    result = failed(worker, error)
     assert result.error.code == code and str(error)[:10] in str(result.error)
     assert result.views == []
+
+
+def test_a_failed_request_keeps_no_image(worker):
+    context = KeyFrameBuffer()
+    gc.collect()
+    gc.disable()
+    try:
+        result = failed(worker, RequestTimeout("too late"), context)
+        frame = weakref.ref(context.frames()[0])
+        context.clear()
+        assert result.error is not None and frame() is None
+    finally:
+        gc.enable()
+
+
+def test_a_cancelled_job_keeps_nothing(worker):
+    class Picture:
+        pass
+
+    def work(job, picture):
+        job.cancel()
+        job.check()
+
+    gc.collect()
+    gc.disable()
+    try:
+        picture = Picture()
+        kept = weakref.ref(picture)
+        job = worker.submit(partial(work, picture=picture))
+        assert isinstance(job.future.exception(PATIENCE), Cancelled)
+        del job, picture
+        worker.submit(lambda job: None).future.result(PATIENCE)  # the thread itself has let go by then
+        assert kept() is None
+    finally:
+        gc.enable()
