@@ -1,5 +1,6 @@
 """Dockerfile and workflows: what they name exists here. (Nothing is built: that takes a network and a daemon.)"""
 
+import ast
 import os
 import re
 import shlex
@@ -96,3 +97,19 @@ def test_the_distributions_are_tested():
     run = {line for job in jobs.values() for step in job["steps"] for line in step.get("run", "").splitlines()}
     asked = re.findall(r"^make \w+$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert asked and set(asked) <= run
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("launch/*.py")), ids=lambda file: file.name)
+def test_every_node_launched_can_be_given_an_enclave(file):
+    tree = ast.parse(file.read_text())
+    (table,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "ARGUMENTS"]
+    declared = {key.value for key in table.keys}
+    calls = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("Node", "LifecycleNode")
+    ]
+    own = [{k.arg: k.value for k in call.keywords} for call in calls]
+    own = [keywords for keywords in own if keywords["package"].value == "gld_ros"]
+    assert own
+    for keywords in own:
+        option, value = keywords["ros_arguments"].elts
+        assert option.value == "--enclave" and value.value.id == "value" and value.slice.value in declared
