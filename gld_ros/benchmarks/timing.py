@@ -72,7 +72,7 @@ class StageTimes:
             alone = progress.steps == 1
             self.step_seconds[stage].append(now - self._last if alone else (now - self._first) / (progress.steps - 1))
         self.seconds[stage] += now - self._last
-        self.rounds += stage == LEVELS[-1]
+        self.rounds += stage == "decode"
         self._last = now
 
     def finish(self) -> float:

@@ -17,6 +17,7 @@ from gld_ros.pipeline.joint import JointSynthesis, at_size
 from gld_ros.pipeline.method import to_uint8
 from gld_ros.pipeline.native import native_size, native_sources
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.presets import EXACT
 from gld_ros.pipeline.request import RelativeFrame, working_size
 from gld_ros.pipeline.scale import geometry_spread, joint_scale
 from gld_ros.pipeline.synthesis import encode_sources, resize, warp_sources
@@ -56,7 +57,7 @@ def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray] | N
 def with_true_depth(sources: Sequence[SourceView], depths: Sequence[np.ndarray]) -> PosedSources:
     """Sources with their true depths (H, W), on the CPU."""
     frame = RelativeFrame([s.camera for s in sources])
-    size = native_size(sources[0].camera)
+    size = native_size(sources[0].camera, EXACT.pixels)
     images = torch.cat([resize(_picture(s.image), size) for s in sources], dim=1)
     depth = torch.from_numpy(np.stack(depths))[None] / frame.unit
     depth = torch.nn.functional.interpolate(depth, size=size, mode="nearest-exact")
@@ -94,7 +95,7 @@ def with_own_depth(pipe: GLDPipeline, sources: Sequence[SourceView], like: Camer
                 geometry = pipe.net.dpt(features, grid, size)
         scale = joint_scale(sources, geometry, K, c2w, frame, synthesis.min_baseline, strict=False)
         depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
-        native = native_sources(pictures, sources, images, depth, frame)
+        native = native_sources(pictures, sources, images, depth, frame, EXACT.pixels)
     values = native.values
     return PosedSources(values[:, :, :3], SourceDepth(native.depth, values[:, :, 3]), native.K, native.c2w, frame)
 

@@ -96,7 +96,8 @@ def demands(
     patch = config.encoder.patch
     patches = options.size[0] * options.size[1] // patch**2
     sampling = dict(zip(("level1", "level0"), options.sampling(config.flow), strict=True))
-    observed = len(sources) * _pixels(sources[0])
+    limit = options.preset.pixels
+    observed = len(sources) * _pixels(sources[0], limit)
     if config.joint:
         views = len(sources) + len(targets)
         encode = Demand(len(sources) * patches)
@@ -105,7 +106,7 @@ def demands(
     else:
         views = len(sources) + 1
         encode = Demand(len(sources) * patches, pixels=observed)
-        decode = Demand(views * patches, pixels=observed + max(map(_pixels, targets)))
+        decode = Demand(views * patches, pixels=observed + max(_pixels(target, limit) for target in targets))
         between = {"condition": [Demand(views * patches)]}
     levels = {
         level: [
@@ -126,6 +127,6 @@ def evaluations(how: Sampling, flow: FlowConfig) -> list[int]:
     return counts
 
 
-def _pixels(camera: Camera) -> int:
-    height, width = native_size(camera)
+def _pixels(camera: Camera, limit: int) -> int:
+    height, width = native_size(camera, limit)
     return height * width

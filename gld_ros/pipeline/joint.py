@@ -69,7 +69,8 @@ class JointSynthesis(Synthesis):
         K, c2w = self.cameras(cameras, frame, options.size)
         images = torch.cat([resize(self.picture(s.image)[None, None], options.size) for s in sources], dim=1)
         generator = torch.Generator().manual_seed(options.seed)
-        made = self.generate(images, K, c2w, sampling, generator=generator, on_step=report)
+        given: SourceLatents = self.recent.get(sources, (options.size,), lambda: self.encode(images))
+        made = self.generate(images, K, c2w, sampling, generator=generator, on_step=report, given=given)
         assert made.geometry is not None
         self.check_finite(made.image, made.geometry.depth)
         scale = joint_scale(sources, made.geometry, K, c2w, frame, self.min_baseline, options.strict_scale)
@@ -98,17 +99,18 @@ class JointSynthesis(Synthesis):
         noise: tuple[Tensor, Tensor] | None = None,
         generator: torch.Generator | None = None,
         on_step: OnStep = lambda stage, step: None,
+        given: SourceLatents | None = None,
     ) -> Generated:
         """images: (B, S, 3, H, W) 0..1 of the sources; K: (B, V, 3, 3), c2w: (B, V, 4, 4) of sources, then targets.
 
         sampling: of level 1 and of level 0. noise: of both, in the latents' shape; drawn from `generator`
-        where it is not given.
+        where it is not given. given: what `encode` made of the images before.
         """
         config = self.net.config
         size = (images.shape[-2], images.shape[-1])
         S, V = images.shape[1], K.shape[1]
         with self.autocast():
-            given = self.encode(images)
+            given = given or self.encode(images)
             on_step("encode", 0)
             shape = (images.shape[0], V, *given.level1.shape[2:])
             if noise is None:
@@ -137,7 +139,7 @@ class JointSynthesis(Synthesis):
     def encode(self, images: Tensor) -> SourceLatents:
         """Latents of the sources (B, S, 3, H, W)."""
         net = self.net
-        with self.residency.at_work("encoder"):
+        with self.autocast(), self.residency.at_work("encoder"):
             level0, level1 = net.encoder(images, levels=2)
             camera = None
             if not net.config.level1.special_tokens:

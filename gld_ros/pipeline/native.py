@@ -19,9 +19,6 @@ from gld_ros.pipeline.request import RelativeFrame
 from gld_ros.pipeline.synthesis import Condition, resize
 from gld_ros.pipeline.views import SourceView
 
-#: Pixels of a source or target image that are worked on; larger ones are reduced to about as many.
-PIXEL_LIMIT = 640 * 480
-
 
 @dataclass
 class NativeSources:
@@ -35,13 +32,19 @@ class NativeSources:
 
 
 def native_sources(
-    pictures: list[Tensor], sources: Sequence[SourceView], images: Tensor, depth: SourceDepth, frame: RelativeFrame
+    pictures: list[Tensor],
+    sources: Sequence[SourceView],
+    images: Tensor,
+    depth: SourceDepth,
+    frame: RelativeFrame,
+    limit: int,
 ) -> NativeSources:
     """Sources at (nearly) their own resolution; their depth follows the edges of their image.
 
-    pictures: (3, H, W) each; images: (1, V, 3, h, w) at the working size with `depth` (1, V, h, w).
+    pictures: (3, H, W) each; images: (1, V, 3, h, w) at the working size with `depth` (1, V, h, w); limit: see
+    `native_size`.
     """
-    size = native_size(sources[0].camera)
+    size = native_size(sources[0].camera, limit)
     fine = torch.cat([resize(p[None, None], size) for p in pictures], dim=1)[0]
     coarse = torch.stack([depth.depth[0].reciprocal(), depth.spread[0]], dim=1)
     upsampled = guided_upsample(coarse, images[0], fine)
@@ -58,20 +61,25 @@ def native_sources(
 
 
 def compose(
-    native: NativeSources, composite: Composite, given: Condition, target: Camera, frame: RelativeFrame
+    native: NativeSources, composite: Composite, given: Condition, target: Camera, frame: RelativeFrame, limit: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Image (3, H, W) 0..1, depth (H, W) metres, confidence (H, W) and seen (H, W) at the target's size."""
+    """Image (3, H, W) 0..1, depth (H, W) metres, confidence (H, W) and seen (H, W) at the target's size.
+
+    limit: see `native_size`.
+    """
     small = (composite.image.shape[-2], composite.image.shape[-1])
     if (target.height, target.width) == small:
         image, depth, spread, seen = composite.image, composite.depth, composite.spread, given.warped.seen
     else:
-        image, depth, spread, seen = _compose_large(native, composite, target, frame)
+        image, depth, spread, seen = _compose_large(native, composite, target, frame, limit)
     confidence = 1 - torch.exp(-math.log1p(0.1) / spread)
     return image[0].clamp(0, 1), depth[0] * frame.unit, confidence[0], seen[0]
 
 
-def _compose_large(native: NativeSources, composite: Composite, target: Camera, frame: RelativeFrame) -> tuple:
-    size = native_size(target)
+def _compose_large(
+    native: NativeSources, composite: Composite, target: Camera, frame: RelativeFrame, limit: int
+) -> tuple:
+    size = native_size(target, limit)
     camera = target.resized(size[1], size[0])
     device = native.depth.device
     K = torch.tensor(camera.K, dtype=torch.float32, device=device)[None]
@@ -96,7 +104,7 @@ def _compose_large(native: NativeSources, composite: Composite, target: Camera, 
     return image, depth, spread, warp.seen
 
 
-def native_size(camera: Camera) -> tuple[int, int]:
-    """(H, W): the camera's own size, or the same aspect within PIXEL_LIMIT."""
-    shrink = min(1.0, math.sqrt(PIXEL_LIMIT / (camera.width * camera.height)))
+def native_size(camera: Camera, limit: int) -> tuple[int, int]:
+    """(H, W): the camera's own size, or the same aspect with about `limit` pixels where it has more."""
+    shrink = min(1.0, math.sqrt(limit / (camera.width * camera.height)))
     return max(1, round(camera.height * shrink)), max(1, round(camera.width * shrink))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -25,9 +25,9 @@ class RecentSources(Generic[Made]):
         self._capacity = capacity
         self._kept: OrderedDict[bytes, Made] = OrderedDict()
 
-    def get(self, sources: Sequence[SourceView], size: tuple[int, int], make: Callable[[], Made]) -> Made:
-        """What these sources gave at the working size (H, W); made now, if need be. Raises what `make` raises."""
-        key = fingerprint(sources, size)
+    def get(self, sources: Sequence[SourceView], settings: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What these sources gave with these settings; made now, if need be. Raises what `make` raises."""
+        key = fingerprint(sources, settings)
         if key not in self._kept:
             while len(self._kept) >= self._capacity:  # before: the device may not hold one more
                 self._kept.popitem(last=False)
@@ -42,12 +42,12 @@ class RecentSources(Generic[Made]):
         return len(self._kept)
 
 
-def fingerprint(sources: Sequence[SourceView], size: tuple[int, int]) -> bytes:
-    """Of all that decides what is made of sources (their stamps do not) at a working size (H, W)."""
-    found = hashlib.sha256(repr(size).encode())  # 1.5 ms for 1280x720
+def fingerprint(sources: Sequence[SourceView], settings: tuple[Any, ...]) -> bytes:
+    """Of all that decides what is made of sources (their stamps do not) with such settings (that print as they are)."""
+    found = hashlib.sha256(repr(settings).encode())  # 1.5 ms for 1280x720
     for source in sources:
         camera, depth = source.camera, source.depth
         found.update(repr((camera.width, camera.height, depth is None)).encode())
         for array in (camera.K, camera.c2w, source.image, *([] if depth is None else [depth])):
-            found.update(np.ascontiguousarray(array))
+            found.update(np.ascontiguousarray(array).data)
     return found.digest()

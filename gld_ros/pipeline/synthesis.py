@@ -43,7 +43,7 @@ class Condition:
     level1: Tensor
     camera: Tensor
     cameras: Cameras
-    uncond: Cameras
+    uncond: Cameras | None
 
 
 def source_geometry(net: GLDNetworks, images: Tensor, K: Tensor, c2w: Tensor) -> tuple[Geometry, SourceDepth | None]:
@@ -86,9 +86,16 @@ def warp_sources(
 
 
 def condition(
-    net: GLDNetworks, images: Tensor, K: Tensor, c2w: Tensor, depth: SourceDepth, target_K: Tensor, target_c2w: Tensor
+    net: GLDNetworks,
+    images: Tensor,
+    K: Tensor,
+    c2w: Tensor,
+    depth: SourceDepth,
+    target_K: Tensor,
+    target_c2w: Tensor,
+    guided: bool = True,
 ) -> Condition:
-    """Encode the sources together with what they show of the target."""
+    """Encode the sources together with what they show of the target. guided: for guidance, too (`Condition.uncond`)."""
     warped = warp_sources(images, depth, K, c2w, target_K, target_c2w)
     level0, level1 = net.encoder(torch.cat([images, warped.image[:, None]], dim=1), levels=2)
     K, c2w = torch.cat([K, target_K[:, None]], dim=1), torch.cat([c2w, target_c2w[:, None]], dim=1)
@@ -98,7 +105,7 @@ def condition(
         net.to_latent(level1, 1).float(),
         level1.camera.float(),
         target_cameras(net, K, c2w, warped.seen, level1.grid),
-        target_cameras(net, K, c2w, warped.seen, level1.grid, drop=True),
+        target_cameras(net, K, c2w, warped.seen, level1.grid, drop=True) if guided else None,
     )
 
 

@@ -89,7 +89,7 @@ class Deadline(Timer):
         return self._clock() + max(self._spread, slower) * sum(map(self._next, phases))
 
     def _next(self, phase: str) -> float:
-        steps = self._schedule.get(phase, [0.0])
+        steps = self._schedule.get(phase) or [0.0]  # a level may be left out
         return steps[self._done[phase] % len(steps)]
 
 

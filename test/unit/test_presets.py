@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from test_joint import tiny, views
 
+from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.diffusion.sampling import Sampling
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.configs import FlowConfig, ModelConfig
 from gld_ros.models.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.pipeline.native import native_size
 from gld_ros.pipeline.presets import NAMES, preset
 
 
@@ -22,6 +23,28 @@ def test_exact_is_the_models_own():
     assert stages("exact", GLD_DA3) == (Sampling(49, 1.5),) * 2
     assert stages("exact", GLD_VGGT) == (Sampling(99, 1.5),) * 2
     assert stages("exact", ModelConfig()) == (Sampling(1, 1.0),) * 2
+
+
+def test_presets_of_mini_leave_the_cascade_out():
+    for name in ("balanced", "fast"):
+        assert stages(name, ModelConfig()) == (Sampling(1, 1.0), Sampling(0, 1.0))
+        assert stages(name, ModelConfig(), 2) == (Sampling(2, 1.0),) * 2
+    camera = wall_request(Shape(2, 1, (480, 640)))[1][0]
+    sizes = [native_size(camera, preset(name, ModelConfig()).pixels) for name in NAMES]
+    assert sizes == [(480, 640), (480, 640), (240, 320)]
+
+
+def test_mini_without_its_cascade_takes_level_0_from_the_sources():
+    pipe = GLDPipeline.from_pretrained("mini", "cpu")
+    sources, targets = wall_request(Shape(2, 1, (48, 64)))
+    levels = {}
+    for name in NAMES:
+        steps = []
+        (view,) = pipe(sources, targets, preset=name, callback=lambda progress, steps=steps: steps.append(progress))
+        levels[name] = [progress.stage for progress in steps]
+        assert view.image.shape == (48, 64, 3) and steps[-1].fraction == pytest.approx(1)
+    assert levels["exact"] == ["encode", "level1", "level0", "decode"]
+    assert levels["balanced"] == levels["fast"] == ["encode", "level1", "decode"]
 
 
 def test_each_preset_asks_for_less_than_the_one_before():
@@ -48,10 +71,3 @@ def test_unknown_presets_are_named():
     for ask in (lambda: pipe(*views(), preset="quick"), lambda: preset("quick", ModelConfig())):
         with pytest.raises(InvalidRequest, match="preset is 'quick', expected one of exact, balanced, fast"):
             ask()
-
-
-def test_mini_takes_every_preset():
-    pipe = GLDPipeline.from_pretrained("mini", device="cpu")
-    sources, targets = views()
-    made = [pipe(sources, targets, preset=name, strict_scale=False)[0].image for name in NAMES]
-    assert all(torch.equal(torch.from_numpy(image), torch.from_numpy(made[0])) for image in made[1:])

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from recipe_folder import small_config
 
 from gld_ros.benchmarks.requests import Shape, wall_request
+from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.recent import RecentSources, fingerprint
 
@@ -39,15 +41,15 @@ def test_the_same_sources_are_prepared_once_and_give_the_same_views(pipe, reques
 
 def test_a_change_in_place_is_noticed(request_):
     sources, _ = request_
-    before = fingerprint(sources, (72, 96))
+    before = fingerprint(sources, ((72, 96), 100))
     sources[1].image[0, 0, 0] ^= 1
-    assert fingerprint(sources, (72, 96)) != before
+    assert fingerprint(sources, ((72, 96), 100)) != before
 
 
-@pytest.mark.parametrize("change", ["pose", "intrinsics", "depth", "size", "order", "one less"])
+@pytest.mark.parametrize("change", ["pose", "intrinsics", "depth", "size", "limit", "order", "one less"])
 def test_whatever_decides_the_result_is_in_the_fingerprint(request_, change):
     sources, _ = request_
-    other, size = list(sources), (72, 96)
+    other, settings = list(sources), ((72, 96), 100)
     camera = sources[0].camera
     if change == "pose":
         pose = camera.c2w.copy()
@@ -58,12 +60,14 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(request_, change):
     elif change == "depth":
         other[0] = dataclasses.replace(sources[0], depth=np.ones((48, 64), np.float32))
     elif change == "size":
-        size = (96, 72)
+        settings = (96, 72), 100
+    elif change == "limit":
+        settings = (72, 96), 200
     elif change == "order":
         other.reverse()
     else:
         other.pop()
-    assert fingerprint(other, size) != fingerprint(sources, (72, 96))
+    assert fingerprint(other, settings) != fingerprint(sources, ((72, 96), 100))
 
 
 def test_the_longest_unused_are_dropped_first(request_):
@@ -88,3 +92,16 @@ def test_what_failed_is_not_kept(request_):
     with pytest.raises(RuntimeError, match="no"):
         recent.get(sources, (8, 8), fail)
     assert recent.get(sources, (8, 8), lambda: 1) == 1
+
+
+def test_a_joint_model_encodes_the_same_sources_once(tmp_path):
+    write_random_model(small_config(), tmp_path, "float32")
+    joint = GLDPipeline.from_pretrained(tmp_path, "cpu", "float32")
+    sources, targets = wall_request(Shape(2, 1, (42, 56)))
+    settings = {"steps": 1, "size": (42, 56), "strict_scale": False}
+    encoded = []
+    original = joint.synthesis.encode
+    joint.synthesis.encode = lambda images: encoded.append(1) or original(images)
+    (first,), (again,) = joint(sources, targets, **settings), joint(sources, targets, **settings)
+    assert len(encoded) == 1
+    np.testing.assert_array_equal(first.image, again.image)
