@@ -11,6 +11,7 @@ GLD_NODE = {
     "camera_info": "Of the same stamps, parameter `camera_info_topics`. K and D for raw images (plumb_bob, "
     "rational_polynomial, equidistant), P with `rectified`.",
     "pose": "Instead of TF, with `pose_source`: the pose of the camera, or of the odometry's child frame.",
+    "plan": "A path, with `follow_path_topic`: continuous mode looks from places ahead on it.",
     "/tf": "Poses of the cameras at the stamps of their images, and of requests.",
     "/tf_static": "The same: what never moves.",
     "~/request": "Asks for one view, e.g. from RViz's goal tool; the answer is on the published topics.",
@@ -34,6 +35,8 @@ GLD_NODE = {
     "~/synthesize": "Views at poses in any TF frame.",
     "~/synthesize_trajectory": "The same along a path, with feedback and cancel; a path that ends early keeps its "
     "finished views.",
+    "~/follow": "Resumes (true) or pauses (false) continuous mode: views at `follow_offsets`, or along a path, made while "
+    "no request waits and published as answers are, with the seed `follow_seed`.",
     "~/clear_context": "Forgets all key frames.",
     "~/clear_map": "Forgets both layers of the map.",
     "~/save_map": "Writes the map to a file in `map_folder`.",

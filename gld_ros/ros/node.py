@@ -27,6 +27,7 @@ from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS, subscription_events
+from gld_ros.ros.following import Following
 from gld_ros.ros.intake import CameraTopics, Intake
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
@@ -55,6 +56,9 @@ class GLDNode(LifecycleNode):
         self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
         self.maps = MapOutputs(self, self.parameters, self.counters, self.warn, self.key_frames, self.requests.worker)
         self.requests.on_view = self.maps.add_view
+        self.following = Following(
+            self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
+        )
         self.pipe: Any = None
         self.tf: TFPoses | None = None
         self.intake: Intake | None = None
@@ -192,6 +196,7 @@ class GLDNode(LifecycleNode):
     def _on_parameters(self, _: object) -> None:
         self.parameters = self.requests.parameters = self.maps.parameters = read_parameters(self)
         self.key_frames.rules = self._rules()
+        self.following.set_rate(self.parameters.follow_rate)
         if self.intake is not None:
             self.intake.pending.timeout = self.parameters.tf_timeout
 
@@ -207,6 +212,7 @@ class GLDNode(LifecycleNode):
 
     def _on_jump(self) -> None:
         self.key_frames.clear()
+        self.requests.answered = 0
         self.maps.clear()
 
     def _report(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +84,7 @@ class Parameters:
         "body", "Axes of poses on ~/request; RViz's goal tool gives body.", None, ("body", "optical"), True
     )
     request_height: float = _parameter(
-        0.0, "Added to z of poses on ~/request, m: the goal tool points at the ground.", (-1e3, 1e3), (), True
+        0.0, "Added to z of poses on ~/request and of paths, m: they lie on the ground.", (-1e3, 1e3), (), True
     )
     cloud_stride: int = _parameter(1, "Every n-th row and column of a view goes into the cloud.", (1, 64), (), True)
     cloud_min_confidence: float = _parameter(0.0, "Least confidence of a point of the cloud.", (0.0, 1.0), (), True)
@@ -104,6 +105,28 @@ class Parameters:
     map_high: float = _parameter(1.5, "Its upper end, m.", (-1e4, 1e4), (), True)
     map_rate: float = _parameter(1.0, "How often key frames enter the map and it is published, Hz.", (0.01, 30.0))
     map_folder: str = _parameter("~/.ros/gld_maps", "The one folder that maps are saved to and loaded from.")
+    follow: bool = _parameter(False, "Start in continuous mode; ~/follow pauses and resumes it.")
+    follow_rate: float = _parameter(1.0, "How often continuous mode looks for new views, Hz.", (0.01, 30.0), (), True)
+    follow_budget: float = _parameter(
+        0.5, "Share of the time that continuous mode may keep the model busy.", (0.0, 1.0), (), True
+    )
+    follow_frame: str = _parameter(
+        "", "Frame of the robot (body axes) that is followed; empty: the camera of the newest key frame.", dynamic=True
+    )
+    follow_offsets: tuple[float, ...] = _parameter(
+        (1.0, 0.0, 0.0, 0.8, 1.0, 0.0, 0.0, -0.8),
+        "Views relative to follow_frame: x, y, z (m, forward, left, up) and yaw (rad, to the left) of each.",
+        dynamic=True,
+    )
+    follow_path_topic: str = _parameter(
+        "", "Topic of a nav_msgs/Path; if not empty, views are along it, not at follow_offsets."
+    )
+    follow_path_distances: tuple[float, ...] = _parameter(
+        (3.0, 4.5), "Where on the path: metres of it ahead of the robot, farther than it can see.", dynamic=True
+    )
+    follow_seed: int = _parameter(
+        2**32 - 1, "Seed of the views of continuous mode, which tells them from answers.", (0, 2**32 - 1), (), True
+    )
     diagnostics_period: float = _parameter(1.0, "Time between two messages on /diagnostics, s.", (0.05, 60.0))
     frustum_length: float = _parameter(0.3, "Length of the frusta drawn on ~/frusta, m.", (1e-3, 1e6), (), True)
 
@@ -164,4 +187,8 @@ def _refusal(name: str, value: Any) -> str:
     choices = FIELDS[name].metadata["choices"]
     if choices and value not in choices:
         return f"{name} is '{value}', expected one of {', '.join(choices)}"
+    if name.startswith("follow_") and isinstance(value, Sequence) and not isinstance(value, str):
+        each = 4 if name == "follow_offsets" else 1
+        if not value or len(value) % each or not all(math.isfinite(number) for number in value):
+            return f"{name} holds {len(value)} numbers, expected finite ones, {each} for each view"
     return ""

@@ -37,7 +37,7 @@ NAMESPACES = (f"/robot{number}" for number in itertools.count())
 # Settings of gld_node that change which topics it has.
 VARIANTS: list[dict[str, Any]] = [
     {},
-    {"image_topics": ["image/compressed"], "pose_source": "pose"},
+    {"image_topics": ["image/compressed"], "pose_source": "pose", "follow_path_topic": "plan"},
     {"pose_source": "odometry", "use_sim_time": True},
 ]
 

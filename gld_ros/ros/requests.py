@@ -46,6 +46,7 @@ class RequestServer:
         self.on_view: Callable[[View], None] = lambda view: None  # told of each view, in the worker's thread
         self.latencies: list[float] = []  # seconds, of the last requests that were answered with views
         self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
+        self.answered = 0  # stamp (ns) of the newest answer with views
         self.worker = Worker(parameters.max_requests)
         self._node, self._outputs, self._counters = node, outputs, counters
         self._log = node.get_logger()
@@ -174,7 +175,7 @@ class RequestServer:
 
         result = synthesizer.run(request, job, on_view, on_progress)
         if result.views:
-            stamp = max(result.stamps)
+            self.answered = stamp = max(result.stamps)
             answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
         if result.error is not None:
             self._refuse(answer, result.error)

@@ -33,7 +33,7 @@ TITLES = {
     "serves": "Services",
     "executes": "Actions",
 }
-BY_SETTING = {"image/compressed", "pose"}  # topics that gld_node has with other settings only
+BY_SETTING = {"image/compressed", "plan", "pose"}  # topics that gld_node has with other settings only
 
 
 def documented(section, title):
