@@ -76,6 +76,8 @@ def measure(
         "size": [shape.size[1], shape.size[0]],
         "device": pipe.device.type,
         "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
+        "compiled": pipe.synthesis.engine.compiled,
+        "quantize": pipe.quantize,
         **summary(seconds[True]),
         "again_s": float(np.median(seconds[False])),
         "stages": {stage: float(np.mean([t.seconds[stage] for t in staged])) for stage in staged[0].seconds},

@@ -24,6 +24,7 @@ def commands(cuda: bool, released: str, official: Path | None = None) -> Iterato
     yield "mini-latency", ["latency", *mini, *presets, "--repeat", "50", "--plain"]
     yield "mini-scaling", ["scaling", "mini", "--device", "cpu"]
     yield "mini-quality", ["quality", "mini", "--device", "cpu", "--split", "test", "--scenes", "200"]
+    yield "mini-budget", ["budget", *mini]
     yield "node", ["node", "--frames", "10000", "--size", "1280x720", "--requests", "50"]
     for cameras in ("2", "4"):
         yield f"node-{cameras}", ["node", "--cameras", cameras, "--frames", "1000", "--size", "1280x720"]
@@ -32,12 +33,14 @@ def commands(cuda: bool, released: str, official: Path | None = None) -> Iterato
         return
     gpu = [released, "--device", "cuda", "--dtype", "bfloat16"]
     compare = ["--compare", str(official)] if official else []
-    yield "scene", ["latency", *gpu, *SCENE, "--steps", "49", "--repeat", "5", *exact, *compare]
-    yield "robot", ["latency", *gpu, *ROBOT, *presets, "--repeat", "30"]
+    yield "scene", ["latency", *gpu, *SCENE, "--steps", "49", "--repeat", "5", *exact, "--compile", *compare]
+    yield "robot", ["latency", *gpu, *ROBOT, *presets, "--repeat", "30", "--compile"]
+    yield "robot-eager", ["latency", *gpu, *ROBOT, *presets, "--repeat", "30"]
     yield "robot-offload", ["latency", *gpu, *ROBOT, *exact, "--offload", "sequential"]
     yield "robot-memory", ["memory", *gpu, *ROBOT]
     yield "robot-memory-offload", ["memory", *gpu, *ROBOT, "--offload", "sequential"]
     yield "scaling", ["scaling", *gpu]
+    yield "budget", ["budget", *gpu, *ROBOT]
     yield "quality", ["quality", *gpu, "--scenes", "8"]
 
 

@@ -138,6 +138,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: the device's best)")
     parser.add_argument("--offload", choices=("sequential",), help="keep only the component at work on the GPU")
+    parser.add_argument("--compile", action="store_true", help="the diffusion networks, for each shape")
+    parser.add_argument("--quantize", choices=("int8", "fp8"), help="weights in 8 bits (needs torchao)")
 
 
 def add_output(parser: argparse.ArgumentParser, run: Any) -> None:
@@ -178,10 +180,9 @@ def opened(args: argparse.Namespace, model: str) -> Iterator[tuple[GLDPipeline, 
     from gld_ros.pipeline.pipeline import GLDPipeline
 
     with model_folder(model, args.dtype) as name:
-        yield (
-            GLDPipeline.from_pretrained(name, args.device, args.dtype, args.offload, local_files_only=True),
-            resolve(name, local_files_only=True),
-        )
+        engine = {"compile": args.compile, "quantize": args.quantize}
+        pipe = GLDPipeline.from_pretrained(name, args.device, args.dtype, args.offload, local_files_only=True, **engine)
+        yield pipe, resolve(name, local_files_only=True)
 
 
 def run_latency(args: argparse.Namespace) -> int:

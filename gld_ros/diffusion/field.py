@@ -82,8 +82,8 @@ class StageField:
         self.network, self.kind, self.sources = network, dit.config.prediction, told.cameras.sources
         self.scale, self.interval = how.guidance_scale, interval
         B, device = len(told.base), told.base.device
-        on_device = [t.expand(B).to(device) for t in times]
-        moments = {float(t): (at, dit.t_embedder(at)) for t, at in zip(times, on_device, strict=True)}
+        on_device = [at.expand(B) for at in times.to(device)]
+        moments = {t: (at, dit.t_embedder(at)) for t, at in zip(times.tolist(), on_device, strict=True)}
 
         def branch(cameras: Cameras) -> Branch:
             cache = None if how.cache is None else BlockCache(how.cache)

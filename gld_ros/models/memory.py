@@ -77,11 +77,12 @@ def estimate(
     V = sum(views) if config.joint else views[0] + 1  # mini makes one target at a time
     H, W = size
     N = (H // config.encoder.patch) * (W // config.encoder.patch)
+    batch = 2 if device == "cuda" and config.flow.guidance_scale > 1 else 1  # both branches together, see Engine
     needed = {
         "encoder": _encoder(config, V, N, byte, written_out),
         "rgb": _rgb(config, V, N, byte, written_out),
-        "level1": _dit(config, "level1", V, N, byte, written_out),
-        "cascade": _dit(config, "cascade", V, N, byte, written_out),
+        "level1": _dit(config, "level1", batch * V, N, byte, written_out),
+        "cascade": _dit(config, "cascade", batch * V, N, byte, written_out),
     }
     if config.dpt is not None:
         needed["dpt"] = _dpt(config, V, N, H * W, byte)
