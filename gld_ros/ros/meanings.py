@@ -35,8 +35,8 @@ GLD_NODE = {
     "~/synthesize": "Views at poses in any TF frame.",
     "~/synthesize_trajectory": "The same along a path, with feedback and cancel; a path that ends early keeps its "
     "finished views.",
-    "~/follow": "Resumes (true) or pauses (false) continuous mode: views at `follow_offsets`, or along a path, made while "
-    "no request waits and published as answers are, with the seed `follow_seed`.",
+    "~/follow": "Resumes (true) or pauses (false) continuous mode: views at `follow_offsets` or along a path, made "
+    "while no request waits and published as answers are, with the seed `follow_seed`.",
     "~/clear_context": "Forgets all key frames.",
     "~/clear_map": "Forgets both layers of the map.",
     "~/save_map": "Writes the map to a file in `map_folder`.",
