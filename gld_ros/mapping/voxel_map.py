@@ -34,10 +34,10 @@ class VoxelMap:
     """
 
     def __init__(self, config: MapConfig | None = None) -> None:
-        """Raises ModelError where the backend open3d is asked for and cannot be imported."""
+        """Raises InvalidRequest where the backend open3d is asked for and cannot be imported."""
         self.config = config or MapConfig()
         self.counts: Counter[str] = Counter()
-        self.version = 0  # goes up with each change
+        self.versions = dict.fromkeys(LAYERS, 0)  # go up with each change of a layer
         self._layers: tuple[ObservedLayer, GeneratedLayer] | None = None
         self._now = 0
         self._backend: type[ObservedLayer] = HashLayer
@@ -66,10 +66,11 @@ class VoxelMap:
         pixels = usable_pixels(depth, confidence, self.config.min_confidence)
         seen = observed.integrate(depth, image, confidence, camera, pixels, stamp, carve)
         self.counts["observed"] += 1
-        self.counts["replaced"] += generated.remove(seen)
+        self.counts["replaced"] += (replaced := generated.remove(seen))
         self.counts["evicted"] += observed.evict(self.config.max_voxels)
+        self.versions["observed"] += len(seen) > 0
+        self.versions["generated"] += replaced > 0
         self._tick(max(self._now, stamp))
-        self.version += 1
 
     def integrate_generated(self, view: View) -> None:
         """The pixels of `view` that the model made up: points where nothing was observed so far. Raises InvalidRequest.
@@ -87,7 +88,7 @@ class VoxelMap:
         generated.integrate(points.where(unseen), stamp)
         self.counts["generated"] += 1
         self.counts["evicted"] += generated.evict(self.config.max_voxels)
-        self.version += 1
+        self.versions["generated"] += 1
 
     def integrate_view(self, view: View) -> None:
         """Both kinds of pixels of a view. Its camera was never there: its observed surfaces clear nothing."""
@@ -116,18 +117,17 @@ class VoxelMap:
         """Drop what lies beyond `radius` around `position` (3,), and generated points too old at `now` (ns)."""
         if self._layers is None:
             return
-        changes = len(self._layers[1])  # they fade
+        self.versions["generated"] += len(self._layers[1]) > 0  # they fade
         self._tick(now)
-        for layer in self._layers:
-            gone = layer.keep_within(np.asarray(position, float), self.config.radius)
+        around = np.asarray(position, float), self.config.radius
+        for name, gone in zip(LAYERS, [layer.keep_within(*around) for layer in self._layers], strict=True):
             self.counts["expired"] += gone
-            changes += gone
-        self.version += changes > 0
+            self.versions[name] += gone > 0
 
     def clear(self) -> None:
         """Forget everything."""
         self._layers, self._now = None, 0
-        self.version += 1
+        self._all_changed()
 
     def sizes(self) -> dict[str, int]:
         """Voxels held, by layer."""
@@ -160,7 +160,10 @@ class VoxelMap:
             raise FileError(f"{path}: holds generated points in observed voxels")
         self._layers = observed, generated
         self._tick(self._now or int(tables["generated"].rows["stamp"].max(initial=0)))
-        self.version += 1
+        self._all_changed()
+
+    def _all_changed(self) -> None:
+        self.versions = {name: version + 1 for name, version in self.versions.items()}
 
     def _tick(self, now: int) -> None:
         """It is `now` (ns): generated points fade."""

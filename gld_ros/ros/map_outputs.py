@@ -59,13 +59,15 @@ class MapOutputs:
         self._worker = Worker(QUEUE)
         self._seen: SourceView | None = None  # the newest key frame whose depth was asked for
         self._position: np.ndarray | None = None  # of the newest key frame, metres
+        self._epoch = self._map_epoch = 0  # goes up where time or frame jump; the map follows in its own thread
+        self.report: dict[str, int] = {}  # for diagnostics
         self._publishing: Job | None = None
         kinds = {**{f"map/{layer}": PointCloud2 for layer in LAYERS}, "map/occupancy": nav_msgs.msg.OccupancyGrid}
         self._publishers = {
             name: node.create_publisher(kind, f"~/{name}", LATCHED, event_callbacks=NO_EVENTS)
             for name, kind in kinds.items()
         }
-        self._published = dict.fromkeys(kinds, -1)  # versions of the map
+        self._published = dict.fromkeys(kinds, -1)  # versions
         for publisher in self._publishers.values():
             counters.add(publisher.topic_name, "published", 0)
         group = ReentrantCallbackGroup()
@@ -83,6 +85,7 @@ class MapOutputs:
     @parameters.setter
     def parameters(self, parameters: Parameters) -> None:
         self._parameters = parameters
+        self._published["map/occupancy"] = -1  # the heights may be others
         if parameters.map_enabled and self._timer.is_canceled():
             self._timer.reset()
         elif not parameters.map_enabled:
@@ -94,10 +97,9 @@ class MapOutputs:
             self._submit(lambda job: self._integrate_view(view))
 
     def clear(self) -> None:
-        """Forget the map, as the time or its frame jumped; from any thread."""
-        self._seen = None
-        if self.parameters.map_enabled:
-            self._submit(lambda job: self._map.clear())
+        """Forget the map and what waits to enter it, as time or the map's frame jumped; from any thread."""
+        self._seen = self._position = None
+        self._epoch += 1
 
     def stop(self, timeout: float) -> bool:
         """End the map's thread; returns whether it ended within `timeout` seconds."""
@@ -179,7 +181,7 @@ class MapOutputs:
         """Do `work` in the map's thread. Raises what it raises, and NotActive without a map."""
         if not self.parameters.map_enabled:
             raise NotActive("the parameter map_enabled is false: there is no map")
-        job = self._worker.submit(work)
+        job = self._worker.submit(partial(self._in_epoch, work, None))
         await done(self._node, job)
         job.future.result()
 
@@ -188,7 +190,7 @@ class MapOutputs:
     def _submit(self, work: Callable[[Job], None]) -> Job | None:
         """Queue `work`; what it raises is logged. None where too much waits: it is dropped and counted."""
         try:
-            job = self._worker.submit(work)
+            job = self._worker.submit(partial(self._in_epoch, work, self._epoch))
         except Cancelled as error:
             self._counters.add(self._publishers["map/observed"].topic_name, "dropped_queue_full")
             self._warn("map_queue", f"the map is behind: {error}")
@@ -204,6 +206,14 @@ class MapOutputs:
 
     # ---- in the map's thread
 
+    def _in_epoch(self, work: Callable[[Job], None], epoch: int | None, job: Job) -> None:
+        """Do `work`, unless it belongs to an `epoch` that is over (None: to any)."""
+        if self._map_epoch != (now := self._epoch):
+            self._map.clear()
+            self._map_epoch = now
+        if epoch in (now, None):
+            work(job)
+
     def _integrate_view(self, view: View) -> None:
         self._forget()
         self._map.integrate_view(view)
@@ -216,22 +226,29 @@ class MapOutputs:
             )
 
     def _integrate_depth(self, found: ObservedDepth, job: Job) -> None:
+        self._forget()
         self._map.integrate_observed(found.depth, found.image, found.confidence, found.camera, found.stamp)
 
     def _publish(self) -> None:
         self._forget()
-        p, now, version = self.parameters, self._now(), self._map.version
+        p, now, versions = self.parameters, self._now(), self._map.versions
         for name, publisher in self._publishers.items():
+            layer = name.removeprefix("map/")
+            version = versions.get(layer, sum(versions.values()))
             if version == self._published[name] or not publisher.get_subscription_count():
                 continue
-            if name == "map/occupancy":
-                grid = self._map.occupancy(p.map_low, p.map_high)
-                publisher.publish(grid_to_msg(grid, now, p.map_frame))
-            else:
-                layer = name.removeprefix("map/")
+            if layer in LAYERS:
                 publisher.publish(map_to_msg(self._map.points(layer), layer == "generated", now, p.map_frame))
+            else:
+                publisher.publish(grid_to_msg(self._map.occupancy(p.map_low, p.map_high), now, p.map_frame))
             self._published[name] = version
             self._counters.add(publisher.topic_name, "published")
+        sizes = {f"map_{layer}": size for layer, size in self._map.sizes().items()}
+        self.report = {
+            **sizes,
+            "map_replaced": self._map.counts["replaced"],
+            "map_evicted": self._map.counts["evicted"],
+        }
 
     def _forget(self) -> None:
         """What is too old by the node's clock, or too far from the robot."""

@@ -247,6 +247,7 @@ class GLDNode(LifecycleNode):
             "key_frames": len(self.key_frames),
             "latency_median_s": f"{median(latencies):.3f}" if latencies else "",
             "latency_max_s": f"{max(latencies):.3f}" if latencies else "",
+            **self.maps.report,
             **{f"answers_{code}": count for code, count in self.requests.answers.items()},
         }
         statuses = [diagnostic(f"{name}: node", name, DiagnosticStatus.OK, str(values["state"]), values)]

@@ -1,5 +1,6 @@
 """The node's map over DDS: layers, grid, clear, save and load; and the Nav2 example that uses them."""
 
+import threading
 import time
 
 import numpy as np
@@ -7,15 +8,20 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import NodeProcess, Robot
+from robot import PATIENCE, NodeProcess, Robot
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.points import project
+from gld_ros.pipeline.context import KeyFrameBuffer
+from gld_ros.pipeline.views import Scale, View
 from gld_ros.ros import conversions
-from gld_ros.ros.map_outputs import path_inside
+from gld_ros.ros.counters import Throttle, TopicCounters
+from gld_ros.ros.map_outputs import MapOutputs, path_inside
+from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.worker import Worker
 from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -178,6 +184,40 @@ def test_the_map_outlives_deactivation(robot, user):
     assert robot.transition(Transition.TRANSITION_DEACTIVATE)
     assert user.call("load_map", path="whole").error_code == 0
     assert robot.transition(Transition.TRANSITION_ACTIVATE)
+
+
+def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
+    node = robot.node
+    log = []
+    maps = MapOutputs(
+        node,
+        Parameters(map_enabled=True),
+        TopicCounters(),
+        Throttle(log.append),
+        KeyFrameBuffer(),
+        Worker(1),
+    )
+    try:
+        camera, now = robot.cameras[0], node.get_clock().now().nanoseconds
+        image, depth = robot.pictures[0], robot.depths[0].astype(np.float32)
+        seen = np.arange(144)[:, None] < np.full(192, 100)
+        view = View(camera, image, depth, np.ones((144, 192), "f4"), ~seen, Scale(1, "stereo", 0), "test", 0, (now,))
+        maps.add_view(view)
+        robot.wait(lambda: min(maps._map.sizes().values()) > 100, "both layers")
+        held = threading.Event()
+        maps._worker.submit(lambda job: held.wait(PATIENCE))
+        maps.add_view(view)  # of before the jump, still waiting
+        maps.clear()
+        held.set()
+        robot.wait(lambda: not maps._worker.busy and not maps._worker.waiting, "the map's thread")
+        assert maps._map.sizes() == {"observed": 0, "generated": 0}
+        maps.add_view(view)
+        robot.wait(lambda: min(maps._map.sizes().values()) > 100, "a new map")
+        for _ in range(100):
+            maps.add_view(view)
+        assert any("the map is behind" in message for message in log)
+    finally:
+        assert maps.stop(10.0)
 
 
 def test_paths_stay_inside_the_folder(tmp_path):

@@ -207,12 +207,12 @@ def test_both_layers_end_at_the_radius(backend):
     made = VoxelMap(dataclasses.replace(CONFIG, backend=backend, radius=5.0))
     observe(made, 2.0, camera())
     made.integrate_generated(view(2.0, camera(np.pi)))
-    version = made.version
+    versions = dict(made.versions)
     made.forget(np.zeros(3), SECOND)
     assert len(made.points("observed").xyz) and len(made.points("generated").xyz)
     made.forget(np.array([9.0, 0, 0]), SECOND)
     assert made.sizes() == {"observed": 0, "generated": 0}
-    assert made.counts["expired"] > 0 and made.version > version
+    assert made.counts["expired"] > 0 and all(made.versions[layer] > versions[layer] for layer in versions)
 
 
 @pytest.mark.parametrize("backend", BOTH)
@@ -350,6 +350,22 @@ def test_generated_points_fade_and_expire():
     assert made.sizes()["generated"] == 0
 
 
+def test_only_the_layer_that_changed_has_a_new_version():
+    made = VoxelMap(CONFIG)
+
+    def changed(act) -> set[str]:
+        before = dict(made.versions)
+        act()
+        return {layer for layer in before if made.versions[layer] != before[layer]}
+
+    assert changed(lambda: observe(made, 2.0, camera())) == {"observed"}
+    assert changed(lambda: made.forget(np.zeros(3), SECOND)) == set()
+    assert changed(lambda: made.integrate_generated(view(2.0, camera(np.pi)))) == {"generated"}
+    assert changed(lambda: made.forget(np.zeros(3), 2 * SECOND)) == {"generated"}  # it fades
+    assert changed(lambda: observe(made, 2.5, camera(np.pi))) == {"observed", "generated"}
+    assert changed(made.clear) == {"observed", "generated"}
+
+
 def test_the_grid_shows_what_lies_between_the_heights():
     made = VoxelMap(CONFIG)
     observe(made, 1.53, camera(position=(0, 0, 1.0)))
@@ -382,10 +398,10 @@ def test_a_broken_file_is_refused_and_the_map_stays(tmp_path, break_file, reason
     file = tmp_path / "map.npz"
     file.write_bytes(break_file(file.read_bytes()))
     observe(made, 2.0, camera(1.0))
-    before, version = cells(made), made.version
+    before, versions = cells(made), dict(made.versions)
     with pytest.raises(FileError, match=reason):
         made.load(tmp_path / "map")
-    assert cells(made) == before and made.version == version
+    assert cells(made) == before and made.versions == versions
 
 
 @pytest.mark.parametrize(
