@@ -13,6 +13,7 @@ from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 
 FISHEYE_MODELS = ("equidistant", "fisheye")
 POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")
+FISHEYE_COEFFICIENTS, POLYNOMIAL_COEFFICIENTS = (4,), (4, 5, 8, 12, 14)  # numbers of them that cv2 takes
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,25 @@ class Pinhole:
 def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height: int, where: str) -> Pinhole:
     """The pinhole of a distorted camera. K: (3, 3), corner convention. D: as in CameraInfo, of `model`.
 
-    Raises InvalidRequest for an unknown model.
+    Raises InvalidRequest for an unknown model and for coefficients that are not finite or too few or many for it.
     """
     if not np.any(D):
         return Pinhole(K, width, height, None)
+    if model not in POLYNOMIAL_MODELS + FISHEYE_MODELS:
+        known = ", ".join(name for name in POLYNOMIAL_MODELS + FISHEYE_MODELS if name)
+        raise InvalidRequest(f"{where}: unknown distortion model '{model}', expected one of {known}")
+    numbers = FISHEYE_COEFFICIENTS if model in FISHEYE_MODELS else POLYNOMIAL_COEFFICIENTS
+    if len(D) not in numbers or not np.isfinite(D).all():
+        raise InvalidRequest(
+            f"{where}: D holds {len(D)} numbers, expected finite ones, {' or '.join(map(str, numbers))}"
+        )
     # cv2 counts pixel centres as whole numbers.
     centred, coefficients, size = K - HALF_PIXEL, np.asarray(D, dtype=np.float64), (width, height)
     # The new K shows only pixels that the camera saw, so that no black border passes for an observation.
     if model in FISHEYE_MODELS:
         new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(centred, coefficients, size, np.eye(3), balance=0)
         maps = cv2.fisheye.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
-    elif model in POLYNOMIAL_MODELS:
+    else:
         new, _ = cv2.getOptimalNewCameraMatrix(centred, coefficients, size, alpha=0)
         maps = cv2.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
-    else:
-        known = ", ".join(name for name in POLYNOMIAL_MODELS + FISHEYE_MODELS if name)
-        raise InvalidRequest(f"{where}: unknown distortion model '{model}', expected one of {known}")
     return Pinhole(new + HALF_PIXEL, width, height, maps)
