@@ -13,7 +13,6 @@ import numpy as np
 import rclpy
 from geometry_msgs.msg import TransformStamped, Vector3
 from PIL import Image as PILImage
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,6 +25,7 @@ from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 from gld_ros.data.rig import Instant, StampedTransform, camera_topics, optical_frame
 from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
+from gld_ros.ros.declare import parameter
 
 JPEG_QUALITY = 92
 ACKNOWLEDGE_TIMEOUT = 5.0  # seconds to wait for a subscriber that stalls, before publishing on
@@ -34,18 +34,6 @@ ACKNOWLEDGE_TIMEOUT = 5.0  # seconds to wait for a subscriber that stalls, befor
 SPACING = 0.015
 # Deep enough for what DDS has to send again after 3 s, its heartbeat, at 10 Hz.
 QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-
-
-def parameter(node: Node, name: str, default, description: str, low: float | None = None, high: float | None = None):
-    """Declare a read-only parameter with its description and range; returns its value."""
-    descriptor = ParameterDescriptor(description=description, read_only=True)
-    if low is not None and isinstance(default, int):
-        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
-    elif low is not None:
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(low), to_value=float(high or 0), step=0.0)
-        ]
-    return node.declare_parameter(name, default, descriptor).value
 
 
 class Player:

@@ -10,7 +10,8 @@ from rclpy.node import Node
 from gld_ros.data.rig import Instant, Rig
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
-from gld_ros.ros.player import Player, frame_numbers, parameter, play
+from gld_ros.ros.declare import parameter
+from gld_ros.ros.player import Player, frame_numbers, play
 
 
 class ReplayNode(Node):

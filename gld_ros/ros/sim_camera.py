@@ -12,7 +12,8 @@ from rclpy.node import Node
 from gld_ros.data.rig import Instant
 from gld_ros.data.sequence import DEFAULT_CAMERA
 from gld_ros.data.simulation import Robot
-from gld_ros.ros.player import Player, frame_numbers, parameter, play
+from gld_ros.ros.declare import parameter
+from gld_ros.ros.player import Player, frame_numbers, play
 
 AHEAD = 8  # instants rendered before they are due
 

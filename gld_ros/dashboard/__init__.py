@@ -1,0 +1,1 @@
+"""The web page of `gld dashboard`: from plain state to a page in the browser. No ROS here."""

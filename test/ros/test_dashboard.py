@@ -1,0 +1,245 @@
+"""The dashboard against a running robot, in a real browser.
+
+`DASHBOARD_PNG=docs/images/dashboard.png pytest test/ros/test_dashboard.py` makes the picture of docs/dashboard.md.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import rclpy
+from browser import Browser, find_browser
+from PIL import Image
+from robot import PATIENCE
+from scipy.spatial.transform import Rotation
+
+from gld_ros.data.rig import camera_topics
+from gld_ros.data.simulation import Robot
+from gld_ros.ros.client import Client
+from gld_ros.ros.processes import Processes
+from gld_ros.srv import SynthesizeViews
+
+pytest.importorskip("viser", reason="viser is not installed: pip install 'gld_ros[dashboard]'")
+
+SEED, FRAMES, SIZE = 1_000_000_007, 30, (320, 240)
+ASKED = 12  # frame of the drive
+TOPICS = camera_topics("camera")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def wanted_camera():
+    """One that the robot did not have: it looks 0.8 rad to the left of a frame of the drive."""
+    camera = Robot(SEED, FRAMES, *SIZE).cameras[ASKED]
+    c2w = camera.c2w.copy()
+    c2w[:3, :3] = Rotation.from_rotvec([0, 0, 0.8]).as_matrix() @ c2w[:3, :3]
+    return camera.moved(c2w)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    processes = Processes(tmp_path_factory.mktemp("processes"), time.monotonic() + 10 * PATIENCE)
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture(scope="module")
+def url(processes):
+    """Of the dashboard. The camera drives through its room until it is ended, gld_node is active."""
+    width, height = SIZE
+    processes.start(
+        "camera",
+        "gld_ros.ros.sim_camera",
+        {"seed": SEED, "frames": FRAMES, "width": width, "height": height, "loop": True, "wait_for_subscribers": 1,
+         "publish_depth": False},
+    )  # fmt: skip
+    processes.start(
+        "gld_node",
+        "gld_ros.ros.node",
+        {"image_topics": [TOPICS.image], "camera_info_topics": [TOPICS.camera_info], "autostart": True,
+         "diagnostics_period": 0.3},
+    )  # fmt: skip
+    port = free_port()
+    processes.start("dashboard", "gld_ros.ros.dashboard", {"port": port, "silence": 3.0})
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def client(processes):
+    client = Client(rclpy.create_node("dashboard_test"), "/gld_node", processes.check)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def browser(url, client, tmp_path_factory):
+    """With the page open, once the robot answered a request."""
+    if find_browser() is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome here")
+    client.wait(lambda: client.counts.get(TOPICS.image, {}).get("posed", 0) > FRAMES, PATIENCE, "a whole drive")
+    assert client.node.count_subscribers("/gld_node/views") == 0  # nobody looks
+    size = (1600, 1150) if "DASHBOARD_PNG" in os.environ else (1100, 700)  # a large one is slow without a GPU
+    browser = Browser(url, tmp_path_factory.mktemp("browser") / "profile", *size)
+    client.wait(lambda: client.node.count_subscribers("/gld_node/views"), PATIENCE, "subscription to ~/views")
+    answer = client.synthesize([wanted_camera()], 0, PATIENCE)
+    assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
+    browser.answer = answer
+    yield browser
+    browser.close()
+
+
+def pictures(browser):
+    """Titles of the pictures that are loaded, with the brightness and contrast of each."""
+    return browser.evaluate(
+        """[...document.querySelectorAll('img')].filter(i => i.src.startsWith('blob:')).map(image => {
+            const canvas = document.createElement('canvas'), context = canvas.getContext('2d');
+            [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+            context.drawImage(image, 0, 0);
+            const values = context.getImageData(0, 0, canvas.width, canvas.height).data.filter((_, i) => i % 4 == 0);
+            const mean = values.reduce((a, b) => a + b, 0) / values.length;
+            const spread = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length);
+            return [image.parentElement.parentElement.innerText.trim(), mean, spread];
+        })"""
+    )
+
+
+def tinted(browser):
+    """Pixels in the middle of the screen in the colours of observed and of generated points."""
+    middle = browser.screenshot()[:, 360:-360].astype(int)
+    red, green, blue = np.moveaxis(middle, -1, 0)
+    return int(((green > 1.8 * red) & (green > 1.2 * blue)).sum()), int(
+        ((red > 1.4 * green) & (green > 2 * blue)).sum()
+    )
+
+
+def test_pictures_are_shown(browser):
+    found = browser.wait(lambda: len(shown := pictures(browser)) == 4 and shown, "four pictures")
+    titles = [title for title, _, _ in found]
+    assert any(TOPICS.image in title for title in titles), titles
+    for part in ("synthesized: by mini, seed 0", "generated (orange", "depth, "):
+        assert sum(part in title for title in titles) == 1, titles
+    for title, mean, spread in found:
+        assert mean > 20 and spread > 10, f"{title} is black or empty"
+
+
+def test_camera_is_live(browser):
+    script = "[...document.querySelectorAll('img')].find(i => i.src.startsWith('blob:')).src"
+    before = browser.evaluate(script)
+    browser.wait(lambda: browser.evaluate(script) != before, "the next image")
+
+
+def test_cloud_has_points_of_both_kinds(browser):
+    text = browser.wait(lambda: browser.text("#points"), "the cloud")
+    observed, generated = (int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", text))
+    flags = np.frombuffer(browser.answer.points.data, np.uint8)[20 :: browser.answer.points.point_step]
+    assert (observed, generated) == ((flags == 0).sum(), (flags > 0).sum())
+    assert observed > 10_000 and generated > 100
+    browser.wait(lambda: min(tinted(browser)) > 4000, "points on the screen")  # frusta alone are fewer
+    if "DASHBOARD_PNG" in os.environ:
+        browser.evaluate("document.querySelector('.mantine-Notification-closeButton')?.click()")  # no GPU here
+        time.sleep(2)
+        Image.fromarray(browser.screenshot()).quantize(128).save(os.environ["DASHBOARD_PNG"], optimize=True)
+    before = tinted(browser)
+    browser.click("Generated points")
+    browser.wait(lambda: tinted(browser)[1] < before[1] / 4, "generated points to vanish")
+    assert tinted(browser)[0] > before[0] / 2
+    browser.click("Generated points")
+
+
+def test_health_says_what_the_node_says(browser, client):
+    client.wait_for_diagnostics(PATIENCE)
+    browser.wait(lambda: "answered\t1" in browser.text("#answers"), "the answer")
+    assert browser.text("#verdict") == "/gld_node: OK"
+    facts = dict(line.split("\t") for line in browser.text("#facts").splitlines())
+    assert (facts["state"], facts["model"]) == ("active", "mini")
+    assert float(facts["latency median s"]) > 0
+    received = client.counts[TOPICS.image]["received"]
+    row = rf"{TOPICS.image}\t(\d+)\t"
+
+    def counted():
+        found = re.search(row, browser.text("#topics"))
+        return found and int(found[1]) >= received
+
+    browser.wait(counted, "count of images")
+
+
+def test_errors_and_an_inactive_node_are_red(browser, client):
+    request = client._views.call_async(SynthesizeViews.Request())
+    client.wait(request.done, PATIENCE, "answer to a bad request")
+    browser.wait(lambda: "INVALID REQUEST\t1" in browser.text("#answers"), "the error by its code")
+    client.transition("deactivate", PATIENCE)
+    browser.wait(lambda: "inactive: it answers no request" in browser.text("#verdict"), "the state")
+    assert browser.text("#verdict").startswith("/gld_node: ERROR")
+    browser.wait(lambda: "NOTHING NEW FOR" in browser.text("body"), "the age of the camera's picture")
+    colour = browser.evaluate("getComputedStyle(document.querySelector('#verdict')).backgroundColor")
+    assert colour == "rgb(207, 34, 46)"
+
+
+def test_a_silent_node_is_red_and_nobody_looking_costs_nothing(browser, client, processes):
+    client.transition("activate", PATIENCE)
+    browser.wait(lambda: browser.text("#verdict") == "/gld_node: OK", "the node's recovery")
+    os.kill(processes.pid("gld_node"), signal.SIGSTOP)
+    try:
+        browser.wait(lambda: "silent for" in browser.text("#verdict"), "the silence")
+    finally:
+        os.kill(processes.pid("gld_node"), signal.SIGCONT)
+    browser.wait(lambda: browser.text("#verdict") == "/gld_node: OK", "the node's recovery")
+    browser.close()
+    count = client.node.count_subscribers
+    client.wait(lambda: count("/gld_node/views") == 0 and count(TOPICS.image) == 1, PATIENCE, "nothing but gld_node")
+
+
+# ---- without a browser
+
+
+def dashboard(*arguments, **environment):
+    command = [sys.executable, "-m", "gld_ros.cli", "dashboard", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(number):
+    port = free_port()
+    process = dashboard("--port", port)
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(number)
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 0 and "Traceback" not in output, output
+    assert f"dashboard of '/gld_node': http://127.0.0.1:{port}" in output
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = dashboard("--port", port)
+        output = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 1 and "Traceback" not in output
+    assert f"cannot listen at 127.0.0.1:{port}" in output
+
+
+def test_without_viser_the_command_to_install_it_is_named(tmp_path):
+    (tmp_path / "viser.py").write_text("raise ImportError('not here')")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    process = dashboard(PYTHONPATH=path)
+    output = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 1 and "Traceback" not in output
+    assert "pip install 'gld_ros[dashboard]'" in output
