@@ -11,6 +11,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.models.configs import FlowConfig, ModelConfig
 from gld_ros.models.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.pipeline.costs import evaluations
 from gld_ros.pipeline.native import native_size
 from gld_ros.pipeline.presets import NAMES, preset
 
@@ -71,3 +72,9 @@ def test_unknown_presets_are_named():
     for ask in (lambda: pipe(*views(), preset="quick"), lambda: preset("quick", ModelConfig())):
         with pytest.raises(InvalidRequest, match="preset is 'quick', expected one of exact, balanced, fast"):
             ask()
+
+
+def test_evaluations_of_the_released_model():
+    """As the README says: guidance costs a second one in the steps of its interval."""
+    found = [[sum(evaluations(how, GLD_DA3.flow)) for how in stages(name, GLD_DA3)] for name in NAMES]
+    assert found == [[98, 98], [23, 10], [10, 1]]
