@@ -54,6 +54,7 @@ class MapOutputs:
     ) -> None:
         """model: the worker that owns the pipeline. Raises InvalidRequest where the map's backend is not there."""
         self.pipe: Any = None
+        self.on_depth: Callable[[ObservedDepth], None] = lambda found: None  # told of key frames, in the model's thread
         self._node, self._counters, self._warn, self._context, self._model = node, counters, warn, context, model
         self._map = VoxelMap(map_config(parameters))
         self._worker = Worker(QUEUE)
@@ -129,6 +130,7 @@ class MapOutputs:
                 for source, found in zip(sources, observed_depth(pipe, sources), strict=False):
                     if source is newest:  # the others had their turn
                         self._submit(partial(self._integrate_depth, found))
+                        self.on_depth(found)
 
         def settle(future: Any) -> None:
             error = future.exception()

@@ -25,6 +25,8 @@ GLD_NODE = {
     "~/points": "All views of the last answer in the map frame: x, y, z, rgb, confidence, generated. float32 is too "
     "coarse for a map frame with UTM coordinates; `~/views` keeps full poses.",
     "~/frusta": "Frusta of the key frames (green) and of the last answer (orange).",
+    "~/reality_check": "What was generated against what is observed there now: errors by age and distance, "
+    "obstacles that are not there or were missed, and the trust that generated pixels get.",
     "~/map/observed": "Surfaces that were observed, with `map_enabled`: as ~/points, and `stamp` (float64, seconds) of "
     "the newest image behind a point. Sent when something changed, at most `map_rate` times a second.",
     "~/map/generated": "What was generated where nothing was observed; the confidence fades with age.",

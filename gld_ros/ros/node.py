@@ -33,6 +33,7 @@ from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
 from gld_ros.ros.poses import TFPoses, TopicPoses
+from gld_ros.ros.reality_check import RealityChecker
 from gld_ros.ros.requests import RequestServer
 from gld_ros.ros.synthesis import Synthesizer, warm_up
 
@@ -56,6 +57,8 @@ class GLDNode(LifecycleNode):
         self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
         self.maps = MapOutputs(self, self.parameters, self.counters, self.warn, self.key_frames, self.requests.worker)
         self.requests.on_view = self.maps.add_view
+        self.reality = RealityChecker(self, self.parameters, self.counters)
+        self.maps.on_depth = self.reality.observe
         self.following = Following(
             self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
         )
@@ -125,7 +128,9 @@ class GLDNode(LifecycleNode):
             topic = resolve(p.pose_topic)
             kind = PoseStamped if p.pose_source == "pose" else Odometry
             self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
-        self.requests.synthesizer = Synthesizer(self.pipe, self.key_frames, self.tf, lambda: self.parameters)
+        self.requests.synthesizer = Synthesizer(
+            self.pipe, self.key_frames, self.tf, lambda: self.parameters, self.reality.review
+        )
         self.maps.pipe = self.pipe
         return super().on_activate(state)
 
@@ -171,6 +176,7 @@ class GLDNode(LifecycleNode):
     def _free(self) -> None:
         self._stop()
         self.key_frames.clear()
+        self.reality.reset()
         self.pipe = None
         if self.tf is not None:
             self._listener.unregister()
@@ -195,6 +201,7 @@ class GLDNode(LifecycleNode):
 
     def _on_parameters(self, _: object) -> None:
         self.parameters = self.requests.parameters = self.maps.parameters = read_parameters(self)
+        self.reality.parameters = self.parameters
         self.key_frames.rules = self._rules()
         self.following.set_rate(self.parameters.follow_rate)
         if self.intake is not None:
@@ -213,6 +220,7 @@ class GLDNode(LifecycleNode):
     def _on_jump(self) -> None:
         self.key_frames.clear()
         self.requests.answered = 0
+        self.reality.clear()
         self.maps.clear()
 
     def _report(self) -> None:
@@ -247,6 +255,7 @@ class GLDNode(LifecycleNode):
             "key_frames": len(self.key_frames),
             "latency_median_s": f"{median(latencies):.3f}" if latencies else "",
             "latency_max_s": f"{max(latencies):.3f}" if latencies else "",
+            "trust": f"{self.reality.trust:.3f}",
             **self.maps.report,
             **{f"answers_{code}": count for code, count in self.requests.answers.items()},
         }

@@ -105,6 +105,11 @@ class Parameters:
     map_high: float = _parameter(1.5, "Its upper end, m.", (-1e4, 1e4), (), True)
     map_rate: float = _parameter(1.0, "How often key frames enter the map and it is published, Hz.", (0.01, 30.0))
     map_folder: str = _parameter("~/.ros/gld_maps", "The one folder that maps are saved to and loaded from.")
+    reality_check: bool = _parameter(
+        True, "Check generated pixels against later views; where that fails, lower confidences.", dynamic=True
+    )
+    reality_tolerance: float = _parameter(0.1, "Relative depth error up to which they are right.", (1e-3, 1.0))
+    reality_lifetime: float = _parameter(120.0, "How long they wait to be seen, s.", (0.1, 1e6))
     follow: bool = _parameter(False, "Start in continuous mode; ~/follow pauses and resumes it.")
     follow_rate: float = _parameter(1.0, "How often continuous mode looks for new views, Hz.", (0.01, 30.0), (), True)
     follow_budget: float = _parameter(

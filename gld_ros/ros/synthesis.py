@@ -78,10 +78,21 @@ def request_from_pose(pose: PoseStamped, body: bool, height: float) -> Synthesiz
 
 
 class Synthesizer:
-    """Answers requests with a pipeline and a context. Runs in the worker's thread only."""
+    """Answers requests with a pipeline and a context. Runs in the worker's thread only.
 
-    def __init__(self, pipe: Any, context: KeyFrameBuffer, tf: TFPoses, parameters: Callable[[], Parameters]) -> None:
+    review: has the last word on each view.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        context: KeyFrameBuffer,
+        tf: TFPoses,
+        parameters: Callable[[], Parameters],
+        review: Callable[[View], View] = lambda view: view,
+    ) -> None:
         self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
+        self._review = review
 
     def run(
         self,
@@ -152,7 +163,7 @@ class Synthesizer:
             seed=request.seed,
             callback=callback,
         )
-        return view
+        return self._review(view)
 
 
 def warm_up(pipe: Any) -> None:
