@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gld_ros.errors import RequestTimeout
@@ -26,17 +26,22 @@ def plan(
     budget: float,
     began: float,
     clock: Clock,
+    kept: Callable[[Options], bool] = lambda options: False,
 ) -> tuple[Options, list[Camera]]:
     """The best of what is asked for that fits at worst, with its deadline, and the targets it has time for.
 
-    budget: seconds from `began` on. What is asked for is the upper limit. First presets give way, then steps of the
-    fastest, then the working size, at last targets, from the end. Raises RequestTimeout where not even one fits.
+    budget: seconds from `began` on. kept: whether the sources are encoded already. What is asked for is the most that
+    is taken. First presets give way, then steps of the fastest, then the working size, at last targets, from the end.
+    Raises RequestTimeout where not even one fits.
     """
     left = began + budget - clock()
 
     def fitting(candidate: Options, targets: Sequence[Camera]) -> tuple[Options, list[Camera]] | None:
         schedule = cost.schedule(demands(config, sources, targets, candidate))
-        if cost.spread * seconds(schedule, 1 if config.joint else len(targets)) > left:
+        rounds = 1 if config.joint else len(targets)
+        if cost.spread * seconds(schedule, rounds) > left and kept(candidate):
+            schedule["encode"] = [0.0]
+        if cost.spread * seconds(schedule, rounds) > left:
             return None
         return replace(candidate, timer=Deadline(began, budget, schedule, cost.spread, clock)), list(targets)
 

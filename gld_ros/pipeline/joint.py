@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class JointSynthesis(Synthesis):
         K, c2w = self.cameras(cameras, frame, options.size)
         images = torch.cat([resize(self.picture(s.image)[None, None], options.size) for s in sources], dim=1)
         generator = torch.Generator().manual_seed(options.seed)
-        given: SourceLatents = self.recent.get(sources, (options.size,), lambda: self.encode(images))
+        given: SourceLatents = self.recent.get(sources, self.encoding(options), lambda: self.encode(images))
         made = self.generate(images, K, c2w, sampling, generator=generator, on_step=report, given=given)
         assert made.geometry is not None
         self.check_finite(made.image, made.geometry.depth)
@@ -88,6 +89,9 @@ class JointSynthesis(Synthesis):
             views.append(self.view(pixels, target, sources, scale, options))
         report("decode", 1, made.image[0, -1])
         return views
+
+    def encoding(self, options: Options) -> tuple[Any, ...]:
+        return (options.size,)
 
     @torch.inference_mode()
     def generate(

@@ -82,6 +82,10 @@ class Synthesis(ABC):
     ) -> list[View]:
         """One View a target, each of its camera's size. Raises ScaleUnknown, ModelError and what `callback` raises."""
 
+    @abstractmethod
+    def encoding(self, options: Options) -> tuple[Any, ...]:
+        """What of the options decides what is made of the sources, and kept."""
+
     def forget(self) -> None:
         """Drop what is kept of the sources of recent requests."""
         self.recent.clear()

@@ -171,7 +171,9 @@ class GLDPipeline:
         options = Options(size, find_preset(preset, config), steps, guidance_scale, seed, strict_scale)
         if time_budget is not None:
             cameras = [source.camera for source in sources]
-            options, targets = plan(self.costs(), config, cameras, targets, options, time_budget, began, self.clock)
+            options, targets = plan(
+                self.costs(), config, cameras, targets, options, time_budget, began, self.clock, self._encoded(sources)
+            )
         what = f"{len(sources)} sources, {len(targets)} targets"
         return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
 
@@ -195,6 +197,10 @@ class GLDPipeline:
                 warnings.simplefilter("ignore")
                 self._in_memory("warming up", lambda: self.synthesis.synthesize(views, cameras, options, None))
         self.forget()
+
+    def _encoded(self, sources: Sequence[SourceView]) -> Callable[[Options], bool]:
+        """Whether a request with such options would find the sources encoded."""
+        return lambda options: self.synthesis.recent.holds(sources, self.synthesis.encoding(options))
 
     def costs(self) -> CostModel:
         """How fast this machine is, as stored; measured now, and stored, where it was not."""

@@ -35,6 +35,10 @@ class RecentSources(Generic[Made]):
         self._kept.move_to_end(key)
         return self._kept[key]
 
+    def holds(self, sources: Sequence[SourceView], settings: tuple[Any, ...]) -> bool:
+        """Whether these sources with these settings would be answered at once."""
+        return bool(self._kept) and fingerprint(sources, settings) in self._kept
+
     def clear(self) -> None:
         self._kept.clear()
 

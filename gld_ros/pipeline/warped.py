@@ -42,7 +42,7 @@ class WarpedSynthesis(Synthesis):
     ) -> list[View]:
         how1, how0 = options.sampling(self.net.config.flow)
         report = Reporter(callback, (how1.steps, how0.steps), len(targets), options.timer)
-        settings = options.size, options.preset.pixels
+        settings = self.encoding(options)
         prepared: PreparedSources = self.recent.get(sources, settings, lambda: self.prepare(sources, *settings))
         report("encode", 0)
         views: list[View] = []
@@ -72,6 +72,9 @@ class WarpedSynthesis(Synthesis):
             views.append(self.view(pixels, target, sources, prepared.scale, options))
             report("decode", 1, composite.image[0])
         return views
+
+    def encoding(self, options: Options) -> tuple[tuple[int, int], int]:
+        return options.size, options.preset.pixels
 
     @torch.inference_mode()
     def prepare(
