@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.repeat < 1:
         raise InvalidRequest(f"{args.repeat} repeats, expected at least 1")
     pipe = GLDPipeline.from_pretrained(args.model, args.device, args.dtype, args.offload)
-    model = measure(pipe, args.repeat, partial(tqdm, desc=pipe.name, leave=False, disable=None))
+    model = measure(pipe, args.repeat, progress=partial(tqdm, desc=pipe.name, leave=False, disable=None))
     path = args.out or stored_at(pipe)
     save(path, model, identity(pipe))
     print(expected(pipe, model))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import warnings
 from collections import defaultdict
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 #: Steps of each level in a measured request.
 STEPS = 2
+#: Seconds after which a measurement that nobody asked for ends.
+QUICK = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,15 @@ PROBES = (
 
 
 def calibrated(pipe: GLDPipeline) -> CostModel:
-    """The stored model; without one it is measured, stored and said so."""
+    """The stored model; without one that can be read it is measured, stored and said so."""
     path = stored_at(pipe)
     if path.is_file():
-        return load(path)
+        try:
+            return load(path)
+        except ModelError as error:
+            log.warning("%s", error)
     began = pipe.clock()
-    model = measure(pipe)
+    model = measure(pipe, limit=QUICK)
     log.warning("the speed of '%s' on this machine was measured in %.1f s: %s", pipe.name, pipe.clock() - began, path)
     try:
         save(path, model, identity(pipe))
@@ -73,15 +79,21 @@ def calibrated(pipe: GLDPipeline) -> CostModel:
 
 
 def measure(
-    pipe: GLDPipeline, repeat: int = 1, progress: Callable[[Sequence[Probe]], Iterable[Probe]] = iter
+    pipe: GLDPipeline,
+    repeat: int = 1,
+    limit: float = math.inf,
+    progress: Callable[[Sequence[Probe]], Iterable[Probe]] = iter,
 ) -> CostModel:
     """The cost model of a pipeline by `repeat` requests of each kind, and some before that to warm up.
 
-    progress: goes through the kinds, and may show it. Raises what the pipeline raises.
+    limit: seconds after which no kind is begun, but for the first two. progress: goes through the kinds, and may show
+    it. Raises what the pipeline raises.
     """
-    config = pipe.net.config
+    config, began = pipe.net.config, pipe.clock()
     measured: list[dict[str, Measured]] = []
-    for probe in progress(PROBES):
+    for number, probe in enumerate(progress(PROBES)):
+        if number > 1 and pipe.clock() - began > limit:
+            break
         most = min(probe.sources, config.max_sources, (config.max_views or 99) - probe.targets)
         sources, targets = wall_views(replace(probe, sources=most))
         size = smaller(working_size(targets[0], config), probe.share, config.encoder.patch)

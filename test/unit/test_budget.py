@@ -265,6 +265,9 @@ def test_a_first_request_measures_and_stores(tmp_path, caplog):
     path.write_text("{}")
     with pytest.raises(ModelError, match="no cost model can be read .*gld calibrate"):
         calibration.load(path)
+    again = warped()
+    Machine(again)
+    assert again.costs().spread >= 1.1 and calibration.load(path) == again.costs()
 
 
 def test_gld_calibrate_and_gld_bench_budget(capsys, tmp_path):
