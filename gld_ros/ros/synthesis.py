@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from geometry_msgs.msg import PoseStamped
 
-from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, OutOfMemory
+from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, OutOfMemory, RequestTimeout
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
@@ -80,7 +80,7 @@ def request_from_pose(pose: PoseStamped, body: bool, height: float) -> Synthesiz
 class Synthesizer:
     """Answers requests with a pipeline and a context. Runs in the worker's thread only.
 
-    review: has the last word on each view.
+    review(view, sources): has the last word on each view.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Synthesizer:
         context: KeyFrameBuffer,
         tf: TFPoses,
         parameters: Callable[[], Parameters],
-        review: Callable[[View], View] = lambda view: view,
+        review: Callable[[View, Sequence[SourceView]], View] = lambda view, sources: view,
     ) -> None:
         self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
         self._review = review
@@ -117,7 +117,7 @@ class Synthesizer:
                 job.check()
                 poses.append(self._tf.lookup(frame, stamp, timeout) @ pose)
             for i, c2w in enumerate(poses):
-                view = self._view(frames, c2w, request, job, partial(on_progress, i))
+                view = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
                 result.views.append(view)
                 result.stamps.append(request.poses[i][1] or max(view.source_stamps))
                 on_view(view, result.stamps[-1])
@@ -140,8 +140,10 @@ class Synthesizer:
         c2w: np.ndarray,
         request: ViewRequest,
         job: Job,
+        views: int,
         on_progress: Callable[[Progress], None],
     ) -> View:
+        """One view, in its share of the time that is left for so many `views`."""
         job.check()
         parameters = self._parameters()
         if request.intrinsics is not None:
@@ -152,10 +154,11 @@ class Synthesizer:
         sources = select_sources(frames, [target], min(parameters.max_sources, self._pipe.max_sources))
 
         def callback(progress: Progress) -> None:
-            job.check()
+            job.check_cancelled()
             on_progress(progress)
 
-        (view,) = self._pipe(
+        ask = partial(
+            self._pipe,
             sources,
             [target],
             steps=parameters.steps or None,
@@ -163,7 +166,14 @@ class Synthesizer:
             seed=request.seed,
             callback=callback,
         )
-        return self._review(view)
+        try:
+            (view,) = ask(time_budget=job.left and job.left / views)
+        except RequestTimeout:
+            if views == 1:
+                raise
+            job.check()
+            (view,) = ask(time_budget=job.left, preset="fast")  # not all views fit: as many as do
+        return self._review(view, sources)
 
 
 def warm_up(pipe: Any) -> None:
@@ -183,3 +193,4 @@ def warm_up(pipe: Any) -> None:
     except GLDError as error:
         if error.code != "SCALE_UNKNOWN":  # a wall of noise may well have no scale; the networks ran
             raise
+    pipe.costs()  # of requests with a time budget: measured now, where nothing is stored

@@ -36,11 +36,20 @@ class Job:
         self._reason = reason
 
     def check(self) -> None:
-        """To be called between steps: raises Cancelled or RequestTimeout once the job has to end."""
-        if self._reason is not None:
-            raise Cancelled(self._reason)
+        """To be called between views: raises Cancelled or RequestTimeout once the job has to end."""
+        self.check_cancelled()
         if self._budget is not None and self.elapsed > self._budget:
             raise RequestTimeout(f"the time budget of {self._budget:g} s ran out")
+
+    def check_cancelled(self) -> None:
+        """To be called between steps, where the pipeline looks at the time: raises Cancelled."""
+        if self._reason is not None:
+            raise Cancelled(self._reason)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds of the budget that are left, above 0; None without a budget."""
+        return None if self._budget is None else max(self._budget - self.elapsed, 1e-3)
 
     @property
     def elapsed(self) -> float:
