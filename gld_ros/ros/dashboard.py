@@ -65,11 +65,23 @@ class DashboardNode(Node):
         self._while_watched: dict[str, Subscription] = {}
         self.page = Page(self._target, host, port, points)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.create_timer(LOOK_PERIOD, self._look)
+        self.create_timer(LOOK_PERIOD, lambda: self.watch(self.page.visitors > 0))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()
         self.get_logger().info(f"dashboard of '{self._target}': {self.page.url}")
+
+    def watch(self, watched: bool) -> None:
+        """Subscribe while somebody looks, and to the cameras that the node listens to now."""
+        wanted = self._topics() if watched else {}
+        for topic in self._while_watched.keys() - wanted.keys():
+            self.destroy_subscription(self._while_watched.pop(topic))
+            self._newest.pop(topic, None)
+        for topic in wanted.keys() - self._while_watched.keys():
+            kind, qos, show = wanted[topic]
+            self._shown[topic] = kind, show
+            keep = partial(self._newest.__setitem__, topic)
+            self._while_watched[topic] = self.create_subscription(kind, topic, keep, qos, raw=True)
 
     def close(self) -> None:
         """End the thread and the page."""
@@ -87,18 +99,6 @@ class DashboardNode(Node):
             self._statuses = [
                 Status(s.name, ord(s.level), s.message, {item.key: item.value for item in s.values}) for s in own
             ]
-
-    def _look(self) -> None:
-        """Subscribe while somebody looks, and to the cameras that the node listens to now."""
-        wanted = self._topics() if self.page.visitors else {}
-        for topic in self._while_watched.keys() - wanted.keys():
-            self.destroy_subscription(self._while_watched.pop(topic))
-            self._newest.pop(topic, None)
-        for topic in wanted.keys() - self._while_watched.keys():
-            kind, qos, show = wanted[topic]
-            self._shown[topic] = kind, show
-            keep = partial(self._newest.__setitem__, topic)
-            self._while_watched[topic] = self.create_subscription(kind, topic, keep, qos, raw=True)
 
     def _topics(self) -> dict[str, tuple[type, QoSProfile, Callable[[Any], None]]]:
         topics: dict[str, tuple[type, QoSProfile, Callable[[Any], None]]] = {
