@@ -12,9 +12,10 @@ import torch
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.method import to_uint8
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.pipeline.presets import EXACT
 from gld_ros.pipeline.request import check_request, working_size
 from gld_ros.pipeline.views import SourceView
-from gld_ros.pipeline.warped import WarpedSynthesis
+from gld_ros.pipeline.warped import PreparedSources, WarpedSynthesis
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,19 @@ def observed_depth(pipe: GLDPipeline, sources: Sequence[SourceView]) -> list[Obs
     if not isinstance(synthesis, WarpedSynthesis):
         return []
     check_request(sources, [sources[0].camera], pipe.net.config, None)
-    size = working_size(sources[0].camera, pipe.net.config)
-    prepared = synthesis.recent.get(sources, size, lambda: synthesis.prepare(sources, size))
+    settings = working_size(sources[0].camera, pipe.net.config), EXACT.pixels
+    return _depths(synthesis.recent.get(sources, settings, lambda: synthesis.prepare(sources, *settings)), sources)
+
+
+@torch.inference_mode()
+def just_observed(pipe: GLDPipeline, sources: Sequence[SourceView]) -> list[ObservedDepth]:
+    """The same of the `sources` of the request that `pipe` answered last, from what that made of them."""
+    synthesis = pipe.synthesis
+    prepared = synthesis.recent.newest if isinstance(synthesis, WarpedSynthesis) else None
+    return [] if prepared is None else _depths(prepared, sources)
+
+
+def _depths(prepared: PreparedSources, sources: Sequence[SourceView]) -> list[ObservedDepth]:
     native, found = prepared.native, []
     for k, source in enumerate(sources):
         depth = (native.depth[0, k] * prepared.frame.unit).float().cpu().numpy()

@@ -6,6 +6,9 @@ Each predicted point is judged once, by the first newer observation whose pixels
     ghost   the observation looks through it: an obstacle that is not there
     missed  the observed surface lies before it, where the generating view saw free space: an obstacle it left out
     hidden  the observed surface lies before it, but also outside of what the generating view saw: no verdict, it waits
+
+Only rays of a real camera look through anything. The observed pixels of a synthesized view show surfaces, but the space
+before those was seen from elsewhere: what lies there is hidden, too.
 """
 
 from __future__ import annotations
@@ -131,17 +134,29 @@ class DriftMonitor:
         return len(xyz)
 
     def observe_view(self, view: View) -> RealityReport | None:
-        """Judge earlier predictions by the observed pixels of `view`; as `observe`."""
+        """Judge earlier predictions by the observed pixels of `view`; as `observe`, without ghosts."""
         depth = np.where(view.generated, np.float32(np.nan), view.depth)
-        return self.observe(depth, view.image, view.confidence, view.camera, max(view.source_stamps, default=0))
+        stamp = max(view.source_stamps, default=0)
+        return self.observe(depth, view.image, view.confidence, view.camera, stamp, real_rays=False)
+
+    def awaits(self, stamp: int) -> bool:
+        """Whether there is anything that an observation of `stamp` (ns) could judge."""
+        return any(p.stamp < stamp for p in self._predictions)
 
     def observe(
-        self, depth: np.ndarray, image: np.ndarray, confidence: np.ndarray, camera: Camera, stamp: int
+        self,
+        depth: np.ndarray,
+        image: np.ndarray,
+        confidence: np.ndarray,
+        camera: Camera,
+        stamp: int,
+        real_rays: bool = True,
     ) -> RealityReport | None:
         """Judge the predictions older than `stamp` (ns); None where the observation says nothing of any.
 
         depth: (H, W) metres along z, NaN unknown; image: (H, W, 3) uint8; confidence: (H, W) 0..1; all of the camera's
-        size. Raises InvalidRequest for other sizes.
+        size. real_rays: a camera was there, so that the space before the surface is free. Raises InvalidRequest for
+        other sizes.
         """
         for name, array in (("depth", depth), ("image", image), ("confidence", confidence)):
             if array.shape[:2] != (camera.height, camera.width):
@@ -152,14 +167,16 @@ class DriftMonitor:
         depth = np.where(usable, depth, np.float32(np.nan))
         if not self._predictions or not usable.any():
             return None
-        parts = [self._judge(p, depth, image, camera) for p in self._predictions if p.stamp < stamp]
+        parts = [self._judge(p, depth, image, camera, real_rays) for p in self._predictions if p.stamp < stamp]
         self._predictions = deque((p for p in self._predictions if len(p.xyz)), self.config.max_views)
         judged = [part for part in parts if len(part.ratio)]
         if not judged:
             return None
         return self._report(judged, sum(part.hidden for part in parts), stamp)
 
-    def _judge(self, prediction: _Prediction, depth: np.ndarray, image: np.ndarray, camera: Camera) -> _Judged:
+    def _judge(
+        self, prediction: _Prediction, depth: np.ndarray, image: np.ndarray, camera: Camera, real_rays: bool
+    ) -> _Judged:
         """Give a verdict on what the observation shows of `prediction`, and forget those points."""
         low, high = 1 / (1 + self.config.tolerance), 1 + self.config.tolerance
         pixels, z = project(prediction.xyz, camera)
@@ -167,7 +184,8 @@ class DriftMonitor:
         observed = np.where(inside, _nearest_reading(depth, rows, columns, z), np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = z / observed
-        right, ghost, behind = (ratio >= low) & (ratio <= high), ratio < low, ratio > high
+        right, before, behind = (ratio >= low) & (ratio <= high), ratio < low, ratio > high
+        ghost = before & real_rays
         surface = camera.center + (prediction.xyz - camera.center) / ratio[:, None]  # observed on the points' rays
         missed = behind & prediction.saw_through(surface, self.config.tolerance)
         verdict = right | ghost | missed
@@ -180,7 +198,7 @@ class DriftMonitor:
             prediction.confidence[verdict],
             prediction.distance[verdict],
             np.full(verdict.sum(), prediction.stamp),
-            int((behind & ~missed).sum()),
+            int(((before | behind) & ~verdict).sum()),
         )
         prediction.keep(~verdict)
         return judged

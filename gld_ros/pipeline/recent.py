@@ -39,6 +39,11 @@ class RecentSources(Generic[Made]):
         """Whether these sources with these settings would be answered at once."""
         return bool(self._kept) and fingerprint(sources, settings) in self._kept
 
+    @property
+    def newest(self) -> Made | None:
+        """What was used last."""
+        return next(reversed(self._kept.values()), None)
+
     def clear(self) -> None:
         self._kept.clear()
 

@@ -129,7 +129,7 @@ class GLDNode(LifecycleNode):
             kind = PoseStamped if p.pose_source == "pose" else Odometry
             self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
         self.requests.synthesizer = Synthesizer(
-            self.pipe, self.key_frames, self.tf, lambda: self.parameters, self.reality.review
+            self.pipe, self.key_frames, self.tf, lambda: self.parameters, partial(self.reality.review, self.pipe)
         )
         self.maps.pipe = self.pipe
         return super().on_activate(state)

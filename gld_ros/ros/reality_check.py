@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 from gld_ros.msg import RealityCheck
-from gld_ros.pipeline.observed import ObservedDepth
+from gld_ros.pipeline.observed import ObservedDepth, just_observed
+from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.reality import DriftMonitor
 from gld_ros.pipeline.reality_report import RealityConfig, RealityReport
-from gld_ros.pipeline.views import View
+from gld_ros.pipeline.views import SourceView, View
 from gld_ros.ros.conversions import ns_to_stamp
 from gld_ros.ros.counters import TopicCounters
 from gld_ros.ros.events import NO_EVENTS
@@ -38,23 +40,34 @@ class RealityChecker:
         """0..1, as in msg/RealityCheck."""
         return self._monitor.trust()
 
-    def review(self, view: View) -> View:
-        """`view`, fresh from the model, with the confidence that its generated pixels deserve."""
+    def review(self, pipe: GLDPipeline, view: View, sources: Sequence[SourceView]) -> View:
+        """`view`, fresh from `pipe`, with the confidence that its generated pixels deserve.
+
+        What its `sources` show judges earlier views: by their own depth, or by what the view shows of them.
+        """
         if not self.parameters.reality_check:
             return view
         with self._lock:
-            report = self._monitor.observe_view(view)
+            awaited = self._monitor.awaits(max(source.stamp for source in sources))
+        if awaited:
+            observed = just_observed(pipe, sources)
+            for found in observed:
+                self.observe(found)
+            if not observed:
+                with self._lock:
+                    report = self._monitor.observe_view(view)
+                self._publish(report)
+        with self._lock:
             self._monitor.remember(view)
-            trusted = self._monitor.trusted(view)
-        self._publish(report)
-        return trusted
+            return self._monitor.trusted(view)
 
     def observe(self, found: ObservedDepth) -> None:
-        """Judge by the depth of a key frame, where that is known."""
-        if self.parameters.reality_check:
-            with self._lock:
-                report = self._monitor.observe(found.depth, found.image, found.confidence, found.camera, found.stamp)
-            self._publish(report)
+        """Judge earlier views by the depth of a key frame."""
+        if not self.parameters.reality_check:
+            return
+        with self._lock:
+            report = self._monitor.observe(found.depth, found.image, found.confidence, found.camera, found.stamp)
+        self._publish(report)
 
     def clear(self) -> None:
         """Forget all views, as time or the map's frame jumped; trust stays."""

@@ -282,7 +282,8 @@ def test_along_a_path(robot, node, tmp_path):
         np.testing.assert_allclose(found[:3, 2], (*flat, 0), atol=1e-6)  # level, along the path
     finally:
         robot.node.destroy_subscription(listener)
-        assert process.stop() == 0
+        status = process.stop()
+    assert status == 0
 
 
 def translation(position):

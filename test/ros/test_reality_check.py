@@ -70,14 +70,13 @@ def look_aside(robot, *indices):
     assert generated.mean() > 0.1 and not robot.checks
     robot.fill_context(*indices)
     *_, after = robot.view(robot.cameras[7])
-    (check,) = robot.wait(lambda: robot.checks, "a check")
-    return before, after, check
+    return before, after, robot.wait(lambda: robot.checks, "a check")[0]
 
 
 def test_what_is_seen_later_is_checked(robot, node):
     before, after, check = look_aside(robot, 6, 7, 8)
-    newest = [max(view.source_stamps, key=conversions.stamp_to_ns) for view in (before, after)]
-    assert (check.oldest, check.newest, check.header.stamp) == (newest[0], newest[0], newest[1])
+    assert check.oldest == check.newest == max(before.source_stamps, key=conversions.stamp_to_ns)
+    assert check.header.stamp in after.source_stamps
     assert check.header.frame_id == "map"
     judged = check.right + check.ghosts + check.missed
     assert judged > 20
@@ -89,7 +88,7 @@ def test_what_is_seen_later_is_checked(robot, node):
         assert len(limits) == len(counts) == len(errors) and sum(counts) == judged
         assert list(limits) == sorted(limits) and limits[-1] == np.inf
         assert (np.isnan(errors) == (np.array(counts) == 0)).all()
-    assert robot.trust() == pytest.approx(check.trust, abs=1e-3)
+    assert robot.trust() == pytest.approx(robot.checks[-1].trust, abs=1e-3)
 
 
 def test_where_the_world_is_another_confidence_in_what_is_generated_falls(robot, node):
@@ -104,3 +103,14 @@ def test_where_the_world_is_another_confidence_in_what_is_generated_falls(robot,
     assert (generated == again).all() and generated.any() and not generated.all()
     np.testing.assert_allclose(lowered[generated], plain[generated] * robot.trust(), rtol=2e-3)
     np.testing.assert_array_equal(lowered[~generated], plain[~generated])
+
+
+def test_with_a_map_key_frames_are_enough(robot, tmp_path):
+    """Their depth is found for the map, and judges without another request."""
+    process = NodeProcess(tmp_path / "log", autostart=True, map_enabled=True, map_rate=5.0)
+    robot.fill_context(0, 2, 4)
+    robot.checks.clear()
+    robot.view(robot.cameras[6])
+    robot.fill_context(6, 7)
+    robot.wait(lambda: robot.checks, "a check")
+    assert process.stop() == 0, process.log

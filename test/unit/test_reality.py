@@ -41,6 +41,12 @@ def seen(depth, at=None, stamp=2 * SECOND, **more) -> View:
     return made(depth, at, stamp, generated=False, **more)
 
 
+def look(monitor, view):
+    """What `view` shows, as a picture that a real camera took."""
+    depth = np.where(view.generated, np.nan, view.depth)
+    return monitor.observe(depth, view.image, view.confidence, view.camera, view.source_stamps[0])
+
+
 @pytest.fixture(scope="module")
 def drive():
     """Cameras on a drive through a room, with its true pictures."""
@@ -65,18 +71,18 @@ def observed(drive, k, **more):
 def test_a_perfect_prediction_has_no_error_and_full_trust(drive):
     monitor = DriftMonitor()
     count = monitor.remember(predicted(drive, 0))
-    report = monitor.observe_view(observed(drive, 0))
+    report = look(monitor, observed(drive, 0))
     assert report.error < 1e-9 and (report.colour_error, report.trust) == (0, 1)
     assert (report.right, report.ghosts, report.missed, report.hidden) == (count, 0, 0, 0)
     assert len(monitor) == 0  # each point is judged once
-    assert monitor.observe_view(observed(drive, 0)) is None
+    assert look(monitor, observed(drive, 0)) is None
 
 
 def test_from_other_places_it_holds_too_as_far_as_it_can_be_seen(drive):
     monitor = DriftMonitor()
     for other in (1, 2, 3):
         monitor.remember(predicted(drive, 0))
-        report = monitor.observe_view(observed(drive, other))
+        report = look(monitor, observed(drive, other))
         assert report.judged > 200 and report.error < 0.03 and report.colour_error < 0.15
         assert report.ghosts + report.missed < 0.03 * report.judged
         assert report.trust == 1
@@ -88,7 +94,7 @@ def test_from_other_places_it_holds_too_as_far_as_it_can_be_seen(drive):
 def test_a_wrong_scale_is_an_error_and_lowers_trust(drive, scale, other):
     monitor = DriftMonitor()
     monitor.remember(predicted(drive, 0, scale))
-    report = monitor.observe_view(observed(drive, other))
+    report = look(monitor, observed(drive, other))
     assert report.right < 0.5 * report.judged
     assert report.trust == monitor.trust() < 0.85
     assert (report.ghosts > report.missed) == (scale < 1)
@@ -101,9 +107,9 @@ def test_what_is_behind_the_observed_surface_is_hidden_or_missed():
     before, behind = DriftMonitor(), DriftMonitor()
     count = before.remember(made(4.0, camera()))
     assert count == behind.remember(made(1.0, camera(x=3.0)))
-    report = before.observe_view(seen(2.0))
+    report = look(before, seen(2.0))
     assert (report.missed, report.right, report.ghosts) == (count, 0, 0) and report.error == pytest.approx(1.0)
-    assert behind.observe_view(seen(2.0)) is None
+    assert look(behind, seen(2.0)) is None
     assert len(behind) == count and behind.trust() == 1  # they wait
 
 
@@ -112,16 +118,28 @@ def test_ghosts_are_what_is_looked_through():
     depth = np.full((H, W), 4.0)
     depth[20:30, 20:40] = 2.0  # a box that is not there
     count = monitor.remember(made(depth))
-    report = monitor.observe_view(seen(4.0))
+    report = look(monitor, seen(4.0))
     assert report.ghosts == pytest.approx(200 * count / (H * W), rel=0.2) and report.missed == 0
     assert report.right == count - report.ghosts
+
+
+def test_a_synthesized_view_shows_surfaces_and_looks_through_nothing():
+    depth = np.full((H, W), 4.0)
+    depth[:24] = 2.0
+    monitor = DriftMonitor()
+    count = monitor.remember(made(depth))
+    report = monitor.observe_view(seen(4.0))
+    assert (report.right, report.ghosts, report.missed, report.hidden) == (count / 2, 0, 0, count / 2)
+    assert len(monitor) == count / 2 and not monitor.awaits(SECOND) and monitor.awaits(SECOND + 1)
+    report = monitor.observe_view(seen(1.0, stamp=3 * SECOND))
+    assert report.missed == count / 2 and len(monitor) == 0
 
 
 def test_unknown_and_unsure_and_older_pixels_say_nothing():
     monitor = DriftMonitor()
     count = monitor.remember(made(2.0))
     for view in (seen(np.nan), seen(1.0, confidence=0.4), seen(1.0, stamp=SECOND), made(1.0, stamp=2 * SECOND)):
-        assert monitor.observe_view(view) is None
+        assert look(monitor, view) is None and monitor.observe_view(view) is None
     assert len(monitor) == count
     assert DriftMonitor().remember(seen(2.0)) == 0  # and what was observed is no prediction
 
@@ -138,7 +156,7 @@ def test_errors_by_age_and_distance():
     monitor = DriftMonitor(RealityConfig(age_limits=(5.0, 15.0), distance_limits=(3.0,)))
     monitor.remember(made(2.0, stamp=SECOND))
     monitor.remember(made(5.5, stamp=9 * SECOND))
-    report = monitor.observe_view(seen(5.0, stamp=12 * SECOND))
+    report = look(monitor, seen(5.0, stamp=12 * SECOND))
     assert (report.oldest, report.newest, report.stamp) == (SECOND, 9 * SECOND, 12 * SECOND)
     young, older, oldest = report.ages
     assert [bin.limit for bin in report.ages] == [5, 15, math.inf]
@@ -159,7 +177,7 @@ def test_trust_is_what_makes_confidence_true():
     flat = np.full((H, W), 4.0)
     for k in range(12):
         monitor.remember(made(depth[:, np.arange(W) // 2], stamp=k * SECOND))  # stripes two pixels wide
-        report = monitor.observe_view(seen(flat, stamp=k * SECOND + 1))
+        report = look(monitor, seen(flat, stamp=k * SECOND + 1))
     assert monitor.trust() == pytest.approx(report.right / (report.judged * 0.8), abs=0.02)
     view = made(1.0, generated=np.arange(W) < 10)
     trusted = monitor.trusted(view)
@@ -172,7 +190,7 @@ def test_trust_falls_fast_and_recovers_slowly():
 
     def check(depth, k):
         monitor.remember(made(depth, stamp=k * SECOND))
-        monitor.observe_view(seen(2.0, stamp=k * SECOND + 1))
+        look(monitor, seen(2.0, stamp=k * SECOND + 1))
         return monitor.trust()
 
     bad = [check(4.0, k) for k in range(3)]
@@ -190,7 +208,7 @@ def test_few_or_unsure_points_do_not_move_trust():
     few[:4, :4] = True
     for view in (made(4.0, generated=few), made(4.0, confidence=1e-3)):
         monitor.remember(view)
-        assert monitor.observe_view(seen(2.0)).trust == 1
+        assert look(monitor, seen(2.0)).trust == 1
 
 
 # ---- bounds
@@ -218,7 +236,7 @@ def test_old_predictions_expire(later):
     monitor = DriftMonitor(RealityConfig(lifetime=10.0))
     start = 100 * SECOND
     count = monitor.remember(made(2.0, stamp=start))
-    assert monitor.observe_view(seen(2.0, camera(yaw=np.pi), stamp=start + SECOND)) is None  # looks elsewhere
+    assert look(monitor, seen(2.0, camera(yaw=np.pi), stamp=start + SECOND)) is None  # looks elsewhere
     assert len(monitor) == count
-    assert monitor.observe_view(seen(2.0, stamp=start + later * SECOND)) is None
+    assert look(monitor, seen(2.0, stamp=start + later * SECOND)) is None
     assert len(monitor) == 0

@@ -8,6 +8,7 @@ from recipe_folder import small_config
 
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.evaluation.memory_use import write_random_model
+from gld_ros.pipeline.observed import just_observed, observed_depth
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.recent import RecentSources, fingerprint
 
@@ -37,6 +38,21 @@ def test_the_same_sources_are_prepared_once_and_give_the_same_views(pipe, reques
     pipe.forget()
     pipe(sources, targets)
     assert len(prepared) == 2
+
+
+@pytest.mark.parametrize("preset", ["exact", "fast"])
+def test_the_depth_of_the_sources_costs_nothing_after_a_request(pipe, request_, monkeypatch, preset):
+    sources, targets = request_
+    pipe.forget()
+    assert just_observed(pipe, sources) == []
+    pipe(sources, targets, preset=preset)
+    monkeypatch.setattr(pipe.synthesis, "prepare", lambda *args: pytest.fail("prepared again"))
+    observed = [just_observed(pipe, sources)]
+    if preset == "exact":
+        observed.append(observed_depth(pipe, sources))
+    for found in observed:
+        assert [o.stamp for o in found] == [s.stamp for s in sources]
+        assert all((o.depth > 0).all() and o.depth.shape == o.image.shape[:2] for o in found)
 
 
 def test_a_change_in_place_is_noticed(request_):
