@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gld_ros.ros.graph import Endpoint, Interfaces, ParameterFacts
-from gld_ros.ros.meanings import CAMERA, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
+from gld_ros.ros.meanings import CAMERA, DASHBOARD, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
 
-SECTIONS = [(("gld_node",), GLD_NODE), (("gld_sim_camera", "gld_replay"), CAMERA)]
+SECTIONS = [(("gld_node",), GLD_NODE), (("gld_sim_camera", "gld_replay"), CAMERA), (("gld_dashboard",), DASHBOARD)]
 TABLES = {
     "subscribes": ("Subscribed topics", "topic"),
     "publishes": ("Published topics", "topic"),

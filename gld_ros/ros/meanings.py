@@ -55,6 +55,14 @@ CAMERA = {  # gld_sim_camera and gld_replay
     "/clock": "The recorded time, with `stamps: recorded`.",
 }
 
+DASHBOARD = {  # while somebody has the page open; the topics of its parameter `node`
+    "image": "Pictures of the cameras that the node listens to.",
+    "gld_node/views": "Views: colour, depth, mask.",
+    "gld_node/points": "The cloud.",
+    "gld_node/frusta": "Key frames and requests.",
+    "/diagnostics": "The node's health; always.",
+}
+
 EVERY_NODE = {
     "/rosout": "Log messages.",
     "/parameter_events": "Changes of parameters.",

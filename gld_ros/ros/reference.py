@@ -9,6 +9,8 @@ import itertools
 import json
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.views import SourceView
 from gld_ros.ros.client import Client
+from gld_ros.ros.dashboard import DashboardNode
 from gld_ros.ros.graph import Interfaces, ParameterFacts, interfaces_of, parameters_of
 from gld_ros.ros.interface_page import interface_page
 from gld_ros.ros.node import GLDNode
@@ -34,6 +37,8 @@ from gld_ros.ros.sim_camera import SimCameraNode
 ROOT = Path(__file__).parents[2]
 # A namespace tells absolute from relative names; a new one each time, as a closed context leaves traces in the graph.
 NAMESPACES = (f"/robot{number}" for number in itertools.count())
+# Parameters that have to be set to run the nodes here, and their defaults.
+NOT_DEFAULT: dict[str, dict[str, Any]] = {"gld_replay": {"sequence": ""}, "gld_dashboard": {"port": 8080}}
 # Settings of gld_node that change which topics it has.
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -78,6 +83,9 @@ def documented_nodes() -> tuple[dict[str, Interfaces], dict[str, list[ParameterF
             nodes["gld_node"] = nodes.get("gld_node", Interfaces()) | running.interfaces(gld_node)
             if not variant:
                 parameters["gld_node"] = parameters_of(gld_node)
+                dashboard = running.dashboard("image")
+                nodes["gld_dashboard"] = running.interfaces(dashboard)
+                parameters["gld_dashboard"] = parameters_of(dashboard)
     for variant in ({}, {"compressed": True, "stamps": "recorded", "use_sim_time": True}):
         with Running({"gld_sim_camera": variant, "gld_replay": variant}) as running:
             for node in (running.add(SimCameraNode()), running.replay()):
@@ -85,16 +93,13 @@ def documented_nodes() -> tuple[dict[str, Interfaces], dict[str, list[ParameterF
                 nodes[name] = nodes.get(name, Interfaces()) | running.interfaces(node)
                 if not variant:
                     parameters[name] = parameters_of(node)
-    # The sequence that stands in here has to be named, by default none is.
-    facts = parameters["gld_replay"]
-    parameters["gld_replay"] = [
-        ParameterFacts(f.name, "" if f.name == "sequence" else f.default, f.live, f.meaning, f.limits) for f in facts
-    ]
+    for name, own in NOT_DEFAULT.items():
+        parameters[name] = [replace(f, default=own.get(f.name, f.default)) for f in parameters[name]]
     return nodes, parameters
 
 
 def demo_nodes() -> dict[str, Interfaces]:
-    """The nodes of demo.launch.py and of `make demo`, with its camera, all running together."""
+    """The nodes of demo.launch.py and of `make demo`, with its camera, and the dashboard, all running together."""
     topics = camera_topics("camera")
     parameters: dict[str, dict[str, Any]] = {
         "gld_node": {"image_topics": [topics.image], "camera_info_topics": [topics.camera_info]},
@@ -103,7 +108,7 @@ def demo_nodes() -> dict[str, Interfaces]:
     }
     with Running(parameters, namespace="/") as running:
         nodes = [running.gld_node(), running.add(SimCameraNode()), running.replay()]
-        nodes.append(running.demo_client())
+        nodes += [running.demo_client(), running.dashboard(topics.image)]
         return {node.get_name(): running.interfaces(node) for node in nodes}
 
 
@@ -120,6 +125,7 @@ class Running:
         self._recorder: Recorder | None = None
         sequence = {"sequence": str(write_folder(Path(self._folder.name) / "sequence", [_small_view()]))}
         parameters = {**self._parameters, "gld_replay": {**self._parameters.get("gld_replay", {}), **sequence}}
+        parameters["gld_dashboard"] = {"port": 0}  # any that is free
         prefix = self._namespace.rstrip("/")
         file = Path(self._folder.name) / "parameters.yaml"
         file.write_text(json.dumps({f"{prefix}/{n}": {"ros__parameters": p} for n, p in parameters.items() if p}))
@@ -133,7 +139,7 @@ class Running:
         if self._client is not None:
             self._client.close()
         for node in self._nodes:
-            if isinstance(node, GLDNode):
+            if isinstance(node, (GLDNode, DashboardNode)):
                 node.close()
             node.destroy_node()
         rclpy.shutdown()
@@ -152,6 +158,14 @@ class Running:
     def replay(self) -> ReplayNode:
         """Of a sequence with one frame."""
         return self.add(ReplayNode())
+
+    def dashboard(self, image: str) -> DashboardNode:
+        """As if somebody had its page open, once it listens to the camera `image`, too."""
+        node = self.add(DashboardNode())
+        while image not in {endpoint.name for endpoint in self.interfaces(node).subscribes}:
+            node.watch(True)
+            time.sleep(0.05)
+        return node
 
     def demo_client(self) -> Node:
         """The demo's own node, once it records every topic there is."""

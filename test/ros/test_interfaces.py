@@ -19,7 +19,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.views import SourceView
 from gld_ros.ros.graph import parameters_of, settled_interfaces
 from gld_ros.ros.interface_page import parse_interface, template_name
-from gld_ros.ros.meanings import CAMERA, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
+from gld_ros.ros.meanings import CAMERA, DASHBOARD, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
 from gld_ros.ros.node import GLDNode
 from gld_ros.ros.policy import read_policy
 from gld_ros.ros.processes import Processes
@@ -163,10 +163,10 @@ def test_live_parameters_take_effect_and_all_others_are_refused(node):
 
 
 def test_every_interface_has_a_meaning_and_no_meaning_is_left_over():
-    described = {*GLD_NODE, *CAMERA}
+    described = {*GLD_NODE, *CAMERA, *DASHBOARD}
     listed = {
         name
-        for section in ("`gld_node`", "`gld_sim_camera`")
+        for section in ("`gld_node`", "`gld_sim_camera`", "`gld_dashboard`")
         for t in TITLES.values()
         for name in documented(section, t)
     }
@@ -224,4 +224,6 @@ def test_the_policy_is_valid_and_has_no_wildcards():
             if element.tag in ("topics", "services", "actions"):
                 assert set(element.attrib.values()) == {"ALLOW"}
     paths = [enclave.attrib["path"] for enclave in root.iter("enclave")]
-    assert paths == [f"/gld_ros/{node}" for node in ("gld_node", "gld_sim_camera", "gld_replay", "gld_demo")]
+    assert paths == [
+        f"/gld_ros/{node}" for node in ("gld_node", "gld_sim_camera", "gld_replay", "gld_demo", "gld_dashboard")
+    ]
