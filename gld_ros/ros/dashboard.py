@@ -13,7 +13,10 @@ import numpy as np
 import rclpy
 from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -25,12 +28,13 @@ from visualization_msgs.msg import Marker, MarkerArray
 from gld_ros.dashboard.health import SILENCE, Status, read_health
 from gld_ros.dashboard.page import Page
 from gld_ros.dashboard.scene import Cloud, Frusta
-from gld_ros.errors import GLDError
+from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros.conversions import image_from_msg
 from gld_ros.ros.counters import Throttle
 from gld_ros.ros.declare import parameter
 
+RCLError = rclpy_implementation.RCLError
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 CAMERA = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # takes any publisher and slows none down
@@ -44,7 +48,8 @@ _bridge = CvBridge()
 class DashboardNode(Node):
     """Shows one `gld_node`. Callbacks keep the newest message of a topic, as it came; a thread shows it.
 
-    While nobody has the page open, only diagnostics are subscribed to. Raises InvalidRequest as `Page` does.
+    While nobody has the page open, only diagnostics are subscribed to. Raises InvalidRequest as `Page` does, and where
+    the parameter `node` is no name.
     """
 
     def __init__(self) -> None:
@@ -55,7 +60,10 @@ class DashboardNode(Node):
         self._period = 1 / parameter(self, "rate", 5.0, "updates of the page a second, at most", 0.1, 5.0)
         points = parameter(self, "max_points", 200_000, "points shown of each kind, at most", 1, 10_000_000)
         silence = parameter(self, "silence", SILENCE, "without diagnostics for so long the node is ill, s", 0.1, 3600.0)
-        self._target = self.resolve_topic_name(node)
+        try:
+            self._target = self.resolve_topic_name(node)
+        except RCLError as error:
+            raise InvalidRequest(f"parameter node is '{node}', expected a name like /robot/gld_node: {error}") from None
         self._silence = silence
         self._warn = Throttle(self.get_logger().warning)
         self._newest: dict[str, bytes] = {}  # by topic, taken by the thread that shows
@@ -65,7 +73,8 @@ class DashboardNode(Node):
         self._while_watched: dict[str, Subscription] = {}
         self.page = Page(self._target, host, port, points)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.create_timer(LOOK_PERIOD, lambda: self.watch(self.page.visitors > 0))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
+        self.create_timer(LOOK_PERIOD, lambda: self.watch(self.page.visitors > 0), clock=steady)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()
@@ -173,7 +182,7 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     try:
         node = DashboardNode()
-    except (GLDError, ValueError) as error:
+    except (GLDError, ParameterException, InvalidParameterException) as error:
         rclpy.try_shutdown()
         print(f"gld_dashboard: {error}", file=sys.stderr)
         return 1

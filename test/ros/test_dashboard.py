@@ -237,6 +237,20 @@ def test_a_port_that_is_taken_is_named():
     assert f"cannot listen at 127.0.0.1:{port}" in output
 
 
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (("--port", 99999), "port out of range"),
+        (("--node", "a b"), "parameter node is 'a b', expected a name like /robot/gld_node"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, reason):
+    process = dashboard(*arguments)
+    output = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 1 and "Traceback" not in output
+    assert reason in output
+
+
 def test_without_viser_the_command_to_install_it_is_named(tmp_path):
     (tmp_path / "viser.py").write_text("raise ImportError('not here')")
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
