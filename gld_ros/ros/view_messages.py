@@ -43,6 +43,8 @@ def view_to_msg(view: View, stamp: int, map_frame: str, view_frame: str) -> Synt
         confidence=image_to_msg(view.confidence.astype(np.float32, copy=False), "32FC1", header),
         generated=image_to_msg(view.generated * np.uint8(255), "mono8", header),
         model=view.model,
+        preset=view.preset,
+        complete=view.complete,
         seed=view.seed,
         source_stamps=[ns_to_stamp(source) for source in view.source_stamps],
         scale=float(view.scale.value),

@@ -53,6 +53,7 @@ def check_view(view, robot, index):
     assert set(np.unique(np.frombuffer(view.generated.data, np.uint8))) <= {0, 255}
     assert view.scale > 0 and view.scale_method == "stereo"
     assert view.model and len(view.source_stamps) == 2
+    assert (view.preset, view.complete) == ("exact", True)
 
 
 def test_service(robot, node):
@@ -272,6 +273,15 @@ def test_a_running_request_blocks_nothing(robot, node):
     assert after["received"] - before["received"] == len(sent)
     assert after["dropped"] == before["dropped"]
     assert robot.synthesize(request(robot, 1)).error_code == Response.NONE
+
+
+def test_a_time_budget_is_met_with_fewer_steps(robot, node):
+    """A thousand steps do not fit, a faster preset or the steps there is time for do."""
+    with slow(robot):
+        answer = robot.synthesize(request(robot, 1, 3, time_budget=budget(sec=30)))
+    assert answer.error_code == Response.NONE, answer.error_message
+    assert len(answer.views) == 2
+    assert all(view.preset in ("balanced", "fast") or not view.complete for view in answer.views)
 
 
 def test_too_many_requests_are_refused(robot, node):
