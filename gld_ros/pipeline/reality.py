@@ -26,8 +26,6 @@ from gld_ros.geometry.points import project, world_coordinates
 from gld_ros.pipeline.reality_report import RealityConfig, RealityReport, bins_of
 from gld_ros.pipeline.views import View
 
-NEIGHBOURS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
-
 
 @dataclass
 class _Prediction:
@@ -46,9 +44,10 @@ class _Prediction:
     confidence: np.ndarray
     distance: np.ndarray
 
-    def keep(self, mask: np.ndarray) -> None:
-        self.xyz, self.rgb = self.xyz[mask], self.rgb[mask]
-        self.confidence, self.distance = self.confidence[mask], self.distance[mask]
+    def forget(self, points: np.ndarray) -> None:
+        """Those of the indices (M,) `points`: they were judged."""
+        for name in ("xyz", "rgb", "confidence", "distance"):
+            setattr(self, name, np.delete(getattr(self, name), points, axis=0))
 
     def saw_through(self, xyz: np.ndarray, tolerance: float) -> np.ndarray:
         """(N,) bool: which points (N, 3) lie well before the surface that was generated on their ray."""
@@ -56,6 +55,31 @@ class _Prediction:
         rows, columns, inside = _indices(pixels / self.stride + 0.5 - 0.5 / self.stride, z, self.depth.shape)
         claimed = self.depth[rows, columns]
         return inside & (z * (1 + tolerance) < claimed)  # False where it is NaN
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """depth: (H + 2, W + 2) metres, NaN where unknown and around; image: (H, W, 3); both of the camera's view."""
+
+    depth: np.ndarray
+    image: np.ndarray
+    camera: Camera
+    real_rays: bool
+
+    def meet(self, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which of the points (N, 3) lie on rays of known depth: (M,) indices, ratio (M,) of their depth to it, and its
+        colours (M, 3).
+
+        Of a pixel and its eight neighbours the depth nearest to the point's counts: an object's edge is no error.
+        """
+        pixels, z = project(xyz, self.camera)
+        rows, columns, inside = _indices(pixels, z, self.image.shape[:2])
+        points = np.flatnonzero(inside & np.isfinite(self.depth[rows + 1, columns + 1]))
+        rows, columns, z = rows[points], columns[points], z[points]
+        around = np.stack([self.depth[rows + i, columns + j] for i in range(3) for j in range(3)])
+        off = np.abs(np.where(np.isfinite(around), around, np.inf) - z)
+        nearest = np.take_along_axis(around, off.argmin(axis=0)[None], axis=0)[0]
+        return points, z / nearest, self.image[rows, columns]
 
 
 @dataclass(frozen=True)
@@ -164,43 +188,39 @@ class DriftMonitor:
                 raise InvalidRequest(f"reality check: {name} has the shape {array.shape}, expected {size} pixels")
         self._expire(stamp)
         usable = (depth > 0) & (confidence >= self.config.min_confidence)
-        depth = np.where(usable, depth, np.float32(np.nan))
-        if not self._predictions or not usable.any():
+        if not self.awaits(stamp) or not usable.any():
             return None
-        parts = [self._judge(p, depth, image, camera, real_rays) for p in self._predictions if p.stamp < stamp]
+        padded = np.pad(np.where(usable, depth, np.float32(np.nan)), 1, constant_values=np.nan)
+        seen = _Observation(padded, image, camera, real_rays)
+        parts = [self._judge(p, seen) for p in self._predictions if p.stamp < stamp]
         self._predictions = deque((p for p in self._predictions if len(p.xyz)), self.config.max_views)
         judged = [part for part in parts if len(part.ratio)]
         if not judged:
             return None
         return self._report(judged, sum(part.hidden for part in parts), stamp)
 
-    def _judge(
-        self, prediction: _Prediction, depth: np.ndarray, image: np.ndarray, camera: Camera, real_rays: bool
-    ) -> _Judged:
+    def _judge(self, prediction: _Prediction, seen: _Observation) -> _Judged:
         """Give a verdict on what the observation shows of `prediction`, and forget those points."""
         low, high = 1 / (1 + self.config.tolerance), 1 + self.config.tolerance
-        pixels, z = project(prediction.xyz, camera)
-        rows, columns, inside = _indices(pixels, z, depth.shape)
-        observed = np.where(inside, _nearest_reading(depth, rows, columns, z), np.nan)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = z / observed
+        points, ratio, colours = seen.meet(prediction.xyz)
         right, before, behind = (ratio >= low) & (ratio <= high), ratio < low, ratio > high
-        ghost = before & real_rays
-        surface = camera.center + (prediction.xyz - camera.center) / ratio[:, None]  # observed on the points' rays
+        ghost = before & seen.real_rays
+        centre = seen.camera.center
+        surface = centre + (prediction.xyz[points] - centre) / ratio[:, None]  # observed, on the points' rays
         missed = behind & prediction.saw_through(surface, self.config.tolerance)
         verdict = right | ghost | missed
-        difference = np.abs(image[rows, columns].astype(np.float32) - prediction.rgb).mean(axis=1) / 255
+        done = points[verdict]
         judged = _Judged(
             ratio[verdict],
             right[verdict],
             ghost[verdict],
-            difference[verdict],
-            prediction.confidence[verdict],
-            prediction.distance[verdict],
-            np.full(verdict.sum(), prediction.stamp),
-            int(((before | behind) & ~verdict).sum()),
+            np.abs(colours[verdict] - prediction.rgb[done].astype(np.float32)).mean(axis=1) / 255,
+            prediction.confidence[done],
+            prediction.distance[done],
+            np.full(len(done), prediction.stamp),
+            int(len(points) - len(done)),
         )
-        prediction.keep(~verdict)
+        prediction.forget(done)
         return judged
 
     def _report(self, parts: Sequence[_Judged], hidden: int, stamp: int) -> RealityReport:
@@ -256,15 +276,3 @@ def _indices(pixels: np.ndarray, z: np.ndarray, size: tuple[int, ...]) -> tuple[
     inside = (z > 1e-6) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     columns, rows = (np.where(inside, a, 0).astype(np.intp) for a in (u, v))
     return rows, columns, inside
-
-
-def _nearest_reading(depth: np.ndarray, rows: np.ndarray, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(N,) that depth of the pixel and its eight neighbours which is nearest to `z` (N,): an object's edge is no error.
-
-    NaN where the pixel's own depth is unknown.
-    """
-    padded = np.pad(depth, 1, constant_values=np.nan)
-    around = np.stack([padded[rows + 1 + i, columns + 1 + j] for i, j in NEIGHBOURS])
-    off = np.abs(np.where(np.isfinite(around), around, np.inf) - z)
-    best = np.take_along_axis(around, off.argmin(axis=0)[None], axis=0)[0]
-    return np.where(np.isfinite(depth[rows, columns]), best, np.nan)
