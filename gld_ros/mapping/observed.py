@@ -6,10 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from gld_ros.geometry.cameras import Camera
 from gld_ros.mapping.config import MapConfig
-from gld_ros.mapping.visibility import Surface, seen_free
-from gld_ros.mapping.visibility import surface as surface_of
+from gld_ros.mapping.visibility import Observation, Surface, seen_free
 from gld_ros.mapping.voxels import MapPoints, VoxelGrid, VoxelTable
 
 # Log odds of "occupied", as in OctoMap: what one hit and one miss say, and how sure a voxel can get.
@@ -35,20 +33,8 @@ class ObservedLayer(Protocol):
     def __len__(self) -> int:
         """Voxels held."""
 
-    def integrate(
-        self,
-        depth: np.ndarray,
-        image: np.ndarray,
-        confidence: np.ndarray,
-        camera: Camera,
-        pixels: np.ndarray,
-        stamp: int,
-        carve: bool,
-    ) -> np.ndarray:
-        """Take the (H, W) bool `pixels` of a posed picture; returns the sorted keys of the voxels it says something of.
-
-        carve: the rays of the picture were really seen, so that the space before its surfaces is free.
-        """
+    def integrate(self, seen: Observation) -> np.ndarray:
+        """Take what a camera saw; returns the sorted keys of the voxels it says something of."""
 
     def known(self, keys: np.ndarray) -> np.ndarray:
         """(N,) bool: which of the (N,) keys were observed, occupied or free."""
@@ -80,29 +66,17 @@ class HashLayer:
 
     def __init__(self, grid: VoxelGrid, config: MapConfig) -> None:
         self.grid = grid
-        self._max_depth = config.max_depth
         self._table = VoxelTable(ROW)
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def integrate(
-        self,
-        depth: np.ndarray,
-        image: np.ndarray,
-        confidence: np.ndarray,
-        camera: Camera,
-        pixels: np.ndarray,
-        stamp: int,
-        carve: bool,
-    ) -> np.ndarray:
-        points = surface_of(depth, image, confidence, camera, pixels & (depth <= self._max_depth))
+    def integrate(self, seen: Observation) -> np.ndarray:
+        points = seen.surface()
         hit, group = np.unique(self.grid.keys(points.xyz), return_inverse=True)
-        free = np.empty(0, np.int64)
-        if carve:
-            free = np.setdiff1d(seen_free(depth, camera, pixels, self.grid, self._max_depth), hit, assume_unique=True)
-        self._hit(hit, group, points, stamp)
-        self._miss(free, stamp)
+        free = np.setdiff1d(seen_free(seen.free, seen.camera, self.grid), hit, assume_unique=True)
+        self._hit(hit, group, points, seen.stamp)
+        self._miss(free, seen.stamp)
         return np.sort(np.concatenate([hit, free]))
 
     def _hit(self, keys: np.ndarray, group: np.ndarray, points: Surface, stamp: int) -> None:

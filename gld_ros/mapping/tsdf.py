@@ -15,7 +15,7 @@ from torch.utils.dlpack import from_dlpack
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.mapping.config import MapConfig
-from gld_ros.mapping.visibility import BLOCK, HALF_DIAGONAL, blocks_in_view, free_depth
+from gld_ros.mapping.visibility import BLOCK, HALF_DIAGONAL, Observation, blocks_in_view
 from gld_ros.mapping.voxels import MapPoints, VoxelGrid, VoxelTable, pack, unpack
 
 TRUNCATION = 4  # voxels to either side of a surface in which distances are kept
@@ -50,7 +50,6 @@ class TsdfLayer:
 
     def __init__(self, grid: VoxelGrid, config: MapConfig) -> None:
         self.grid = grid
-        self._max_depth = config.max_depth
         self._truncation = TRUNCATION * grid.voxel_size
         self._edge = HALF_DIAGONAL / TRUNCATION  # a surface nearer to a centre passes through the voxel
         self._o3d = import_open3d()
@@ -69,36 +68,25 @@ class TsdfLayer:
     def __len__(self) -> int:
         return self._volume.hashmap().size() * CELLS
 
-    def integrate(
-        self,
-        depth: np.ndarray,
-        image: np.ndarray,
-        confidence: np.ndarray,
-        camera: Camera,
-        pixels: np.ndarray,
-        stamp: int,
-        carve: bool,
-    ) -> np.ndarray:
-        known = np.where(pixels, depth, 0)
-        far = min(float(known.max(initial=0)), self._max_depth) + self._truncation
-        blocks = blocks_in_view(camera, self.grid, far)
-        z, at, voxel = self._project(blocks, camera)
-        surface_depth, limit, sure = (
-            torch.from_numpy(a.astype(np.float32)).to(z.device).flatten()[at]
-            for a in (known, free_depth(depth, pixels, self._max_depth), np.where(pixels, confidence, 0))
+    def integrate(self, seen: Observation) -> np.ndarray:
+        far = max(float(seen.depth.max(initial=0)) + self._truncation, float(seen.free.max(initial=0)))
+        blocks = blocks_in_view(seen.camera, self.grid, far)
+        z, at, voxel = self._project(blocks, seen.camera)
+        depth, limit, confidence = (
+            torch.from_numpy(np.asarray(a, np.float32)).to(z.device).flatten()[at]
+            for a in (seen.depth, seen.free, seen.confidence)
         )
-        distance = (surface_depth - z) / self._truncation
-        hit = (sure > 0) & (distance.abs() <= self._edge) & (surface_depth <= self._max_depth)
+        distance = torch.where(depth > 0, (depth - z) / self._truncation, 1.0)  # beyond what is marked: free, if at all
+        hit = distance.abs() <= self._edge
         free = (z + self._edge * self._truncation <= limit) & ~hit
-        behind = (sure > 0) & (distance < -self._edge) & (distance > -1) & (surface_depth <= self._max_depth)
-        used = hit | (free | behind if carve else False)
-        seen = used & ~behind
-        colors = torch.from_numpy(image.reshape(-1, 3)).to(z.device)[at[used]].float()
+        behind = (distance < -self._edge) & (distance > -1)
+        used = hit | free | behind
+        colors = torch.from_numpy(seen.image.reshape(-1, 3)).to(z.device)[at[used]].float()
         touched, block = np.unique((voxel[used] // CELLS).cpu().numpy(), return_inverse=True)
         buffers = self._activate(blocks[touched])
         place = buffers[torch.from_numpy(block).to(z.device)] * CELLS + voxel[used] % CELLS
-        self._fuse(place, distance[used].clamp(-1, 1), sure[used], colors, stamp)
-        number = voxel[seen].cpu().numpy()
+        self._fuse(place, distance[used].clamp(-1, 1), confidence[used], colors, seen.stamp)
+        number = voxel[hit | free].cpu().numpy()
         return np.sort(pack(blocks[number // CELLS] * BLOCK + self._inside[number % CELLS]))
 
     def _project(self, blocks: np.ndarray, camera: Camera) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -122,6 +110,10 @@ class TsdfLayer:
     ) -> None:
         """Weighted means at the (N,) places of the attributes; colors: (N, 3) 0..255."""
         rows = self._attributes()
+        # What lies behind a surface is only guessed: it must not change what was seen there.
+        known = (rows["weight"][place, 0] > 0) & (rows["tsdf"][place, 0] >= -self._edge)
+        kept = (distance >= -self._edge) | ~known
+        place, distance, confidence, colors = place[kept], distance[kept], confidence[kept], colors[kept]
         weight = torch.where(distance > self._edge, FREE_WEIGHT * confidence, confidence)
         # One hit is an obstacle, whatever was free before.
         cleared = (distance.abs() <= self._edge) & (rows["tsdf"][place, 0] > self._edge)

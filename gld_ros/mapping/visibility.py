@@ -10,6 +10,7 @@ import numpy as np
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import unproject
+from gld_ros.mapping.config import MapConfig
 from gld_ros.mapping.voxels import VoxelGrid, pack
 
 BLOCK = 8  # voxels a side of the blocks that are tested against the frustum before their voxels are
@@ -48,6 +49,47 @@ def usable_pixels(depth: np.ndarray, confidence: np.ndarray, min_confidence: flo
         return np.isfinite(depth) & (depth > 0) & (confidence >= min_confidence)
 
 
+@dataclass(frozen=True)
+class Observation:
+    """What a camera saw, as a map takes it.
+
+    depth: (H, W) float32 metres along z of surfaces to mark, 0 elsewhere. free: (H, W) float32 metres along z up to
+    which space is free, 0 unknown. image: (H, W, 3) uint8. confidence: (H, W). stamp: ns.
+    """
+
+    depth: np.ndarray
+    free: np.ndarray
+    image: np.ndarray
+    confidence: np.ndarray
+    camera: Camera
+    stamp: int
+
+    def surface(self) -> Surface:
+        """The points to mark."""
+        return surface(self.depth, self.image, self.confidence, self.camera, self.depth > 0)
+
+
+def observation(
+    depth: np.ndarray,
+    image: np.ndarray,
+    confidence: np.ndarray,
+    camera: Camera,
+    stamp: int,
+    config: MapConfig,
+    carve: bool,
+) -> Observation:
+    """The part of a posed depth picture (H, W) that is sure enough; without free space unless `carve`.
+
+    Space is free up to the depth of a pixel and of its eight neighbours, all of which must be known: edges of objects
+    clear nothing.
+    """
+    marks = usable_pixels(depth, confidence, config.min_confidence) & (depth <= config.max_depth)
+    sure = usable_pixels(depth, confidence, config.free_confidence) & carve
+    free = np.where(sure, np.minimum(depth * (1 - config.free_margin), config.max_depth), 0).astype(np.float32)
+    surfaces = np.where(marks, depth, 0).astype(np.float32)
+    return Observation(surfaces, cv2.erode(free, np.ones((3, 3), np.uint8)), image, confidence, camera, stamp)
+
+
 def surface(
     depth: np.ndarray, image: np.ndarray, confidence: np.ndarray, camera: Camera, pixels: np.ndarray
 ) -> Surface:
@@ -56,13 +98,11 @@ def surface(
     return Surface(xyz, image[pixels], np.clip(confidence[pixels], 0, 1).astype(np.float32))
 
 
-def seen_free(depth: np.ndarray, camera: Camera, pixels: np.ndarray, grid: VoxelGrid, max_depth: float) -> np.ndarray:
-    """(N,) sorted keys of the voxels in front of the surface at the (H, W) bool `pixels`, up to `max_depth` metres.
+def seen_free(limit: np.ndarray, camera: Camera, grid: VoxelGrid) -> np.ndarray:
+    """(N,) sorted keys of the voxels that lie wholly before the `limit` (H, W) of the pixel at their centre.
 
-    A voxel is free if it lies wholly before the depth of the pixel at its centre and of that pixel's eight neighbours,
-    all of which must be known: edges of objects clear nothing.
+    limit: float32 metres along z, as in `Observation.free`.
     """
-    limit = free_depth(depth, pixels, max_depth)
     far = float(limit.max(initial=0)) - HALF_DIAGONAL * grid.voxel_size
     if far <= 0:
         return np.empty(0, np.int64)
@@ -81,11 +121,6 @@ def seen_free(depth: np.ndarray, camera: Camera, pixels: np.ndarray, grid: Voxel
     u, v, z = (a[block, voxel] for a in (u, v, z))
     free = z + HALF_DIAGONAL * grid.voxel_size <= limit[v.astype(np.int32), u.astype(np.int32)]
     return np.sort(pack(blocks[block[free]] * BLOCK + inside[voxel[free]]))
-
-
-def free_depth(depth: np.ndarray, pixels: np.ndarray, max_depth: float) -> np.ndarray:
-    """(H, W) float32 metres along z: up to where nothing is at a pixel and its eight neighbours; 0 unknown."""
-    return cv2.erode(np.where(pixels, np.minimum(depth, max_depth), 0).astype(np.float32), np.ones((3, 3), np.uint8))
 
 
 def blocks_in_view(camera: Camera, grid: VoxelGrid, far: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from gld_ros.mapping.config import MapConfig
 from gld_ros.mapping.generated import GeneratedLayer
 from gld_ros.mapping.observed import HashLayer, ObservedLayer
 from gld_ros.mapping.occupancy import OccupancyGrid, nothing_known, occupancy_grid
-from gld_ros.mapping.visibility import check_pictures, surface, usable_pixels
+from gld_ros.mapping.visibility import check_pictures, observation, surface, usable_pixels
 from gld_ros.mapping.voxels import MapPoints, VoxelGrid
 from gld_ros.pipeline.views import View
 
@@ -58,13 +58,12 @@ class VoxelMap:
     ) -> None:
         """A picture taken by a camera, of its size: depth (H, W) metres along z, NaN unknown; image (H, W, 3) uint8.
 
-        confidence: (H, W), 0..1; less than `min_confidence` counts as unknown. stamp: ns. carve: the space before the
-        surfaces was seen as well; False for pixels carried into a camera that was never there.
+        confidence: (H, W), 0..1; see `MapConfig` for what it takes to mark and to clear. stamp: ns. carve: the space
+        before the surfaces was seen as well; False for pixels carried into a camera that was never there.
         Raises InvalidRequest for pictures of another size, impossible cameras and ones out of the grid's reach.
         """
         observed, generated = self._start(depth, image, confidence, camera)
-        pixels = usable_pixels(depth, confidence, self.config.min_confidence)
-        seen = observed.integrate(depth, image, confidence, camera, pixels, stamp, carve)
+        seen = observed.integrate(observation(depth, image, confidence, camera, stamp, self.config, carve))
         self.counts["observed"] += 1
         self.counts["replaced"] += (replaced := generated.remove(seen))
         self.counts["evicted"] += observed.evict(self.config.max_voxels)

@@ -267,6 +267,8 @@ def map_config(p: Parameters) -> MapConfig:
         voxel_size=p.map_voxel_size,
         max_depth=p.map_max_depth,
         min_confidence=p.map_min_confidence,
+        free_confidence=p.map_free_confidence,
+        free_margin=p.map_free_margin,
         radius=p.map_radius,
         generated_lifetime=p.map_generated_lifetime,
         max_voxels=p.map_max_voxels,

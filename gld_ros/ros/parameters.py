@@ -97,7 +97,11 @@ class Parameters:
     )
     map_voxel_size: float = _parameter(0.05, "Side of the map's voxels and cells, m.", (5e-3, 10.0))
     map_max_depth: float = _parameter(5.0, "Surfaces farther from their camera do not enter the map, m.", (0.01, 1e3))
-    map_min_confidence: float = _parameter(0.5, "Least confidence of what enters the observed layer.", (0.0, 1.0))
+    map_min_confidence: float = _parameter(0.3, "Least confidence of a depth that marks its surface.", (0.0, 1.0))
+    map_free_confidence: float = _parameter(
+        0.7, "Least confidence of a depth that clears what is before it.", (0.0, 1.0)
+    )
+    map_free_margin: float = _parameter(0.1, "Share of a depth before its surface that is not cleared.", (0.0, 0.9))
     map_radius: float = _parameter(10.0, "Distance from the robot at which the map ends, m.", (0.1, 1e3))
     map_generated_lifetime: float = _parameter(60.0, "Time in which generated points fade away, s.", (0.1, 1e6))
     map_max_voxels: int = _parameter(1_000_000, "Voxels of each layer; the oldest go first.", (1000, 100_000_000))

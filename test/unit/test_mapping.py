@@ -14,14 +14,14 @@ from gld_ros.data.ply import read_ply
 from gld_ros.errors import FileError, InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.mapping.config import BACKENDS, MapConfig
-from gld_ros.mapping.visibility import seen_free
+from gld_ros.mapping.visibility import observation, seen_free
 from gld_ros.mapping.voxel_map import VoxelMap
 from gld_ros.mapping.voxels import REACH, VoxelGrid, VoxelTable, pack, unpack
 from gld_ros.pipeline.views import Scale, View
 
 SECOND = 1_000_000_000
 W, H = 16, 12
-CONFIG = MapConfig(voxel_size=0.1, max_depth=3.0, radius=20.0, max_voxels=100_000)
+CONFIG = MapConfig(voxel_size=0.1, max_depth=3.0, radius=20.0, max_voxels=100_000, free_margin=0.0)
 HEIGHTS = (-5.0, 5.0)
 
 
@@ -101,7 +101,8 @@ def test_free_space_ends_before_surfaces_and_spares_edges():
     depth[:, W // 2 :] = 1.0
     depth[0, 0] = np.nan
     grid, eye = VoxelGrid(0.1, np.zeros(3)), camera()
-    keys = seen_free(depth, eye, np.isfinite(depth), grid, 5.0)
+    seen = observation(*pictures(depth), eye, 0, dataclasses.replace(CONFIG, max_depth=5.0), True)
+    keys = seen_free(seen.free, eye, grid)
     assert (np.diff(keys) > 0).all()
     local = (grid.centers(keys) - eye.center) @ eye.c2w[:3, :3]
     u, v = (np.floor(local[:, i] / local[:, 2] * eye.K[i, i] + eye.K[i, 2]).astype(int) for i in (0, 1))
@@ -236,6 +237,35 @@ def test_save_and_load(backend, tmp_path):
     a, b = (np.sort(m.points("observed").xyz, axis=0) for m in (loaded, made))
     np.testing.assert_allclose(a, b, atol=1e-6)
     observe(loaded, 2.0, camera(0, (500_000.25, 4_000_000.5, 0)))  # and it goes on
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_clearing_takes_more_confidence_than_marking_and_ends_before_the_surface(backend):
+    config = dataclasses.replace(CONFIG, backend=backend, min_confidence=0.3, free_confidence=0.7, free_margin=0.2)
+
+    def cells_along(confidence):
+        made = VoxelMap(config)
+        made.integrate_observed(*pictures(2.03, confidence), camera(), SECOND)
+        keys, occupied = made._layers[0].cells()
+        x = made._layers[0].grid.centers(keys)[:, 0]
+        return x[occupied], x[~occupied]
+
+    assert [len(x) for x in cells_along(0.2)] == [0, 0]
+    occupied, free = cells_along(0.5)
+    assert len(occupied) > 50 and not len(free)
+    occupied, free = cells_along(0.8)
+    assert len(occupied) > 50 and len(free) > 50 and 1.4 < free.max() < 0.8 * 2.03
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_a_wall_seen_from_behind_stays(backend):
+    made = VoxelMap(dataclasses.replace(CONFIG, backend=backend))
+    observe(made, 2.03, camera())
+    before = {key for key, occupied in cells(made).items() if occupied}
+    for _ in range(10):
+        observe(made, 1.67, camera(np.pi, (4.0, 0, 0)))  # its other side, at x = 2.33
+    after = {key for key, occupied in cells(made).items() if occupied}
+    assert len(before) > 50 and before <= after
 
 
 # ---- the rules, for every order
