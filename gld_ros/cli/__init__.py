@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from gld_ros import allocator
-from gld_ros.cli import bench, calibrate, dashboard, data, eval, models, reproduce, synthesize, train
+from gld_ros.cli import bench, calibrate, confidence, dashboard, data, eval, models, reproduce, synthesize, train
 from gld_ros.errors import GLDError
 
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="gld", description="Views that no camera took, by geometric latent diffusion."
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (synthesize, models, eval, bench, calibrate, train, reproduce, data, dashboard):
+    for module in (synthesize, models, eval, confidence, bench, calibrate, train, reproduce, data, dashboard):
         module.add_parser(subparsers)
     args = parser.parse_args(arguments)
     if arguments is None:  # the command itself, not a call from Python: this starts the process again

@@ -21,6 +21,7 @@ from gld_ros.pipeline.presets import EXACT
 from gld_ros.pipeline.request import RelativeFrame, working_size
 from gld_ros.pipeline.scale import geometry_spread, joint_scale
 from gld_ros.pipeline.synthesis import encode_sources, resize, warp_sources
+from gld_ros.pipeline.uncertainty import confidence
 from gld_ros.pipeline.views import SourceView
 from gld_ros.pipeline.warped import WarpedSynthesis
 
@@ -109,10 +110,10 @@ def depth_warp(posed: PosedSources, target: Camera, sharp: bool = False) -> Pict
     size = (posed.images.shape[-2], posed.images.shape[-1])
     K, c2w = (x.to(posed.images.device) for x in _matrices([target], posed.frame, size))
     warped = warp_sources(posed.images, posed.depth, posed.K, posed.c2w, K[:, 0], c2w[:, 0], sharp)
-    spread = SourceDepth(warped.depth, warped.spread)
-    pixels = warped.image[0], warped.depth[0] * posed.frame.unit, spread.confidence()[0], warped.seen[0]
-    image, depth, confidence, seen = at_size(*pixels, target)
-    return Picture(to_uint8(image), *(x.cpu().numpy() for x in (depth, seen, confidence)))
+    pixels = warped.image[0], warped.depth[0] * posed.frame.unit, warped.spread[0], warped.seen[0]
+    image, *maps = at_size(*pixels, target)
+    depth, spread, seen = (x.cpu().numpy() for x in maps)
+    return Picture(to_uint8(image), depth, seen, confidence(spread, ~seen, None))
 
 
 def _picture(image: np.ndarray) -> Tensor:

@@ -31,7 +31,8 @@ DEFINITIONS = {
     "depth_delta1": "share of depths within a factor of 1.25",
     "depth_rmse": "root mean square depth error, in the unit of the data",
     "depth_ause": "area under the sparsification error of |log depth error| ranked by confidence; 0 = perfect ranking",
-    "depth_calibration_error": f"expected calibration error of the confidence that depth is right within {RIGHT:.0%}",
+    "depth_calibration_error": f"expected calibration error of the confidence that depth is right within {RIGHT:.0%}, "
+    "of each view alone: its pixels err together, so it is not 0 of a calibrated model; see gld calibrate-confidence",
     "sample_spread": "standard deviation of the samples' grey levels, 0..1",
     "sample_ause": "area under the sparsification error of the mean sample's error ranked by the samples' spread",
     "sample_coverage": "share of true grey levels within the range of the samples",

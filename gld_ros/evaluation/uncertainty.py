@@ -31,10 +31,37 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10)
     """
     if not confidence.size:
         return None
+    curve = reliability(confidence, right, bins)
+    return sum(row["count"] * abs(row["confidence"] - row["right"]) for row in curve) / len(confidence)
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """The reliability diagram: `count` of pixels, their mean `confidence` and share that is `right`, of every bin that
+    holds any. confidence: (N,) 0..1; right: (N,) bool."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(index, minlength=bins)
-    gap = np.bincount(index, confidence - right, minlength=bins)
-    return float(np.abs(gap[count > 0]).sum() / len(confidence))
+    count, stated, true = (np.bincount(index, weights, bins) for weights in (None, confidence, right))
+    return [
+        {"count": int(count[k]), "confidence": float(stated[k] / count[k]), "right": float(true[k] / count[k])}
+        for k in np.flatnonzero(count)
+    ]
+
+
+def share_interval(
+    hit: np.ndarray, where: np.ndarray, group: np.ndarray, resamples: int = 2000
+) -> dict[str, float | None]:
+    """Share of `hit` among the pixels in `where`, both (T, N) bool, with a 95 % interval by resampling groups (T,).
+
+    low and high are None for one group, which tells nothing of others.
+    """
+    _, number = np.unique(group, return_inverse=True)
+    hits = np.bincount(number, (hit & where).sum(axis=1))
+    counts = np.bincount(number, where.sum(axis=1))
+    share = float(hits.sum() / max(counts.sum(), 1))
+    if len(counts) < 2:
+        return {"share": share, "low": None, "high": None}
+    draws = np.random.default_rng(0).integers(len(counts), size=(resamples, len(counts)))
+    low, high = np.percentile(hits[draws].sum(axis=1) / np.maximum(counts[draws].sum(axis=1), 1), (2.5, 97.5))
+    return {"share": share, "low": float(low), "high": float(high)}
 
 
 def coverage(samples: np.ndarray, truth: np.ndarray) -> float:

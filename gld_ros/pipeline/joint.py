@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -83,9 +82,8 @@ class JointSynthesis(Synthesis):
             seen = forward_warp(
                 spread[:, :S, None], depth[:, :S], K[:, :S], c2w[:, :S], K[:, v], c2w[:, v], options.size
             ).seen
-            confidence = 1 - torch.exp(-math.log1p(0.1) / spread[0, v])
             metres = depth[0, v] * frame.unit
-            pixels = at_size(made.image[0, v].clamp(0, 1), metres, confidence, seen[0], target)
+            pixels = at_size(made.image[0, v].clamp(0, 1), metres, spread[0, v], seen[0], target)
             views.append(self.view(pixels, target, sources, scale, options))
         report("decode", 1, made.image[0, -1])
         return views
@@ -176,11 +174,11 @@ def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor |
 
 
 def at_size(
-    image: Tensor, depth: Tensor, confidence: Tensor, seen: Tensor, target: Camera
+    image: Tensor, depth: Tensor, spread: Tensor, seen: Tensor, target: Camera
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(3, h, w) and (h, w) maps at the target camera's size; only the colours are interpolated."""
     size = (target.height, target.width)
     if tuple(depth.shape) == size:
-        return image, depth, confidence, seen
-    maps = F.interpolate(torch.stack([depth, confidence, seen.float()])[None], size=size, mode="nearest-exact")[0]
+        return image, depth, spread, seen
+    maps = F.interpolate(torch.stack([depth, spread, seen.float()])[None], size=size, mode="nearest-exact")[0]
     return resize(image[None, None], size)[0, 0], maps[0], maps[1], maps[2] > 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from gld_ros.pipeline.presets import EXACT, Preset
 from gld_ros.pipeline.recent import RecentSources
 from gld_ros.pipeline.request import RelativeFrame
 from gld_ros.pipeline.timer import UNLIMITED, Timer
+from gld_ros.pipeline.uncertainty import Calibration, confidence, novelty
 from gld_ros.pipeline.views import Progress, Scale, SourceView, View
 
 Callback = Callable[[Progress], None]
@@ -67,6 +68,13 @@ class Reporter:
         return self._timer.done(stage)
 
 
+def part_of(callback: Callback | None, k: int, count: int) -> Callback | None:
+    """The callback for the k-th of `count` rounds: progress is that of all of them together."""
+    if callback is None or count == 1:
+        return callback
+    return lambda progress: callback(replace(progress, fraction=(k + progress.fraction) / count))
+
+
 class Synthesis(ABC):
     """One way from sources and target cameras to views."""
 
@@ -75,6 +83,7 @@ class Synthesis(ABC):
         self.net, self.device = residency.net, residency.device
         self.engine = engine or Engine(self.device)
         self.recent: RecentSources[Any] = RecentSources()
+        self.calibration: Calibration | None = None
 
     @abstractmethod
     def synthesize(
@@ -106,21 +115,28 @@ class Synthesis(ABC):
     def view(
         self, pixels: tuple, target: Camera, sources: Sequence[SourceView], scale: Scale, options: Options
     ) -> View:
-        """From image (3, H, W), depth (H, W) metres, confidence (H, W) and seen (H, W)."""
-        image, depth, confidence, seen = pixels
+        """From image (3, H, W), depth (H, W) metres, spread (H, W) and seen (H, W)."""
+        image, depth, spread, seen = pixels
+        calibration = self.calibration
+        if calibration and (target.height, target.width) != options.size:
+            calibration = calibration.at_native()
         self.check_finite(image, depth[depth == depth])
+        stated, generated = spread.float().cpu().numpy(), (~seen).cpu().numpy()
         return View(
             camera=target,
             image=to_uint8(image),
             depth=depth.float().cpu().numpy(),
-            confidence=confidence.float().cpu().numpy(),
-            generated=(~seen).cpu().numpy(),
+            confidence=confidence(stated, generated, calibration),
+            generated=generated,
             scale=scale,
             model=self.net.config.name,
             seed=options.seed,
             preset=options.preset.name,
             complete=not options.timer.cut,
             source_stamps=tuple(s.stamp for s in sources),
+            spread=stated,
+            calibration=calibration,
+            novelty=novelty(sources, target),
         )
 
     def check_finite(self, *outputs: Tensor) -> None:

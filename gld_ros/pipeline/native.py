@@ -63,7 +63,7 @@ def native_sources(
 def compose(
     native: NativeSources, composite: Composite, given: Condition, target: Camera, frame: RelativeFrame, limit: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Image (3, H, W) 0..1, depth (H, W) metres, confidence (H, W) and seen (H, W) at the target's size.
+    """Image (3, H, W) 0..1, depth (H, W) metres, spread (H, W) and seen (H, W) at the target's size.
 
     limit: see `native_size`.
     """
@@ -72,8 +72,7 @@ def compose(
         image, depth, spread, seen = composite.image, composite.depth, composite.spread, given.warped.seen
     else:
         image, depth, spread, seen = _compose_large(native, composite, target, frame, limit)
-    confidence = 1 - torch.exp(-math.log1p(0.1) / spread)
-    return image[0].clamp(0, 1), depth[0] * frame.unit, confidence[0], seen[0]
+    return image[0].clamp(0, 1), depth[0] * frame.unit, spread[0], seen[0]
 
 
 def _compose_large(

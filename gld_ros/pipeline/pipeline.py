@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,18 +29,20 @@ from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
 from gld_ros.pipeline.costs import CostModel
 from gld_ros.pipeline.engine import Engine
 from gld_ros.pipeline.joint import Generated, JointSynthesis
-from gld_ros.pipeline.method import Callback, Options, Synthesis
+from gld_ros.pipeline.method import Callback, Options, Synthesis, part_of
 from gld_ros.pipeline.offload import Residency, check_offload
 from gld_ros.pipeline.presets import preset as find_preset
 from gld_ros.pipeline.request import (
     check_budget,
     check_request,
+    check_samples,
     check_sampling,
     check_tensors,
     check_views,
     warn_of_poses,
     working_size,
 )
+from gld_ros.pipeline.uncertainty import check_novelty, combine, load_calibration
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.pipeline.warped import WarpedSynthesis
 
@@ -121,8 +125,11 @@ class GLDPipeline:
             check_memory(config)
         # mini's weights stay float32, it computes in what is fast.
         weights = large if config.joint else asked or torch.float32
+        calibration = load_calibration(folder)
         net = load_model(folder, torch.device("cpu") if offload else chosen, weights)
-        return cls(net, chosen, min_baseline, offload, asked, compile, quantize)
+        pipe = cls(net, chosen, min_baseline, offload, asked, compile, quantize)
+        pipe.synthesis.calibration = calibration
+        return pipe
 
     @property
     def name(self) -> str:
@@ -145,6 +152,8 @@ class GLDPipeline:
         seed: int = 0,
         strict_scale: bool = True,
         time_budget: float | None = None,
+        samples: int = 1,
+        max_novelty: float = 1.0,
         callback: Callback | None = None,
     ) -> list[View]:
         """Synthesize one View a target, each of its camera's size.
@@ -152,30 +161,38 @@ class GLDPipeline:
         preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
         conditional branch alone; both default to the preset's. size: (H, W) the model works at, multiples of its
         patch, by default the model's. The same seed gives the same views.
-        strict_scale: refuse views whose geometry contradicts the poses; otherwise warn. Raises InvalidRequest,
+        strict_scale: refuse views whose geometry contradicts the poses; otherwise warn. samples: drawn with `seed`,
+        `seed` + 1, ... and joined to one view (`uncertainty.combine`), up to MAX_SAMPLES. max_novelty: refuse targets
+        that go farther beyond the sources (`uncertainty.novelty`, 0..1). Raises InvalidRequest, NoContext,
         ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end the request.
 
         time_budget: seconds until the views have to be here. preset, steps and size are then the most that is wanted,
         and what fits is chosen by the measured speed of this machine (`calibrate`; a first request with a budget
         measures where nothing is stored, which counts). Where it gets late nevertheless, steps are left out
         (`View.complete`), and targets from the end: there are fewer views then. RequestTimeout at once where not even
-        one would fit, and instead of a view that is later than the budget by 10 % and 50 ms.
+        one would fit, and instead of a view that is later than the budget by 10 % and 50 ms. Samples share the budget.
         """
         config = self.net.config
         began = self.clock()
         check_request(sources, targets, config, size)
         check_sampling(steps, guidance_scale)
         check_budget(time_budget)
+        check_samples(samples)
         warn_of_poses(sources, targets)
+        check_novelty(sources, targets, max_novelty)
         size = size or working_size(sources[0].camera, config)
         options = Options(size, find_preset(preset, config), steps, guidance_scale, seed, strict_scale)
-        if time_budget is not None:
-            cameras = [source.camera for source in sources]
-            options, targets = plan(
-                self.costs(), config, cameras, targets, options, time_budget, began, self.clock, self._encoded(sources)
-            )
         what = f"{len(sources)} sources, {len(targets)} targets"
-        return self._in_memory(what, lambda: self.synthesis.synthesize(sources, targets, options, callback))
+        cameras, drawn = [source.camera for source in sources], []
+        for k in range(samples):
+            sample, tell = replace(options, seed=seed + k), part_of(callback, k, samples)
+            if time_budget is not None:
+                now = self.clock() if k else began
+                rest = (began + time_budget - now) / (samples - k)
+                kept = self._encoded(sources)
+                sample, targets = plan(self.costs(), config, cameras, targets, sample, rest, now, self.clock, kept)
+            drawn.append(self._in_memory(what, partial(self.synthesis.synthesize, sources, targets, sample, tell)))
+        return [combine(views) for views in zip(*drawn, strict=False)]  # with a budget, later samples may have fewer
 
     @torch.inference_mode()
     def warm_up(

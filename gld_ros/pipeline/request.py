@@ -15,6 +15,8 @@ from gld_ros.models.configs import ModelConfig
 from gld_ros.pipeline.context import overlap
 from gld_ros.pipeline.views import SourceView
 
+MAX_SAMPLES = 64  # of one request: each costs as much as the first
+
 
 def warn_of_poses(sources: Sequence[SourceView], targets: Sequence[Camera]) -> None:
     """Warn of cameras that look away from all others, and say so if the inverse poses would make more sense.
@@ -130,6 +132,12 @@ def check_sampling(steps: int | None, guidance_scale: float | None) -> None:
         raise InvalidRequest(f"{steps} sampling steps, expected at least 1")
     if guidance_scale is not None and not math.isfinite(guidance_scale):
         raise InvalidRequest(f"guidance scale {guidance_scale}, expected a finite number")
+
+
+def check_samples(samples: int) -> None:
+    """Raise InvalidRequest for a number of samples that cannot be."""
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise InvalidRequest(f"{samples} samples, expected 1 to {MAX_SAMPLES}")
 
 
 def check_budget(seconds: float | None) -> None:

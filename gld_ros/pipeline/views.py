@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gld_ros.geometry.cameras import Camera
+
+if TYPE_CHECKING:
+    from gld_ros.pipeline.uncertainty import Calibration
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,15 @@ class View:
 
     image: (H, W, 3) uint8 RGB.
     depth: (H, W) float32 z-depth in metres, NaN where unknown.
-    confidence: (H, W) float32, 0..1.
+    confidence: (H, W) float32, 0..1: probability that `depth` is right within 10 %.
     generated: (H, W) bool, True = made up by the model, False = seen by some source view.
     preset: what it was sampled by; within a time budget it may be a faster one than asked for.
     complete: False where steps were left out, as the time budget ran out.
+    spread: (H, W) float32, expected absolute error of log depth as the model states it.
+    calibration: what stated spreads were worth on held-out scenes; None: `confidence` takes the model at its word.
+    novelty: how far the view goes beyond its sources, 0..1 (`uncertainty.novelty`).
+    samples: how many were drawn. Of several, `image` and `depth` are the first's, spread and confidence speak of all;
+    depth_spread: (H, W) standard deviation of their log depths, color_spread: (H, W) of their colours, 0..1.
     """
 
     camera: Camera
@@ -63,6 +72,25 @@ class View:
     source_stamps: tuple[int, ...] = ()
     preset: str = "exact"
     complete: bool = True
+    spread: np.ndarray | None = None
+    calibration: Calibration | None = None
+    novelty: float = 0.0
+    samples: int = 1
+    depth_spread: np.ndarray | None = None
+    color_spread: np.ndarray | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether `confidence` was measured on held-out scenes."""
+        return self.calibration is not None
+
+    def depth_interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray] | None:
+        """Depths (H, W), metres, between which the true ones lie for the share `level` of observed and of generated
+        pixels; None for a model that is not calibrated. Raises InvalidRequest for a level that was not measured."""
+        if self.calibration is None or self.spread is None:
+            return None
+        factor = np.exp(self.calibration.reach(self.spread, self.generated, level))
+        return self.depth / factor, self.depth * factor
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gld_ros.errors import NoContext
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.method import Callback, Options, Reporter, Synthesis
@@ -54,6 +55,8 @@ class WarpedSynthesis(Synthesis):
             with self.autocast():
                 posed = prepared.images, prepared.K, prepared.c2w, prepared.depth
                 given = condition(self.net, *posed, target_K[:, 0], target_c2w[:, 0], how1.guided or how0.guided)
+                if not given.warped.seen.any():
+                    raise NoContext(f"target {number}: nothing that the sources see is in its picture")
                 preview = given.warped.image[0]
                 options.timer.done("condition")
                 noise = torch.randn(2, *given.level1.shape, generator=generator).to(self.device)
