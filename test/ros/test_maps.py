@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -218,6 +220,16 @@ def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
         assert any("the map is behind" in message for message in log)
     finally:
         assert maps.stop(10.0)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.text(st.sampled_from("ab./~\\\0 "), max_size=12) | st.text(max_size=300))
+def test_any_text_is_a_path_inside_or_refused(tmp_path, path):
+    try:
+        inside = path_inside(str(tmp_path), path)
+    except InvalidRequest:
+        return
+    assert inside != tmp_path and inside.is_relative_to(tmp_path)
 
 
 def test_paths_stay_inside_the_folder(tmp_path):
