@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,17 @@ class KeyFrameBuffer:
         """The kept views, oldest first."""
         with self._lock:
             return [view for _, view in self._frames]
+
+    def named_frames(self) -> list[tuple[str, SourceView]]:
+        """The kept views with the names of their cameras, oldest first."""
+        with self._lock:
+            return list(self._frames)
+
+    def replace(self, change: Callable[[str, SourceView], SourceView | None]) -> None:
+        """Put `change(name, view)` in the place of each kept view; None drops it."""
+        with self._lock:
+            changed = [(name, change(name, view)) for name, view in self._frames]
+            self._frames = deque((name, view) for name, view in changed if view is not None)
 
     def clear(self) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ from gld_ros.models.memory import check_fits, estimate
 from gld_ros.models.quantization import check_quantize
 from gld_ros.models.quantization import quantize as quantize_weights
 from gld_ros.models.released import MODELS
-from gld_ros.pipeline.budget import capped, plan
+from gld_ros.pipeline.budget import SIZES, capped, plan, smaller
 from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
 from gld_ros.pipeline.costs import CostModel
 from gld_ros.pipeline.engine import Engine
@@ -261,6 +261,11 @@ class GLDPipeline:
         images, K, c2w = images.to(self.device), K.to(self.device), c2w.to(self.device)
         what = f"{images.shape[1]} sources, {K.shape[1] - images.shape[1]} targets"
         return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, sampling, noise, generator))
+
+    def smaller_sizes(self, camera: Camera) -> list[tuple[int, int]]:
+        """Values of `size` that take less memory than the default for such a camera, the largest first."""
+        config = self.net.config
+        return [smaller(working_size(camera, config), share, config.encoder.patch) for share in SIZES]
 
     def forget(self) -> None:
         """Drop what is kept of the sources of recent requests; with the same ones again only the targets cost time."""

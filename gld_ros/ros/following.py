@@ -116,7 +116,7 @@ class Following:
             return
         try:
             self._job = self._requests.worker.submit(partial(self._work, synthesizer, new))
-        except Cancelled:
+        except GLDError:  # requests wait, or the worker is broken
             self._count("skipped_request")
         else:
             self._job.future.add_done_callback(self._settle)

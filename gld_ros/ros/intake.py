@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gld_ros.errors import InvalidRequest
@@ -60,6 +61,7 @@ class Intake:
             for camera in cameras
         }
         self.pending = PendingFrames(poses, capacity, pose_timeout, self._no_pose)
+        self._frames: dict[str, str] = {}  # camera: frame of its newest key frame
         self._capacity = 2 * capacity * len(cameras)
         self._queue: deque[tuple[str, str, str, Any]] = deque()
         self._wake = threading.Condition()
@@ -76,6 +78,10 @@ class Intake:
                 _, _, dropped, _ = self._queue.popleft()
                 self._counters.add(dropped, "dropped_queue_full")
             self._wake.notify()
+
+    def pose_now(self, camera: str, stamp: int) -> np.ndarray:
+        """(4, 4) optical pose of a camera at `stamp` (ns) as it is known now. Raises TFError."""
+        return optical_pose(self._poses.pose_now(self._frames.get(camera, ""), stamp), self._body_axes)
 
     def stop(self, timeout: float) -> None:
         """End the thread; what waits is forgotten."""
@@ -133,6 +139,7 @@ class Intake:
             self._invalid(camera, str(error))
             return
         if self._context.add(camera, view):
+            self._frames[camera] = image.header.frame_id or info.header.frame_id
             self._counters.add(camera, "key_frames")
 
     def _invalid(self, topic: str, reason: str) -> None:

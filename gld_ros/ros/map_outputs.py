@@ -139,7 +139,7 @@ class MapOutputs:
 
         try:
             self._model.submit(look).future.add_done_callback(settle)
-        except Cancelled:  # requests wait; the next key frame will do
+        except GLDError:  # requests wait, or the worker is broken; the next key frame will do
             pass
 
     async def _on_clear(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -193,7 +193,7 @@ class MapOutputs:
         """Queue `work`; what it raises is logged. None where too much waits: it is dropped and counted."""
         try:
             job = self._worker.submit(partial(self._in_epoch, work, self._epoch))
-        except Cancelled as error:
+        except GLDError as error:
             self._counters.add(self._publishers["map/observed"].topic_name, "dropped_queue_full")
             self._warn("map_queue", f"the map is behind: {error}")
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from functools import partial
 from statistics import median
@@ -13,11 +15,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -27,18 +31,21 @@ from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS, subscription_events
+from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
 from gld_ros.ros.intake import CameraTopics, Intake
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
+from gld_ros.ros.pose_jumps import JumpRules, follow_map_frame
 from gld_ros.ros.poses import TFPoses, TopicPoses
 from gld_ros.ros.reality_check import RealityChecker
 from gld_ros.ros.requests import RequestServer
 from gld_ros.ros.synthesis import Synthesizer, warm_up
 
 RCLError = rclpy_implementation.RCLError
-STOP_TIMEOUT = 5.0  # seconds a thread gets to end; a step of the model is shorter
+STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
+EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
 
 
 class GLDNode(LifecycleNode):
@@ -47,8 +54,9 @@ class GLDNode(LifecycleNode):
     One executor thread runs all callbacks, which only enqueue; `Intake` and `Worker` have a thread each.
     """
 
-    def __init__(self) -> None:
-        super().__init__("gld_node")
+    def __init__(self, **options: Any) -> None:
+        """options: of `rclpy.node.Node`, such as cli_args."""
+        super().__init__("gld_node", **options)
         self.parameters: Parameters = declare_parameters(self)
         self.counters = TopicCounters()
         self.warn = Throttle(self.get_logger().warning)
@@ -62,15 +70,18 @@ class GLDNode(LifecycleNode):
         self.following = Following(
             self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
         )
+        self.fallbacks = Fallbacks(self.parameters.failure_folder, self.parameters.failure_keep, self.warn)
         self.pipe: Any = None
         self.tf: TFPoses | None = None
         self.intake: Intake | None = None
+        self.pose_jumps = 0
         self._camera_subscriptions: list[Subscription] = []
         self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
         self.create_service(Trigger, "~/clear_context", self._on_clear)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
         self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
+        self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._on_parameters)
         # rclpy lets a transition that the state does not allow end the process: answer it instead.
         self._change_state = self._service_change_state.callback
@@ -90,13 +101,14 @@ class GLDNode(LifecycleNode):
                 local_files_only=True,  # a robot's node downloads nothing on its own
             )
             warm_up(self.pipe)
-        except Exception as error:  # whatever is wrong with a model or device, the node must survive and say it
+        except (Exception, SystemExit) as error:  # whatever is wrong with a model or device, the node must say it
             self.pipe = None
             self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._buffer = tf2_ros.Buffer(node=self)
         self._listener = tf2_ros.TransformListener(self._buffer, self, spin_thread=False)
-        self.tf = TFPoses(self._buffer, p.map_frame)
+        self.tf = TFPoses(self._buffer, p.map_frame, p.odom_frame)
+        self.requests.worker.start()
         self.get_logger().info(f"model '{self.pipe.name}' is ready after {time.monotonic() - started:.1f} s")
         return super().on_configure(state)
 
@@ -128,14 +140,16 @@ class GLDNode(LifecycleNode):
             topic = resolve(p.pose_topic)
             kind = PoseStamped if p.pose_source == "pose" else Odometry
             self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
+        review = partial(self.reality.review, self.pipe)
         self.requests.synthesizer = Synthesizer(
-            self.pipe, self.key_frames, self.tf, lambda: self.parameters, partial(self.reality.review, self.pipe)
+            self.pipe, self.key_frames, self.tf, lambda: self.parameters, review, self.fallbacks
         )
         self.maps.pipe = self.pipe
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
+        self.requests.give_memory_back(self.pipe)
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -157,10 +171,11 @@ class GLDNode(LifecycleNode):
 
     def close(self) -> None:
         """End all threads."""
+        end = time.monotonic() + STOP_TIMEOUT
         self._stop()
-        if not self.requests.stop(STOP_TIMEOUT):
+        if not self.requests.stop(max(end - time.monotonic(), 0.1)):
             self.get_logger().error(f"the worker did not end within {STOP_TIMEOUT:g} s")
-        self.maps.stop(STOP_TIMEOUT)
+        self.maps.stop(max(end - time.monotonic(), 0.1))
 
     def _stop(self) -> None:
         self.maps.pipe = None
@@ -182,6 +197,11 @@ class GLDNode(LifecycleNode):
             self._listener.unregister()
             self.tf = None
 
+    @property
+    def state(self) -> str:
+        """Of the lifecycle: unconfigured, inactive, active, finalized, or on the way between two."""
+        return self._state_machine.current_state[1]
+
     # ---- callbacks
 
     def _listen(self, kind: type, topic: str, callback: Any) -> None:
@@ -198,6 +218,11 @@ class GLDNode(LifecycleNode):
             self.get_logger().error(f"transition {request.transition.id} '{request.transition.label}' refused: {error}")
             response.success = False
             return response
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        if any(change.name == "model" for change in changes) and self.state == "active":
+            return SetParametersResult(successful=False, reason="model cannot change while the node is active")
+        return SetParametersResult(successful=True)
 
     def _on_parameters(self, _: object) -> None:
         self.parameters = self.requests.parameters = self.maps.parameters = read_parameters(self)
@@ -223,8 +248,24 @@ class GLDNode(LifecycleNode):
         self.reality.clear()
         self.maps.clear()
 
+    def _follow_map_frame(self) -> None:
+        p = self.parameters
+        if self.intake is None:
+            return
+        rules = JumpRules(p.pose_jump_translation, p.pose_jump_rotation)
+        moved, dropped = follow_map_frame(self.key_frames, self.intake.pose_now, rules)
+        if moved or dropped:
+            self.pose_jumps += 1
+            self.get_logger().warning(
+                f"the frame '{p.map_frame}' moved: {moved} key frames got new poses, {dropped} were dropped, what was "
+                "made of them is forgotten"
+            )
+            self.reality.clear()
+            self.maps.clear()
+
     def _report(self) -> None:
         p = self.parameters
+        self._follow_map_frame()
         frames = self.key_frames.frames()
         cameras = [frame.camera for frame in frames]
         newest = max((frame.stamp for frame in frames), default=0)
@@ -245,13 +286,30 @@ class GLDNode(LifecycleNode):
         if silent:
             self.warn("silence", f"no input on {', '.join(silent)}")
 
+    def _health(self) -> tuple[bytes, str]:
+        """Level and message of the node's own diagnostic; no message where all is well."""
+        worker = self.requests.worker
+        if worker.failure:
+            return DiagnosticStatus.ERROR, worker.failure
+        hangs = worker.hangs(self.parameters.watchdog_timeout)
+        if hangs:
+            self.warn("watchdog", f"the request at work hangs: {hangs}")
+            return DiagnosticStatus.ERROR, hangs
+        if worker.crashes:
+            return DiagnosticStatus.WARN, f"the worker crashed {worker.crashes} times"
+        return DiagnosticStatus.OK, ""
+
     def _publish_diagnostics(self, counts: dict[str, dict[str, int]]) -> None:
         name = self.get_fully_qualified_name()
         latencies = self.requests.latencies
         values: dict[str, object] = {
-            "state": self._state_machine.current_state[1],
+            "state": self.state,
             "model": self.pipe.name if self.pipe is not None else "",
             "working": self.requests.worker.busy,
+            "worker_crashes": self.requests.worker.crashes,
+            "made_with_less_memory": self.fallbacks.degraded,
+            "failed_requests_kept": self.fallbacks.kept,
+            "pose_jumps": self.pose_jumps,
             "key_frames": len(self.key_frames),
             "latency_median_s": f"{median(latencies):.3f}" if latencies else "",
             "latency_max_s": f"{max(latencies):.3f}" if latencies else "",
@@ -259,7 +317,8 @@ class GLDNode(LifecycleNode):
             **self.maps.report,
             **{f"answers_{code}": count for code, count in self.requests.answers.items()},
         }
-        statuses = [diagnostic(f"{name}: node", name, DiagnosticStatus.OK, str(values["state"]), values)]
+        level, message = self._health()
+        statuses = [diagnostic(f"{name}: node", name, level, message or str(values["state"]), values)]
         for topic, topic_counts in sorted(counts.items()):
             statuses.append(diagnostic(f"{name}: {topic}", name, DiagnosticStatus.OK, "", dict(topic_counts)))
         msg = DiagnosticArray(status=statuses)
@@ -267,9 +326,18 @@ class GLDNode(LifecycleNode):
         self._diagnostics.publish(msg)
 
 
+def _end_in_time() -> None:
+    """After a signal shut the context down: end the process where loading a model or a hanging kernel keeps it."""
+    while rclpy.ok():
+        time.sleep(0.1)
+    time.sleep(EXIT_TIMEOUT)
+    os._exit(0)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where a parameter cannot be."""
     rclpy.init(args=args)
+    threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
     try:
         node = GLDNode()
     except (ValueError, ParameterException, InvalidParameterException) as error:

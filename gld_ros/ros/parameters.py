@@ -31,7 +31,10 @@ class Parameters:
     """One field a ROS parameter. Those not dynamic are read-only: they are set at start."""
 
     model: str = _parameter(
-        "mini", "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or path of a model folder."
+        "mini",
+        "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or path of a model folder; not while the "
+        "node is active, loaded by the next configure.",
+        dynamic=True,
     )
     device: str = _parameter(
         "auto", "Where the model runs: auto takes a GPU if there is one.", None, ("auto", "cpu", "cuda")
@@ -136,6 +139,18 @@ class Parameters:
     follow_seed: int = _parameter(
         2**32 - 1, "Seed of the views of continuous mode, which tells them from answers.", (0, 2**32 - 1), (), True
     )
+    odom_frame: str = _parameter(
+        "", "Frame that moves in map_frame at a loop closure (REP 105); empty: the TF history itself is rewritten."
+    )
+    pose_jump_translation: float = _parameter(
+        0.1, "Change of a key frame's pose that means the map frame moved, m.", (1e-3, 1e6), (), True
+    )
+    pose_jump_rotation: float = _parameter(0.05, "The same, rad.", (1e-3, math.pi), (), True)
+    watchdog_timeout: float = _parameter(
+        120.0, "A request without progress for so long is an error in /diagnostics, s.", (0.1, 86400.0), (), True
+    )
+    failure_folder: str = _parameter("~/.ros/gld_failures", "Where requests that the model failed on are kept.")
+    failure_keep: int = _parameter(5, "How many of them, the newest; 0 none.", (0, 1000))
     diagnostics_period: float = _parameter(1.0, "Time between two messages on /diagnostics, s.", (0.05, 60.0))
     frustum_length: float = _parameter(0.3, "Length of the frusta drawn on ~/frusta, m.", (1e-3, 1e6), (), True)
 

@@ -27,6 +27,9 @@ class PoseSource(Protocol):
     def pose(self, frame: str, stamp: int) -> np.ndarray:
         """(4, 4) pose in the map frame of `frame` at `stamp` (ns). Raises TFError while it is not known."""
 
+    def pose_now(self, frame: str, stamp: int) -> np.ndarray:
+        """The same for a `stamp` long ago, after the map frame may have moved."""
+
     def add(self, msg: PoseStamped | Odometry) -> None:
         """Take a message of the pose topic, if there is one. Raises InvalidRequest for a pose that cannot be."""
 
@@ -35,14 +38,20 @@ class PoseSource(Protocol):
 
 
 class TFPoses:
-    """Poses from a TF buffer."""
+    """Poses from a TF buffer. odom_frame: the one that drifts in the map frame, if there is one (REP 105)."""
 
-    def __init__(self, buffer: tf2_ros.Buffer, map_frame: str) -> None:
-        self.map_frame = map_frame
+    def __init__(self, buffer: tf2_ros.Buffer, map_frame: str, odom_frame: str = "") -> None:
+        self.map_frame, self._odom_frame = map_frame, odom_frame
         self._buffer = buffer
 
     def pose(self, frame: str, stamp: int) -> np.ndarray:
         return self.lookup(frame, stamp)
+
+    def pose_now(self, frame: str, stamp: int) -> np.ndarray:
+        """`pose` as it is known now: a loop closure moves the odometry frame, only the newest transform has it."""
+        if not self._odom_frame:
+            return self.lookup(frame, stamp)
+        return self.lookup(self._odom_frame, 0) @ self.lookup(frame, stamp, target=self._odom_frame)
 
     def add(self, msg: PoseStamped | Odometry) -> None:
         raise TypeError("poses come from TF here, not from a topic")
@@ -97,6 +106,9 @@ class TopicPoses:
         if self._child and self._child != frame:
             pose = pose @ self._tf.lookup(frame, stamp, target=self._child)
         return pose
+
+    def pose_now(self, frame: str, stamp: int) -> np.ndarray:
+        return self.pose(frame, stamp)
 
     def _interpolated(self, stamp: int) -> np.ndarray:
         stamps = [known for known, _ in self._poses]

@@ -22,6 +22,7 @@ from gld_ros.pipeline.views import Progress, View
 from gld_ros.ros.conversions import image_to_msg
 from gld_ros.ros.counters import TopicCounters
 from gld_ros.ros.events import subscription_events
+from gld_ros.ros.fallbacks import release
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
@@ -47,9 +48,9 @@ class RequestServer:
         self.latencies: list[float] = []  # seconds, of the last requests that were answered with views
         self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
         self.answered = 0  # stamp (ns) of the newest answer with views
-        self.worker = Worker(parameters.max_requests)
         self._node, self._outputs, self._counters = node, outputs, counters
         self._log = node.get_logger()
+        self.worker = Worker(parameters.max_requests, lambda message: self._log.error(message))
         self._goals: dict[bytes, Job] = {}
         node.create_service(SynthesizeViews, "~/synthesize", self._on_service, callback_group=ReentrantCallbackGroup())
         self._action = ActionServer(
@@ -70,6 +71,13 @@ class RequestServer:
         """Answer everything in work or waiting with CANCELLED and new requests with NOT_ACTIVE."""
         self.synthesizer = None
         self.worker.cancel_all("the node was deactivated")
+
+    def give_memory_back(self, pipe: Any) -> None:
+        """Once nothing is at work any more, free what the model holds besides its weights."""
+        try:
+            self.worker.submit(lambda job: release(pipe))
+        except GLDError as error:
+            self._log.warning(f"the model's memory is not freed: {error}")
 
     def _sweep(self) -> None:
         """While requests wait behind the one in work, look for those whose time is up."""

@@ -9,15 +9,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from geometry_msgs.msg import PoseStamped
 
-from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, OutOfMemory, RequestTimeout
+from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
+from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.pipeline.views import Progress, SourceView, View
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
+from gld_ros.ros.fallbacks import Fallbacks, checked_view
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.poses import TFPoses
 from gld_ros.ros.worker import Job, without_history
@@ -80,7 +81,7 @@ def request_from_pose(pose: PoseStamped, body: bool, height: float) -> Synthesiz
 class Synthesizer:
     """Answers requests with a pipeline and a context. Runs in the worker's thread only.
 
-    review(view, sources): has the last word on each view.
+    review(view, sources): has the last word on each view. fallbacks: where the model fails.
     """
 
     def __init__(
@@ -90,9 +91,11 @@ class Synthesizer:
         tf: TFPoses,
         parameters: Callable[[], Parameters],
         review: Callable[[View, Sequence[SourceView]], View] = lambda view, sources: view,
+        fallbacks: Fallbacks | None = None,
     ) -> None:
         self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
         self._review = review
+        self._fallbacks = fallbacks or Fallbacks()
 
     def run(
         self,
@@ -115,6 +118,7 @@ class Synthesizer:
             poses = []
             for frame, stamp, pose in request.poses:
                 job.check()
+                job.at(f"the pose of '{frame}'")
                 poses.append(self._tf.lookup(frame, stamp, timeout) @ pose)
             for i, c2w in enumerate(poses):
                 view = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
@@ -123,16 +127,9 @@ class Synthesizer:
                 on_view(view, result.stamps[-1])
         except GLDError as error:
             return dataclasses.replace(result, error=without_history(error))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            reason = str(error)
-        except Exception as error:
-            kind = ModelError if "allocate memory" not in str(error) else OutOfMemory
-            return dataclasses.replace(result, error=kind(f"{type(error).__name__}: {error}"))
-        else:
-            return result
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # outside the except block, whose traceback holds the tensors
-        return dataclasses.replace(result, error=OutOfMemory(f"the device has too little memory: {reason}"))
+        except Exception as error:  # of what surrounds the model; the node must survive it
+            return dataclasses.replace(result, error=ModelError(f"{type(error).__name__}: {error}"))
+        return result
 
     def _view(
         self,
@@ -152,27 +149,39 @@ class Synthesizer:
             (best,) = select_sources(frames, [frames[-1].camera.moved(c2w)], 1)
             target = best.camera.moved(c2w)
         sources = select_sources(frames, [target], min(parameters.max_sources, self._pipe.max_sources))
+        job.at("the choice of sources")
 
         def callback(progress: Progress) -> None:
+            job.at(f"{progress.stage}, step {progress.step} of {progress.steps}")
             job.check_cancelled()
             on_progress(progress)
 
-        ask = partial(
-            self._pipe,
-            sources,
-            [target],
-            steps=parameters.steps or None,
-            guidance_scale=parameters.guidance_scale or None,
-            seed=request.seed,
-            callback=callback,
-        )
+        settings = {
+            "steps": parameters.steps or None,
+            "guidance_scale": parameters.guidance_scale or None,
+            "seed": request.seed,
+        }
+
+        def ask(sources: Sequence[SourceView], **more: Any) -> View:
+            views = self._pipe(sources, [target], callback=callback, **settings, **more)
+            return checked_view(views, target)
+
+        def ask_in_time(sources: Sequence[SourceView], **more: Any) -> View:
+            try:
+                return ask(sources, time_budget=job.left and job.left / views, **more)
+            except RequestTimeout:
+                if views == 1:
+                    raise
+                job.check()
+                return ask(sources, time_budget=job.left, preset="fast", **more)  # not all views fit: as many as do
+
         try:
-            (view,) = ask(time_budget=job.left and job.left / views)
-        except RequestTimeout:
-            if views == 1:
+            view = self._fallbacks.smaller(self._pipe, sources, ask_in_time)
+        except Exception as error:
+            if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
-            job.check()
-            (view,) = ask(time_budget=job.left, preset="fast")  # not all views fit: as many as do
+            raise self._fallbacks.keep(error, FailedRequest(sources, [target], settings, str(error))) from None
+        job.at("the review of the view")
         return self._review(view, sources)
 
 

@@ -1,17 +1,23 @@
-"""One thread that owns the model: a bounded queue of jobs, each with a cancel flag and a deadline. No ROS in here."""
+"""One thread that owns the model: a bounded queue of jobs, each with a cancel flag and a deadline. No ROS in here.
+
+What a job raises is its own; what ends the thread nevertheless (SystemExit of a library) is survived once.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from gld_ros.errors import Cancelled, RequestTimeout
+from gld_ros.errors import Cancelled, ModelError, RequestTimeout
 
 E = TypeVar("E", bound=BaseException)
+RESTARTS = 1  # of a worker; who crashes again needs help: `Worker.start`
 
 
 def without_history(error: E) -> E:
@@ -26,7 +32,8 @@ class Job:
 
     def __init__(self, work: Callable[[Job], Any], budget: float | None) -> None:
         self.future: Future[Any] = Future()
-        self.arrived = time.monotonic()
+        self.arrived = self.progressed = time.monotonic()
+        self.stage = "waiting"
         self._work = work
         self._budget = budget
         self._reason: str | None = None
@@ -34,6 +41,10 @@ class Job:
     def cancel(self, reason: str = "cancelled by the client") -> None:
         """End the job at its next step, or before it starts."""
         self._reason = reason
+
+    def at(self, stage: str) -> None:
+        """To be called when something is done: for a watchdog, where the job is."""
+        self.stage, self.progressed = stage, time.monotonic()
 
     def check(self) -> None:
         """To be called between views: raises Cancelled or RequestTimeout once the job has to end."""
@@ -60,6 +71,7 @@ class Job:
         """Do the work, unless the job has to end before it starts, and fill the future."""
         try:
             self.check()
+            self.at("start")
             result = self._work(self)
         except Exception as error:  # whoever waits for the future decides what it means
             self.future.set_exception(without_history(error))
@@ -68,23 +80,41 @@ class Job:
 
 
 class Worker:
-    """Runs jobs one after the other in its own thread; at most `capacity` wait."""
+    """Runs jobs one after the other in its own thread; at most `capacity` wait.
 
-    def __init__(self, capacity: int) -> None:
+    on_crash(message): told of what ended the thread. `crashes` counts that; after more than RESTARTS nothing runs any
+    more, `failure` says why, and jobs end with ModelError.
+    """
+
+    def __init__(self, capacity: int, on_crash: Callable[[str], object] = lambda message: None) -> None:
         self.capacity = capacity
+        self.crashes = 0
+        self.failure = ""
+        self._on_crash = on_crash
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._stopped = False
         self._wake = threading.Condition()
-        self._thread = threading.Thread(target=self._loop, name="gld_worker", daemon=True)
+        self._thread = threading.Thread()
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread, again if it crashed too often. Nothing to do for one that runs."""
+        if self._thread.is_alive() or self._stopped:
+            return
+        self.crashes, self.failure = 0, ""
+        self._thread = threading.Thread(target=self._supervised, name="gld_worker", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[Job], Any], budget: float | None = None) -> Job:
-        """Queue `work(job)`; `budget` in seconds. Raises Cancelled where the queue is full or the worker stopped."""
+        """Queue `work(job)`; `budget` in seconds. Raises Cancelled where the queue is full or the worker stopped, and
+        ModelError where it crashed too often."""
         job = Job(work, budget)
         with self._wake:
             if self._stopped:
                 raise Cancelled("the worker is stopped")
+            if self.failure:
+                raise ModelError(self.failure)
             if len(self._waiting) >= self.capacity:
                 raise Cancelled(f"{self.capacity} requests wait already; try again later")
             self._waiting.append(job)
@@ -100,6 +130,16 @@ class Worker:
     def waiting(self) -> int:
         """How many jobs wait."""
         return len(self._waiting)
+
+    def hangs(self, timeout: float) -> str:
+        """Where the running job is, if it did not say for `timeout` seconds that it goes on; else empty."""
+        job, thread = self._running, self._thread.ident
+        if job is None or time.monotonic() - job.progressed <= timeout:
+            return ""
+        frame = sys._current_frames().get(thread) if thread is not None else None
+        code = traceback.extract_stack(frame)[-1] if frame is not None else None
+        where = f" (in {code.name}, {code.filename}:{code.lineno})" if code is not None else ""
+        return f"no progress for {time.monotonic() - job.progressed:.0f} s after '{job.stage}'{where}"
 
     def sweep(self) -> None:
         """End jobs that were cancelled or ran out of time while waiting. To be called now and then."""
@@ -130,6 +170,28 @@ class Worker:
         self.cancel_all("the node shuts down")
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _supervised(self) -> None:
+        while True:
+            try:
+                return self._loop()
+            except BaseException as error:  # no Exception: those are results of jobs
+                reason = f"{type(error).__name__}: {error}"
+            with self._wake:
+                self.crashes += 1
+                ended = [job for job in [self._running] if job is not None]
+                self._running = None
+                if self.crashes > RESTARTS:
+                    self.failure = f"the worker crashed {self.crashes} times, it has to be configured again: {reason}"
+                    ended += self._waiting
+                    self._waiting.clear()
+            self._on_crash(self.failure or f"the worker crashed and goes on, once: {reason}")
+            for job in ended:
+                if not job.future.done():
+                    job.future.set_exception(ModelError(f"the worker crashed: {reason}"))
+            del ended
+            if self.failure:
+                return
 
     def _loop(self) -> None:
         while True:

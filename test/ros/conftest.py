@@ -13,6 +13,7 @@ import rclpy
 
 @pytest.fixture(scope="session", autouse=True)
 def ros():
-    rclpy.init()
+    if not rclpy.ok():  # by other tests of this session
+        rclpy.init()
     yield
     rclpy.try_shutdown()

@@ -39,7 +39,7 @@ def test_all_are_declared_with_descriptors(node):
         ("tf_timeout", float("nan"), "out of range"),
         ("max_views", 0, "out of range"),
         ("steps", "many", "type"),
-        ("model", "other", "read-only"),
+        ("device", "cpu", "read-only"),
         ("map_frame", "odom", "read-only"),
     ],
 )

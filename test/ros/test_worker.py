@@ -97,6 +97,12 @@ def failed(worker, error, context=None):
         def __call__(self, *_, **__):
             raise error
 
+        def smaller_sizes(self, camera):
+            return [(56, 56)]
+
+        def forget(self):
+            pass
+
     camera = Camera(np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]]), np.eye(4), 160, 120)
     context = KeyFrameBuffer() if context is None else context
     context.add("camera", SourceView(np.zeros((120, 160, 3), np.uint8), camera, 5))
