@@ -12,7 +12,7 @@ from gld_ros.benchmarks.latency import WARM_UP, Tick, ignore
 from gld_ros.benchmarks.requests import Shape, request_settings, wall_request
 from gld_ros.errors import InvalidRequest, RequestTimeout
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.timer import GRACE, GRACE_SECONDS
+from gld_ros.pipeline.timer import grace
 
 #: Budgets lie between these factors of the seconds that the request takes without one.
 SPAN = (0.1, 2.0)
@@ -66,7 +66,7 @@ def measure(pipe: GLDPipeline, shape: Shape, budgets: int, seed: int = 0, tick: 
         "presets": dict(Counter(row["preset"] for row in answered)),
         "worst_excess_s": {"answered": excess(answered), "refused": excess(refused)},
         "slowest_refusal_s": max((row["seconds"] for row in refused), default=None),
-        "kept": all(row["seconds"] <= row["budget_s"] * (1 + GRACE) + GRACE_SECONDS for row in rows),
+        "kept": all(row["seconds"] <= row["budget_s"] + grace(row["budget_s"]) for row in rows),
         "requests": rows,
     }
 

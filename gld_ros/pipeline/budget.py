@@ -11,7 +11,7 @@ from gld_ros.models.configs import FlowConfig, ModelConfig
 from gld_ros.pipeline.costs import CostModel, demands
 from gld_ros.pipeline.method import Options
 from gld_ros.pipeline.presets import Preset, presets
-from gld_ros.pipeline.timer import Clock, Deadline
+from gld_ros.pipeline.timer import Clock, Deadline, grace
 
 #: Shares of the working size, along each side, of models that generate all views together.
 SIZES = (0.75, 0.5)
@@ -28,20 +28,22 @@ def plan(
     clock: Clock,
     kept: Callable[[Options], bool] = lambda options: False,
 ) -> tuple[Options, list[Camera]]:
-    """The best of what is asked for that fits at worst, with its deadline, and the targets it has time for.
+    """The best of what is asked for that fits, with its deadline, and the targets it has time for.
 
     budget: seconds from `began` on. kept: whether the sources are encoded already. What is asked for is the most that
     is taken. First presets give way, then steps of the fastest, then the working size, at last targets, from the end.
     Raises RequestTimeout where not even one fits.
     """
     left = began + budget - clock()
+    # By the deadline as expected, at worst within its grace.
+    most = min(left, (left + grace(budget)) / cost.spread)
 
     def fitting(candidate: Options, targets: Sequence[Camera]) -> tuple[Options, list[Camera]] | None:
         schedule = cost.schedule(demands(config, sources, targets, candidate))
         rounds = 1 if config.joint else len(targets)
-        if cost.spread * seconds(schedule, rounds) > left and kept(candidate):
+        if seconds(schedule, rounds) > most and kept(candidate):
             schedule["encode"] = [0.0]
-        if cost.spread * seconds(schedule, rounds) > left:
+        if seconds(schedule, rounds) > most:
             return None
         return replace(candidate, timer=Deadline(began, budget, schedule, cost.spread, clock)), list(targets)
 

@@ -18,7 +18,7 @@ from gld_ros.pipeline.native import native_size
 #: Quantile of (measured / modelled) seconds of whole requests that is expected at worst.
 QUANTILE = 0.95
 #: The least factor between a cost and what it may be at worst; a handful of requests shows little of the tail.
-LEAST_SPREAD = 1.1
+LEAST_SPREAD = 1.15
 
 
 @dataclass(frozen=True)

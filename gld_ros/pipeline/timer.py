@@ -55,7 +55,7 @@ class Deadline(Timer):
     """
 
     def __init__(self, began: float, budget: float, schedule: dict[str, list[float]], spread: float, clock: Clock):
-        self._end, self._limit = began + budget, began + budget * (1 + GRACE) + GRACE_SECONDS
+        self._end, self._grace = began + budget, grace(budget)
         self._budget, self._schedule, self._spread, self._clock = budget, schedule, spread, clock
         self._done: defaultdict[str, int] = defaultdict(int)
         self._last = clock()
@@ -69,28 +69,34 @@ class Deadline(Timer):
         self._last = now
         self._done[phase] += 1
         rest = PHASES[PHASES.index(phase) + 1 :]
-        if self._ready_after(rest) > self._limit:
+        if self._too_late(rest, self._end + self._grace):
             taken = now - self._end + self._budget
             raise RequestTimeout(
                 f"the time budget of {self._budget:.3g} s cannot be kept: {taken:.3g} s are gone after {phase}"
             )
         if self._done[phase] % len(self._schedule[phase]) == 0:
             return False
-        late = self._ready_after((phase, *rest)) > self._end
+        late = self._too_late((phase, *rest), self._end)
         self.cut |= late
         return late
 
     def allows_view(self) -> bool:
-        return self._ready_after(PHASES[1:]) <= self._end
+        return not self._too_late(PHASES[1:], self._end)
 
-    def _ready_after(self, phases: tuple[str, ...]) -> float:
-        """The clock at worst when these are done, levels in one step."""
+    def _too_late(self, phases: tuple[str, ...], end: float) -> bool:
+        """Whether these, levels in one step, are expected to be done after `end`, or at worst after the grace."""
         slower = self._taken / self._expected if self._expected else 1.0
-        return self._clock() + max(self._spread, slower) * sum(map(self._next, phases))
+        now, rest = self._clock(), sum(map(self._next, phases))
+        return now + slower * rest > end or now + max(self._spread, slower) * rest > self._end + self._grace
 
     def _next(self, phase: str) -> float:
         steps = self._schedule.get(phase) or [0.0]  # a level may be left out
         return steps[self._done[phase] % len(steps)]
+
+
+def grace(budget: float) -> float:
+    """Seconds after the deadline until which views are still returned."""
+    return GRACE * budget + GRACE_SECONDS
 
 
 #: Of requests without a budget.

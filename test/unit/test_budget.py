@@ -57,15 +57,19 @@ class Machine:
 
     def __init__(self, pipe: GLDPipeline, noise: float = 0.1) -> None:
         self.time, self.slower = 0.0, 1.0
+        self._usual: dict[str, int] = {}
         self._random, self._noise = np.random.default_rng(0), noise
         for name, seconds in {"encoder": 0.04, "level1": 0.02, "cascade": 0.01, "rgb": 0.05}.items():
-            getattr(pipe.net, name).register_forward_pre_hook(lambda _, args, s=seconds: self.work(s, args[0]))
+            getattr(pipe.net, name).register_forward_pre_hook(
+                lambda _, args, n=name, s=seconds: self.work(n, s, args[0])
+            )
         pipe.clock = lambda: self.time
 
-    def work(self, seconds: float, asked) -> None:
-        """`asked`: images or latents (B, V, ...), or four levels of them."""
+    def work(self, name: str, seconds: float, asked) -> None:
+        """`asked`: images or latents (B, V, ...), or four levels of them; `seconds`: of a view of the usual size."""
         first = asked if torch.is_tensor(asked) else asked[0]
-        views = first.shape[0] * first.shape[1]
+        usual = self._usual.setdefault(name, first[0, 0].numel())
+        views = first.numel() / usual
         self.time += self.slower * seconds * (1 + views) * np.exp(self._random.normal(0, self._noise))
 
 
@@ -125,11 +129,10 @@ def test_200_random_budgets(made_up):
         assert seconds <= 1.1 * share * alone + 0.05
         answers.append((share, views))
     refused = [share for share, views in answers if not views]
-    assert 10 < len(refused) < 150 and max(refused) < 1
+    assert 5 < len(refused) < 150 and max(refused) < 1
     picked = {view.preset: share for share, views in sorted(answers, key=lambda a: -a[0]) for view in views}
     assert picked["fast"] < picked["balanced"] < picked["exact"]
     assert all(len(views) == 2 and views[0].complete for share, views in answers if share > 1.8)
-    assert min(len(views) for share, views in answers if views) == 1  # the second target was left out
 
 
 @pytest.mark.filterwarnings("ignore:the generated views contradict")
@@ -217,7 +220,7 @@ def test_costs_are_found_again():
     found = fit(measured)
     for phase, coefficients in true.coefficients.items():
         assert found.coefficients[phase] == pytest.approx(coefficients, abs=1e-6)
-    assert found.spread == 1.1
+    assert found.spread == 1.15
     noisy = [
         {p: [(d, s * (2 if i == 0 else 1)) for d, s in steps] for p, steps in m.items()} for i, m in enumerate(measured)
     ]
@@ -279,7 +282,7 @@ def test_gld_calibrate_and_gld_bench_budget(capsys, tmp_path):
     printed = capsys.readouterr().out
     assert str(path) in printed and all(name in printed for name in ("exact", "balanced", "fast", "At worst"))
     costs = json.loads(path.read_text())
-    assert costs["identity"]["device"] == "cpu" and costs["spread"] >= 1.1
+    assert costs["identity"]["device"] == "cpu" and costs["spread"] >= 1.15
     out = tmp_path / "out"
     arguments = ["--device", "cpu", "--budgets", "5", "--size", "56x42", "--json", "--out", str(out)]
     assert main(["bench", "budget", str(folder), *arguments]) in (0, 1)  # whether they are kept depends on the machine
