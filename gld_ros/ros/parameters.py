@@ -81,6 +81,13 @@ class Parameters:
     )
     max_views: int = _parameter(32, "Poses a request may hold.", (1, 10000), (), True)
     max_requests: int = _parameter(8, "Requests that may wait; more are answered CANCELLED.", (1, 1000))
+    max_novelty: float = _parameter(
+        1.0,
+        "Views that go farther beyond what was seen are refused (NO_CONTEXT); 1 refuses none.",
+        (0.0, 1.0),
+        (),
+        True,
+    )
     steps: int = _parameter(0, "Sampling steps; 0 is the model's default.", (0, 1000), (), True)
     guidance_scale: float = _parameter(0.0, "Guidance; 0 is the model's default.", (0.0, 100.0), (), True)
     request_axes: str = _parameter(

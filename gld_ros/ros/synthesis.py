@@ -16,6 +16,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.failed_request import FailedRequest
+from gld_ros.pipeline.request import MAX_SAMPLES
 from gld_ros.pipeline.views import Progress, SourceView, View
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
 from gld_ros.ros.fallbacks import Fallbacks, checked_view
@@ -31,12 +32,13 @@ MAX_PIXELS = 2**26  # of all views together; one takes about 40 bytes in images 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """A request whose numbers are in order. budget: seconds, None without limit."""
+    """A request whose numbers are in order. budget: seconds, None without limit. samples: drawn for each view."""
 
     poses: tuple[tuple[str, int, np.ndarray], ...]  # frame, stamp (ns), (4, 4) optical pose in that frame
     intrinsics: Pinhole | None
     seed: int
     budget: float | None
+    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,18 @@ def parse_request(msg: Any, map_frame: str, max_views: int) -> ViewRequest:
     budget = msg.time_budget.sec + msg.time_budget.nanosec * 1e-9
     if budget < 0:
         raise InvalidRequest(f"time_budget is {budget:g} s, expected 0 (no limit) or more")
+    if msg.samples > MAX_SAMPLES:
+        raise InvalidRequest(f"samples is {msg.samples}, expected at most {MAX_SAMPLES} (0 is 1)")
     poses = []
     for i, stamped in enumerate(msg.poses):
         matrix = optical_pose(pose_to_matrix(stamped.pose, f"poses[{i}]"), msg.axes == SynthesizeViews.Request.BODY)
         poses.append((stamped.header.frame_id or map_frame, stamp_to_ns(stamped.header.stamp), matrix))
     intrinsics = requested_intrinsics(msg.camera_info, MAX_SIDE)
-    if intrinsics is not None and len(poses) * intrinsics.width * intrinsics.height > MAX_PIXELS:
-        size = f"{intrinsics.width}x{intrinsics.height}"
-        raise InvalidRequest(f"{len(poses)} views of {size} pixels, at most {MAX_PIXELS} pixels are made together")
-    return ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None)
+    samples = msg.samples or 1
+    if intrinsics is not None and len(poses) * samples * intrinsics.width * intrinsics.height > MAX_PIXELS:
+        size = f"{intrinsics.width}x{intrinsics.height} pixels" + f" in {samples} samples" * (samples > 1)
+        raise InvalidRequest(f"{len(poses)} views of {size}, at most {MAX_PIXELS} pixels are made together")
+    return ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None, samples)
 
 
 def request_from_pose(pose: PoseStamped, body: bool, height: float) -> SynthesizeViews.Request:
@@ -160,6 +165,8 @@ class Synthesizer:
             "steps": parameters.steps or None,
             "guidance_scale": parameters.guidance_scale or None,
             "seed": request.seed,
+            "samples": request.samples,
+            "max_novelty": parameters.max_novelty,
         }
 
         def ask(sources: Sequence[SourceView], **more: Any) -> View:

@@ -203,6 +203,8 @@ def view():
         model="mini",
         seed=7,
         source_stamps=(1_500_000_000, 2_000_000_001),
+        samples=3,
+        novelty=0.25,
     )
 
 
@@ -217,6 +219,7 @@ def test_view_message():
     np.testing.assert_array_equal(depth, view().depth)
     np.testing.assert_array_equal(np.frombuffer(message.generated.data, np.uint8) == 255, view().generated.ravel())
     assert (message.model, message.seed, message.scale_method) == ("mini", 7, "stereo")
+    assert (message.samples, message.calibrated, message.novelty) == (3, False, 0.25)
     assert message.source_stamps == [Time(sec=1, nanosec=500_000_000), Time(sec=2, nanosec=1)]
     assert message.scale == pytest.approx(0.7)
 

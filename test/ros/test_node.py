@@ -79,6 +79,18 @@ def test_service(robot, node):
         robot.node.destroy_subscription(listener)
 
 
+def test_samples_and_novelty(robot, node):
+    (one,) = robot.synthesize(request(robot, 3)).views
+    (several,) = robot.synthesize(request(robot, 3, samples=2)).views
+    assert (one.samples, several.samples) == (1, 2) and one.calibrated and several.calibrated
+    assert several.image == one.image and several.confidence != one.confidence
+    assert 0 < one.novelty == several.novelty < 1
+    assert robot.set_parameter("max_novelty", 0.5 * one.novelty) == ""
+    refused = robot.synthesize(request(robot, 3))
+    assert refused.error_code == Response.NO_CONTEXT and "too far beyond the sources" in refused.error_message
+    assert robot.set_parameter("max_novelty", 1.0) == ""
+
+
 def test_requested_camera_axes_and_stamp(robot, node):
     header = conversions.Header(stamp=conversions.ns_to_stamp(robot.send(0)), frame_id="camera")
     body = conversions.pose_to_msg(np.linalg.inv(conversions.BODY_FROM_OPTICAL), header)  # the camera itself
@@ -137,6 +149,16 @@ BAD_REQUESTS = {
         lambda r: {"poses": r.poses(1), "camera_info": info_of(64, 48, 4_000_000_000)},
         "INVALID_REQUEST",
         "does not lie within 64x48",
+    ),
+    "samples": (
+        lambda r: {"poses": r.poses(1), "samples": 65},
+        "INVALID_REQUEST",
+        "samples is 65, expected at most 64",
+    ),
+    "many samples": (
+        lambda r: {"poses": r.poses(1), "samples": 5, "camera_info": info_of(4096, 4096)},
+        "INVALID_REQUEST",
+        "1 views of 4096x4096 pixels in 5 samples, at most",
     ),
     "axes": (lambda r: {"poses": r.poses(1), "axes": 9}, "INVALID_REQUEST", "axes is 9"),
     "time budget": (lambda r: {"poses": r.poses(1), "time_budget": budget(sec=-1)}, "INVALID_REQUEST", "time_budget"),
