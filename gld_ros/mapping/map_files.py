@@ -46,6 +46,7 @@ def save(
         temporary.replace(ply)
         write_bytes(npz, buffer.getvalue())
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise FileError(f"{path}: the map cannot be written: {error}") from None
     return [npz, ply]
 

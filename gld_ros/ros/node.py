@@ -91,6 +91,7 @@ class GLDNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         p = self.parameters
+        self.get_logger().info(f"loading the model '{p.model}'")
         try:
             started = time.monotonic()
             self.pipe = GLDPipeline.from_pretrained(

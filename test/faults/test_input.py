@@ -1,0 +1,268 @@
+"""Faults of cameras, clocks and TF."""
+
+import math
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from gld_ros.ros import conversions
+
+HOUR = 3_600_000_000_000
+NAN, INF = math.nan, math.inf
+
+
+def fields(which, **values):
+    """A change of (image, info, transform): dotted names with __ instead of dots."""
+
+    def change(*messages):
+        message = messages[which]
+        for path, value in values.items():
+            *parents, last = path.split("__")
+            target = message
+            for parent in parents:
+                target = getattr(target, parent)
+            setattr(target, last, value)
+
+    return change
+
+
+image, info, tf = (partial(fields, which) for which in range(3))
+K = [51.2, 0.0, 31.5, 0.0, 51.2, 23.5, 0.0, 0.0, 1.0]
+
+#: What is wrong with each of some frames, and the count that has to go up.
+FRAMES = {
+    "no pixel data": (image(data=b""), "dropped_invalid"),
+    "truncated": (image(data=bytes(100)), "dropped_invalid"),
+    "more data than pixels": (image(data=bytes(100_000)), "received"),
+    "step too small": (image(step=7), "dropped_invalid"),
+    "step zero": (image(step=0), "dropped_invalid"),
+    "step huge": (image(step=2**32 - 1), "dropped_invalid"),
+    "width zero": (image(width=0), "dropped_invalid"),
+    "four billion columns": (image(width=2**32 - 1, height=2**32 - 1), "dropped_invalid"),
+    "another size than its CameraInfo": (image(width=32, step=96), "dropped_invalid"),
+    "no encoding": (image(encoding=""), "dropped_invalid"),
+    "unknown encoding": (image(encoding="rgb9"), "dropped_invalid"),
+    "depth instead of colour": (image(encoding="32FC1"), "dropped_invalid"),
+    "encoding with other bytes a pixel": (image(encoding="rgba16"), "dropped_invalid"),
+    "encoding changes": (image(encoding="bgr8"), "key_frames"),
+    "K zero": (info(k=[0.0] * 9), "dropped_invalid"),
+    "K NaN": (info(k=[NAN] * 9), "dropped_invalid"),
+    "K infinite": (info(k=[INF, *K[1:]]), "dropped_invalid"),
+    "focal length negative": (info(k=[-51.2, *K[1:]]), "dropped_invalid"),
+    "size of CameraInfo zero": (info(width=0, height=0), "dropped_invalid"),
+    "unknown distortion": (info(distortion_model="fisheye42", d=[0.1] * 4), "dropped_invalid"),
+    "too few distortion coefficients": (info(distortion_model="plumb_bob", d=[0.1]), "dropped_invalid"),
+    "distortion NaN": (info(distortion_model="plumb_bob", d=[NAN] * 5), "dropped_invalid"),
+    "distortion beyond sense": (info(distortion_model="plumb_bob", d=[1e30] * 5), "received"),
+    "region outside of the image": (info(roi__x_offset=4_000_000_000, roi__width=3), "dropped_invalid"),
+    "binning too large": (info(binning_x=4_000_000_000), "received"),
+    "no frame": (
+        lambda i, c, t: (image(header__frame_id="")(i, c, t), info(header__frame_id="")(i, c, t)),
+        "dropped_invalid",
+    ),
+    "frame unknown": (image(header__frame_id="nowhere"), "dropped_no_pose"),
+    "frame of a thousand letters": (image(header__frame_id="f" * 1000), "dropped_no_pose"),
+    "frame with a slash": (image(header__frame_id="/camera"), "key_frames"),
+    "frame in Greek": (image(header__frame_id="κάμερα"), "dropped_no_pose"),
+    "no TF": (tf(child_frame_id="someone_else"), "dropped_no_pose"),
+    "TF of the past only": (tf(header__stamp=conversions.ns_to_stamp(10**9)), "dropped_no_pose"),
+    "TF NaN": (tf(transform__translation__x=NAN), "dropped_no_pose"),
+    "TF infinite": (tf(transform__translation__x=INF), "dropped_no_pose"),
+    "quaternion zero": (tf(transform__rotation__w=0.0), "dropped_no_pose"),
+    "quaternion NaN": (tf(transform__rotation__w=NAN), "dropped_no_pose"),
+    "quaternion of norm 5": (tf(transform__rotation__w=5.0), "received"),
+    "TF frame its own parent": (tf(header__frame_id="camera"), "dropped_no_pose"),
+    "TF without a parent": (tf(header__frame_id=""), "dropped_no_pose"),
+    "TF of another tree": (tf(header__frame_id="island"), "received"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frame(patient, name):
+    change, key = FRAMES[name]
+    before = patient.received(key=key)
+
+    def counted():
+        patient.send(change=change)
+        time.sleep(0.02)
+        return patient.received(key=key) > before
+
+    patient.wait(counted, f"a count of {key}")
+    patient.send()  # a healthy frame, which joins the trees again
+    patient.good()
+
+
+def stalls(patient):
+    patient.wait(lambda: "silence" in patient.node.warn._last, "a warning of silence")
+
+
+def starts_again(patient):
+    """A bag's loop: an hour back."""
+    patient.send(stamp=time.time_ns() - HOUR)
+    patient.wait(lambda: len(patient.node.key_frames) < 3, "the context to be cleared")
+
+
+def comes_from_the_future(patient):
+    patient.send(stamp=time.time_ns() + HOUR)
+    patient.send()
+
+
+def beyond_all_time(patient):
+    patient.send(stamp=(2**31 - 1) * 10**9)
+    patient.send()
+
+
+def without_stamp(patient):
+    patient.send(stamp=0)
+
+
+def impossible_stamp(patient):
+    patient.send(change=lambda i, c, t: setattr(i.header.stamp, "nanosec", 2**32 - 1))
+
+
+def reorders(patient):
+    frames = [patient.frame(patient.x + i / 10, stamp=time.time_ns() + i * 10**6) for i in range(20)]
+    for i, c, t in reversed(frames):
+        patient.tf.publish(TFMessage(transforms=[t]))
+        patient.image.publish(i)
+        patient.info.publish(c)
+
+
+def duplicates(patient):
+    i, c, t = patient.frame(patient.x + 0.3)
+    patient.tf.publish(TFMessage(transforms=[t]))
+    for _ in range(10):
+        patient.image.publish(i)
+        patient.info.publish(c)
+
+
+def bursts(patient):
+    for _ in range(100):
+        patient.send()
+
+
+def only_images(patient):
+    for _ in range(70):
+        patient.image.publish(patient.frame(0.0)[0])
+
+
+def only_infos(patient):
+    for _ in range(70):
+        patient.info.publish(patient.frame(0.0)[1])
+
+
+def empty_messages(patient):
+    for _ in range(5):
+        patient.image.publish(Image())
+        patient.info.publish(CameraInfo())
+        patient.tf.publish(TFMessage())
+        patient.tf.publish(TFMessage(transforms=[TransformStamped()]))
+
+
+def changes_its_size(patient):
+    big = np.zeros((96, 128, 3), np.uint8)
+
+    def change(i, c, t):
+        new = conversions.image_to_msg(big, "rgb8", i.header)
+        i.data, i.width, i.height, i.step = new.data, new.width, new.height, new.step
+        c.width, c.height = 128, 96
+
+    before = patient.received(key="key_frames")
+    patient.send(change=change)
+    patient.wait(lambda: patient.received(key="key_frames") > before, "the frame of another size")
+    patient.node.key_frames.clear()  # views are of the size of the frames
+
+
+def second_driver(patient):
+    """Two drivers on the same topics, a metre apart."""
+    for _ in range(10):
+        patient.send()
+        patient.send(patient.x - 1.0)
+
+
+def two_parents(patient):
+    now = conversions.ns_to_stamp(time.time_ns())
+    for parent in ("map", "odom", "map", "odom"):
+        transform = TransformStamped(header=Header(stamp=now, frame_id=parent), child_frame_id="camera")
+        patient.tf.publish(TFMessage(transforms=[transform]))
+    patient.send()
+
+
+def loop(patient):
+    now = conversions.ns_to_stamp(time.time_ns())
+    pairs = [("map", "camera"), ("camera", "arm"), ("arm", "map")]
+    patient.tf.publish(
+        TFMessage(
+            transforms=[
+                TransformStamped(header=Header(stamp=now, frame_id=parent), child_frame_id=child)
+                for parent, child in pairs
+            ]
+        )
+    )
+    patient.send()
+    time.sleep(0.1)
+    # map has a parent from now on: a tree with another root, which the camera still belongs to
+    patient.tf.publish(
+        TFMessage(transforms=[TransformStamped(header=Header(stamp=now, frame_id="root"), child_frame_id="map")])
+    )
+
+
+def teleports(patient):
+    patient.send(patient.x + 1e7)
+    patient.send()
+    patient.node.key_frames.clear()
+
+
+OTHERS = (
+    stalls, starts_again, comes_from_the_future, beyond_all_time, without_stamp, impossible_stamp, reorders, duplicates,
+    bursts, only_images, only_infos, empty_messages, changes_its_size, second_driver, two_parents, loop, teleports,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", OTHERS, ids=lambda fault: fault.__name__)
+def test_stream(patient, fault):
+    fault(patient)
+    patient.send()
+    patient.good()
+
+
+def test_the_map_frame_moves(patient):
+    """A loop closure: map -> odom changes in the history of TF (static); key frames move along, or go."""
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = patient.robot.create_publisher(TFMessage, "/tf_static", latched)
+
+    def odometry(x):
+        transform = TransformStamped(header=Header(frame_id="map"), child_frame_id="odom2")
+        transform.transform.translation.x = x
+        publisher.publish(TFMessage(transforms=[transform]))
+
+    patient.restart()
+    odometry(0.0)
+    time.sleep(0.2)
+
+    def filled():
+        patient.send(
+            frame="camera2", change=lambda i, c, t: setattr(t.header, "frame_id", "odom2") if t is not None else None
+        )
+        time.sleep(0.05)
+        return len(patient.node.key_frames) >= 3
+
+    patient.wait(filled, "key frames")
+    before = {frame.stamp: frame.camera.c2w[0, 3] for frame in patient.node.key_frames.frames()}
+    jumps = patient.node.pose_jumps
+    odometry(7.0)
+    patient.wait(lambda: patient.node.pose_jumps > jumps, "the jump")
+    time.sleep(0.3)
+    after = {frame.stamp: frame.camera.c2w[0, 3] for frame in patient.node.key_frames.frames()}
+    assert after and all(after[stamp] == pytest.approx(before[stamp] + 7.0) for stamp in after)
+    patient.wait(lambda: patient.value("pose_jumps") == str(jumps + 1), "the count in the diagnostics")
+    patient.robot.destroy_publisher(publisher)
+    patient.node.key_frames.clear()
+    patient.good()
