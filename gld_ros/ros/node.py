@@ -13,13 +13,11 @@ import rclpy
 import tf2_ros
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
-from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -33,6 +31,7 @@ from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS, subscription_events
 from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
+from gld_ros.ros.guards import guard_services, spin
 from gld_ros.ros.intake import CameraTopics, Intake
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
@@ -43,7 +42,6 @@ from gld_ros.ros.reality_check import RealityChecker
 from gld_ros.ros.requests import RequestServer
 from gld_ros.ros.synthesis import Synthesizer, warm_up
 
-RCLError = rclpy_implementation.RCLError
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
 EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
 
@@ -83,9 +81,7 @@ class GLDNode(LifecycleNode):
         self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._on_parameters)
-        # rclpy lets a transition that the state does not allow end the process: answer it instead.
-        self._change_state = self._service_change_state.callback
-        self._service_change_state.callback = self._on_change_state
+        guard_services(self)
 
     # ---- lifecycle
 
@@ -211,14 +207,6 @@ class GLDNode(LifecycleNode):
         qos = QoSProfile(depth=self.parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
         events = subscription_events(self, topic, self.counters)
         self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=events))
-
-    def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-        try:
-            return self._change_state(request, response)
-        except RCLError as error:
-            self.get_logger().error(f"transition {request.transition.id} '{request.transition.label}' refused: {error}")
-            response.success = False
-            return response
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         if any(change.name == "model" for change in changes) and self.state == "active":
@@ -349,10 +337,10 @@ def main(args: list[str] | None = None) -> None:
     try:
         if node.parameters.autostart:
             node.autostart()
-        executor.spin()
+        spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except Exception:  # a signal shuts the context down in the middle of whatever is being sent: that fails then
+    except Exception:  # a signal shut the context down while the node configured itself
         if rclpy.ok():
             raise
     finally:

@@ -12,12 +12,6 @@ import rclpy
 from patient import Patient
 
 
-def pytest_addoption(parser):
-    parser.addoption("--fuzz", type=int, default=300, help="random messages and requests of test_fuzz.py")
-    parser.addoption("--cycles", type=int, default=20, help="lifecycle cycles of test_cycles.py")
-    parser.addoption("--fuzz-report", default="", help="file for the figures of both, as JSON lines")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def ros():
     if not rclpy.ok():  # by other tests of this session

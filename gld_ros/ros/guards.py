@@ -1,0 +1,77 @@
+"""Where rclpy lets what a client sends end the process: answered, logged, and the node goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import rclpy
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+
+RCLError = rclpy_implementation.RCLError
+
+
+def guard_services(node: LifecycleNode) -> None:
+    """Have transitions that the state does not allow, and parameters of a type that is none, refused."""
+    services = [*node.services, node._service_change_state]
+    for service in services:
+        if service.srv_type in REFUSALS:
+            service.callback = partial(_guarded, node, service.callback, REFUSALS[service.srv_type])
+
+
+def spin(executor: Executor, node: LifecycleNode) -> None:
+    """Until the context is shut down; what a callback raises is logged. Raises KeyboardInterrupt."""
+    while True:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            if not rclpy.ok():  # a signal shuts the context down in the middle of whatever is being sent
+                return
+            node.get_logger().error(f"a callback failed with an unexpected {type(error).__name__}: {error}")
+        else:
+            return
+
+
+def _guarded(
+    node: LifecycleNode,
+    answer: Callable[[Any, Any], Any],
+    refuse: Callable[[Any, Any, str], None],
+    request: Any,
+    response: Any,
+) -> Any:
+    try:
+        return answer(request, response)
+    except (RCLError, ValueError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        node.get_logger().error(f"{type(request).__name__} refused: {reason}")
+        refuse(request, response, reason)
+        return response
+
+
+def _refuse_transition(request: ChangeState.Request, response: ChangeState.Response, reason: str) -> None:
+    response.success = False
+
+
+def _refuse_parameters(request: SetParameters.Request, response: SetParameters.Response, reason: str) -> None:
+    response.results = [SetParametersResult(successful=False, reason=reason) for _ in request.parameters]
+
+
+def _refuse_all(
+    request: SetParametersAtomically.Request, response: SetParametersAtomically.Response, reason: str
+) -> None:
+    response.result = SetParametersResult(successful=False, reason=reason)
+
+
+REFUSALS: dict[Any, Callable[[Any, Any, str], None]] = {
+    ChangeState: _refuse_transition,
+    SetParameters: _refuse_parameters,
+    SetParametersAtomically: _refuse_all,
+}
