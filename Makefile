@@ -1,8 +1,8 @@
-# make demo [SEQUENCE=folder or rosbag2] | make test | make lint | make docs. Each sets up what it needs, once, and says what it does.
+# make demo [SEQUENCE=folder or rosbag2] | make test | make lint | make docs | make fuzz | make cycles | make soak. Each sets up what it needs, once, and says what it does.
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs clean
+.PHONY: help setup demo test lint docs fuzz cycles soak clean
 
 TORCH := torch==2.13.0
 DA3_ORACLE := depth-anything-3==0.1.1
@@ -38,6 +38,16 @@ lint: setup
 # What is written from the sources: docs/interfaces.md, config/sros2/policies.xml.
 docs: setup
 	@. tools/env.sh; python -m gld_ros.ros.reference
+
+# Minutes each; their figures are in docs/quality.md. Random messages and requests; lifecycle cycles; a long run.
+fuzz: setup
+	@. tools/env.sh; GLD_FUZZ=20000 GLD_FUZZ_REPORT=fuzz.json pytest -q test/faults/test_fuzz.py
+
+cycles: setup
+	@. tools/env.sh; GLD_CYCLES=1000 GLD_FUZZ_REPORT=cycles.json pytest -q test/faults/test_cycles.py
+
+soak: setup
+	@. tools/env.sh; python -m gld_ros.ros.soak --minutes 30 --out soak.json
 
 setup: $(STAMP)-built
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import rclpy
@@ -12,9 +13,10 @@ from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 RCLError = rclpy_implementation.RCLError
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
 
 def guard_services(node: LifecycleNode) -> None:
@@ -23,6 +25,22 @@ def guard_services(node: LifecycleNode) -> None:
     for service in services:
         if service.srv_type in REFUSALS:
             service.callback = partial(_guarded, node, service.callback, REFUSALS[service.srv_type])
+
+
+def said(transition: Transition) -> Transition:
+    """The callback of a transition; rclpy goes on to `on_error` without a word of what it raises: that is logged."""
+
+    @wraps(transition)
+    def callback(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            node.get_logger().error(f"{transition.__name__} failed: {reason}")
+            raise
+
+    return callback
 
 
 def spin(executor: Executor, node: LifecycleNode) -> None:

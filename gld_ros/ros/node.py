@@ -31,7 +31,7 @@ from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS, subscription_events
 from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
-from gld_ros.ros.guards import guard_services, spin
+from gld_ros.ros.guards import guard_services, said, spin
 from gld_ros.ros.intake import CameraTopics, Intake
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
@@ -70,6 +70,7 @@ class GLDNode(LifecycleNode):
         )
         self.fallbacks = Fallbacks(self.parameters.failure_folder, self.parameters.failure_keep, self.warn)
         self.pipe: Any = None
+        self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
         self.tf: TFPoses | None = None
         self.intake: Intake | None = None
         self.pose_jumps = 0
@@ -85,6 +86,7 @@ class GLDNode(LifecycleNode):
 
     # ---- lifecycle
 
+    @said
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         p = self.parameters
         self.get_logger().info(f"loading the model '{p.model}'")
@@ -102,13 +104,13 @@ class GLDNode(LifecycleNode):
             self.pipe = None
             self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._buffer = tf2_ros.Buffer(node=self)
         self._listener = tf2_ros.TransformListener(self._buffer, self, spin_thread=False)
         self.tf = TFPoses(self._buffer, p.map_frame, p.odom_frame)
         self.requests.worker.start()
         self.get_logger().info(f"model '{self.pipe.name}' is ready after {time.monotonic() - started:.1f} s")
         return super().on_configure(state)
 
+    @said
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         p = self.parameters
         assert self.tf is not None
@@ -144,11 +146,13 @@ class GLDNode(LifecycleNode):
         self.maps.pipe = self.pipe
         return super().on_activate(state)
 
+    @said
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         self.requests.give_memory_back(self.pipe)
         return super().on_deactivate(state)
 
+    @said
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._free()
         return super().on_cleanup(state)
@@ -192,6 +196,7 @@ class GLDNode(LifecycleNode):
         self.pipe = None
         if self.tf is not None:
             self._listener.unregister()
+            self._buffer.clear()
             self.tf = None
 
     @property

@@ -1,6 +1,7 @@
-"""Lifecycle cycles of one node with the mini model: its memory does not grow.
+"""Lifecycle cycles of one node: its memory does not grow.
 
-Their number is the environment variable GLD_CYCLES; `make cycles` runs 1,000.
+Their number is the environment variable GLD_CYCLES; `make cycles` runs 1,000. The model is the light one of these
+tests, or that of GLD_CYCLES_MODEL.
 """
 
 import json
@@ -11,7 +12,6 @@ import numpy as np
 from patient import Patient, Response
 
 from gld_ros.benchmarks.process_use import resident_bytes, robust_slope
-from gld_ros.models.hub import resolve
 
 CYCLES = int(os.environ.get("GLD_CYCLES", "20"))
 SETTLED = 0.3  # share of the cycles after which allocators and caches have their size
@@ -19,8 +19,8 @@ GROWTH = 100_000  # bytes a cycle; one lost picture of the test is 9 kB, one los
 
 
 def test_lifecycle_cycles(tmp_path):
-    """configure (loads and warms up mini), activate, a frame, a request, deactivate, cleanup."""
-    patient = Patient(tmp_path, model=str(resolve("mini", None, True)))
+    """configure (loads and warms up the model), activate, a frame, a request, deactivate, cleanup."""
+    patient = Patient(tmp_path, model=os.environ.get("GLD_CYCLES_MODEL", "model"))
     memory, began = [], time.monotonic()
     try:
         for cycle in range(CYCLES):
@@ -41,6 +41,7 @@ def test_lifecycle_cycles(tmp_path):
     figures = {
         "what": "cycles",
         "cycles": CYCLES,
+        "every_50_mb": [round(size / 1e6, 2) for size in memory[::50]],
         "seconds": round(time.monotonic() - began, 1),
         "first_mb": round(memory[0] / 1e6, 1),
         "settled_mb": round(settled[0] / 1e6, 1),

@@ -1,0 +1,133 @@
+"""A long run of the real `gld_node`: a camera at full rate, requests all the while, and what its memory does.
+
+`python -m gld_ros.ros.soak --minutes 30` writes soak.json and prints the row of docs/quality.md; `make soak` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from gld_ros import allocator
+from gld_ros.benchmarks.latency import ignore
+from gld_ros.benchmarks.process_use import cpu_seconds, resident_bytes
+from gld_ros.benchmarks.requests import model_folder
+from gld_ros.ros.bench import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, Samples, node_parameters
+from gld_ros.ros.client import Client
+from gld_ros.ros.processes import Processes, own_domain
+from gld_ros.srv import SynthesizeViews
+
+BEHIND = 0.15  # metres behind the newest image that views are asked for
+CODES = {
+    value: name
+    for name, value in vars(SynthesizeViews.Response).items()
+    if name.isupper() and isinstance(value, int) and not name.startswith("_")
+}
+
+
+def soak(run: NodeRun, period: float) -> dict[str, Any]:
+    """Play `run.frames` images and ask for a view every `period` seconds meanwhile; figures of the node.
+
+    Raises GLDError where the node dies or does not answer.
+    """
+    run.check()
+    own_domain()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the node is ended, too
+    limit = time.monotonic() + STARTUP + 2 * run.frames / run.rate + REQUEST
+    with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-soak-") as scratch:
+        processes = Processes(Path(scratch), limit)
+        client: Client | None = None
+        cameras: Cameras | None = None
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            client = Client(Node("gld_soak"), f"/{NODE}", processes.check)
+            cameras = Cameras(client.node, run, ignore)
+            processes.start(NODE, "gld_ros.ros.node", node_parameters(run, model))
+            client.transition("configure", STARTUP)
+            client.transition("activate", STARTUP)
+            client.wait(cameras.heard, STARTUP, f"subscriptions of {NODE}")
+            figures = _play(run, period, client, cameras, processes)
+        finally:
+            if cameras is not None:
+                cameras.stop()
+            processes.stop()
+            if client is not None:
+                client.close()
+            rclpy.try_shutdown()
+        log = (Path(scratch) / f"{NODE}.log").read_text(errors="replace")
+    return {**figures, "tracebacks": log.count("Traceback"), "errors_in_log": log.count("[ERROR]")}
+
+
+def _play(run: NodeRun, period: float, client: Client, cameras: Cameras, processes: Processes) -> dict[str, Any]:
+    samples, answers, seconds = Samples(), Counter[str](), list[float]()
+    pid = processes.pid(NODE)
+    cpu, began = cpu_seconds(pid), time.monotonic()
+    cameras.start()
+    while cameras.playing(period):
+        processes.check()
+        samples.memory.append((cameras.published, resident_bytes(pid)))
+        x = SPEED * cameras.published / run.cameras / run.rate - BEHIND
+        answer, took = client.timed_synthesize([cameras.wall.camera(x)], len(seconds), REQUEST)
+        answers[CODES[answer.error_code]] += 1
+        seconds.append(took)
+    wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
+    for _ in range(2):  # the first may have been under way
+        client.wait_for_diagnostics(STARTUP)
+    counts = client.counts.get("/camera0/image_raw", {})
+    return {
+        "minutes": wall / 60,
+        "images": {**counts, "published": cameras.published, "rate": (cameras.published - 1) / cameras.seconds},
+        "answers": dict(answers),
+        "answer_ms": [1e3 * float(np.percentile(seconds, q)) for q in (50, 95, 100)] if seconds else [],
+        "core_share": busy / wall,
+        "memory_bytes": [size for _, size in samples.memory][:: max(1, len(samples.memory) // 60)],
+        "memory_slope_bytes_an_image": samples.slope(),
+    }
+
+
+def row(figures: dict[str, Any]) -> str:
+    """The result in words, for a table."""
+    images, slope = figures["images"], figures["memory_slope_bytes_an_image"]
+    grown = (
+        f"{slope['mean']:+.0f} ({slope['low']:+.0f} to {slope['high']:+.0f}) bytes an image" if slope else "too short"
+    )
+    answers = ", ".join(f"{count} {code}" for code, count in sorted(figures["answers"].items()))
+    median, p95, _ = figures["answer_ms"]
+    return (
+        f"{figures['minutes']:.1f} min at {images['rate']:.1f} Hz: {images.get('received', 0)} of "
+        f"{images['published']} images received, {images.get('dropped', 0)} dropped; answers: {answers}; "
+        f"{median:.0f} ms (median), {p95:.0f} ms (p95); memory {figures['memory_bytes'][-1] / 1e6:.0f} MB, slope of "
+        f"the second half {grown}; {figures['tracebacks']} tracebacks"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m gld_ros.ros.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=30.0, help="images a second (default %(default)s)")
+    parser.add_argument("--period", type=float, default=2.0, help="seconds between requests (default %(default)s)")
+    parser.add_argument("--model", default="mini", help="name or folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("soak.json"), help="figures (default %(default)s)")
+    args = parser.parse_args(arguments)
+    allocator.ensure()
+    run = NodeRun(model=args.model, frames=round(60 * args.minutes * args.rate), size=(480, 640), rate=args.rate)
+    figures = soak(run, args.period)
+    args.out.write_text(json.dumps(figures, indent=1) + "\n")
+    print(row(figures))
+    return 0 if not figures["tracebacks"] and set(figures["answers"]) == {"NONE"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
