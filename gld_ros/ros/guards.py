@@ -27,6 +27,12 @@ def guard_services(node: LifecycleNode) -> None:
             service.callback = partial(_guarded, node, service.callback, REFUSALS[service.srv_type])
 
 
+def forget_destroyed(node: LifecycleNode) -> None:
+    """Drop what the callback group keeps of destroyed subscriptions: rclpy never does."""
+    group = node.default_callback_group
+    group.entities = {entity for entity in group.entities if entity() is not None}
+
+
 def said(transition: Transition) -> Transition:
     """The callback of a transition; rclpy goes on to `on_error` without a word of what it raises: that is logged."""
 

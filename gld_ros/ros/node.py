@@ -31,7 +31,7 @@ from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS, subscription_events
 from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
-from gld_ros.ros.guards import guard_services, said, spin
+from gld_ros.ros.guards import forget_destroyed, guard_services, said, spin
 from gld_ros.ros.intake import CameraTopics, Intake
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
@@ -198,6 +198,7 @@ class GLDNode(LifecycleNode):
             self._listener.unregister()
             self._buffer.clear()
             self.tf = None
+            forget_destroyed(self)
 
     @property
     def state(self) -> str:
