@@ -33,10 +33,14 @@ def ns_to_stamp(ns: int) -> Time:
     return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
 
+MAX_POSITION = 1e9  # metres: 20 times around the Earth; the square of a larger one may not even be a number
+MAX_QUATERNION = 1e9
+
+
 def pose_to_matrix(pose: Pose | Transform, name: str = "pose") -> np.ndarray:
     """(4, 4) matrix of a Pose or Transform message; the quaternion is normalised.
 
-    Raises InvalidRequest, naming `name`, for NaN or infinite numbers and for a quaternion of norm 0.
+    Raises InvalidRequest, naming `name`, for NaN, infinite or absurdly large numbers and for a quaternion of norm 0.
     """
     position, q = (
         (pose.translation, pose.rotation) if isinstance(pose, Transform) else (pose.position, pose.orientation)
@@ -45,6 +49,10 @@ def pose_to_matrix(pose: Pose | Transform, name: str = "pose") -> np.ndarray:
     quaternion = np.array([q.x, q.y, q.z, q.w])
     if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
         raise InvalidRequest(f"{name}: holds NaN or infinite numbers")
+    if np.abs(translation).max() > MAX_POSITION:
+        raise InvalidRequest(f"{name}: lies beyond {MAX_POSITION:g} m")
+    if np.abs(quaternion).max() > MAX_QUATERNION:
+        raise InvalidRequest(f"{name}: the quaternion holds numbers above {MAX_QUATERNION:g}, expected norm 1")
     norm = np.linalg.norm(quaternion)
     if norm < 1e-6:
         raise InvalidRequest(f"{name}: the quaternion has norm 0, expected 1")

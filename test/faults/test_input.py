@@ -75,6 +75,7 @@ FRAMES = {
     "TF of the past only": (tf(header__stamp=conversions.ns_to_stamp(10**9)), "dropped_no_pose"),
     "TF NaN": (tf(transform__translation__x=NAN), "dropped_no_pose"),
     "TF infinite": (tf(transform__translation__x=INF), "dropped_no_pose"),
+    "TF beyond all numbers": (tf(transform__translation__y=-1.7e210), "dropped_no_pose"),
     "quaternion zero": (tf(transform__rotation__w=0.0), "dropped_no_pose"),
     "quaternion NaN": (tf(transform__rotation__w=NAN), "dropped_no_pose"),
     "quaternion of norm 5": (tf(transform__rotation__w=5.0), "received"),
