@@ -13,6 +13,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
@@ -32,6 +33,8 @@ from gld_ros.ros.worker import Job, Worker
 from gld_ros.srv import SynthesizeViews
 
 SWEEP_PERIOD = 0.05  # seconds
+#: DDS drops what the node has not taken yet beyond this depth, and the client would wait for ever; the default is 10.
+SERVICE_QOS = QoSProfile(depth=100)
 RESULT_KEPT = 10  # seconds that a goal's result, with all its images, waits for a client; rclpy's default is 900
 
 
@@ -52,12 +55,19 @@ class RequestServer:
         self._log = node.get_logger()
         self.worker = Worker(parameters.max_requests, lambda message: self._log.error(message))
         self._goals: dict[bytes, Job] = {}
-        node.create_service(SynthesizeViews, "~/synthesize", self._on_service, callback_group=ReentrantCallbackGroup())
+        node.create_service(
+            SynthesizeViews,
+            "~/synthesize",
+            self._on_service,
+            qos_profile=SERVICE_QOS,
+            callback_group=ReentrantCallbackGroup(),
+        )
         self._action = ActionServer(
             node,
             SynthesizeTrajectory,
             "~/synthesize_trajectory",
             self._on_goal,
+            goal_service_qos_profile=SERVICE_QOS,
             cancel_callback=self._on_cancel,
             callback_group=MutuallyExclusiveCallbackGroup(),
             result_timeout=RESULT_KEPT,

@@ -75,10 +75,10 @@ def test_request(patient, name):
 
 
 def flood(patient):
-    """More than may wait: the rest is refused by name. DDS keeps ten requests that nobody took yet, so no more here."""
+    """More than may wait: the rest is refused by name, and none is lost before the node takes it."""
     release = threading.Event()
     patient.model.fault = lambda stage: release.wait(PATIENCE)
-    answers = [patient.call(patient.pose(patient.x)) for _ in range(9)]
+    answers = [patient.call(patient.pose(patient.x)) for _ in range(40)]
     patient.wait(lambda: sum(answer.done() for answer in answers) >= 4, "refusals")
     release.set()
     codes = [patient.result(answer).error_code for answer in answers]
