@@ -102,7 +102,7 @@ def browser(url, client, tmp_path_factory):
 def pictures(browser):
     """Titles of the pictures that are loaded, with the brightness and contrast of each."""
     return browser.evaluate(
-        """[...document.querySelectorAll('img')].filter(i => i.src.startsWith('blob:')).map(image => {
+        """[...document.querySelectorAll('img')].filter(i => i.src.startsWith('blob:') && i.naturalWidth).map(image => {
             const canvas = document.createElement('canvas'), context = canvas.getContext('2d');
             [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
             context.drawImage(image, 0, 0);
