@@ -308,6 +308,9 @@ def test_requests_in_parallel_wait_for_each_other(pipe):
             time.sleep(0.02)
             inside -= 1
 
+        def forget(self):
+            assert inside == 0
+
     row = scaling.in_parallel(Watched(), Shape(2, 1, SIZE), Variant("default"), clients=3, repeat=2)
     assert most == 1 and row["repeat"] == 6
     assert row["p95_s"] > 0.04 and row["requests_per_s"] < 50
