@@ -1,5 +1,6 @@
 """One node for all faults, that it should survive; a DDS domain of this run."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -29,3 +30,10 @@ def patient(tmp_path_factory):
         yield patient
     finally:
         patient.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ghosts(ros):
+    """A destroyed lifecycle node keeps its own services in the graph, under the name of the next one, until it is freed."""
+    yield
+    gc.collect()

@@ -1,5 +1,6 @@
 """Every test run has its own DDS domain, so that neither other tests nor a robot in the network interfere."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,3 +18,10 @@ def ros():
         rclpy.init()
     yield
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ghosts(ros):
+    """A destroyed lifecycle node keeps its own services in the graph, under the name of the next one, until it is freed."""
+    yield
+    gc.collect()
