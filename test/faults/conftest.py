@@ -34,6 +34,6 @@ def patient(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def no_ghosts(ros):
-    """A destroyed lifecycle node keeps its own services in the graph, under the name of the next one, until it is freed."""
+    """Until it is freed, a destroyed lifecycle node keeps its services in the graph, under the name of the next one."""
     yield
     gc.collect()
