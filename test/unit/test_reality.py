@@ -17,6 +17,7 @@ from gld_ros.pipeline.views import Scale, View
 
 SECOND = 1_000_000_000
 W, H = 64, 48
+CONFIDENCE = 0.8
 K = np.array([[36.0, 0, W / 2], [0, 36.0, H / 2], [0, 0, 1]])
 
 
@@ -29,7 +30,7 @@ def camera(x=0.0, y=0.0, yaw=0.0) -> Camera:
     return Camera(K, c2w, W, H)
 
 
-def made(depth, at=None, stamp=SECOND, generated=True, confidence=0.8, image=None) -> View:
+def made(depth, at=None, stamp=SECOND, generated=True, confidence=CONFIDENCE, image=None) -> View:
     depth = np.broadcast_to(np.asarray(depth, np.float32), (H, W)).copy()
     image = np.full((H, W, 3), 100, np.uint8) if image is None else image
     generated = np.broadcast_to(generated, (H, W)).copy()
@@ -96,7 +97,8 @@ def test_a_wrong_scale_is_an_error_and_lowers_trust(drive, scale, other):
     monitor.remember(predicted(drive, 0, scale))
     report = look(monitor, observed(drive, other))
     assert report.right < 0.5 * report.judged
-    assert report.trust == monitor.trust() < 0.85
+    enough = CONFIDENCE * report.judged >= monitor.config.min_points
+    assert report.trust == monitor.trust() and (report.trust < 0.85 if enough else report.trust == 1)
     assert (report.ghosts > report.missed) == (scale < 1)
     if other == 0:
         assert report.error == pytest.approx(abs(scale - 1), rel=0.1)
