@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_ros: views a robot's camera never took, by Geometric Latent Diffusion (GLD)."""
 
 __version__ = "0.1.0"

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Allocator settings for torch on a CPU.
 
 glibc returns large freed blocks to the kernel and asks for them again at the next use. A network's activations are

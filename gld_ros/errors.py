@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Named errors. Each carries the name of the `error_code` that the node answers with: a constant of its services."""
 
 

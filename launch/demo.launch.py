@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Simulated robot or recorded sequence, gld_node and RViz: `ros2 launch gld_ros demo.launch.py [sequence:=PATH]`."""
 
 from pathlib import Path

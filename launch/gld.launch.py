@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_node on a robot: `ros2 launch gld_ros gld.launch.py image:=/camera/image camera_info:=/camera/camera_info`."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Ask OSV (osv.dev) through pip-audit for known vulnerabilities of what is installed in the venv.
 
 Exit code 1 where there are some. Where OSV cannot be reached nothing is known: that is said loudly, and is no failure.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # Source this (bash) after `make setup` for a shell of your own: `. tools/env.sh`. It gives the venv, ROS and this checkout.
 _gld_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # The ROS wheels' guard against starting twice; inherited, it would keep this venv's libraries from being found.

@@ -1,4 +1,6 @@
 #!/bin/sh
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # Print the Python to build the venv with: $PYTHON, or the first suitable one on the PATH; or say what is missing.
 check='
 import os, platform, sys, sysconfig

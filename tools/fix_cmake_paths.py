@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Make the ROS wheels' CMake files usable in the venv that runs this.
 
 They name the include folders of the machine that built them (/opt/python/cp3XX-cp3XX/...); put those of this Python

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Install the pinned torch (the only argument) into the environment that runs this; a torch that is there stays.
 
 PyPI's torch for Linux is the CUDA build, gigabytes with its libraries. Where no NVIDIA driver is found the CPU build

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Are time budgets kept? Random budgets by the real clock of this machine."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Latency of whole requests, their stages, and how well the device is used by the sampling loops."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The official GLD code, out of a folder of the user's, on the same weights, inputs and noise as ours.
 
 What is theirs: both diffusion transformers with their guidance, in float32 as released; that is 66.2 of the 66.8 s of

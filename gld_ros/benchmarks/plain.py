@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The plain path to compare with: eager, float32, sources encoded for every request, glibc's allocator as it comes.
 
     python -m gld_ros.benchmarks.plain MODEL DEVICE SOURCES TARGETS WIDTH HEIGHT REPEAT

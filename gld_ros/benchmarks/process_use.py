@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """CPU time and memory of another process, and whether its memory grows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Requests to measure with: a wall of coloured blocks seen from side to side, at any size and without rendering."""
 
 from __future__ import annotations

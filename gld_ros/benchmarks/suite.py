@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every figure of docs/performance.md by one command: `gld bench all`."""
 
 from __future__ import annotations

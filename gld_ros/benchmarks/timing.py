@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Clocks of a request: the whole, and its stages as the progress callback tells them."""
 
 from __future__ import annotations

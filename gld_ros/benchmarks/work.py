@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What sampling has to compute, and how fast the device could."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The `gld` command: one module a subcommand, each with `add_parser(subparsers)` and `run(args) -> exit code`.
 
 The modules import what is heavy (torch, rosbags) inside `run`, so that `gld --help` answers at once.

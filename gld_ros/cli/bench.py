@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld bench`: what a model needs and how fast it is, measured (docs/performance.md)."""
 
 from __future__ import annotations

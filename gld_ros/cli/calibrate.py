@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld calibrate`: how fast this machine is with a model, measured and kept for requests with a time budget."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld calibrate-confidence`: what a model's confidence is worth, measured on rooms that it was not trained on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld dashboard`: a web page with what a running `gld_node` sees, makes and says of itself (docs/dashboard.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld data`: make and check input - rooms, folders, bags, shards."""
 
 from __future__ import annotations

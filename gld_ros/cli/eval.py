@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld eval`: figures of a model on held-out views, beside the baselines on the same views."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld models`: which models there are, getting their files, checking, converting and measuring them."""
 
 from __future__ import annotations

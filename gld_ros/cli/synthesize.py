@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld synthesize`: views of a posed sequence that were not given to the model, from a folder or a rosbag2."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld train`: stages of joint models from a configuration, and the embedded model from scratch."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a node says of itself in its diagnostics, and a verdict that nobody can misread."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The page itself: a viser server with the pictures, the scene and the health of one node."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the page draws in 3D: points by their provenance, frusta, and where to look from."""
 
 from __future__ import annotations

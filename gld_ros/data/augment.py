@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What real cameras do to pictures: exposure, colour, noise, blur, rolling exposure. For training on renderings."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reading rosbag2 (sqlite3 or mcap) without ROS: posed images from Image + CameraInfo + TF (or Odometry, PoseStamped).
 
 Topics: of every image topic the CameraInfo beside it (`.../camera_info`); a 16UC1 (mm) or 32FC1 (m) image topic in the

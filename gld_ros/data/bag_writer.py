@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Writing rosbag2 (sqlite3 or mcap) without ROS: a posed sequence as the topics a robot would have recorded."""
 
 from __future__ import annotations

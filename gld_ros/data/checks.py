@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reading a whole data set before a training does: what is in it, and what is bad."""
 
 from __future__ import annotations

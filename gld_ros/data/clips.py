@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The one item type of all data sets: a clip of posed views of one scene, and batches of clips."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses against pixels: do the matches between a clip's images agree with its cameras, or with another convention?
 
 Poses of the wrong convention (w2c for c2w, OpenGL axes) load without an error and spoil a training in silence.

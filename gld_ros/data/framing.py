@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """From posed frames of any sizes to a clip of one size: crops centred on the principal point, K follows."""
 
 from __future__ import annotations

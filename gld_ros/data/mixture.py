@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Endless training clips out of several data sets: weighted, repeatable, sharded, resumable."""
 
 from __future__ import annotations

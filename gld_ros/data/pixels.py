@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Image and depth files as arrays, from a path or from bytes, with errors that name them."""
 
 from __future__ import annotations

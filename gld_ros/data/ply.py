@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Binary PLY files of coloured points: x, y, z, red, green, blue, confidence, generated."""
 
 from __future__ import annotations

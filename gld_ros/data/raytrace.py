@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A batched ray tracer for rooms of boxes, spheres and cylinders: colour and exact depth, in plain torch."""
 
 from __future__ import annotations

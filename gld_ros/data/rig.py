@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How a posed sequence is laid out in TF and topics, for bags and for live playing: map -> base_link -> cameras."""
 
 from __future__ import annotations

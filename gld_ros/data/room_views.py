@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Posed views of procedural rooms: two sources and two targets a scene, for training and for `gld eval`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Procedural rooms: textured walls and floors, furniture-like boxes, cylinders, spheres, lights, robot-like cameras."""
 
 from __future__ import annotations

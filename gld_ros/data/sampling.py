@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which frames of a scene become a clip, and which of them are its sources (spec gld.md; released configs)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Scenes: what every data set is read as. A line of text opens one: `open_scenes("re10k:/data/RealEstate10K/train")`.
 
 A text is `KIND:PATH?OPTION=VALUE&...`. The options are those of the kind's class; three are common to all:

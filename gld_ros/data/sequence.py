@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Posed image sequences: the type every input is read into, and `transforms.json` folders read and written.
 
 A folder holds `transforms.json` in the style of nerfstudio and instant-ngp: intrinsics `fl_x fl_y cx cy w h` (of the

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A simulated robot's camera: its drive through a procedural room, frame by frame."""
 
 from __future__ import annotations

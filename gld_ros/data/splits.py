@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Split files: which scenes, and which of their frames, a protocol uses.
 
 Read are the index of pixelSplat and MVSplat (JSON: scene -> {"context": [...], "target": [...]} or null), JSON lists of

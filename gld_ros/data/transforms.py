@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A tree of stamped transforms with lookups between stamps, for reading bags without ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Sampling that may end early: every evaluation of the velocity points at data."""
 
 from __future__ import annotations

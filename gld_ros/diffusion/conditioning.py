@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the diffusion stages are told of the cameras, with and without a condition (spec gld.md)."""
 
 from __future__ import annotations

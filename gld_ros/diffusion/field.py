@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The velocity field of one stage in one request, with all that stays the same from step to step made once."""
 
 from __future__ import annotations

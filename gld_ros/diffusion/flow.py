@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Flow matching: x_t = (1 - t) data + t noise, velocity = noise - data, t = 1 is noise (spec gld.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a diffusion stage's network says, and how it becomes a velocity (`DiTConfig.prediction`)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Solvers of the flow's ODE, dx/dt = velocity(x, t), on x_t = (1 - t) data + t noise, along a grid of times.
 
 The multistep ones follow the data, x - t velocity, in lambda = log((1 - t) / t), where the linear part has an exact

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a view has to beat: the nearest source as it is, and plain depth warping with the holes blurred over."""
 
 from __future__ import annotations

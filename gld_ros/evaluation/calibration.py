@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Fitting and checking a model's `Calibration` on procedural rooms: val rooms to fit, test rooms to check.
 
 Pixels of one room err together, so rooms, not pixels, are what is exchangeable: conformal factors count one more room,

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Synthesized views against the frames that were left out: the figures of the demo's and `gld synthesize`'s reports."""
 
 from __future__ import annotations

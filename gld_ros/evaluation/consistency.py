@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """MEt3R-style consistency (Asim et al. 2024): are DINO features of two views alike where both show the same points?
 
 As MEt3R, but for the geometry: known poses and the depth that a method answers with stand in for DUSt3R's points, and

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pixels of two views that show the same point: by true depth (PCK of features), by matching (reprojection error)."""
 
 from __future__ import annotations

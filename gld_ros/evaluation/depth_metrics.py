@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How right a view's depth is, and the points it makes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the model's own encoder says of views: their poses, and which of its features belong together."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which frames of a sequence are shown to the model, and which are left out and asked for."""
 
 from __future__ import annotations

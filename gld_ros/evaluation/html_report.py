@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The report as one HTML file that needs nothing else: tables, and sheets as embedded PNG."""
 
 from __future__ import annotations

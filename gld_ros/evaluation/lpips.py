@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """LPIPS (Zhang et al. 2018) on VGG-16, from weights the user has: nothing is downloaded."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures for people: contact sheets, coloured depth, a point cloud seen from two sides."""
 
 from __future__ import annotations

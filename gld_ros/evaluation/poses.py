@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How well relative camera poses are estimated: the pairwise scores of the field (RRA, RTA, AUC, mAA)."""
 
 from __future__ import annotations

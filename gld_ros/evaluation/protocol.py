@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld eval`: every method on the same scenes, targets and pixels."""
 
 from __future__ import annotations

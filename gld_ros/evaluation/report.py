@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What `gld eval` says: means with their intervals, paired differences, settings and versions, as one JSON object."""
 
 from __future__ import annotations

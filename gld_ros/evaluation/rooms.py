@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Held-out procedural rooms: two sources, one target, half between the sources, half beyond one of them."""
 
 from __future__ import annotations

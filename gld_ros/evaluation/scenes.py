@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What is evaluated: scenes of source views and left-out targets, and which pixels of a target the sources show."""
 
 from __future__ import annotations

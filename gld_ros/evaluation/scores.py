@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The figures of one method on one scene: of every target's picture by region, and of all targets together."""
 
 from __future__ import annotations

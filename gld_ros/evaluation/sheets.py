@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Contact sheets of an evaluation, and the pictures themselves where they are wanted."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Errors of a sequence of estimated camera poses after alignment to the true ones (ATE, RPE)."""
 
 from __future__ import annotations

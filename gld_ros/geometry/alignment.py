@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What lies between what a model predicts and what is known: a scale, or a similarity."""
 
 from __future__ import annotations

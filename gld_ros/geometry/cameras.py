@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pinhole cameras: intrinsics, camera-to-world pose, and how both follow a resize or a crop."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Lens distortion: the undistorted pinhole that shows only what the camera saw, and its images."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras as the 9 numbers that camera heads write and read (spec models.md A4, A5 and C).
 
 [translation (3), quaternion x y z w (4), vertical and horizontal field of view (rad)] of a rigid pose: c2w in DA3, w2c

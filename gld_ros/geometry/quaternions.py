@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Quaternions x, y, z, w (as in ROS) and motion between two poses."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras from predicted ray maps (spec models.md A7).
 
 A ray map (B, V, h, w, 6) holds at every cell the direction R K^-1 [u, v, 1] (not of unit length) and the camera centre,

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pixels to rays and back, in torch, float32 or better whatever the caller's autocast."""
 
 from __future__ import annotations

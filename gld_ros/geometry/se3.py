@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rigid motions as (4, 4) matrices; quaternions are x, y, z, w as in ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Source views carried into a target camera by their depth: splatting, hole filling, edge-aware upsampling."""
 
 from __future__ import annotations

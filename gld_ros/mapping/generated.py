@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The generated layer: points the model made up, each with confidence and stamp, until something is observed there."""
 
 from __future__ import annotations

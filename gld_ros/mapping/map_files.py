@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Maps on disk: NAME.npz holds all of one, NAME.ply its points for other programs."""
 
 from __future__ import annotations

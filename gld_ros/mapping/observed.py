@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The observed layer: what cameras saw, occupied or free. Nothing that was generated comes in here."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The map seen from above, for planners in the plane."""
 
 from __future__ import annotations

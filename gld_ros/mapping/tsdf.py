@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The observed layer in Open3D's VoxelBlockGrid: a truncated signed distance field, on the GPU where there is one.
 
 The generated layer has no such field on purpose: fusion averages, and a generated surface must not fade because another

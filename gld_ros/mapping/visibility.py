@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a depth picture says of voxels: where its surfaces lie, and which space its rays went through."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The map with two layers and the rules between them.
 
 Of a voxel: generated data never changes what was observed and never clears anything; an observation, occupied or free,

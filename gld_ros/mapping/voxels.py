@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Voxels as int64 keys, and a table of values per voxel: sorted arrays, no Python object a voxel."""
 
 from __future__ import annotations

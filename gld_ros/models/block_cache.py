@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """First-block cache: what a DiT's deep blocks do to its tokens changes little from one step to the next."""
 
 from __future__ import annotations

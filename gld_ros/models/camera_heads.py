@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras to tokens and tokens to cameras: DA3's encoder and decoder, VGGT's head (spec models.md A4, A5 and C).
 
 Cameras are the 9 numbers of `geometry.pose_encoding`, float32 whatever the network's dtype.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Loading and saving models: strictly, memory-mapped, one component after the other."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Joins the decoded view with the warped sources: observed pixels stay what the camera saw, holes are generated."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Configurations of every network, and of the models made of them. One place for defaults."""
 
 from __future__ import annotations

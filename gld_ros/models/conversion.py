@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld models convert`: a folder in our layout, one or several safetensors files a component, from any other."""
 
 from __future__ import annotations

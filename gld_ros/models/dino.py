@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """DINO ViT-S/8 (Caron et al. 2021), from the published file: what a picture shows, told by patches of 8 pixels."""
 
 from __future__ import annotations

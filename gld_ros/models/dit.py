@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The multi-view diffusion transformer with a DDT head: level 1, and the cascade level 1 -> 0 (spec gld.md)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Dense heads on the four levels: depth, rays, points (spec models.md A6 and C)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The frozen geometric encoder: images of several views in, four levels of two-stream features out."""
 
 from __future__ import annotations

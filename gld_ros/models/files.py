@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Files of tensors: read memory-mapped and without ever running code, checked, written whole or not at all."""
 
 from __future__ import annotations

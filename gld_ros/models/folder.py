@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a model folder holds: components, their tensors, and what is wrong with them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Getting a model's files: the embedded model, a folder, a released GLD, a Hub repository.
 
 A released model becomes a folder in the official layout: `checkpoints/*.pt`, `pretrained_models/**` (VGGT's own weights

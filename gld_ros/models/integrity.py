@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Are the files what they were? Recorded sizes and sha256, the checksums inside archives, finite numbers.
 
 Hashes are found in a converted folder's config.json, in the release.json of a download, and in a SHA256SUMS file

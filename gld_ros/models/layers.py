@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Transformer parts that several networks share. Parameter names are those of the published checkpoints."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Opening a model folder, in the official layout (official_layout.py) or in ours.
 
 Ours: config.json with the whole ModelConfig and what is known of the files; safetensors files, one or several a

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Depth of posed source views by a learned plane sweep: what gives the latent model a metric scale."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How much memory a model takes, estimated before anything is loaded.
 
 A documented, simple model. Weights: parameters times bytes. Activations: of the stage that needs most, counted as

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The published checkpoints: which file holds which network, under which key names (spec gld.md, "Released files")."""
 
 from __future__ import annotations

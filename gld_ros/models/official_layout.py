@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The official layout: which published file holds which component (spec gld.md, "Released files").
 
 checkpoints/{da3,vggt}_{level1,cascade}.pt, pretrained_models/**, model_stats/{da3,vggt}/*.pt. Sizes and depths come

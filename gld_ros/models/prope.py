@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """PRoPE: attention that knows the cameras' projective geometry (spec gld.md; arXiv 2507.10496)."""
 
 from __future__ import annotations

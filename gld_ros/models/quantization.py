@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Weights of linear layers in 8 bits (torchao): less memory and memory traffic, the arithmetic stays as it was."""
 
 from __future__ import annotations

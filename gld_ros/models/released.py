@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The released models as configurations: DA3, VGGT and the two GLDs (spec gld.md, models.md A1 and C)."""
 
 from __future__ import annotations

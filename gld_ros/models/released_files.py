@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which files the released GLDs consist of, where they are published, and what is known of their content.
 
 Sizes and sha256: spec gld.md, "Released files" and "Feature space"; VGGT-1B's commit, size, sha256 and licence as

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The RGB decoder: one MAE-like transformer on all four levels (spec models.md B1)."""
 
 from __future__ import annotations

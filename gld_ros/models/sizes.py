@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of a model read from the shapes of its tensors, so that what is built is what the files hold.
 
 Every size is voted on by several tensors: one wrong tensor is then reported as that tensor, not as a network of another

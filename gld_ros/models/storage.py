@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Files that appear whole or not at all, and their hashes; without torch, which takes seconds to import."""
 
 from __future__ import annotations

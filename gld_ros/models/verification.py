@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld models verify`: every file, key, shape and number of a model folder."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Sources and target cameras in, views out."""
 
 from gld_ros.pipeline.pipeline import GLDPipeline

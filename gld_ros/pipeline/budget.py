@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What of a request fits into a time budget: preset, steps, size and number of targets, the best first."""
 
 from __future__ import annotations

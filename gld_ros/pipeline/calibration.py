@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The cost model of this machine: measured with a handful of requests, kept in the user's cache folder."""
 
 from __future__ import annotations

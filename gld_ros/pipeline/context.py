@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The context of a request: which observed frames are kept, and which of them support a wanted view best."""
 
 from __future__ import annotations

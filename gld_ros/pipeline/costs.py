@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Seconds that a machine needs for the phases of a request, by what is asked for: a linear model of measured ones."""
 
 from __future__ import annotations

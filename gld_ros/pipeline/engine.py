@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How a diffusion stage is run: as it is, or compiled for the shapes that are asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Requests that the model failed on, kept on disk: `load(file)` gives what to ask a pipeline again."""
 
 from __future__ import annotations

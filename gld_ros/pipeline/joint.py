@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Synthesis as released: all views of a request, sources too, are generated together from noise (spec gld.md)."""
 
 from __future__ import annotations

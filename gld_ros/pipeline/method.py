@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What both ways of synthesis share: tensors of a request on the device, and views from tensors."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Observed pixels at the camera's own resolution; only what no source saw is filled from the model's small picture."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Depth of the sources themselves, as the model finds it: what a map may call observed."""
 
 from __future__ import annotations

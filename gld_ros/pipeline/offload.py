@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which components of a model are on its device: all of them, or only the one at work."""
 
 from __future__ import annotations

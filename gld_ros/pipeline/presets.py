@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Presets: how much of a model's own sampling a request does without."""
 
 from __future__ import annotations

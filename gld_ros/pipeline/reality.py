@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The drift monitor: what was generated, checked against what is observed at the same place later.
 
 Each predicted point is judged once, by the first newer observation whose pixels say something of it:

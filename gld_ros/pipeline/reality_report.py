@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the drift monitor is told and what it says: settings, and the report of one check."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What was made of the sources of recent requests: a robot that stands still asks again with the same ones."""
 
 from __future__ import annotations

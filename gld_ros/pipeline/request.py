@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A request's checks, its own coordinate frame and the size the model works at."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Metric scale: GLD normalises poses away, so metres come back by aligning its depth with the posed sources."""
 
 from __future__ import annotations

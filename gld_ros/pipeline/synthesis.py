@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The method, from posed source tensors to a target view's features, colour and depth. Training uses the same steps."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The clock of a request: none, one that records, one with a deadline."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How far a view's depth may be off, and how far a request goes beyond what was seen.
 
 A model states a `spread` for every pixel: the expected absolute error of its log depth. A `Calibration` says what that

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What goes into the pipeline and what comes out of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Synthesis conditioned on the warped sources, one target at a time (mini)."""
 
 from __future__ import annotations

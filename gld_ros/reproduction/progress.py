@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How far a reproduction is, and how long the rest takes by what was measured so far."""
 
 from __future__ import annotations

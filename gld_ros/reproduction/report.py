@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """report.json, report.html and the text of a reproduction."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The rooms of a reproduction: rendered once, kept on disk, the same for every variant."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Trains and scores what a reproduction needs, keeping all that is finished."""
 
 from __future__ import annotations

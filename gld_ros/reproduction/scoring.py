@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Figures of generated views of held-out rooms: one value a scene, the same scenes and noise for all."""
 
 from __future__ import annotations

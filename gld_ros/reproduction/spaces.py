@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The latent spaces that are compared: four levels of an encoder, and a VAE of the same latent size."""
 
 from __future__ import annotations

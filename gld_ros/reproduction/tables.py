@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The paper's tables out of figures by scene, with 95 % intervals by resampling scenes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What is trained, which systems are made of it, and which experiment needs which."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The real `gld_node` in a process of its own, over real DDS: what cameras cost it, and what a request costs more than
 the pipeline (`gld bench node`)."""
 

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A client of `gld_node`: lifecycle, requests by service and action, and what its diagnostics say."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """ROS messages <-> cameras, images and views.
 
 The one place where pixel centres move by half a pixel (ROS counts centres as whole numbers, `Camera` counts from the

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Counters per topic and throttled warnings: nothing is dropped in silence, nothing floods the log."""
 
 from __future__ import annotations

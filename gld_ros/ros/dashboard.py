@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld_dashboard`: shows on a web page what a `gld_node` sees, makes and says of itself. It commands nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Parameters that are set once, at the start of a node."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The demo: a camera node and `gld_node` in processes of their own, asked for poses the camera did not show.
 
 `python -m gld_ros.ros.demo [--sequence PATH]`: without a sequence the simulated robot drives. Writes report.json,

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the demo says about itself: report.json, the files of the results, and a table."""
 
 from __future__ import annotations

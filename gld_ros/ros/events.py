@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the middleware tells of topics: lost messages and publishers that do not fit. Counted per topic, and logged."""
 
 from __future__ import annotations

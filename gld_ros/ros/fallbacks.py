@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Where the model fails: out of memory it is asked for less, and what it cannot do is kept for those who mend it."""
 
 from __future__ import annotations

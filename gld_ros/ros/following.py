@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Continuous mode of `gld_node`: views at offsets from the robot, or along its path, made while no request waits."""
 
 from __future__ import annotations

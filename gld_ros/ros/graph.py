@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a running node offers and uses, as the ROS graph tells: topics, services, actions, parameters."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Where rclpy lets what a client sends end the process: answered, logged, and the node goes on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """From messages to key frames: pairing, poses, decoding. One thread; subscription callbacks only enqueue."""
 
 from __future__ import annotations

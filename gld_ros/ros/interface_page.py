@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """docs/interfaces.md: tables of what the nodes have, and of the fields of this package's messages."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The map as messages: PointCloud2 of a layer, OccupancyGrid."""
 
 from __future__ import annotations

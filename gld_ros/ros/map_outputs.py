@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The map of `gld_node`: fed with views and with the depth of key frames, published, saved and loaded.
 
 One thread owns the map; callbacks and the model's worker only enqueue.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One line for every topic, service and action of this package's nodes, for docs/interfaces.md.
 
 Names as in `graph.Endpoint`; NAME stands for the name of a camera. A test fails where one is missing or too much.

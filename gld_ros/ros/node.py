@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld_node`: posed camera images in, views the camera never took out."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What `gld_node` publishes about views: images, cloud, frusta. Called from the worker's thread."""
 
 from __future__ import annotations

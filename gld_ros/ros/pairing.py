@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pairs images with their CameraInfo by stamp; unlike message_filters it survives a clock that jumps back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The parameters of `gld_node`: names, defaults, meaning and limits in one place."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Publishes posed images as a camera driver would: Image or CompressedImage, CameraInfo, depth, TF and /clock."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The SROS2 policy of this package's nodes: each may do what it does, and nothing else (`ros2 security`'s format)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Loop closures: when the map frame moves under the kept key frames, they move with it or go."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The pose of a camera at the stamp of its image: from TF or from a pose topic, never the latest one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Child processes that run ROS nodes: started with parameters, watched, and ended whatever happens."""
 
 from __future__ import annotations

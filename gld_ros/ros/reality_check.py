@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Topic ~/reality_check of `gld_node`: what was generated against what is observed, and what follows."""
 
 from __future__ import annotations

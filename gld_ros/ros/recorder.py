@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Records every topic of the ROS graph into a rosbag2, without rosbag2: serialized messages as they arrive."""
 
 from __future__ import annotations

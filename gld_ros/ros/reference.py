@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Writes what can be said of the interfaces from the sources and the nodes themselves: docs/interfaces.md and the
 SROS2 policy config/sros2/policies.xml. `make docs` runs it; `--check` only says whether they are out of date."""
 

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_replay: plays a posed sequence folder (transforms.json) or a rosbag2 as a camera driver would."""
 
 from __future__ import annotations

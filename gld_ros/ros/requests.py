@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The three ways to ask `gld_node` for views: service, action, topic. Callbacks only enqueue and await the worker."""
 
 from __future__ import annotations

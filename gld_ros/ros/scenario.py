@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the demo plays, what it leaves out and what it asks for: of a recorded sequence or of the simulated robot."""
 
 from __future__ import annotations

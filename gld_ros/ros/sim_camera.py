@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_sim_camera: the camera of a simulated robot that drives through a procedural room."""
 
 from __future__ import annotations

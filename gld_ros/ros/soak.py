@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A long run of the real `gld_node`: a camera at full rate, requests all the while, and what its memory does.
 
 `python -m gld_ros.ros.soak --minutes 30` writes soak.json and prints the row of docs/quality.md; `make soak` runs it.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """From a request message to views: checks, poses, choice of sources, the model, named errors."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Synthesized views as messages: SynthesizedView, PointCloud2, MarkerArray."""
 
 from __future__ import annotations

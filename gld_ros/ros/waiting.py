@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for a worker's job in a coroutine of the executor."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One thread that owns the model: a bounded queue of jobs, each with a cancel flag and a deadline. No ROS in here.
 
 What a job raises is its own; what ends the thread nevertheless (SystemExit of a library) is survived once.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The RGB decoder's adversarial loss: hinge discriminators and the adaptive weight (spec models.md B3)."""
 
 from __future__ import annotations

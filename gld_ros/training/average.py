@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Learning-rate schedules, and the average of the weights over the steps."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints of a run: one safetensors file each, that appears whole or not at all, with its configuration inside."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every setting of a training run, with its default; read from YAML and the command line."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Batches for training: numbered, so that a resumed run and any number of processes go through the same ones."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Few-step students: a diffusion stage learns to walk in one step what its teacher walks in many."""
 
 from __future__ import annotations

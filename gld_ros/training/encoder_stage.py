@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Training of encoder, geometry head and RGB decoder together, from scratch (small models)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One loop for every stage: mixed precision, several processes, averaging, checkpoints, interruption, records."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Training of a diffusion stage that generates all views of a scene together (spec gld.md, Training)."""
 
 from __future__ import annotations

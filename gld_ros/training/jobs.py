@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """From a configuration to a stage with its networks and data, and from the trained stage to a model folder."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Latent spaces: what lies between images and the diffusion stages while these are trained."""
 
 from __future__ import annotations

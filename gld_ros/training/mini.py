@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld train mini`: the embedded model on procedural rooms, in four stages, from scratch or from a model."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Training of the RGB decoder on a frozen encoder (spec gld.md, Training): L1, LPIPS, an adversarial loss."""
 
 from __future__ import annotations

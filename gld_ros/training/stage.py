@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the engine trains, and what it trains on: two small interfaces."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The image encodings of sensor_msgs/image_encodings.hpp and the conversions between them."""
 
 import re

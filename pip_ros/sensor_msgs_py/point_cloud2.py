@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """PointCloud2 messages to and from numpy structured arrays.
 
 The behaviour of each function is stated by test/conformance/test_point_cloud2.py.

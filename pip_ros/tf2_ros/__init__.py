@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for ROS 2's tf2_ros: Buffer, TransformListener and the broadcasters.
 
 The behaviour of each is stated by test/conformance/test_tf2_ros.py.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Publishers of /tf and /tf_static."""
 
 from collections.abc import Iterable

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The tree of frames: each frame's motion relative to its parent over time. No ROS beyond the message types."""
 
 import bisect

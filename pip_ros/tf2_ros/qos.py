@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The QoS of /tf and /tf_static, as every ROS 2 program expects it."""
 
 from rclpy.qos import DurabilityPolicy, QoSProfile

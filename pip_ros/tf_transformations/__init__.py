@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for ROS 2's tf_transformations: quaternions are x, y, z, w, matrices 4 x 4, angles in radians.
 
 Like the original it wraps transforms3d, whose quaternions are w, x, y, z.

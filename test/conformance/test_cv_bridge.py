@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the package expects of cv_bridge, be it a ROS distribution's or the one in pip_ros/."""
 
 import array

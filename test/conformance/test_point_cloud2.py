@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the package expects of sensor_msgs_py.point_cloud2, of a ROS distribution or of pip_ros/."""
 
 import struct

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the package expects of tf2_ros, of a ROS distribution or of pip_ros/."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Made-up posed sequences: no files of others are needed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """rosbag2 without ROS: round trips in both storages, and bags that lack something."""
 
 from __future__ import annotations

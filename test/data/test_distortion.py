@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Undistortion on the way in: straight lines of the world are straight in the image again."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Hold-out plans, comparisons, sheets and the `gld data` commands."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every format: the room that was written comes back, cameras included, and what is wrong is named."""
 
 from __future__ import annotations

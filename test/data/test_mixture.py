@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Mixtures: repeatable, shared out, resumable; bad scenes are replaced and named. Shards, pose checks, gld data."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """PLY files and pictures of points."""
 
 from __future__ import annotations

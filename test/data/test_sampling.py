@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Clips, view sampling, crops and split files."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Sequence folders: what is written comes back, and what is wrong is named."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld synthesize` with a folder of the official layout: recipe weights, so noise, and it says so."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One rendered room, written in every format that is read: the numbers of each are known."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The demo end to end, and its camera nodes as processes: real nodes over DDS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One node for all faults, that it should survive; a DDS domain of this run."""
 
 import gc

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Hypothesis strategies for ROS messages of any type: wholly random ones, and healthy ones with random fields."""
 
 import copy

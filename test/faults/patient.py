@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_node in this process with a model that does what a test says, its robot and its clients, over DDS."""
 
 import threading

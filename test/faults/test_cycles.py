@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Lifecycle cycles of one node: its memory does not grow.
 
 Their number is the environment variable GLD_CYCLES; `make cycles` runs 1,000. The model is the light one of these

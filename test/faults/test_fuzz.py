@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Random messages on every topic and random requests to every service and action of gld_node, over DDS.
 
 Their number is the environment variable GLD_FUZZ; `make fuzz` sends 20,000. Nothing crashes, and every answer has a

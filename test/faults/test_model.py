@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Faults of the model: it raises, hangs, runs out of memory, or gives what is no view."""
 
 import threading

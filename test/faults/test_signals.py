@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """SIGINT and SIGTERM at any moment end the node, soon and without a traceback."""
 
 import signal

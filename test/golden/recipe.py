@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Deterministic synthetic weights and inputs for the golden fixtures (numpy only, no weights are shipped).
 
 tensor_for(key, shape, salt) gives the value of one state-dict entry; `key` is the OFFICIAL checkpoint key

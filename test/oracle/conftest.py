@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Compares with the official code's numbers, and prints a summary of the errors. Shares the networks of full size."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Golden arrays, recipe weights and inputs (test/golden; how they were made is in its recipe.py and npz meta)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """PRoPE and camera maps against the official code (fixture f), quirks included."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Each quirk of the released code that has a field of its own is needed: without it the official numbers are missed."""
 
 from dataclasses import replace

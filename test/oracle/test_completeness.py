@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every array of every golden file is compared by some test, or is an input of one. Runs last (see conftest.py)."""
 
 from fnmatch import fnmatchcase

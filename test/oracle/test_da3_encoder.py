@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Full-size DA3-Base encoder against the official GLD code (fixture a)."""
 
 import pytest

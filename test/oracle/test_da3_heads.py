@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """DA3-Base: dense head, camera decoder, cameras from rays, pose scores, and the whole network."""
 
 import pytest

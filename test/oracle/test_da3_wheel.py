@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Live parity with the depth-anything-3 wheel: toy networks of random shape and random weights."""
 
 import math

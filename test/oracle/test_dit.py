@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The four diffusion transformers against the official code, at toy size (fixtures c, d, e)."""
 
 from dataclasses import dataclass

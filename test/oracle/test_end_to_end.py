@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The whole path, two sources and two targets in four steps, through GLDPipeline (fixtures i, n).
 
 DA3 as its user gets it: written in the official layout with the recipe's weights, loaded by `from_pretrained`. VGGT,

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every released network without its weights: parameter counts, and the published keys with their shapes."""
 
 import ast

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The RGB decoder and the latent normalisation against the official code (fixture h), and against transformers."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Time grids, Euler with guidance, the training path and loss against the official transport code (fixture g)."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """VGGT's aggregator against the official code: toy size with intermediate states, and full size (fixture k)."""
 
 import math

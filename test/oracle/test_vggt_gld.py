@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The latent space around full-size VGGT: packed special tokens, propagation, decoding (fixture l)."""
 
 from dataclasses import replace

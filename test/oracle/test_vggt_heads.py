@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """VGGT's dense heads, camera head and pose encoding, full size (fixture m)."""
 
 import pytest

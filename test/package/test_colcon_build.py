@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A workspace that holds only this repository: colcon build, then everything from the install space."""
 
 import os

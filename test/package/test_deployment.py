@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Dockerfile and workflows: what they name exists here. (Nothing is built: that takes a network and a daemon.)"""
 
 import ast

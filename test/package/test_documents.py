@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Documents against the sources: links, error codes, names of topics, commands."""
 
 import ast

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Nothing in the package unpickles, evaluates text or starts a shell; the audit says what it could not ask."""
 
 import ast

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The tutorials' commands, as they stand there: every block marked `sh`, in a folder of its own."""
 
 import os

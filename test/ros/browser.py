@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A test's browser: headless Chromium, driven by the DevTools protocol. It reaches this machine only."""
 
 import base64

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every test run has its own DDS domain, so that neither other tests nor a robot in the network interfere."""
 
 import gc

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A test's robot: a camera with TF and a client of gld_node in this process, gld_node in a process of its own."""
 
 import re

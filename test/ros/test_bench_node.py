@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld bench node`: a real gld_node in a domain of its own, a few frames."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What cameras can get wrong: each is counted, named in the log, and the node goes on."""
 
 import time

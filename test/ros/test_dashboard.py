@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard against a running robot, in a real browser.
 
 `DASHBOARD_PNG=docs/images/dashboard.png pytest test/ros/test_dashboard.py` makes the picture of docs/dashboard.md.

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Continuous mode over DDS: what it makes, when, and what it leaves undone and why."""
 
 import time

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """docs/interfaces.md and the SROS2 policy against running nodes, both ways."""
 
 import re

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The node's map over DDS: layers, grid, clear, save and load; and the Nav2 example that uses them."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_node over DDS: requests by service, action and topic, what ends them, and what can be wrong with them."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """gld_node as a process: bad models, signals, bad start values."""
 
 import signal

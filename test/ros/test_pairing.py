@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pairing of images and CameraInfo by stamp."""
 
 from collections import Counter

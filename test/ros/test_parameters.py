@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The parameters: one place, described, limited, live where they say so; config, docs and launch agree with it."""
 
 import ast

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses at the stamp of an image: TF, topics, and the queue of frames that wait."""
 
 import gc

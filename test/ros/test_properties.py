@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Properties of pairing, pending frames and the worker, for any order of events."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The drift monitor over DDS: views of a room, and then another room where it was."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The worker thread: order, bounds, cancel, deadlines; and the errors a request can end with."""
 
 import gc

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Few-step students: what they are taught, what they learn, and the models they become part of."""
 
 import copy

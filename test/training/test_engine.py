@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The engine: resuming, accumulating, averaging, its guards, its checkpoints."""
 
 import errno

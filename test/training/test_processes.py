@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Training as processes: killed and resumed, told to stop, two at once."""
 
 import os

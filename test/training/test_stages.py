@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Losses, latent spaces, and one real step of every stage."""
 
 from dataclasses import replace

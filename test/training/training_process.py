@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Training processes for the tests to launch and kill: `python training_process.py run|gradients FOLDER [...]`.
 
 run: a tiny level-1 stage. accumulation=N; in micro step N: die=N: kill -9; term=N: SIGTERM; wait=N: SIGTERM while the

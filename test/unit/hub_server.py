@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A Hugging Face Hub in small, on localhost: what huggingface_hub asks for, and statistics below /raw."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Folders in the official layout, filled with the golden recipe's weights (test/golden/recipe.py)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld bench` on tiny models: every command runs, its times add up, its counts are right, bad arguments are named."""
 
 from __future__ import annotations

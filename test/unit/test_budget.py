@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A time budget: the cost model, what it picks, and that no budget is exceeded, on a machine whose clock is made up."""
 
 from __future__ import annotations

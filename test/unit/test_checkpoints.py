@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Models on disk: strict, checksummed, errors that name the file and the key."""
 
 import json

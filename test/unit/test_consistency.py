@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """MEt3R-style consistency: DINO features of views compared where they show the same points."""
 
 import json

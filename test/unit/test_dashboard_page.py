@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the dashboard's page says and draws, without ROS and without a browser (test/ros/test_dashboard.py has both)."""
 
 import re

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld eval`: the same scenes, targets and pixels for every method, and a report that says what was measured."""
 
 import json

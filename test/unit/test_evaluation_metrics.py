@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every figure of `gld eval` against an independent formula or a case made by hand."""
 
 import math

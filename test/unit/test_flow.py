@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The flow path, its time grid, the sampler, guidance."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras, rigid motions, rays, alignment, warping."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Getting models: real huggingface_hub against a small Hub on localhost (hub_server.py)."""
 
 import errno

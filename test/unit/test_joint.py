@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Joint synthesis as released, on a tiny model with random weights: properties, requests, offload."""
 
 import math

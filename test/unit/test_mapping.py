@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The map with two layers: what is observed stays, what is generated only adds, for all orders of what comes in."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The official layout: sizes read from the files, one strict report, and what `gld models verify` names."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The pipeline on the shipped model: contract, scale, bad input."""
 
 from dataclasses import replace

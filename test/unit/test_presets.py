@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Presets: what they ask of a model, and that `exact` is the model's own sampling."""
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras from ray maps, and the 9 numbers that camera heads use, on made-up cameras."""
 
 import pytest

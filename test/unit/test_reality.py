@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The drift monitor: what was generated against what is observed there later, in rooms whose depth is known."""
 
 import math

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Sources of recent requests are not encoded again, and only they."""
 
 import dataclasses

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What must hold for networks built like the released ones, whatever their weights."""
 
 from dataclasses import replace

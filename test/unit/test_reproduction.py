@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`gld reproduce`: latent spaces, equal variants, figures, ratios, and a whole tiny run, interrupted and resumed."""
 
 import json

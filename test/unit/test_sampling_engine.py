@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The engine against the plain method: Euler over two passes of a network that is told everything in every step."""
 
 import math

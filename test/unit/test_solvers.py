@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Solvers against diffusers' schedulers on the same times, and against a flow whose solution is known."""
 
 import math

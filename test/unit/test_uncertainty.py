@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibrated confidence: fits with a known answer, the file beside the weights, samples, novelty, the command."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The layout of the official demo (and of its DL3DV copy): `SCENE/nerfstudio/images_*/NAME.png` beside `NAME.npz`.
 
 An npz holds `intrinsic` (3, 3) in pixels of its image and `pose` (4, 4) camera to world, OpenCV axes. The

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Chunks of pixelSplat and MVSplat: `.torch` files that hold a list of scenes each, beside an `index.json`.
 
 A scene is a dict: `key` (its name), `cameras` (N, 18) float32 with fx, fy, cx, cy as shares of the size, two zeros and

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """RealEstate10K: a text file of cameras a scene, and a folder of frames extracted from its video.
 
     ROOT/SCENE.txt             line 1: the video's address; then `time fx fy cx cy 0 0` and 12 numbers a frame

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Procedural rooms as scenes, rendered when they are asked for: `rooms:train`, `rooms:test`, `rooms:SEED-SEED`."""
 
 from __future__ import annotations

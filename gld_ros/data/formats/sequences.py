@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Posed sequences as scenes: transforms.json folders (nerfstudio, DL3DV) and rosbag2 with key frames by TF."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Tar shards in the layout of webdataset, for clusters: a few large files in place of millions of small ones.
 
     shard-000000.tar    of every scene, one after the other: KEY.0000.jpg, KEY.0001.jpg, ... (or .png),
