@@ -138,6 +138,11 @@ class GLDPipeline:
         return self.net.config.name
 
     @property
+    def calibrated(self) -> bool:
+        """Whether it is known what the model's stated spread is worth; only then there are depth intervals."""
+        return self.synthesis.calibration is not None
+
+    @property
     def max_sources(self) -> int:
         return self.net.config.max_sources
 

@@ -124,11 +124,11 @@ class DriftMonitor:
         return self._trust
 
     def trusted(self, view: View) -> View:
-        """`view` with the confidence of its generated pixels multiplied by trust."""
+        """`view`, fresh from the model, with the confidence of its generated pixels multiplied by trust."""
         if self._trust == 1:
             return view
         factor = np.where(view.generated, np.float32(self._trust), np.float32(1))
-        return replace(view, confidence=view.confidence * factor)
+        return replace(view, confidence=view.confidence * factor, trust=self._trust)
 
     def clear(self) -> None:
         """Forget all predictions, as the map's frame or the clock jumped. Trust stays: the model is the same."""

@@ -90,19 +90,27 @@ class Calibration:
         found[generated] = np.interp(log[generated], np.log(self.generated.spread), self.generated.probability)
         return found
 
-    def reach(self, spread: np.ndarray, generated: np.ndarray, level: float) -> np.ndarray:
+    def reach(self, spread: np.ndarray, generated: np.ndarray, level: float, trust: float = 1.0) -> np.ndarray:
         """(H, W) bound of |log depth error| that holds for the share `level` of observed and of generated pixels.
 
-        Raises InvalidRequest for a level that is not one of LEVELS.
+        trust: share of the generated pixels for which the calibration still holds; of the rest nothing is known, so
+        that theirs is the bound of the first higher level that makes up for it, NaN where none of LEVELS does. Raises
+        InvalidRequest for a level that is not one of LEVELS.
         """
-        if level not in LEVELS:
-            raise InvalidRequest(f"level is {level}, calibrated are {', '.join(map(str, LEVELS))}")
-        at = LEVELS.index(level)
-        return spread * np.where(generated, self.generated.factors[at], self.observed.factors[at]).astype(np.float32)
+        check_level(level)
+        observed = self.observed.factors[LEVELS.index(level)]
+        enough = (factor for at, factor in zip(LEVELS, self.generated.factors, strict=True) if at * trust >= level)
+        return spread * np.where(generated, next(enough, math.nan), observed).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         write_text(path, json.dumps(to_dict(self), indent=1) + "\n")
+
+
+def check_level(level: float) -> None:
+    """Raise InvalidRequest for a coverage that is not one of LEVELS."""
+    if level not in LEVELS:
+        raise InvalidRequest(f"coverage is {level:g}, calibrated are {', '.join(map(str, LEVELS))}")
 
 
 def load_calibration(folder: Path) -> Calibration | None:

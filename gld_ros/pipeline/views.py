@@ -58,6 +58,7 @@ class View:
     complete: False where steps were left out, as the time budget ran out.
     spread: (H, W) float32, expected absolute error of log depth as the model states it.
     calibration: what stated spreads were worth on held-out scenes; None: `confidence` takes the model at its word.
+    trust: what later observations of earlier views left of that for generated pixels, 0..1; `confidence` has it in it.
     novelty: how far the view goes beyond its sources, 0..1 (`uncertainty.novelty`).
     samples: how many were drawn. Of several, `image` and `depth` are the first's, spread and confidence speak of all;
     depth_spread: (H, W) standard deviation of their log depths, color_spread: (H, W) of their colours, 0..1.
@@ -76,6 +77,7 @@ class View:
     complete: bool = True
     spread: np.ndarray | None = None
     calibration: Calibration | None = None
+    trust: float = 1.0
     novelty: float = 0.0
     samples: int = 1
     depth_spread: np.ndarray | None = None
@@ -88,10 +90,11 @@ class View:
 
     def depth_interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray] | None:
         """Depths (H, W), metres, between which the true ones lie for the share `level` of observed and of generated
-        pixels; None for a model that is not calibrated. Raises InvalidRequest for a level that was not measured."""
+        pixels, NaN where that is not known; None for a model that is not calibrated. Raises InvalidRequest for a level
+        that was not measured."""
         if self.calibration is None or self.spread is None:
             return None
-        factor = np.exp(self.calibration.reach(self.spread, self.generated, level))
+        factor = np.exp(self.calibration.reach(self.spread, self.generated, level, self.trust))
         return self.depth / factor, self.depth * factor
 
 

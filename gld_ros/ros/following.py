@@ -174,11 +174,12 @@ class Following:
 
     def _work(self, synthesizer: Synthesizer, viewpoints: list[np.ndarray], job: Job) -> None:
         p, started = self._requests.parameters, time.monotonic()
-        request = ViewRequest(tuple((p.map_frame, 0, pose) for pose in viewpoints), None, p.follow_seed, None)
+        poses = tuple((p.map_frame, 0, pose) for pose in viewpoints)
+        request = ViewRequest(poses, None, p.follow_seed, None, coverage=p.depth_coverage)
 
         def on_view(view: View, stamp: int) -> None:
             self._made = [*self._made, view.camera.c2w]
-            self._outputs.view(view_to_msg(view, stamp, p.map_frame, p.view_frame))
+            self._outputs.view(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
             self._requests.on_view(view)
             self._counters.add(self._name, "published")
 

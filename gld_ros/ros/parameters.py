@@ -14,6 +14,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from gld_ros.pipeline.uncertainty import LEVELS
+
 
 def _parameter(
     default: Any,
@@ -87,6 +89,13 @@ class Parameters:
         1.0,
         "Views that go farther beyond what was seen are refused (NO_CONTEXT); 1 refuses none.",
         (0.0, 1.0),
+        (),
+        True,
+    )
+    depth_coverage: float = _parameter(
+        0.0,
+        "Coverage of the depth bounds in views of ~/request and of continuous mode: 0.5, 0.8, 0.9 or 0.95; 0: none.",
+        (0.0, max(LEVELS)),
         (),
         True,
     )
@@ -220,6 +229,8 @@ def _refusal(name: str, value: Any) -> str:
     choices = FIELDS[name].metadata["choices"]
     if choices and value not in choices:
         return f"{name} is '{value}', expected one of {', '.join(choices)}"
+    if name == "depth_coverage" and value not in (0, *LEVELS):
+        return f"{name} is {value}, expected 0 or one of {', '.join(map(str, LEVELS))}"
     if name.startswith("follow_") and isinstance(value, Sequence) and not isinstance(value, str):
         each = 4 if name == "follow_offsets" else 1
         if not value or len(value) % each or not all(math.isfinite(number) for number in value):

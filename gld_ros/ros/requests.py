@@ -153,7 +153,7 @@ class RequestServer:
 
     def _on_pose(self, pose: PoseStamped) -> None:
         self._counters.add(self._topic.topic_name, "received")
-        request = request_from_pose(pose, self.parameters.request_axes == "body", self.parameters.request_height)
+        request = request_from_pose(pose, self.parameters)
         try:
             job = self._submit(request, SynthesizeViews.Response())
         except GLDError as error:
@@ -189,7 +189,7 @@ class RequestServer:
         p = self.parameters
 
         def on_view(view: View, stamp: int) -> None:
-            answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame))
+            answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
             self._outputs.view(answer.views[-1])
             self.on_view(view)
 

@@ -19,6 +19,7 @@ from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.pipeline.request import MAX_SAMPLES
+from gld_ros.pipeline.uncertainty import check_level
 from gld_ros.pipeline.views import Progress, SourceView, View
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
 from gld_ros.ros.fallbacks import Fallbacks, checked_view
@@ -29,18 +30,20 @@ from gld_ros.srv import SynthesizeViews
 
 # Far beyond what the model resolves, and a bound for the memory a request can ask for.
 MAX_SIDE = 4096  # pixels
-MAX_PIXELS = 2**26  # of all views together; one takes about 40 bytes in images and cloud
+MAX_PIXELS = 2**26  # of all views together; one takes about 50 bytes in images and cloud
 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """A request whose numbers are in order. budget: seconds, None without limit. samples: drawn for each view."""
+    """A request whose numbers are in order. budget: seconds, None without limit. samples: drawn for each view.
+    coverage: of the depth bounds, 0 for none."""
 
     poses: tuple[tuple[str, int, np.ndarray], ...]  # frame, stamp (ns), (4, 4) optical pose in that frame
     intrinsics: Pinhole | None
     seed: int
     budget: float | None
     samples: int = 1
+    coverage: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,21 @@ def parse_request(msg: Any, map_frame: str, max_views: int) -> ViewRequest:
         poses.append((stamped.header.frame_id or map_frame, stamp_to_ns(stamped.header.stamp), matrix))
     intrinsics = requested_intrinsics(msg.camera_info, MAX_SIDE)
     samples = msg.samples or 1
+    coverage = round(msg.depth_coverage, 3)  # it is a float32
+    if coverage:
+        check_level(coverage)
     if intrinsics is not None and len(poses) * samples * intrinsics.width * intrinsics.height > MAX_PIXELS:
         size = f"{intrinsics.width}x{intrinsics.height} pixels" + f" in {samples} samples" * (samples > 1)
         raise InvalidRequest(f"{len(poses)} views of {size}, at most {MAX_PIXELS} pixels are made together")
-    return ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None, samples)
+    return ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None, samples, coverage)
 
 
-def request_from_pose(pose: PoseStamped, body: bool, height: float) -> SynthesizeViews.Request:
-    """The request that a message on ~/request stands for; `height` metres are added to its z."""
+def request_from_pose(pose: PoseStamped, p: Parameters) -> SynthesizeViews.Request:
+    """The request that a message on ~/request stands for, by the parameters about such."""
     lifted = PoseStamped(header=pose.header, pose=pose.pose)
-    lifted.pose.position.z += height
-    axes = SynthesizeViews.Request.BODY if body else SynthesizeViews.Request.OPTICAL
-    return SynthesizeViews.Request(poses=[lifted], axes=axes)
+    lifted.pose.position.z += p.request_height
+    axes = SynthesizeViews.Request.BODY if p.request_axes == "body" else SynthesizeViews.Request.OPTICAL
+    return SynthesizeViews.Request(poses=[lifted], axes=axes, depth_coverage=p.depth_coverage)
 
 
 class Synthesizer:
@@ -118,6 +124,11 @@ class Synthesizer:
         """
         result = Result([], [])
         try:
+            if request.coverage and not self._pipe.calibrated:
+                raise InvalidRequest(
+                    f"depth_coverage is {request.coverage:g}, expected 0: no coverage is known of the model "
+                    f"'{self._pipe.name}', which is not calibrated (gld calibrate-confidence)"
+                )
             frames = self._context.frames()
             if not frames:
                 raise NoContext("the context holds no frame: no image with a CameraInfo and a pose came in so far")

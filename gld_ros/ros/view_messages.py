@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,8 +34,8 @@ POINT = point_cloud2.dtype_from_fields(CLOUD_FIELDS)
 FRUSTUM_COLORS = {"sources": (0.1, 0.7, 0.2), "requests": (0.9, 0.4, 0.0)}
 
 
-def view_to_msg(view: View, stamp: int, map_frame: str, view_frame: str) -> SynthesizedView:
-    """SynthesizedView of a `View`; `stamp` in nanoseconds."""
+def view_to_msg(view: View, stamp: int, map_frame: str, view_frame: str, coverage: float = 0.0) -> SynthesizedView:
+    """SynthesizedView of a `View`; `stamp` in nanoseconds; coverage: of the depth bounds, 0 leaves them out."""
     header = Header(stamp=ns_to_stamp(stamp), frame_id=view_frame)
     return SynthesizedView(
         header=header,
@@ -55,7 +56,17 @@ def view_to_msg(view: View, stamp: int, map_frame: str, view_frame: str) -> Synt
         scale=float(view.scale.value),
         scale_method=view.scale.method,
         scale_residual=float(view.scale.residual),
+        **_bounds(view, coverage, header),
     )
+
+
+def _bounds(view: View, coverage: float, header: Header) -> dict[str, Any]:
+    """The fields of the depth interval of a calibrated view."""
+    interval = view.depth_interval(coverage) if coverage else None
+    if interval is None:
+        return {}
+    lower, upper = (image_to_msg(bound.astype(np.float32, copy=False), "32FC1", header) for bound in interval)
+    return {"depth_coverage": coverage, "depth_lower": lower, "depth_upper": upper}
 
 
 def cloud_to_msg(

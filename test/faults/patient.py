@@ -39,7 +39,7 @@ class Model:
     fault: called in each stage of each request. result: what it is given becomes the answer. sizes: of the requests.
     """
 
-    name, max_sources, synthesis = "model", 4, None
+    name, max_sources, synthesis, calibrated = "model", 4, None, False
 
     def __init__(self):
         self.heal()

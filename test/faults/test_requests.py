@@ -58,6 +58,9 @@ REQUESTS = {
     "picture of four billion columns": (lambda p: [p.pose()], camera(width=2**32 - 1), "INVALID_REQUEST"),
     "picture without rows": (lambda p: [p.pose()], camera(height=0), "INVALID_REQUEST"),
     "lens of a kilometre": (lambda p: [p.pose()], camera(k=[1e9, 0, 32, 0, 1e9, 24, 0, 0, 1]), "NONE NO_CONTEXT"),
+    "coverage of a model that is not calibrated": (lambda p: [p.pose()], {"depth_coverage": 0.9}, "INVALID_REQUEST"),
+    "coverage NaN": (lambda p: [p.pose()], {"depth_coverage": NAN}, "INVALID_REQUEST"),
+    "coverage infinite": (lambda p: [p.pose()], {"depth_coverage": INF}, "INVALID_REQUEST"),
     "binning too large": (lambda p: [p.pose()], camera(binning_x=4_000_000_000), "INVALID_REQUEST"),
 }
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages <-> cameras, images, views."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from std_msgs.msg import Header
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
+from gld_ros.pipeline.uncertainty import Calibration, RegionCalibration
 from gld_ros.pipeline.views import Scale, View
 from gld_ros.ros import conversions
 from gld_ros.ros.view_messages import cloud_to_msg, frusta_to_msg, view_to_msg
@@ -224,6 +227,21 @@ def test_view_message():
     assert (message.samples, message.calibrated, message.novelty) == (3, False, 0.25)
     assert message.source_stamps == [Time(sec=1, nanosec=500_000_000), Time(sec=2, nanosec=1)]
     assert message.scale == pytest.approx(0.7)
+
+
+def test_bounds_of_a_view_message():
+    region = RegionCalibration((0.01, 0.1), (0.9, 0.1), (0.7, 1.6, 2.3, 3.0))
+    made = replace(view(), spread=np.full((120, 160), 0.1, np.float32), calibration=Calibration({}, region, region))
+    message = view_to_msg(made, 0, "map", "gld_camera", 0.9)
+    assert message.depth_coverage == pytest.approx(0.9) and message.depth_lower.header == message.depth.header
+    for image, sign in ((message.depth_lower, -1), (message.depth_upper, 1)):
+        bound = np.frombuffer(image.data, np.float32).reshape(image.height, image.width)
+        np.testing.assert_allclose(bound, made.depth * np.exp(sign * 0.23), rtol=1e-5)  # NaN where depth is
+    bare = view_to_msg(made, 0, "map", "gld_camera")
+    assert bare.depth_coverage == 0 and bare.depth_lower.width == bare.depth_upper.width == 0
+    message = view_to_msg(replace(made, trust=0.9), 0, "map", "gld_camera", 0.9)
+    lower = np.frombuffer(message.depth_lower.data, np.float32).reshape(120, 160)
+    np.testing.assert_array_equal(np.isnan(lower), np.isnan(made.depth) | made.generated)
 
 
 def test_cloud():

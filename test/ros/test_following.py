@@ -125,8 +125,12 @@ def test_it_starts_paused_and_makes_views_at_the_offsets_when_resumed(following)
     robot.wait(lambda: robot.clouds, "its cloud")
     robot.wait_for_skip("not_moved")  # the robot stands still: once is enough
     assert len(robot.views) == 1
+    assert robot.set_parameter("depth_coverage", 0.9) == ""
     assert robot.set_parameter("follow_offsets", [*FORWARD, 0.0, 0.0, 0.0, 0.4]) == ""
     robot.wait(lambda: len(robot.views) == 2, "the new viewpoint")
+    assert (view.depth_coverage, robot.views[1].depth_coverage) == (0, pytest.approx(0.9))
+    assert (view.depth_lower.width, robot.views[1].depth_lower.width) == (0, view.depth.width)
+    assert robot.set_parameter("depth_coverage", 0.0) == ""
     robot.wait_for_skip("not_moved")
     assert len(robot.views) == 2
     assert robot.set_parameter("follow_offsets", FORWARD) == ""

@@ -93,6 +93,25 @@ def test_samples_and_novelty(robot, node):
     assert robot.set_parameter("max_novelty", 1.0) == ""
 
 
+def test_depth_bounds_where_they_are_asked_for(robot, node):
+    """Around the depth, wider for more coverage; without them an answer is as it was."""
+    plain, wide, wider = (
+        robot.synthesize(request(robot, 3, depth_coverage=coverage)).views[0] for coverage in (0.0, 0.8, 0.95)
+    )
+    assert plain.depth_coverage == 0 and plain.depth_lower.width == plain.depth_upper.width == 0
+    assert (wide.depth_coverage, wider.depth_coverage) == (pytest.approx(0.8), pytest.approx(0.95))
+    assert wide.depth == plain.depth and wide.depth_lower.header == wide.depth.header
+    assert wide.depth_lower.encoding == wide.depth_upper.encoding == "32FC1"
+    depth, lower, upper, lowest, highest = (
+        np.frombuffer(image.data, np.float32)
+        for image in (wide.depth, wide.depth_lower, wide.depth_upper, wider.depth_lower, wider.depth_upper)
+    )
+    known = np.isfinite(depth)
+    assert np.array_equal(known, np.isfinite(lower)) and np.array_equal(known, np.isfinite(upper))
+    assert (lowest[known] < lower[known]).all() and (lower[known] < depth[known]).all()
+    assert (depth[known] < upper[known]).all() and (upper[known] < highest[known]).all()
+
+
 def test_requested_camera_axes_and_stamp(robot, node):
     header = conversions.Header(stamp=conversions.ns_to_stamp(robot.send(0)), frame_id="camera")
     body = conversions.pose_to_msg(np.linalg.inv(conversions.BODY_FROM_OPTICAL), header)  # the camera itself
@@ -161,6 +180,11 @@ BAD_REQUESTS = {
         lambda r: {"poses": r.poses(1), "samples": 5, "camera_info": info_of(4096, 4096)},
         "INVALID_REQUEST",
         "1 views of 4096x4096 pixels in 5 samples, at most",
+    ),
+    "coverage": (
+        lambda r: {"poses": r.poses(1), "depth_coverage": 0.7},
+        "INVALID_REQUEST",
+        "coverage is 0.7, calibrated are 0.5, 0.8, 0.9, 0.95",
     ),
     "axes": (lambda r: {"poses": r.poses(1), "axes": 9}, "INVALID_REQUEST", "axes is 9"),
     "time budget": (lambda r: {"poses": r.poses(1), "time_budget": budget(sec=-1)}, "INVALID_REQUEST", "time_budget"),

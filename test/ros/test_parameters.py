@@ -41,6 +41,7 @@ def test_all_are_declared_with_descriptors(node):
         ("tf_timeout", float("nan"), "out of range"),
         ("max_views", 0, "out of range"),
         ("steps", "many", "type"),
+        ("depth_coverage", 0.7, "expected 0 or one of 0.5, 0.8, 0.9, 0.95"),
         ("device", "cpu", "read-only"),
         ("map_frame", "odom", "read-only"),
     ],

@@ -187,6 +187,7 @@ def test_trust_is_what_makes_confidence_true():
     trusted = monitor.trusted(view)
     np.testing.assert_allclose(trusted.confidence[:, :10], 0.8 * monitor.trust(), rtol=1e-6)
     np.testing.assert_array_equal(trusted.confidence[:, 10:], view.confidence[:, 10:])
+    assert (view.trust, trusted.trust) == (1, monitor.trust())
 
 
 def test_trust_falls_fast_and_recovers_slowly():

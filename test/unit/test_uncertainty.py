@@ -89,6 +89,15 @@ def test_observed_generated_and_native_pixels_have_a_calibration_of_their_own():
     assert reach == pytest.approx([0.1 * calibration.observed.factors[2], 0.1 * calibration.generated.factors[2]])
 
 
+def test_bounds_of_generated_pixels_widen_where_the_model_is_trusted_less():
+    """0.9 of all is 0.95 of the 0.95 that can be trusted; what would take more than was measured is not known."""
+    calibration, spread, generated = Calibration({}, REGION, REGION), np.full((1, 2), 0.1), np.array([[False, True]])
+    expected = ((0.9, 1.0, 2.3), (0.9, 0.95, 3.0), (0.8, 0.95, 2.3), (0.5, 0.6, 2.3), (0.9, 0.9, np.nan))
+    for level, trust, factor in expected:
+        bounds = calibration.reach(spread, generated, level, trust)[0]
+        np.testing.assert_allclose(bounds, [0.1 * REGION.factors[LEVELS.index(level)], 0.1 * factor], rtol=1e-6)
+
+
 def test_a_conformal_factor_counts_one_more_room():
     scores = np.arange(1.0, 101)
     assert conformal_factor(scores, 0.9, 0) == 90
@@ -148,7 +157,7 @@ def test_a_calibration_is_used_if_it_belongs_to_the_weights(folder, scene):
         reach = np.log(upper / view.depth)[~view.generated]
         np.testing.assert_allclose(reach, factor * view.spread[~view.generated], rtol=1e-3)
         np.testing.assert_allclose(lower * upper, view.depth**2, rtol=1e-4)
-    with pytest.raises(InvalidRequest, match="level is 0.99, calibrated are 0.5, 0.8, 0.9, 0.95"):
+    with pytest.raises(InvalidRequest, match="coverage is 0.99, calibrated are 0.5, 0.8, 0.9, 0.95"):
         view.depth_interval(0.99)
 
 
