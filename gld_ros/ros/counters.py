@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, deque
 from collections.abc import Callable
+from statistics import median
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
@@ -35,6 +37,41 @@ class TopicCounters:
             for key in ("received", "published"):
                 counts.setdefault(key, 0)
         return copies
+
+
+class Latencies:
+    """Seconds of the last KEPT requests, whole and by stage; a histogram of all since the node started."""
+
+    KEPT = 100
+    LIMITS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds, upper ends; one more bin has no end
+
+    def __init__(self) -> None:
+        self._whole: deque[float] = deque(maxlen=self.KEPT)
+        self._stages: dict[str, deque[float]] = {}
+        self._histogram = [0] * (len(self.LIMITS) + 1)
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float, stages: dict[str, float]) -> None:
+        with self._lock:
+            self._whole.append(seconds)
+            self._histogram[bisect_left(self.LIMITS, seconds)] += 1
+            for stage, part in stages.items():
+                self._stages.setdefault(stage, deque(maxlen=self.KEPT)).append(part)
+
+    def values(self) -> dict[str, str]:
+        """latency_median_s, latency_max_s, latency_STAGE_s (median / max), latency_histogram; empty before any."""
+        with self._lock:
+            whole, histogram = list(self._whole), list(self._histogram)
+            stages = {stage: list(parts) for stage, parts in self._stages.items()}
+        if not whole:
+            return {"latency_median_s": "", "latency_max_s": "", "latency_histogram": ""}
+        bins = [*(f"<={limit:g} s" for limit in self.LIMITS), f">{self.LIMITS[-1]:g} s"]
+        return {
+            "latency_median_s": f"{median(whole):.3f}",
+            "latency_max_s": f"{max(whole):.3f}",
+            **{f"latency_{stage}_s": f"{median(parts):.3f} / {max(parts):.3f}" for stage, parts in stages.items()},
+            "latency_histogram": ", ".join(f"{name}: {n}" for name, n in zip(bins, histogram, strict=True) if n),
+        }
 
 
 class Throttle:

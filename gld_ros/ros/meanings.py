@@ -34,6 +34,7 @@ GLD_NODE = {
     "~/map/generated": "What was generated where nothing was observed; the confidence fades with age.",
     "~/map/occupancy": "Between `map_low` and `map_high`: -1 unknown, 0 observed free, 100 observed occupied; 1 to 99 "
     "generated, which only adds.",
+    "~/status": "Its own part of /diagnostics, latched: sent when level or message changes.",
     "/diagnostics": "The node's state and answers, and counts of every topic; see troubleshooting.md.",
     # services and actions
     "~/synthesize": "Views at poses in any TF frame.",

@@ -8,38 +8,31 @@ import os
 import threading
 import time
 from functools import partial
-from statistics import median
 from typing import Any
 
 import rclpy
 import tf2_ros
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
-from gld_ros.ros.events import NO_EVENTS, subscription_events
+from gld_ros.ros.counters import Throttle, TopicCounters
 from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
 from gld_ros.ros.guards import forget_destroyed, guard_services, said, spin
-from gld_ros.ros.intake import CameraTopics, Intake
+from gld_ros.ros.health import Health, age_values, model_values
+from gld_ros.ros.inputs import Inputs
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
 from gld_ros.ros.pose_jumps import JumpRules, follow_map_frame
-from gld_ros.ros.poses import TFPoses, TopicPoses
+from gld_ros.ros.poses import TFPoses
 from gld_ros.ros.reality_check import RealityChecker
 from gld_ros.ros.requests import RequestServer
 from gld_ros.ros.synthesis import Synthesizer, warm_up
@@ -74,12 +67,10 @@ class GLDNode(LifecycleNode):
         self.pipe: Any = None
         self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
         self.tf: TFPoses | None = None
-        self.intake: Intake | None = None
+        self.inputs: Inputs | None = None
         self.pose_jumps = 0
-        self._camera_subscriptions: list[Subscription] = []
-        self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
         self.create_service(Trigger, "~/clear_context", self._on_clear)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS)
+        self.health = Health(self, self.counters, self.warn)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
         self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -116,31 +107,9 @@ class GLDNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         p = self.parameters
         assert self.tf is not None
-        resolve = self.resolve_topic_name
-        cameras = [
-            CameraTopics(resolve(i), resolve(c)) for i, c in zip(p.image_topics, p.camera_info_topics, strict=True)
-        ]
-        self.intake = Intake(
-            cameras,
-            self.tf if p.pose_source == "tf" else TopicPoses(self.tf, p.pose_max_gap),
-            self.key_frames,
-            self.counters,
-            self.warn,
-            capacity=p.pending_frames,
-            pairing_slop=p.pairing_slop,
-            pose_timeout=p.tf_timeout,
-            rectified=p.rectified,
-            body_axes=p.camera_axes == "body",
-            on_jump=self._on_jump,
+        self.inputs = Inputs(
+            self, p, self.tf, self.key_frames, self.counters, self.warn, self.health, on_jump=self._on_jump
         )
-        for camera in cameras:
-            kind = CompressedImage if camera.image.endswith("/compressed") else Image
-            self._listen(kind, camera.image, partial(self.intake.put, camera.image, "image", camera.image))
-            self._listen(CameraInfo, camera.info, partial(self.intake.put, camera.image, "info", camera.info))
-        if p.pose_source != "tf":
-            topic = resolve(p.pose_topic)
-            kind = PoseStamped if p.pose_source == "pose" else Odometry
-            self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
         review = partial(self.reality.review, self.pipe)
         self.requests.synthesizer = Synthesizer(
             self.pipe, self.key_frames, self.tf, lambda: self.parameters, review, self.fallbacks
@@ -180,16 +149,18 @@ class GLDNode(LifecycleNode):
             self.get_logger().error(f"the worker did not end within {STOP_TIMEOUT:g} s")
         self.maps.stop(max(end - time.monotonic(), 0.1))
 
+    def destroy_node(self) -> None:
+        """With the action and the lifecycle's services, for which rclpy leaves the node in the graph."""
+        self.requests.destroy()
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _stop(self) -> None:
         self.maps.pipe = None
         self.requests.deactivate()
-        for subscription in self._camera_subscriptions:
-            self.destroy_subscription(subscription)
-        self._camera_subscriptions.clear()
-        self._heard.clear()
-        if self.intake is not None:
-            self.intake.stop(STOP_TIMEOUT)
-            self.intake = None
+        if self.inputs is not None:
+            self.inputs.stop(STOP_TIMEOUT)
+            self.inputs = None
 
     def _free(self) -> None:
         self._stop()
@@ -209,13 +180,6 @@ class GLDNode(LifecycleNode):
 
     # ---- callbacks
 
-    def _listen(self, kind: type, topic: str, callback: Any) -> None:
-        self._heard[topic] = (0, time.monotonic())
-        self.counters.add(topic, "received", 0)
-        qos = QoSProfile(depth=self.parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        events = subscription_events(self, topic, self.counters)
-        self._camera_subscriptions.append(self.create_subscription(kind, topic, callback, qos, event_callbacks=events))
-
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         if any(change.name == "model" for change in changes) and self.state == "active":
             return SetParametersResult(successful=False, reason="model cannot change while the node is active")
@@ -226,8 +190,8 @@ class GLDNode(LifecycleNode):
         self.reality.parameters = self.parameters
         self.key_frames.rules = self._rules()
         self.following.set_rate(self.parameters.follow_rate)
-        if self.intake is not None:
-            self.intake.pending.timeout = self.parameters.tf_timeout
+        if self.inputs is not None:
+            self.inputs.intake.pending.timeout = self.parameters.tf_timeout
 
     def _rules(self) -> KeyFrameRules:
         p = self.parameters
@@ -247,10 +211,10 @@ class GLDNode(LifecycleNode):
 
     def _follow_map_frame(self) -> None:
         p = self.parameters
-        if self.intake is None:
+        if self.inputs is None:
             return
         rules = JumpRules(p.pose_jump_translation, p.pose_jump_rotation)
-        moved, dropped = follow_map_frame(self.key_frames, self.intake.pose_now, rules)
+        moved, dropped = follow_map_frame(self.key_frames, self.inputs.intake.pose_now, rules)
         if moved or dropped:
             self.pose_jumps += 1
             self.get_logger().warning(
@@ -264,63 +228,28 @@ class GLDNode(LifecycleNode):
         p = self.parameters
         self._follow_map_frame()
         frames = self.key_frames.frames()
+        stamps = [frame.stamp for frame in frames]
         cameras = [frame.camera for frame in frames]
-        newest = max((frame.stamp for frame in frames), default=0)
-        self.outputs.frusta("sources", cameras, newest, p.map_frame, p.frustum_length)
-        counts = self.counters.snapshot()
-        self._warn_of_silence(counts)
-        self._publish_diagnostics(counts)
-
-    def _warn_of_silence(self, counts: dict[str, dict[str, int]]) -> None:
-        now = time.monotonic()
-        silent = []
-        for topic, (before, since) in self._heard.items():
-            received = counts[topic]["received"]
-            if received != before:
-                self._heard[topic] = (received, now)
-            elif 0 < self.parameters.input_timeout < now - since:
-                silent.append(f"'{topic}' ({now - since:.0f} s, {self.count_publishers(topic)} publishers)")
-        if silent:
-            self.warn("silence", f"no input on {', '.join(silent)}")
-
-    def _health(self) -> tuple[bytes, str]:
-        """Level and message of the node's own diagnostic; no message where all is well."""
-        worker = self.requests.worker
-        if worker.failure:
-            return DiagnosticStatus.ERROR, worker.failure
-        hangs = worker.hangs(self.parameters.watchdog_timeout)
-        if hangs:
-            self.warn("watchdog", f"the request at work hangs: {hangs}")
-            return DiagnosticStatus.ERROR, hangs
-        if worker.crashes:
-            return DiagnosticStatus.WARN, f"the worker crashed {worker.crashes} times"
-        return DiagnosticStatus.OK, ""
-
-    def _publish_diagnostics(self, counts: dict[str, dict[str, int]]) -> None:
-        name = self.get_fully_qualified_name()
-        latencies = self.requests.latencies
+        self.outputs.frusta("sources", cameras, max(stamps, default=0), p.map_frame, p.frustum_length)
+        worker, inputs = self.requests.worker, self.inputs
         values: dict[str, object] = {
-            "state": self.state,
-            "model": self.pipe.name if self.pipe is not None else "",
-            "working": self.requests.worker.busy,
-            "worker_crashes": self.requests.worker.crashes,
+            **model_values(self.pipe),
+            "working": worker.busy,
+            "requests_waiting": worker.waiting,
+            "images_waiting_for_pose": len(inputs.intake.pending) if inputs is not None else 0,
+            "worker_crashes": worker.crashes,
             "made_with_less_memory": self.fallbacks.degraded,
             "failed_requests_kept": self.fallbacks.kept,
             "pose_jumps": self.pose_jumps,
-            "key_frames": len(self.key_frames),
-            "latency_median_s": f"{median(latencies):.3f}" if latencies else "",
-            "latency_max_s": f"{max(latencies):.3f}" if latencies else "",
+            "key_frames": len(frames),
+            **age_values(stamps, self.get_clock().now().nanoseconds),
+            **self.requests.latencies.values(),
+            "scale_residual": self.requests.scale_residual,
             "trust": f"{self.reality.trust:.3f}",
             **self.maps.report,
             **{f"answers_{code}": count for code, count in self.requests.answers.items()},
         }
-        level, message = self._health()
-        statuses = [diagnostic(f"{name}: node", name, level, message or str(values["state"]), values)]
-        for topic, topic_counts in sorted(counts.items()):
-            statuses.append(diagnostic(f"{name}: {topic}", name, DiagnosticStatus.OK, "", dict(topic_counts)))
-        msg = DiagnosticArray(status=statuses)
-        msg.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(msg)
+        self.health.report(self.state, worker, values, p.input_timeout, p.watchdog_timeout)
 
 
 def _end_in_time() -> None:

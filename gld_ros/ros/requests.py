@@ -23,7 +23,7 @@ from gld_ros.action import SynthesizeTrajectory
 from gld_ros.errors import Cancelled, GLDError, ModelError, NotActive
 from gld_ros.pipeline.views import Progress, View
 from gld_ros.ros.conversions import image_to_msg
-from gld_ros.ros.counters import TopicCounters
+from gld_ros.ros.counters import Latencies, TopicCounters
 from gld_ros.ros.events import subscription_events
 from gld_ros.ros.fallbacks import release
 from gld_ros.ros.outputs import Outputs
@@ -50,7 +50,8 @@ class RequestServer:
         self.parameters = parameters
         self.synthesizer: Synthesizer | None = None
         self.on_view: Callable[[View], None] = lambda view: None  # told of each view, in the worker's thread
-        self.latencies: list[float] = []  # seconds, of the last requests that were answered with views
+        self.latencies = Latencies()  # of the requests that were answered with views
+        self.scale_residual = ""  # of the newest view
         self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
         self.answered = 0  # stamp (ns) of the newest answer with views
         self._node, self._outputs, self._counters = node, outputs, counters
@@ -100,6 +101,10 @@ class RequestServer:
     def stop(self, timeout: float) -> bool:
         """End the worker for good; returns whether it ended within `timeout` seconds."""
         return self.worker.stop(timeout)
+
+    def destroy(self) -> None:
+        """To be called before the node is destroyed: rclpy leaves the action to whoever made it."""
+        self._action.destroy()
 
     async def _on_service(
         self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
@@ -201,7 +206,9 @@ class RequestServer:
             self._refuse(answer, result.error)
         else:
             self.answers["NONE"] += 1
-            self.latencies = [*self.latencies[-99:], job.elapsed]
+            job.at("messages")
+            self.latencies.add(job.elapsed, job.seconds)
+            self.scale_residual = f"{result.views[-1].scale.residual:.3f}"
         answer.latency = job.elapsed
         return partial(self._publish, result, answer.points)
 

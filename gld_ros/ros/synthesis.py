@@ -136,8 +136,8 @@ class Synthesizer:
             poses = []
             for frame, stamp, pose in request.poses:
                 job.check()
-                job.at(f"the pose of '{frame}'")
                 poses.append(self._tf.lookup(frame, stamp, timeout) @ pose)
+                job.at("pose", f" of '{frame}'")
             for i, c2w in enumerate(poses):
                 view = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
                 result.views.append(view)
@@ -167,10 +167,10 @@ class Synthesizer:
             (best,) = select_sources(frames, [frames[-1].camera.moved(c2w)], 1)
             target = best.camera.moved(c2w)
         sources = select_sources(frames, [target], min(parameters.max_sources, self._pipe.max_sources))
-        job.at("the choice of sources")
+        job.at("sources")
 
         def callback(progress: Progress) -> None:
-            job.at(f"{progress.stage}, step {progress.step} of {progress.steps}")
+            job.at(progress.stage, f", step {progress.step} of {progress.steps}")
             job.check_cancelled()
             on_progress(progress)
 
@@ -201,8 +201,10 @@ class Synthesizer:
             if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
             raise self._fallbacks.keep(error, FailedRequest(sources, [target], settings, str(error))) from None
-        job.at("the review of the view")
-        return self._review(view, sources)
+        job.at("view")
+        view = self._review(view, sources)
+        job.at("review")
+        return view
 
 
 def warm_up(pipe: Any) -> None:

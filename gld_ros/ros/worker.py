@@ -36,6 +36,7 @@ class Job:
         self.future: Future[Any] = Future()
         self.arrived = self.progressed = time.monotonic()
         self.stage = "waiting"
+        self.seconds: dict[str, float] = {}  # by stage
         self._work = work
         self._budget = budget
         self._reason: str | None = None
@@ -44,9 +45,11 @@ class Job:
         """End the job at its next step, or before it starts."""
         self._reason = reason
 
-    def at(self, stage: str) -> None:
-        """To be called when something is done: for a watchdog, where the job is."""
-        self.stage, self.progressed = stage, time.monotonic()
+    def at(self, stage: str, detail: str = "") -> None:
+        """To be called when something of that name is done: where the job is, and where its time goes."""
+        now = time.monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.progressed
+        self.stage, self.progressed = stage + detail, now
 
     def check(self) -> None:
         """To be called between views: raises Cancelled or RequestTimeout once the job has to end."""
@@ -73,7 +76,7 @@ class Job:
         """Do the work, unless the job has to end before it starts, and fill the future."""
         try:
             self.check()
-            self.at("start")
+            self.at("queue")
             result = self._work(self)
         except Exception as error:  # whoever waits for the future decides what it means
             self.future.set_exception(without_history(error))

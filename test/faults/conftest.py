@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One node for all faults, that it should survive; a DDS domain of this run."""
 
-import gc
 import os
 from pathlib import Path
 
@@ -32,10 +31,3 @@ def patient(tmp_path_factory):
         yield patient
     finally:
         patient.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_ghosts(ros):
-    """Until it is freed, a destroyed lifecycle node keeps its services in the graph, under the name of the next one."""
-    yield
-    gc.collect()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every test run has its own DDS domain, so that neither other tests nor a robot in the network interfere."""
 
-import gc
 import os
 from pathlib import Path
 
@@ -20,10 +19,3 @@ def ros():
         rclpy.init()
     yield
     rclpy.try_shutdown()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_ghosts(ros):
-    """Until it is freed, a destroyed lifecycle node keeps its services in the graph, under the name of the next one."""
-    yield
-    gc.collect()

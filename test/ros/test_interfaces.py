@@ -139,11 +139,16 @@ def test_the_page_and_the_running_node_have_the_same_parameters(gld_node, observ
 
 
 @pytest.fixture
-def node():
+def node(observer):
+    others = observer.get_node_names().count("gld_node")
     node = GLDNode()
     yield node
     node.close()
     node.destroy_node()
+    end = time.monotonic() + PATIENCE
+    while observer.get_node_names().count("gld_node") > others:
+        assert time.monotonic() < end, "a destroyed node stays in the graph, beside the next one of its name"
+        time.sleep(0.1)
 
 
 def plain(value):
