@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gld_ros.benchmarks import plots, quality, scaling, suite, tables, variants
 from gld_ros.benchmarks.latency import measure
-from gld_ros.benchmarks.process_use import cpu_seconds, resident_bytes, robust_slope
 from gld_ros.benchmarks.requests import Shape, Variant, wall_request
 from gld_ros.benchmarks.timing import StageTimes
 from gld_ros.benchmarks.work import evaluation_flops, matrix_peak
@@ -134,32 +131,6 @@ def test_flops_are_those_that_torch_counts(kind, stage):
 
 def test_matrix_peak_is_a_speed():
     assert 1e6 < matrix_peak(DEVICE, torch.float32) < 1e15
-
-
-def test_robust_slope():
-    x = np.arange(40.0)
-    noise = np.random.default_rng(0).normal(0, 1, 40)
-    y = 3 * x + noise
-    y[5] = 1e6  # an outlier moves nothing
-    slope = robust_slope(x, y)
-    assert slope["low"] < 3 < slope["high"] and slope["mean"] == pytest.approx(3, abs=0.05)
-    flat = robust_slope(x, noise)
-    assert flat["low"] < 0 < flat["high"]
-    with pytest.raises(InvalidRequest, match="2 different points: at least 3"):
-        robust_slope(np.array([1.0, 2.0, 2.0]), np.zeros(3))
-
-
-def test_cpu_time_and_memory_of_a_process():
-    before = cpu_seconds(os.getpid())
-    while time.process_time() < 0.3 + before:
-        sum(range(10000))
-    assert 0.2 < cpu_seconds(os.getpid()) - before < 5
-    assert 10e6 < resident_bytes(os.getpid()) < 1e12
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        assert resident_bytes(child.pid) < resident_bytes(os.getpid())
-    finally:
-        child.communicate(b"\n")
 
 
 # ---- latency
