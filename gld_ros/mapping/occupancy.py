@@ -13,6 +13,7 @@ from gld_ros.mapping.voxels import COLUMN, VoxelGrid, unpack
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 MAX_CELLS = 1 << 24  # more would not fit into a message anybody wants
+BLOCK = 64  # cells: a grid's sides are whole blocks, so that most changes leave its extent alone
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def occupancy_grid(
     A cell is 100 where an observed voxel is occupied; 0 where none is and at least `free_share` of the column's voxels
     were seen free; -1 otherwise. Generated points may raise it to 1..99, by their confidence, and lower nothing.
     keys: (N,) sorted, of observed voxels; occupied: (N,) bool; generated_keys: (M,) sorted; generated_confidence: (M,).
+    The grid ends at whole blocks of `BLOCK` cells, counted from the voxels' origin.
     Raises InvalidRequest for an empty range of heights and for a grid of more than `MAX_CELLS`.
     """
     if not low < high:
@@ -63,7 +65,8 @@ def occupancy_grid(
     columns = unpack(np.unique(np.concatenate([keys, generated_keys]) // COLUMN) * COLUMN)[:, :2]
     if not len(columns):
         return nothing_known(grid.voxel_size)
-    corner, size = columns.min(axis=0), np.ptp(columns, axis=0) + 1
+    corner = columns.min(axis=0) // BLOCK * BLOCK
+    size = (columns.max(axis=0) // BLOCK + 1) * BLOCK - corner
     if size[0] * size[1] > MAX_CELLS:
         raise InvalidRequest(f"map: a grid of {size[0]}x{size[1]} cells is too large; give it a smaller radius")
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The map as messages: PointCloud2 of a layer, OccupancyGrid."""
+"""The map as messages: PointCloud2 of a layer, OccupancyGrid, OccupancyGridUpdate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import array
 
 import nav_msgs.msg
 import numpy as np
+from map_msgs.msg import OccupancyGridUpdate
 from sensor_msgs.msg import PointCloud2, PointField
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
+from gld_ros.mapping.grid_updates import Rectangle, patched
 from gld_ros.mapping.occupancy import OccupancyGrid
 from gld_ros.mapping.voxels import MapPoints
 from gld_ros.ros.conversions import ns_to_stamp
@@ -47,3 +49,23 @@ def grid_to_msg(grid: OccupancyGrid, stamp: int, map_frame: str) -> nav_msgs.msg
     msg.info.origin.orientation.w = 1.0
     msg.data = array.array("b", grid.data.tobytes())
     return msg
+
+
+def update_to_msg(grid: OccupancyGrid, changed: Rectangle, stamp: int, map_frame: str) -> OccupancyGridUpdate:
+    """The cells of `changed` as they are in `grid`, for those who have a grid of the same extent; stamp: ns."""
+    msg = OccupancyGridUpdate(header=Header(stamp=ns_to_stamp(stamp), frame_id=map_frame))
+    msg.x, msg.y, msg.width, msg.height = changed.x, changed.y, changed.width, changed.height
+    msg.data = array.array("b", changed.of(grid.data).tobytes())
+    return msg
+
+
+def grid_from_msg(msg: nav_msgs.msg.OccupancyGrid) -> OccupancyGrid:
+    """Its cells; the orientation of its origin is taken to be none. Raises ValueError for another number of cells."""
+    origin = np.array([msg.info.origin.position.x, msg.info.origin.position.y])
+    data = np.array(msg.data, np.int8).reshape(msg.info.height, msg.info.width)
+    return OccupancyGrid(origin, msg.info.resolution, data)
+
+
+def patch_grid(grid: OccupancyGrid, msg: OccupancyGridUpdate) -> OccupancyGrid:
+    """`grid` with the update's cells. Raises InvalidRequest where these do not fit into it."""
+    return patched(grid, Rectangle(msg.x, msg.y, msg.width, msg.height), np.array(msg.data, np.int8))

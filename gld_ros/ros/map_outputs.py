@@ -12,24 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nav_msgs.msg
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 
 from gld_ros.errors import Cancelled, FileError, GLDError, InvalidRequest, NotActive
 from gld_ros.mapping.config import MapConfig
-from gld_ros.mapping.voxel_map import LAYERS, VoxelMap
+from gld_ros.mapping.voxel_map import VoxelMap
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.observed import ObservedDepth, observed_depth
 from gld_ros.pipeline.views import SourceView, View
 from gld_ros.ros.counters import Throttle, TopicCounters
-from gld_ros.ros.events import NO_EVENTS
-from gld_ros.ros.map_messages import grid_to_msg, map_to_msg
-from gld_ros.ros.outputs import LATCHED
+from gld_ros.ros.map_topics import MapTopics
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.waiting import done
 from gld_ros.ros.worker import Job, Worker
@@ -39,7 +35,7 @@ QUEUE = 16  # jobs that may wait for the map's thread
 
 
 class MapOutputs:
-    """Topics ~/map/observed, ~/map/generated, ~/map/occupancy; services ~/clear_map, ~/save_map, ~/load_map.
+    """The map and its `MapTopics`; services ~/clear_map, ~/save_map, ~/load_map.
 
     With `map_enabled`, `map_rate` times a second: the model finds the depth of a new key frame, if no request keeps it
     busy, and what changed is published to those who listen. `pipe` is None while the node is not active.
@@ -65,14 +61,7 @@ class MapOutputs:
         self._epoch = self._map_epoch = 0  # goes up where time or frame jump; the map follows in its own thread
         self.report: dict[str, int] = {}  # for diagnostics
         self._publishing: Job | None = None
-        kinds = {**{f"map/{layer}": PointCloud2 for layer in LAYERS}, "map/occupancy": nav_msgs.msg.OccupancyGrid}
-        self._publishers = {
-            name: node.create_publisher(kind, f"~/{name}", LATCHED, event_callbacks=NO_EVENTS)
-            for name, kind in kinds.items()
-        }
-        self._published = dict.fromkeys(kinds, -1)  # versions
-        for publisher in self._publishers.values():
-            counters.add(publisher.topic_name, "published", 0)
+        self._topics = MapTopics(node, counters)
         group = ReentrantCallbackGroup()
         node.create_service(Trigger, "~/clear_map", self._on_clear, callback_group=group)
         node.create_service(SaveMap, "~/save_map", self._on_save, callback_group=group)
@@ -88,11 +77,11 @@ class MapOutputs:
     @parameters.setter
     def parameters(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self._published["map/occupancy"] = -1  # the heights may be others
         if parameters.map_enabled and self._timer.is_canceled():
             self._timer.reset()
-        elif not parameters.map_enabled:
+        elif not parameters.map_enabled and not self._timer.is_canceled():
             self._timer.cancel()
+            self._submit(lambda job: self._publish(last=True))
 
     def add_view(self, view: View) -> None:
         """Take a synthesized view; from any thread."""
@@ -196,7 +185,7 @@ class MapOutputs:
         try:
             job = self._worker.submit(partial(self._in_epoch, work, self._epoch))
         except GLDError as error:
-            self._counters.add(self._publishers["map/observed"].topic_name, "dropped_queue_full")
+            self._counters.add(self._topics.name, "dropped_queue_full")
             self._warn("map_queue", f"the map is behind: {error}")
             return None
 
@@ -233,20 +222,9 @@ class MapOutputs:
         self._forget()
         self._map.integrate_observed(found.depth, found.image, found.confidence, found.camera, found.stamp)
 
-    def _publish(self) -> None:
+    def _publish(self, last: bool = False) -> None:
         self._forget()
-        p, now, versions = self.parameters, self._now(), self._map.versions
-        for name, publisher in self._publishers.items():
-            layer = name.removeprefix("map/")
-            version = versions.get(layer, sum(versions.values()))
-            if version == self._published[name] or not publisher.get_subscription_count():
-                continue
-            if layer in LAYERS:
-                publisher.publish(map_to_msg(self._map.points(layer), layer == "generated", now, p.map_frame))
-            else:
-                publisher.publish(grid_to_msg(self._map.occupancy(p.map_low, p.map_high), now, p.map_frame))
-            self._published[name] = version
-            self._counters.add(publisher.topic_name, "published")
+        self._topics.publish(self._map, self.parameters, self._now(), last)
         sizes = {f"map_{layer}": size for layer, size in self._map.sizes().items()}
         self.report = {
             **sizes,
