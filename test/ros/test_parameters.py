@@ -108,12 +108,3 @@ def test_the_launch_description_on_a_distribution():
     exec(compile(source, "gld.launch.py", "exec"), names)
     description = names["generate_launch_description"]()
     assert {argument.name for argument in description.get_launch_arguments()} == set(names["ARGUMENTS"])
-
-
-def test_the_rviz_configuration_shows_the_nodes_topics():
-    config = yaml.safe_load((ROOT / "config" / "gld.rviz").read_text())["Visualization Manager"]
-    topics = {item["Topic"]["Value"] for item in [*config["Displays"], *config["Tools"]] if "Topic" in item}
-    assert topics == {
-        "image",
-        *(f"gld_node/{n}" for n in ("frusta", "points", "image", "depth", "generated", "request")),
-    }
