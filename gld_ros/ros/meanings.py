@@ -16,6 +16,7 @@ GLD_NODE = {
     "plan": "A path, with `follow_path_topic`: continuous mode looks from places ahead on it.",
     "/tf": "Poses of the cameras at the stamps of their images, and of requests.",
     "/tf_static": "The same: what never moves.",
+    "bond": "Heartbeats of this node and of Nav2's lifecycle manager, while the node is active (tutorials/nav2.md).",
     "~/request": "Asks for one view, e.g. from RViz's goal tool; the answer is on the published topics.",
     # published
     "~/views": "Each synthesized view with its pose, scale, model, seed and source stamps.",
@@ -33,7 +34,8 @@ GLD_NODE = {
     "the newest image behind a point. Sent when something changed, at most `map_rate` times a second.",
     "~/map/generated": "What was generated where nothing was observed; the confidence fades with age.",
     "~/map/occupancy": "Between `map_low` and `map_high`: -1 unknown, 0 observed free, 100 observed occupied; 1 to 99 "
-    "generated, which only adds.",
+    "generated, which only adds. The whole grid where its extent or frame changes, most cells do or somebody joins.",
+    "~/map/occupancy_updates": "Else the cells that changed since; none while somebody takes `~/map/occupancy` alone.",
     "~/status": "Its own part of /diagnostics, latched: sent when level or message changes.",
     "/diagnostics": "The node's state and answers, and counts of every topic; see troubleshooting.md.",
     # services and actions

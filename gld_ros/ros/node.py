@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 
 from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.ros.bond import Bond
 from gld_ros.ros.counters import Throttle, TopicCounters
 from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
@@ -64,6 +65,7 @@ class GLDNode(LifecycleNode):
             self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
         )
         self.fallbacks = Fallbacks(self.parameters.failure_folder, self.parameters.failure_keep, self.warn)
+        self.bond = Bond(self, self.warn)
         self.pipe: Any = None
         self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
         self.tf: TFPoses | None = None
@@ -115,6 +117,7 @@ class GLDNode(LifecycleNode):
             self.pipe, self.key_frames, self.tf, lambda: self.parameters, review, self.fallbacks
         )
         self.maps.pipe = self.pipe
+        self.bond.start(p.bond_heartbeat_period)
         return super().on_activate(state)
 
     @said
@@ -161,6 +164,7 @@ class GLDNode(LifecycleNode):
         if self.inputs is not None:
             self.inputs.stop(STOP_TIMEOUT)
             self.inputs = None
+        self.bond.stop()
 
     def _free(self) -> None:
         self._stop()

@@ -16,6 +16,8 @@ from rclpy.parameter import Parameter
 
 from gld_ros.pipeline.uncertainty import LEVELS
 
+SHORTEST_HEARTBEAT = 0.01  # seconds; beats are made by the thread that answers requests
+
 
 def _parameter(
     default: Any,
@@ -170,6 +172,9 @@ class Parameters:
     failure_folder: str = _parameter("~/.ros/gld_failures", "Where requests that the model failed on are kept.")
     failure_keep: int = _parameter(5, "How many of them, the newest; 0 none.", (0, 1000))
     diagnostics_period: float = _parameter(1.0, "Time between two messages on /diagnostics, s.", (0.05, 60.0))
+    bond_heartbeat_period: float = _parameter(
+        0.1, "Time between heartbeats of the bond with Nav2's lifecycle manager, s; 0 makes no bond.", (0.0, 2.0)
+    )
     frustum_length: float = _parameter(0.3, "Length of the frusta drawn on ~/frusta, m.", (1e-3, 1e6), (), True)
 
 
@@ -235,4 +240,6 @@ def _refusal(name: str, value: Any) -> str:
         each = 4 if name == "follow_offsets" else 1
         if not value or len(value) % each or not all(math.isfinite(number) for number in value):
             return f"{name} holds {len(value)} numbers, expected finite ones, {each} for each view"
+    if name == "bond_heartbeat_period" and 0 < value < SHORTEST_HEARTBEAT:
+        return f"{name} is {value:g}, expected 0 or at least {SHORTEST_HEARTBEAT:g}"
     return ""

@@ -107,7 +107,7 @@ def test_the_page_and_the_running_node_name_the_same(gld_node, observer):
     common = {*EVERY_NODE, *LIFECYCLE_NODE}
 
     def own(names):
-        return {re.sub(r"^/camera/", "", name).replace("image_raw", "image") for name in names} - common
+        return {re.sub(r"^/(camera/|(?=bond$))", "", name).replace("image_raw", "image") for name in names} - common
 
     def values():
         found = settled_interfaces(observer, "gld_node").names()
