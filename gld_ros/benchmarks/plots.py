@@ -77,14 +77,16 @@ def scaling_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
 
 
 def node_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
-    """Resident memory against camera frames."""
+    """Memory against camera frames."""
+    memory = report["cameras"]["memory"]
 
     def draw(axes: Any) -> None:
-        frames, memory = zip(*report["cameras"]["memory"], strict=True)
-        axes.plot(frames, [value / 1e6 for value in memory])
-        axes.set(xlabel="camera frames received", ylabel="resident memory, MB")
+        for key, label in (("private_bytes", "resident but files, shared memory"), ("heap_bytes", "heap in use")):
+            axes.plot(memory["images"], [value / 1e6 for value in memory[key]], label=label)
+        axes.set(xlabel="camera frames published", ylabel="MB")
+        axes.legend()
 
-    return [figure(folder / "memory.png", draw)] if report["cameras"]["memory"] else []
+    return [figure(folder / "memory.png", draw)] if memory else []
 
 
 def budget_plots(folder: Path, report: dict[str, Any]) -> list[Path]:

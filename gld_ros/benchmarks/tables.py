@@ -100,17 +100,31 @@ def scaling_table(report: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+MEMORY = [
+    ("heap_bytes", "heap in use, kB", 1e3),
+    ("private_bytes", "resident memory but files and shared memory, kB", 1e3),
+    ("python_blocks", "Python's memory blocks", 1.0),
+]
+
+
+def grown(slope: dict[str, float] | None, unit: float) -> str:
+    """Of a slope a frame, in 10,000 frames, and whether that may be none."""
+    if slope is None:
+        return interval(None)
+    noise = "within noise" if slope["low"] <= 0 <= slope["high"] else "not within noise"
+    return f"{interval({key: 10_000 * value / unit for key, value in slope.items()})}, {noise}"
+
+
 def node_table(report: dict[str, Any]) -> str:
     """One line a figure."""
     cameras, request = report["cameras"], report["requests"]
-    slope = cameras["memory_slope"]
     lines: list[list[Any]] = [
         ["camera frames received / published", f"{cameras['received']} / {cameras['published']}"],
         ["instants a second, asked for / published", f"{cameras['rate']:g} / {cameras['published_rate']:.4g}"],
         ["CPU ms a camera frame", 1e3 * cameras["cpu_s_per_frame"]],
         ["share of one core", f"{cameras['core_share']:.1%}"],
         ["memory at the end, MB", cameras["memory_bytes"] / 1e6],
-        ["memory, MB in 10,000 frames", interval({k: v / 100 for k, v in slope.items()} if slope else None)],
+        *[[f"{name} in 10,000 frames", grown(cameras["memory_slopes"][key], unit)] for key, name, unit in MEMORY],
     ]
     if request["count"]:
         lines += [

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,14 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from gld_ros.benchmarks.latency import Tick, ignore
-from gld_ros.benchmarks.process_use import Slope, cpu_seconds, resident_bytes, robust_slope
+from gld_ros.benchmarks.process_use import cpu_seconds
 from gld_ros.benchmarks.requests import model_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.wall import Wall
 from gld_ros.ros.client import Client, ClientError
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp, stamp_to_ns
+from gld_ros.ros.node_memory import NodeMemory
 from gld_ros.ros.processes import Processes, own_domain
 from gld_ros.srv import SynthesizeViews
 
@@ -137,21 +138,6 @@ class Cameras:
         self.published += 1
 
 
-@dataclass
-class Samples:
-    """(images published, resident bytes) of the node while the cameras play."""
-
-    memory: list[tuple[int, int]] = field(default_factory=list)
-
-    def slope(self) -> Slope | None:
-        """Bytes an image, over the second half: the context is full by then. None for too few samples."""
-        second = self.memory[len(self.memory) // 2 :]
-        if len({frames for frames, _ in second}) < 3:
-            return None
-        frames, resident = np.array(second, dtype=np.float64).T
-        return robust_slope(frames, resident)
-
-
 def image_topics(run: NodeRun) -> list[str]:
     """One a camera."""
     return [f"camera{k}/image_raw" for k in range(run.cameras)]
@@ -205,12 +191,13 @@ def node_parameters(run: NodeRun, model: str) -> dict[str, Any]:
 
 def play(run: NodeRun, client: Client, cameras: Cameras, processes: Processes) -> dict[str, Any]:
     """All images, with the node's CPU time and memory meanwhile. Raises ProcessError where the node dies."""
-    samples, pid = Samples(), processes.pid(NODE)
+    pid = processes.pid(NODE)
+    memory = NodeMemory(pid, client)
     cpu, began = cpu_seconds(pid), time.monotonic()
     cameras.start()
     while cameras.playing(min(SAMPLE_EVERY, run.frames / run.rate / 50)):
         processes.check()
-        samples.memory.append((cameras.published, resident_bytes(pid)))
+        memory.sample(cameras.published)
     wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
     for _ in range(2):  # the first may have been under way
         client.wait_for_diagnostics(STARTUP)
@@ -228,9 +215,7 @@ def play(run: NodeRun, client: Client, cameras: Cameras, processes: Processes) -
         "cpu_s": busy,
         "cpu_s_per_frame": busy / received,
         "core_share": busy / wall,
-        "memory_bytes": resident_bytes(pid),
-        "memory_slope": samples.slope(),
-        "memory": samples.memory,
+        **memory.figures(),
     }
 
 

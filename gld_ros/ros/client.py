@@ -44,6 +44,7 @@ class Client:
         self._views = node.create_client(SynthesizeViews, f"{target}/synthesize")
         self._path = ActionClient(node, SynthesizeTrajectory, f"{target}/synthesize_trajectory")
         self.counts: dict[str, dict[str, int]] = {}  # of the node's topics, as its diagnostics say
+        self.values: dict[str, str] = {}  # of the node's own status in its diagnostics
         self._diagnostics = 0  # messages received
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
@@ -125,6 +126,8 @@ class Client:
         prefix = f"{self._target}: "
         counts = {}
         for status in message.status:
+            if status.name == f"{prefix}node":
+                self.values = {item.key: item.value for item in status.values}
             if status.name.startswith(f"{prefix}/"):
                 values = {item.key: int(item.value) for item in status.values}
                 counts[status.name.removeprefix(prefix)] = values

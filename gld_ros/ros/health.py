@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
-from gld_ros.benchmarks.process_use import resident_bytes
+from gld_ros.benchmarks.process_use import heap_bytes, resident_bytes
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.events import NO_EVENTS
@@ -95,6 +96,8 @@ def model_values(pipe: GLDPipeline | None) -> dict[str, Any]:
         "model": pipe.name if pipe is not None else "",
         "device": str(pipe.device) if pipe is not None else "",
         "memory_mb": round(resident_bytes(os.getpid()) / MB),
+        "heap_bytes": heap_bytes() or "",
+        "python_blocks": sys.getallocatedblocks(),
     }
     if pipe is not None and pipe.device.type == "cuda":
         values["gpu_memory_mb"] = round(torch.cuda.memory_allocated(pipe.device) / MB)

@@ -24,10 +24,12 @@ from rclpy.signals import SignalHandlerOptions
 
 from gld_ros import allocator
 from gld_ros.benchmarks.latency import ignore
-from gld_ros.benchmarks.process_use import cpu_seconds, resident_bytes
+from gld_ros.benchmarks.process_use import cpu_seconds
 from gld_ros.benchmarks.requests import model_folder
-from gld_ros.ros.bench import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, Samples, node_parameters
+from gld_ros.benchmarks.tables import interval
+from gld_ros.ros.bench import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, node_parameters
 from gld_ros.ros.client import Client
+from gld_ros.ros.node_memory import NodeMemory
 from gld_ros.ros.processes import Processes, own_domain
 from gld_ros.srv import SynthesizeViews
 
@@ -73,13 +75,13 @@ def soak(run: NodeRun, period: float) -> dict[str, Any]:
 
 
 def _play(run: NodeRun, period: float, client: Client, cameras: Cameras, processes: Processes) -> dict[str, Any]:
-    samples, answers, seconds = Samples(), Counter[str](), list[float]()
-    pid = processes.pid(NODE)
+    answers, seconds, pid = Counter[str](), list[float](), processes.pid(NODE)
+    memory = NodeMemory(pid, client)
     cpu, began = cpu_seconds(pid), time.monotonic()
     cameras.start()
     while cameras.playing(period):
         processes.check()
-        samples.memory.append((cameras.published, resident_bytes(pid)))
+        memory.sample(cameras.published)
         x = SPEED * cameras.published / run.cameras / run.rate - BEHIND
         answer, took = client.timed_synthesize([cameras.wall.camera(x)], len(seconds), REQUEST)
         answers[CODES[answer.error_code]] += 1
@@ -94,24 +96,22 @@ def _play(run: NodeRun, period: float, client: Client, cameras: Cameras, process
         "answers": dict(answers),
         "answer_ms": [1e3 * float(np.percentile(seconds, q)) for q in (50, 95, 100)] if seconds else [],
         "core_share": busy / wall,
-        "memory_bytes": [size for _, size in samples.memory][:: max(1, len(samples.memory) // 60)],
-        "memory_slope_bytes_an_image": samples.slope(),
+        **memory.figures(),
     }
 
 
 def row(figures: dict[str, Any]) -> str:
     """The result in words, for a table."""
-    images, slope = figures["images"], figures["memory_slope_bytes_an_image"]
-    grown = (
-        f"{slope['mean']:+.0f} ({slope['low']:+.0f} to {slope['high']:+.0f}) bytes an image" if slope else "too short"
-    )
+    images, slopes = figures["images"], figures["memory_slopes"]
     answers = ", ".join(f"{count} {code}" for code, count in sorted(figures["answers"].items()))
     median, p95, _ = figures["answer_ms"]
     return (
         f"{figures['minutes']:.1f} min at {images['rate']:.1f} Hz: {images.get('received', 0)} of "
         f"{images['published']} images received, {images.get('dropped', 0)} dropped; answers: {answers}; "
-        f"{median:.0f} ms (median), {p95:.0f} ms (p95); memory {figures['memory_bytes'][-1] / 1e6:.0f} MB, slope of "
-        f"the second half {grown}; {figures['tracebacks']} tracebacks"
+        f"{median:.0f} ms (median), {p95:.0f} ms (p95); memory {figures['memory_bytes'] / 1e6:.0f} MB, in the "
+        f"second half {interval(slopes['heap_bytes'])} bytes of the heap, {interval(slopes['private_bytes'])} of "
+        f"resident memory and {interval(slopes['python_blocks'])} Python objects an image; "
+        f"{figures['tracebacks']} tracebacks"
     )
 
 

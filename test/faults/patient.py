@@ -75,9 +75,9 @@ class Model:
 
 
 class Patient:
-    """`model` is what it has; real ones by other values of the parameter `model`."""
+    """`model` is what it has; real ones by other values of the parameter `model`. kind: of the node."""
 
-    def __init__(self, failures, **parameters):
+    def __init__(self, failures, kind=node.GLDNode, **parameters):
         self.model, self.failures = Model(), failures
         self._load = GLDPipeline.from_pretrained
         GLDPipeline.from_pretrained = lambda name, **how: self.model if name == "model" else self._load(name, **how)
@@ -98,7 +98,7 @@ class Patient:
         arguments = ["--ros-args"]
         for key, value in {**values, **parameters}.items():
             arguments += ["-p", f"{key}:={value}"]
-        self.node = node.GLDNode(cli_args=arguments)
+        self.node = kind(cli_args=arguments)
         self.robot = rclpy.create_node("robot")
         self._executors = [SingleThreadedExecutor() for _ in range(2)]
         self.errors = []
@@ -133,6 +133,10 @@ class Patient:
         self._pool.shutdown()
         for member in (self.node, self.robot):
             member.destroy_node()
+
+    def forget(self):
+        """What was heard and asked so far."""
+        self.statuses, self.model.asked = [], []
 
     # ---- what a robot sends
 

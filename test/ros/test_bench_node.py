@@ -28,7 +28,11 @@ def test_bench_node(tmp_path):
     assert cameras["published_rate"] <= 20 * 1.05
     assert cameras["cpu_s"] > 0 and cameras["cpu_s_per_frame"] == cameras["cpu_s"] / cameras["received"]
     assert 0 < cameras["core_share"] < 4 and cameras["memory_bytes"] > 50e6
-    assert cameras["memory"][-1][0] <= 80 and len(cameras["memory"]) > 3
+    memory = cameras["memory"]
+    assert memory["images"][-1] <= 80 and len(memory["images"]) > 3
+    # The heap lies in private memory, which is resident; Python's objects are many.
+    assert 20e6 < memory["heap_bytes"][-1] < memory["private_bytes"][-1] < cameras["memory_bytes"]
+    assert memory["python_blocks"][-1] > 1e5 and cameras["memory_slopes"]["private_bytes"] is not None
     assert requests["count"] == 2 and requests["pipeline_ms"] > 0
     # What the node says it took is part of what the client waited.
     assert 0 < requests["node_ms"][0] < requests["answer_ms"][0] and requests["overhead_ms"] > 0

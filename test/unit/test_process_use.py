@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU time and memory of a process; memory that goes up and down is no slope, memory that leaks is."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -11,7 +12,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gld_ros.benchmarks.process_use import BLOCKS, STUDENT, cpu_seconds, resident_bytes, robust_slope
+from gld_ros.benchmarks.process_use import (
+    BLOCKS,
+    STUDENT,
+    cpu_seconds,
+    heap_bytes,
+    private_bytes,
+    resident_bytes,
+    robust_slope,
+)
 from gld_ros.errors import InvalidRequest
 
 
@@ -60,6 +69,23 @@ def test_points_need_not_be_evenly_spaced():
 
 def test_interval_is_students():
     np.testing.assert_allclose(STUDENT, scipy.stats.t.ppf(0.975, np.arange(1, BLOCKS)), atol=5e-4)
+
+
+def test_shared_memory_is_nobodys_own():
+    private, resident = private_bytes(os.getpid()), resident_bytes(os.getpid())
+    assert 0 < private < resident
+    with mmap.mmap(-1, 20_000_000) as shared:  # as DDS's
+        shared.write(bytes(20_000_000))
+        assert resident_bytes(os.getpid()) - resident > 19e6
+        assert private_bytes(os.getpid()) - private < 5e6
+
+
+def test_heap_knows_what_is_held():
+    before = heap_bytes()
+    held = [np.empty(100_000, np.uint8) for _ in range(50)]
+    assert 5e6 <= heap_bytes() - before < 5.1e6
+    del held
+    assert abs(heap_bytes() - before) < 1e5
 
 
 def test_cpu_time_and_memory_of_a_process():
