@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.pipeline.context import KeyFrameBuffer
 from gld_ros.pipeline.views import SourceView
 from gld_ros.ros.conversions import camera_model, image_from_msg, optical_pose, stamp_to_ns
@@ -142,6 +142,10 @@ class Intake:
             return
         if self._context.add(camera, view):
             self._frames[camera] = image.header.frame_id or info.header.frame_id
+            try:
+                self._poses.keep(self._frames[camera], stamp)
+            except TFError as error:
+                self._warn("odom_frame", f"key frames cannot follow the map frame (parameter odom_frame): {error}")
             self._counters.add(camera, "key_frames")
 
     def _invalid(self, topic: str, reason: str) -> None:

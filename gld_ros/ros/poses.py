@@ -22,6 +22,8 @@ from gld_ros.geometry.quaternions import interpolate
 from gld_ros.ros.conversions import pose_to_matrix, stamp_to_ns
 from gld_ros.ros.pairing import JUMP_BACK
 
+KEPT = 10_000  # poses of key frames in the odometry frame; at most so many key frames are kept
+
 
 class PoseSource(Protocol):
     """Where camera poses come from."""
@@ -31,6 +33,9 @@ class PoseSource(Protocol):
 
     def pose_now(self, frame: str, stamp: int) -> np.ndarray:
         """The same for a `stamp` long ago, after the map frame may have moved."""
+
+    def keep(self, frame: str, stamp: int) -> None:
+        """A key frame was made of this `pose`: `pose_now` will be asked for it. Raises TFError if it will not know."""
 
     def add(self, msg: PoseStamped | Odometry) -> None:
         """Take a message of the pose topic, if there is one. Raises InvalidRequest for a pose that cannot be."""
@@ -43,17 +48,27 @@ class TFPoses:
     """Poses from a TF buffer. odom_frame: the one that drifts in the map frame, if there is one (REP 105)."""
 
     def __init__(self, buffer: tf2_ros.Buffer, map_frame: str, odom_frame: str = "") -> None:
-        self.map_frame, self._odom_frame = map_frame, odom_frame
+        self.map_frame, self.odom_frame = map_frame, odom_frame
         self._buffer = buffer
+        self._in_odom: dict[tuple[str, int], np.ndarray] = {}  # of key frames; the history of TF ends after 10 s
 
     def pose(self, frame: str, stamp: int) -> np.ndarray:
         return self.lookup(frame, stamp)
 
     def pose_now(self, frame: str, stamp: int) -> np.ndarray:
         """`pose` as it is known now: a loop closure moves the odometry frame, only the newest transform has it."""
-        if not self._odom_frame:
+        if not self.odom_frame:
             return self.lookup(frame, stamp)
-        return self.lookup(self._odom_frame, 0) @ self.lookup(frame, stamp, target=self._odom_frame)
+        in_odom = self._in_odom.get((frame, stamp))
+        if in_odom is None:
+            in_odom = self.lookup(frame, stamp, target=self.odom_frame)
+        return self.lookup(self.odom_frame, 0) @ in_odom
+
+    def keep(self, frame: str, stamp: int) -> None:
+        if self.odom_frame:
+            self._in_odom[frame, stamp] = self.lookup(frame, stamp, target=self.odom_frame)
+            if len(self._in_odom) > KEPT:
+                del self._in_odom[next(iter(self._in_odom))]
 
     def add(self, msg: PoseStamped | Odometry) -> None:
         raise TypeError("poses come from TF here, not from a topic")
@@ -74,6 +89,7 @@ class TFPoses:
 
     def clear(self) -> None:
         self._buffer.clear()
+        self._in_odom.clear()
 
 
 class TopicPoses:
@@ -102,15 +118,22 @@ class TopicPoses:
             self._poses.append((stamp, matrix))
 
     def pose(self, frame: str, stamp: int) -> np.ndarray:
+        return self._joined(frame, stamp, stamp)
+
+    def pose_now(self, frame: str, stamp: int) -> np.ndarray:
+        return self._joined(frame, stamp, 0 if self._frame == self._tf.odom_frame else stamp)
+
+    def keep(self, frame: str, stamp: int) -> None:
+        pass  # the messages are kept
+
+    def _joined(self, frame: str, stamp: int, map_stamp: int) -> np.ndarray:
+        """`pose`, with the messages' frame where it is in the map frame at `map_stamp`."""
         pose = self._interpolated(stamp)
         if self._frame and self._frame != self._tf.map_frame:
-            pose = self._tf.lookup(self._frame, stamp) @ pose
+            pose = self._tf.lookup(self._frame, map_stamp) @ pose
         if self._child and self._child != frame:
             pose = pose @ self._tf.lookup(frame, stamp, target=self._child)
         return pose
-
-    def pose_now(self, frame: str, stamp: int) -> np.ndarray:
-        return self.pose(frame, stamp)
 
     def _interpolated(self, stamp: int) -> np.ndarray:
         stamps = [known for known, _ in self._poses]

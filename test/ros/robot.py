@@ -62,10 +62,13 @@ class NodeProcess:
 
 
 class Robot:
-    """Camera, TF and clients; a thread spins the node."""
+    """Camera, TF and clients; a thread spins the node. Its topics and the gld_node that it uses are in `namespace`."""
 
-    def __init__(self, name="robot"):
-        self.node = rclpy.create_node(name)
+    camera_frame, map_frame = "camera", "map"
+
+    def __init__(self, name="robot", namespace="/"):
+        self.node = rclpy.create_node(name, namespace=namespace)
+        self.target = f"{namespace.rstrip('/')}/gld_node"
         self.image = self.node.create_publisher(Image, "image", 10)
         self.info = self.node.create_publisher(CameraInfo, "camera_info", 10)
         self.tf = TransformBroadcaster(self.node)
@@ -91,19 +94,30 @@ class Robot:
         self._thread.join(5)
         self.node.destroy_node()
 
-    def send(self, index, frame="camera", with_tf=True, with_info=True, image=None, info=None):
+    def now(self):
+        """Of the robot's clock, ns."""
+        return time.time_ns()
+
+    def transforms(self, index, header):
+        """The TF by which the camera of `header` is at its index-th pose."""
+        return [self.transform(self.cameras[index].c2w, header.stamp, self.map_frame, header.frame_id)]
+
+    def transform(self, matrix, stamp, parent, child):
+        pose = conversions.matrix_to_pose(matrix)
+        transform = TransformStamped(header=Header(stamp=stamp, frame_id=parent), child_frame_id=child)
+        p = pose.position
+        transform.transform.translation.x, transform.transform.translation.y = p.x, p.y
+        transform.transform.translation.z = p.z
+        transform.transform.rotation = pose.orientation
+        return transform
+
+    def send(self, index, frame=None, with_tf=True, with_info=True, image=None, info=None):
         """Publish one frame as a camera driver does, with TF before it; returns its stamp in ns."""
-        stamp = time.time_ns()
-        header = Header(stamp=conversions.ns_to_stamp(stamp), frame_id=frame)
+        stamp = self.now()
+        header = Header(stamp=conversions.ns_to_stamp(stamp), frame_id=frame or self.camera_frame)
         camera = self.cameras[index]
         if with_tf:
-            pose = conversions.matrix_to_pose(camera.c2w)
-            transform = TransformStamped(header=Header(stamp=header.stamp, frame_id="map"), child_frame_id=frame)
-            p = pose.position
-            transform.transform.translation.x, transform.transform.translation.y = p.x, p.y
-            transform.transform.translation.z = p.z
-            transform.transform.rotation = pose.orientation
-            self.tf.sendTransform(transform)
+            self.tf.sendTransform(self.transforms(index, header))
         image = image or conversions.image_to_msg(self.pictures[index], "rgb8", header)
         info = info or conversions.info_from_camera(camera, header)
         image.header = info.header = header
@@ -114,7 +128,7 @@ class Robot:
 
     def poses(self, *indices):
         """Poses in the map frame of some of the robot's own views."""
-        return [conversions.pose_to_msg(self.cameras[i].c2w, Header(frame_id="map")) for i in indices]
+        return [conversions.pose_to_msg(self.cameras[i].c2w, Header(frame_id=self.map_frame)) for i in indices]
 
     def wait(self, condition, what, timeout=PATIENCE):
         """The first true value of `condition()`."""
@@ -150,8 +164,9 @@ class Robot:
         assert result.successful == (not result.reason)
         return result.reason
 
-    def diagnostics(self, name="/gld_node"):
+    def diagnostics(self, name=None):
         """The values that gld_node published newest, by topic ("node": its own), from well after this call."""
+        name = name or self.target
 
         def messages():
             return [m.status for m in self._diagnostics[seen:] if m.status[0].hardware_id == name]
