@@ -48,7 +48,7 @@ fuzz: setup
 	@. tools/env.sh; GLD_FUZZ=20000 GLD_FUZZ_REPORT=fuzz.json pytest -q test/faults/test_fuzz.py
 
 cycles: setup
-	@. tools/env.sh; GLD_CYCLES=1000 GLD_FUZZ_REPORT=cycles.json pytest -q test/faults/test_cycles.py
+	@. tools/env.sh; PYTHONMALLOC=malloc GLD_CYCLES=1000 GLD_FUZZ_REPORT=cycles.json pytest -q test/faults/test_cycles.py
 
 soak: setup
 	@. tools/env.sh; python -m gld_ros.ros.soak --minutes 30 --out soak.json
