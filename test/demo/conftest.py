@@ -1,8 +1,7 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every test run has its own DDS domain, so that neither other tests nor a robot in the network interfere."""
+"""The demo keeps the DDS domain that the environment names: one of this run."""
 
-import os
+from gld_ros.ros.processes import own_domain
 
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+own_domain()

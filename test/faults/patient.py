@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from lifecycle_msgs.srv import ChangeState
@@ -39,7 +40,7 @@ class Model:
     fault: called in each stage of each request. result: what it is given becomes the answer. sizes: of the requests.
     """
 
-    name, max_sources, synthesis, calibrated = "model", 4, None, False
+    name, max_sources, synthesis, calibrated, device = "model", 4, None, False, torch.device("cpu")
 
     def __init__(self):
         self.heal()
