@@ -172,6 +172,7 @@ def measure(run: NodeRun, tick: Tick = ignore) -> dict[str, Any]:
             client.wait(cameras.heard, STARTUP, f"subscriptions of {NODE}")
             figures = play(run, client, cameras, processes)
             asked = [ask(run, client, cameras, seed, tick) for seed in range(run.requests)]
+            stages = stages_of(client)
         finally:
             if cameras is not None:
                 cameras.stop()
@@ -180,7 +181,9 @@ def measure(run: NodeRun, tick: Tick = ignore) -> dict[str, Any]:
                 client.close()
             rclpy.try_shutdown()
         alone = pipeline_alone(run, model, cameras, asked, tick)
-    return {"run": vars(run) | {"size": [run.size[1], run.size[0]]}, "cameras": figures} | requests_of(asked, alone)
+    return {"run": vars(run) | {"size": [run.size[1], run.size[0]]}, "cameras": figures} | requests_of(
+        asked, alone, stages
+    )
 
 
 def node_parameters(run: NodeRun, model: str) -> dict[str, Any]:
@@ -257,7 +260,15 @@ def pipeline_alone(run: NodeRun, model: str, cameras: Cameras, asked: list[Asked
     return seconds[1:]
 
 
-def requests_of(asked: list[Asked], alone: list[float]) -> dict[str, Any]:
+def stages_of(client: Client) -> dict[str, float]:
+    """Median milliseconds of each stage of a request, as the node says in its diagnostics."""
+    for _ in range(2):  # the first may have been under way
+        client.wait_for_diagnostics(STARTUP)
+    medians = {name: value.split(" / ")[0] for name, value in client.values.items() if " / " in value}
+    return {name.removeprefix("latency_").removesuffix("_s"): 1e3 * float(value) for name, value in medians.items()}
+
+
+def requests_of(asked: list[Asked], alone: list[float], stages: dict[str, float]) -> dict[str, Any]:
     """Milliseconds, medians and p95: of the answer, of the node, of the pipeline alone, and what is between them."""
     if not asked:
         return {"requests": {"count": 0}}
@@ -277,5 +288,6 @@ def requests_of(asked: list[Asked], alone: list[float]) -> dict[str, Any]:
         "pipeline_ms": pipeline_ms,
         "total_overhead_ms": answer_ms[0] - pipeline_ms,
         "total_overhead_share": answer_ms[0] / pipeline_ms - 1,
+        "stages_ms": stages,
     }
     return {"requests": found}
