@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gld_ros.geometry.cameras import Camera
@@ -25,6 +27,15 @@ def world_coordinates(
         depth * np.add.outer((r[1] * y + r[2]).astype(dtype), (r[0] * x).astype(dtype)) + dtype(centre)
         for r, centre in zip(camera.c2w[:3, :3], camera.center, strict=True)
     ]
+
+
+def stride_within(size: tuple[int, ...], limit: int) -> int:
+    """The least n with which every n-th row and column of a picture of (H, W) are at most `limit` pixels."""
+    height, width = size
+    stride = max(1, math.isqrt(height * width // limit))
+    while -(-height // stride) * -(-width // stride) > limit:
+        stride += 1
+    return stride
 
 
 def project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

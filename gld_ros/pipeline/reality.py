@@ -24,7 +24,7 @@ import numpy as np
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.points import project, world_coordinates
+from gld_ros.geometry.points import project, stride_within, world_coordinates
 from gld_ros.pipeline.reality_report import RealityConfig, RealityReport, bins_of
 from gld_ros.pipeline.views import View
 
@@ -136,7 +136,7 @@ class DriftMonitor:
 
     def remember(self, view: View) -> int:
         """Keep the generated pixels of `view`, with the confidence the model gave them; returns how many."""
-        stride = _stride(view.depth.shape, self.config.points_per_view)
+        stride = stride_within(view.depth.shape, self.config.points_per_view)
         every = (slice(None, None, stride),) * 2
         depth = np.where(view.generated & (view.depth > 0), view.depth, np.float32(np.nan))
         pixels = np.isfinite(depth[every])
@@ -260,15 +260,6 @@ class DriftMonitor:
         limit = self.config.lifetime * 1e9
         kept = (p for p in self._predictions if abs(now - p.stamp) <= limit)
         self._predictions = deque(kept, self.config.max_views)
-
-
-def _stride(size: tuple[int, ...], limit: int) -> int:
-    """The least n with which every n-th row and column of a picture of (H, W) are at most `limit` pixels."""
-    height, width = size
-    stride = max(1, math.isqrt(height * width // limit))
-    while -(-height // stride) * -(-width // stride) > limit:
-        stride += 1
-    return stride
 
 
 def _indices(pixels: np.ndarray, z: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -109,7 +109,13 @@ class Parameters:
     request_height: float = _parameter(
         0.0, "Added to z of poses on ~/request and of paths, m: they lie on the ground.", (-1e3, 1e3), (), True
     )
-    cloud_stride: int = _parameter(1, "Every n-th row and column of a view goes into the cloud.", (1, 64), (), True)
+    cloud_stride: int = _parameter(
+        0,
+        "Every n-th row and column of a view goes into the cloud; 0: so many that it has at most 100,000 points.",
+        (0, 64),
+        (),
+        True,
+    )
     cloud_min_confidence: float = _parameter(0.0, "Least confidence of a point of the cloud.", (0.0, 1.0), (), True)
     map_enabled: bool = _parameter(False, "Keep a map of what was observed and generated.", None, (), True)
     map_backend: str = _parameter(

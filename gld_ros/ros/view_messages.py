@@ -16,7 +16,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.points import world_coordinates
+from gld_ros.geometry.points import stride_within, world_coordinates
 from gld_ros.msg import SynthesizedView
 from gld_ros.pipeline.context import frustum
 from gld_ros.pipeline.views import View
@@ -30,6 +30,7 @@ CLOUD_FIELDS = [
     PointField(name="confidence", offset=16, datatype=PointField.FLOAT32, count=1),
     PointField(name="generated", offset=20, datatype=PointField.UINT8, count=1),
 ]
+CLOUD_POINTS = 100_000  # of one view, where the stride is not given: 2 MB
 POINT = point_cloud2.dtype_from_fields(CLOUD_FIELDS)
 FRUSTUM_COLORS = {"sources": (0.1, 0.7, 0.2), "requests": (0.9, 0.4, 0.0)}
 
@@ -70,9 +71,10 @@ def _bounds(view: View, coverage: float, header: Header) -> dict[str, Any]:
 
 
 def cloud_to_msg(
-    views: Sequence[View], stamp: int, map_frame: str, stride: int = 1, min_confidence: float = 0.0
+    views: Sequence[View], stamp: int, map_frame: str, stride: int = 0, min_confidence: float = 0.0
 ) -> PointCloud2:
-    """All pixels of known depth as one cloud in the map frame, every `stride`-th row and column.
+    """All pixels of known depth as one cloud in the map frame, every `stride`-th row and column; 0: as many as come to
+    at most CLOUD_POINTS of a view.
 
     Fields: x, y, z float32 metres; rgb packed into a float32; confidence float32; generated uint8 (255 or 0).
     """
@@ -85,6 +87,7 @@ def cloud_to_msg(
 
 def _points(view: View, stride: int, min_confidence: float) -> np.ndarray:
     """(N,) of type POINT. All pixels are filled in and then packed at once, which is fast."""
+    stride = stride or stride_within(view.depth.shape, CLOUD_POINTS)
     every = (slice(None, None, stride),) * 2
     depth, confidence = view.depth[every], view.confidence[every]
     points = np.empty(depth.shape, POINT)

@@ -263,6 +263,14 @@ def test_cloud():
     assert cloud_to_msg([], 0, "map").width == 0
 
 
+def test_the_cloud_of_a_large_view_is_thinned_out_unless_a_stride_is_given():
+    camera = Camera(np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]]), np.eye(4), 640, 480)
+    depth = np.full((480, 640), 2.0, np.float32)
+    view = View(camera, np.zeros((480, 640, 3), np.uint8), depth, depth / 2, depth > 3, Scale(1, "stereo", 0), "m", 0)
+    assert cloud_to_msg([view], 0, "map", stride=1).width == 640 * 480
+    assert cloud_to_msg([view, view], 0, "map").width == 2 * 320 * 240
+
+
 def test_frusta():
     camera = view().camera
     message = frusta_to_msg({"sources": [camera, camera], "requests": []}, 0, "map", 0.5)
