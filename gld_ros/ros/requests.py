@@ -28,6 +28,7 @@ from gld_ros.ros.events import subscription_events
 from gld_ros.ros.fallbacks import release
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.profiling import Profiler
 from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
 from gld_ros.ros.view_messages import cloud_to_msg, view_to_msg
 from gld_ros.ros.waiting import done
@@ -56,6 +57,7 @@ class RequestServer:
         self.answered = 0  # stamp (ns) of the newest answer with views
         self._node, self._outputs, self._counters = node, outputs, counters
         self._log = node.get_logger()
+        self._profiler = Profiler(node, parameters.profile_folder)
         self.worker = Worker(parameters.max_requests, lambda message: self._log.error(message))
         self._goals: dict[bytes, Job] = {}
         node.create_service(
@@ -198,7 +200,8 @@ class RequestServer:
             self._outputs.view(answer.views[-1])
             self.on_view(view)
 
-        result = synthesizer.run(request, job, on_view, on_progress)
+        with self._profiler.recorded():
+            result = synthesizer.run(request, job, on_view, on_progress)
         if result.views:
             self.answered = stamp = max(result.stamps)
             answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
