@@ -172,10 +172,10 @@ def test_activated_again_at_once_it_is_another_bond(robot, bonded, manager):
 def test_the_manager_may_end_it(bonded, manager):
     manager.die()
     manager.hears(False, 1)
-    assert manager.hears_no_more()
-    assert bonded.state == "active" and bonded.bond.state is State.DEAD
     manager.say(False)  # it has not heard the answer
     manager.hears(False, 1)
+    assert manager.hears_no_more()
+    assert bonded.state == "active" and bonded.bond.state is State.DEAD
 
 
 def test_a_silent_manager_is_logged_and_the_node_goes_on(robot, active, manager, monkeypatch, capfd):
