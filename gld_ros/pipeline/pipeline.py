@@ -215,7 +215,7 @@ class GLDPipeline:
         options = Options(working_size(cameras[0], config), find_preset(preset, config), strict_scale=False)
         # Few steps, but some with guidance and some without. The second time CUDA graphs are recorded.
         options = capped(options, config.flow, 4)
-        for _ in range(2):
+        for _ in range(2 if self.device.type == "cuda" or self.synthesis.engine.compiled else 1):
             self.forget()
             with warnings.catch_warnings():  # of a scene that no model was trained on
                 warnings.simplefilter("ignore")

@@ -36,7 +36,7 @@ from gld_ros.ros.pose_jumps import JumpRules, follow_map_frame
 from gld_ros.ros.poses import TFPoses
 from gld_ros.ros.reality_check import RealityChecker
 from gld_ros.ros.requests import RequestServer
-from gld_ros.ros.synthesis import Synthesizer, warm_up
+from gld_ros.ros.synthesis import Synthesizer
 
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
 EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
@@ -94,7 +94,8 @@ class GLDNode(LifecycleNode):
                 offload=None if p.offload == "none" else p.offload,
                 local_files_only=True,  # a robot's node downloads nothing on its own
             )
-            warm_up(self.pipe)
+            self.pipe.warm_up()
+            self.pipe.costs()  # of requests with a time budget: measured now, where nothing is stored
         except (Exception, SystemExit) as error:  # whatever is wrong with a model or device, the node must say it
             self.pipe = None
             self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")

@@ -14,7 +14,6 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 
 from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout
-from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.failed_request import FailedRequest
@@ -205,23 +204,3 @@ class Synthesizer:
         view = self._review(view, sources)
         job.at("review")
         return view
-
-
-def warm_up(pipe: Any) -> None:
-    """One small request on a made-up wall, so that the first real one finds everything loaded and allocated.
-
-    Raises ModelError for a model that does not work.
-    """
-    wall = np.random.default_rng(0).integers(0, 255, (12, 24, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
-    K = np.array([[160.0, 0, 128], [0, 160, 96], [0, 0, 1]])
-    sources = []
-    for shift in (0, 16):  # a wall at 2 m seen from 0.2 m aside moves by fx * 0.2 / 2 = 16 pixels
-        c2w = np.eye(4)
-        c2w[0, 3] = shift / 80
-        sources.append(SourceView(np.ascontiguousarray(wall[:, shift : shift + 256]), Camera(K, c2w, 256, 192)))
-    try:
-        pipe(sources, [sources[0].camera], steps=1, seed=0)
-    except GLDError as error:
-        if error.code != "SCALE_UNKNOWN":  # a wall of noise may well have no scale; the networks ran
-            raise
-    pipe.costs()  # of requests with a time budget: measured now, where nothing is stored

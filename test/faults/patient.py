@@ -65,6 +65,9 @@ class Model:
         image, generated = np.full((*size, 3), 77, np.uint8), np.zeros(size, bool)
         return View(target, image, depth, confidence, generated, Scale(1.0, "stereo", 0.0), self.name, seed, stamps)
 
+    def warm_up(self):
+        self([], [])
+
     def smaller_sizes(self, camera):
         return [(24, 32), (12, 16)]
 

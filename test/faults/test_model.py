@@ -153,7 +153,7 @@ def test_hangs(patient, stage):
     patient.model.fault = lambda now: release.wait(60) if now == stage else None
     patient.statuses.clear()
     waiting = patient.call(patient.pose(patient.x))
-    before = {**dict(zip(STAGES[1:], STAGES, strict=False)), "encode": "the choice of sources"}[stage]
+    before = {**dict(zip(STAGES[1:], STAGES, strict=False)), "encode": "sources"}[stage]
     patient.diagnosed("error", f"after '{before}")
     release.set()
     assert patient.result(waiting).error_code == Response.NONE
