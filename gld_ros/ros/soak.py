@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
@@ -18,19 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from gld_ros import allocator
-from gld_ros.benchmarks.latency import ignore
 from gld_ros.benchmarks.process_use import cpu_seconds
 from gld_ros.benchmarks.requests import model_folder
 from gld_ros.benchmarks.tables import interval
-from gld_ros.ros.bench import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, node_parameters
 from gld_ros.ros.client import Client
 from gld_ros.ros.node_memory import NodeMemory
-from gld_ros.ros.processes import Processes, own_domain
+from gld_ros.ros.node_run import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, running_node
+from gld_ros.ros.processes import Processes
 from gld_ros.srv import SynthesizeViews
 
 BEHIND = 0.15  # metres behind the newest image that views are asked for
@@ -47,30 +42,10 @@ def soak(run: NodeRun, period: float) -> dict[str, Any]:
     Raises GLDError where the node dies or does not answer.
     """
     run.check()
-    own_domain()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the node is ended, too
-    limit = time.monotonic() + STARTUP + 2 * run.frames / run.rate + REQUEST
-    with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-soak-") as scratch:
-        processes = Processes(Path(scratch), limit)
-        client: Client | None = None
-        cameras: Cameras | None = None
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            client = Client(Node("gld_soak"), f"/{NODE}", processes.check)
-            cameras = Cameras(client.node, run, ignore)
-            processes.start(NODE, "gld_ros.ros.node", node_parameters(run, model))
-            client.transition("configure", STARTUP)
-            client.transition("activate", STARTUP)
-            client.wait(cameras.heard, STARTUP, f"subscriptions of {NODE}")
+    with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-soak-") as logs:
+        with running_node(run, "gld_soak", model, logs) as (client, cameras, processes):
             figures = _play(run, period, client, cameras, processes)
-        finally:
-            if cameras is not None:
-                cameras.stop()
-            processes.stop()
-            if client is not None:
-                client.close()
-            rclpy.try_shutdown()
-        log = (Path(scratch) / f"{NODE}.log").read_text(errors="replace")
+        log = (Path(logs) / f"{NODE}.log").read_text(errors="replace")
     return {**figures, "tracebacks": log.count("Traceback"), "errors_in_log": log.count("[ERROR]")}
 
 
