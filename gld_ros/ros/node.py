@@ -26,7 +26,7 @@ from gld_ros.ros.bond import Bond
 from gld_ros.ros.counters import Throttle, TopicCounters
 from gld_ros.ros.fallbacks import Fallbacks
 from gld_ros.ros.following import Following
-from gld_ros.ros.guards import forget_destroyed, guard_services, said, spin
+from gld_ros.ros.guards import RCLError, forget_destroyed, guard_services, said, spin
 from gld_ros.ros.health import Health, age_values, model_values
 from gld_ros.ros.inputs import Inputs
 from gld_ros.ros.map_outputs import MapOutputs
@@ -266,12 +266,13 @@ def _end_in_time() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where a parameter cannot be."""
-    rclpy.init(args=args)
-    threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
+    """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where it cannot start: a parameter that
+    cannot be, security that cannot be enforced."""
     try:
+        rclpy.init(args=args)
+        threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
         node = GLDNode()
-    except (ValueError, ParameterException, InvalidParameterException) as error:
+    except (ValueError, ParameterException, InvalidParameterException, RCLError) as error:
         rclpy.try_shutdown()
         raise SystemExit(f"gld_node cannot start: {error}") from None
     executor = SingleThreadedExecutor()

@@ -61,3 +61,14 @@ def test_bad_start_values_are_refused_with_the_reason(robot, tmp_path, parameter
     process = NodeProcess(tmp_path / "log", **parameters)
     assert process.process.wait(timeout=60) == 1
     assert reason in process.log and "Traceback" not in process.log
+
+
+def test_without_the_keys_it_is_told_to_use_it_does_not_start(tmp_path, monkeypatch):
+    """Security fails closed."""
+    monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
+    monkeypatch.setenv("ROS_SECURITY_STRATEGY", "Enforce")
+    monkeypatch.setenv("ROS_SECURITY_KEYSTORE", str(tmp_path / "no keys"))
+    process = NodeProcess(tmp_path / "log", autostart=True)
+    assert process.process.wait(timeout=60) == 1
+    assert "gld_node cannot start: " in process.log and "SECURITY ERROR" in process.log
+    assert "Traceback" not in process.log
