@@ -13,7 +13,7 @@ from gld_ros.mapping.voxels import COLUMN, VoxelGrid, unpack
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 MAX_CELLS = 1 << 24  # more would not fit into a message anybody wants
-BLOCK = 64  # cells: a grid's sides are whole blocks, so that most changes leave its extent alone
+BLOCK = 32  # cells: a grid's sides are whole blocks, so that most changes leave its extent alone
 
 
 @dataclass(frozen=True)

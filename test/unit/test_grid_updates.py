@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gld_ros.mapping.grid_updates import GridUpdates, Rectangle, changed_rectangle
+from gld_ros.errors import InvalidRequest
+from gld_ros.mapping.grid_updates import GridUpdates, Rectangle, changed_rectangle, patched
 from gld_ros.mapping.occupancy import BLOCK, OccupancyGrid, occupancy_grid
 from gld_ros.mapping.voxels import VoxelGrid, pack
 
@@ -125,6 +126,15 @@ def test_updates_add_up_until_the_whole_grid_is_sent_again():
     assert isinstance(sent(1, 1, 0, 105.0), OccupancyGrid)  # nothing changed: for those who lost something
     assert sent(1, 1, 0, 200.0) is None
     assert sent(5, 5, 100, 201.0) == Rectangle(5, 5, 1, 1)
+
+
+def test_cells_are_put_where_they_belong_or_refused():
+    before = grid(np.zeros((8, 12)))
+    after = patched(before, Rectangle(10, 5, 2, 3), np.full(6, 100, np.int8))
+    assert changed_rectangle(before.data, after.data) == Rectangle(10, 5, 2, 3) and not before.data.any()
+    for place, count in (((11, 5, 2, 3), 6), ((10, 6, 2, 3), 6), ((-1, 0, 2, 3), 6), ((10, 5, 2, 3), 5)):
+        with pytest.raises(InvalidRequest, match=f"{count} new cells at .*: expected 6 inside 12x8"):
+            patched(before, Rectangle(*place), np.zeros(count, np.int8))
 
 
 @pytest.mark.parametrize("columns", [[(0, 0)], [(-1, 5)], [(63, -64), (64, 0)], [(-65, 2), (200, 3)]])
