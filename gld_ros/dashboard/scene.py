@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page draws in 3D: points by their provenance, frusta, and where to look from."""
+"""What the page draws in 3D: points by their provenance, frusta, the map's grid, and where to look from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 OBSERVED = np.array([80, 215, 135], float)  # colours near those of the frusta: sources green, requests orange
 GENERATED = np.array([255, 135, 35], float)
+FREE, OCCUPIED = (235, 235, 235), (40, 45, 50)  # cells of the grid
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Cloud:
     points: np.ndarray
     colours: np.ndarray
     generated: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points)
 
     def thinned(self, limit: int) -> Cloud:
         """At most `limit` points of it, evenly chosen."""
@@ -45,11 +49,28 @@ class Frusta:
     colour: tuple[int, int, int]
 
 
-def by_provenance(colours: np.ndarray, generated: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8: what was observed green, what was generated orange, as bright as `colours` (..., 3) uint8."""
+def by_provenance(colours: np.ndarray, generated: np.ndarray, brightness: float = 1.0) -> np.ndarray:
+    """(..., 3) uint8: what was observed green, what was generated orange, as bright as `colours` (..., 3) uint8.
+
+    brightness: 0..1, of it all.
+    """
     tint = np.where(generated[..., None], GENERATED, OBSERVED)
-    brightness = colours.mean(axis=-1, keepdims=True) / 255
-    return (tint * (0.55 + 0.45 * brightness)).astype(np.uint8)
+    own = colours.mean(axis=-1, keepdims=True) / 255
+    return (brightness * tint * (0.55 + 0.45 * own)).astype(np.uint8)
+
+
+def floor_plan(data: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8 RGBA of the cells (H, W) of an `OccupancyGrid`.
+
+    Observed cells are light or dark, generated ones orange, the less transparent the more they cost; unknown ones are
+    not to be seen.
+    """
+    cost = data[..., None] / 100
+    picture = np.empty((*data.shape, 4), np.uint8)
+    generated = (cost > 0) & (cost < 1)
+    picture[..., :3] = np.where(generated, GENERATED, np.where(cost == 1, OCCUPIED, FREE))
+    picture[..., 3:] = np.select([cost < 0, generated], [0, 60 + 150 * cost], 255)
+    return picture
 
 
 def viewpoint(points: np.ndarray, cameras: Sequence[Frusta]) -> tuple[np.ndarray, np.ndarray]:

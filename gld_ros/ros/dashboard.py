@@ -15,6 +15,8 @@ import numpy as np
 import rclpy
 from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray
+from map_msgs.msg import OccupancyGridUpdate
+from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -31,10 +33,12 @@ from gld_ros.dashboard.health import SILENCE, Status, read_health
 from gld_ros.dashboard.page import Page
 from gld_ros.dashboard.scene import Cloud, Frusta
 from gld_ros.errors import GLDError, InvalidRequest
+from gld_ros.mapping.voxel_map import LAYERS
 from gld_ros.msg import SynthesizedView
-from gld_ros.ros.conversions import image_from_msg
+from gld_ros.ros.conversions import image_from_msg, stamp_to_ns
 from gld_ros.ros.counters import Throttle
 from gld_ros.ros.declare import parameter
+from gld_ros.ros.map_messages import grid_from_msg, patch_grid
 
 RCLError = rclpy_implementation.RCLError
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -60,7 +64,7 @@ class DashboardNode(Node):
         host = parameter(self, "host", "127.0.0.1", "address that the page is served at; 0.0.0.0 lets everybody in")
         port = parameter(self, "port", 8080, "port of the page; 0 takes a free one", 0, 65535)
         self._period = 1 / parameter(self, "rate", 5.0, "updates of the page a second, at most", 0.1, 5.0)
-        points = parameter(self, "max_points", 200_000, "points shown of each kind, at most", 1, 10_000_000)
+        points = parameter(self, "max_points", 200_000, "points shown of each cloud, at most", 1, 10_000_000)
         silence = parameter(self, "silence", SILENCE, "without diagnostics for so long the node is ill, s", 0.1, 3600.0)
         try:
             self._target = self.resolve_topic_name(node)
@@ -70,6 +74,7 @@ class DashboardNode(Node):
         self._warn = Throttle(self.get_logger().warning)
         self._newest: dict[str, bytes] = {}  # by topic, taken by the thread that shows
         self._shown: dict[str, tuple[type, Callable[[Any], None]]] = {}  # by topic: its type, and what shows a message
+        self._grid: tuple[int, Any] | None = None  # the map's: its stamp, and its cells with all updates
         self._statuses: list[Status] = []
         self._heard: float | None = None  # when the node's diagnostics came last
         self._while_watched: dict[str, Subscription] = {}
@@ -85,6 +90,8 @@ class DashboardNode(Node):
     def watch(self, watched: bool) -> None:
         """Subscribe while somebody looks, and to the cameras that the node listens to now."""
         wanted = self._topics() if watched else {}
+        if not watched:
+            self._grid = None  # it misses updates from now on
         for topic in self._while_watched.keys() - wanted.keys():
             self.destroy_subscription(self._while_watched.pop(topic))
             self._newest.pop(topic, None)
@@ -116,7 +123,11 @@ class DashboardNode(Node):
             f"{self._target}/views": (SynthesizedView, NEWEST, self._show_view),
             f"{self._target}/points": (PointCloud2, LATCHED, self._show_points),
             f"{self._target}/frusta": (MarkerArray, LATCHED, self._show_frusta),
+            f"{self._target}/map/occupancy": (OccupancyGrid, LATCHED, self._show_grid),
+            f"{self._target}/map/occupancy_updates": (OccupancyGridUpdate, NEWEST, self._show_update),
         }
+        for layer in LAYERS:
+            topics[f"{self._target}/map/{layer}"] = (PointCloud2, LATCHED, partial(self._show_layer, layer))
         namespace, _, name = self._target.rpartition("/")
         try:
             heard = self.get_subscriber_names_and_types_by_node(name, namespace or "/")
@@ -163,13 +174,31 @@ class DashboardNode(Node):
         self.page.view(title, image_from_msg(msg.image, "image"), depth, generated)
 
     def _show_points(self, msg: PointCloud2) -> None:
-        points = point_cloud2.read_points(msg)
-        xyz = np.stack([points["x"], points["y"], points["z"]], axis=-1)
-        bgr = np.ascontiguousarray(points["rgb"]).view(np.uint8).reshape(-1, 4)[:, :3]
-        self.page.cloud(Cloud(xyz, bgr[:, ::-1], points["generated"] > 0))
+        self.page.scene.cloud(_cloud(msg))
+
+    def _show_layer(self, layer: str, msg: PointCloud2) -> None:
+        self.page.scene.map_layer(layer == "generated", _cloud(msg))
+
+    def _show_grid(self, msg: OccupancyGrid) -> None:
+        self._grid = stamp_to_ns(msg.header.stamp), grid_from_msg(msg)
+        self.page.scene.map_grid(self._grid[1])
+
+    def _show_update(self, msg: OccupancyGridUpdate) -> None:
+        """The newest is enough: it holds all that changed since the grid. One of an earlier grid says nothing."""
+        if self._grid is not None and stamp_to_ns(msg.header.stamp) >= self._grid[0]:
+            self._grid = self._grid[0], patch_grid(self._grid[1], msg)
+            self.page.scene.map_grid(self._grid[1])
 
     def _show_frusta(self, msg: MarkerArray) -> None:
-        self.page.frusta([_frusta(marker) for marker in msg.markers if marker.action != Marker.DELETEALL])
+        self.page.scene.frusta([_frusta(marker) for marker in msg.markers if marker.action != Marker.DELETEALL])
+
+
+def _cloud(msg: PointCloud2) -> Cloud:
+    """Of points as ~/points has them."""
+    points = point_cloud2.read_points(msg)
+    xyz = np.stack([points["x"], points["y"], points["z"]], axis=-1)
+    bgr = np.ascontiguousarray(points["rgb"]).view(np.uint8).reshape(-1, 4)[:, :3]
+    return Cloud(xyz, bgr[:, ::-1], points["generated"] > 0)
 
 
 def _frusta(marker: Marker) -> Frusta:

@@ -66,6 +66,10 @@ DASHBOARD = {  # while somebody has the page open; the topics of its parameter `
     "gld_node/views": "Views: colour, depth, mask.",
     "gld_node/points": "The cloud.",
     "gld_node/frusta": "Key frames and requests.",
+    "gld_node/map/observed": "The map.",
+    "gld_node/map/generated": "The same, of what was generated.",
+    "gld_node/map/occupancy": "Its grid.",
+    "gld_node/map/occupancy_updates": "The same, what changed.",
     "/diagnostics": "The node's health; always.",
 }
 

@@ -21,6 +21,7 @@ from PIL import Image
 from robot import PATIENCE
 from scipy.spatial.transform import Rotation
 
+from gld_ros.dashboard.scene import OCCUPIED
 from gld_ros.data.rig import camera_topics
 from gld_ros.data.simulation import Robot
 from gld_ros.ros.client import Client
@@ -35,6 +36,8 @@ SEED, FRAMES = 1_000_000_007, 30
 SIZE, WINDOW = ((320, 240), (1600, 1150)) if PNG else ((192, 144), (1100, 700))
 ASKED = 12  # frame of the drive
 TOPICS = camera_topics("camera")
+MAP = ("Map: observed", "Map: generated", "Map: grid")
+ANSWER = ("Observed points", "Generated points", "Key frames (green)", "Asked for (orange)")
 
 
 def free_port():
@@ -71,7 +74,8 @@ def url(processes):
         "gld_node",
         "gld_ros.ros.node",
         {"image_topics": [TOPICS.image], "camera_info_topics": [TOPICS.camera_info], "autostart": True,
-         "diagnostics_period": 0.3},
+         "diagnostics_period": 0.3, "map_enabled": True, "map_rate": 0.5, "map_voxel_size": 0.1,
+         "map_generated_lifetime": 1000.0},
     )  # fmt: skip
     port = free_port()
     processes.start("dashboard", "gld_ros.ros.dashboard", {"port": port, "silence": 3.0})
@@ -125,6 +129,23 @@ def tinted(browser):
     )
 
 
+def dark(browser):
+    """Pixels in the middle of the screen in the colour of the grid's obstacles."""
+    return int((np.abs(browser.screenshot()[:, 360:-360].astype(int) - OCCUPIED).max(axis=-1) < 12).sum())
+
+
+def published(browser):
+    """Messages of the map's generated layer, as the page says."""
+    return int(re.search(r"/gld_node/map/generated\t\d+\t(\d+)", browser.text("#topics"))[1])
+
+
+def clicked(browser, *labels):
+    """Click as fast as a person may: of several clicks in one moment viser's page sends the first and the last."""
+    for label in labels:
+        browser.click(label)
+        time.sleep(0.5)
+
+
 def test_pictures_are_shown(browser):
     found = browser.wait(lambda: len(shown := pictures(browser)) == 4 and shown, "four pictures")
     titles = [title for title, _, _ in found]
@@ -147,17 +168,43 @@ def test_cloud_has_points_of_both_kinds(browser):
     flags = np.frombuffer(browser.answer.points.data, np.uint8)[20 :: browser.answer.points.point_step]
     assert (observed, generated) == ((flags == 0).sum(), (flags > 0).sum())
     assert observed > 10_000 and generated > 1000
+    clicked(browser, *MAP)
     browser.wait(lambda: min(tinted(browser)) > 4000, "points on the screen")  # frusta alone are fewer
+    before = tinted(browser)
+    clicked(browser, "Generated points")
+    browser.wait(lambda: tinted(browser)[1] < before[1] / 4, "generated points to vanish")
+    assert tinted(browser)[0] > before[0] / 2
+    clicked(browser, "Generated points", *MAP)
+
+
+def test_the_maps_layers_can_be_told_apart(browser):
+    def sizes():
+        found = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", browser.text("#map"))]
+        return len(found) == 2 and found[0] > 5000 and found[1] > 100
+
+    browser.wait(sizes, "a map of both layers")
     if PNG:
         browser.evaluate("document.querySelector('.mantine-Notification-closeButton')?.click()")  # no GPU here
+        browser.evaluate("document.querySelector('#verdict').scrollIntoView()")
         time.sleep(2)
         picture = Image.fromarray(browser.screenshot()).resize((1280, 920), Image.Resampling.LANCZOS)
         picture.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(PNG, optimize=True)
-    before = tinted(browser)
-    browser.click("Generated points")
-    browser.wait(lambda: tinted(browser)[1] < before[1] / 4, "generated points to vanish")
-    assert tinted(browser)[0] > before[0] / 2
-    browser.click("Generated points")
+    clicked(browser, *ANSWER, *MAP)
+    browser.wait(lambda: max(tinted(browser)) < 100, "an empty scene")
+    clicked(browser, "Map: observed")
+    browser.wait(lambda: tinted(browser)[0] > 1000, "the observed layer")
+    assert tinted(browser)[1] < 100
+    clicked(browser, "Map: observed", "Map: generated")
+    browser.wait(lambda: (now := tinted(browser))[1] > 300 and now[0] < 100, "the generated layer alone")
+    clicked(browser, "Map: generated")
+    browser.wait(lambda: max(tinted(browser)) < 100, "an empty scene")
+    sent = published(browser)
+    browser.wait(lambda: published(browser) > sent + 2, "new messages of what is hidden")
+    assert max(tinted(browser)) < 100
+    empty = dark(browser)
+    clicked(browser, "Map: grid")
+    browser.wait(lambda: dark(browser) > empty + 300, "obstacles of the grid")
+    clicked(browser, *ANSWER, "Map: observed", "Map: generated")
 
 
 def test_health_says_what_the_node_says(browser, client):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gld_ros.dashboard.health import ERROR, OK, WARN, Status, health_html, read_health
-from gld_ros.dashboard.scene import Cloud, Frusta, by_provenance, viewpoint
+from gld_ros.dashboard.scene import FREE, OCCUPIED, Cloud, Frusta, by_provenance, floor_plan, viewpoint
 
 NODE = Status("/gld_node: node", 0, "active", {"state": "active", "model": "mini", "answers_NONE": "3"})
 IMAGE = {"received": "9", "dropped_by_dds": "2", "dropped_no_pose": "1", "dropped": "3", "published": "0"}
@@ -78,6 +78,15 @@ def test_provenance_can_be_told_from_the_colour_of_any_pixel():
     assert (green > 2 * red).all()
     red, green, _ = np.moveaxis(by_provenance(colours, np.ones((50, 50), bool)).astype(int), -1, 0)
     assert (red > 1.5 * green).all()
+
+
+def test_the_floor_plan_shows_what_the_cells_say():
+    unknown, free, unsure, sure, occupied = floor_plan(np.array([[-1, 0, 1, 99, 100]], np.int8))[0].astype(int)
+    assert unknown[3] == 0
+    assert tuple(free) == (*FREE, 255) and tuple(occupied) == (*OCCUPIED, 255)
+    for cell in (unsure, sure):
+        assert cell[0] > 1.5 * cell[1] and cell[1] > 2 * cell[2]
+    assert 0 < unsure[3] < sure[3] < 255
 
 
 def test_viewpoint_has_the_cloud_in_front_and_looks_from_behind_the_camera():
