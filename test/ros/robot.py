@@ -114,7 +114,7 @@ class Robot:
     def send(self, index, frame=None, with_tf=True, with_info=True, image=None, info=None):
         """Publish one frame as a camera driver does, with TF before it; returns its stamp in ns."""
         stamp = self.now()
-        header = Header(stamp=conversions.ns_to_stamp(stamp), frame_id=frame or self.camera_frame)
+        header = Header(stamp=conversions.ns_to_stamp(stamp), frame_id=self.camera_frame if frame is None else frame)
         camera = self.cameras[index]
         if with_tf:
             self.tf.sendTransform(self.transforms(index, header))

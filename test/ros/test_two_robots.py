@@ -53,9 +53,17 @@ def robots(tmp_path_factory):
 
 def test_each_node_has_its_own_topics_and_frames(robots):
     for robot, name in zip(robots, OFFSETS, strict=True):
-        others = {topic for topic, _ in robot.node.get_topic_names_and_types()} - {"/tf", "/tf_static", "/diagnostics"}
-        assert {f"/{name}/gld_node/views", f"/{name}/image"} <= others
-        assert all(topic.startswith(("/robot1/", "/robot2/", "/rosout", "/parameter_events")) for topic in others)
+        topics = {
+            topic
+            for ask in (
+                robot.node.get_publisher_names_and_types_by_node,
+                robot.node.get_subscriber_names_and_types_by_node,
+            )
+            for topic, _ in ask("gld_node", f"/{name}")
+        }
+        shared = {"/tf", "/tf_static", "/diagnostics", "/rosout", "/parameter_events"}
+        assert {f"/{name}/gld_node/views", f"/{name}/image"} <= topics
+        assert all(topic.startswith(f"/{name}/") for topic in topics - shared)
         answer = robot.ask(3, seed=7)
         assert answer.error_code == Response.NONE, answer.error_message
         (view,) = answer.views
