@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
+from gld_ros.errors import ModelError
 from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.bond import Bond
@@ -87,22 +88,14 @@ class GLDNode(LifecycleNode):
         self.get_logger().info(f"loading the model '{p.model}'")
         try:
             started = time.monotonic()
-            self.pipe = GLDPipeline.from_pretrained(
-                p.model,
-                device=None if p.device == "auto" else p.device,
-                dtype=None if p.dtype == "auto" else p.dtype,
-                offload=None if p.offload == "none" else p.offload,
-                local_files_only=True,  # a robot's node downloads nothing on its own
-            )
-            self.pipe.warm_up()
-            self.pipe.costs()  # of requests with a time budget: measured now, where nothing is stored
-        except (Exception, SystemExit) as error:  # whatever is wrong with a model or device, the node must say it
+            self.requests.worker.start()
+            self.pipe = self.requests.worker.call(partial(load, p), p.watchdog_timeout)
+        except Exception as error:  # whatever is wrong with a model or device, the node must say it
             self.pipe = None
             self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._listener = tf2_ros.TransformListener(self._buffer, self, spin_thread=False)
         self.tf = TFPoses(self._buffer, p.map_frame, p.odom_frame)
-        self.requests.worker.start()
         self.get_logger().info(f"model '{self.pipe.name}' is ready after {time.monotonic() - started:.1f} s")
         return super().on_configure(state)
 
@@ -255,6 +248,27 @@ class GLDNode(LifecycleNode):
             **{f"answers_{code}": count for code, count in self.requests.answers.items()},
         }
         self.health.report(self.state, worker, values, p.input_timeout, p.watchdog_timeout)
+
+
+def load(p: Parameters) -> GLDPipeline:
+    """The model, warmed up. For the worker's thread: OpenMP has a team of threads for each one that computes, and where
+    these are more than the cores all wait asleep for each other, which makes a CPU's request half as long again.
+
+    Raises ModelError where a library wants to end the process, and whatever else is wrong with a model or device.
+    """
+    try:
+        pipe = GLDPipeline.from_pretrained(
+            p.model,
+            device=None if p.device == "auto" else p.device,
+            dtype=None if p.dtype == "auto" else p.dtype,
+            offload=None if p.offload == "none" else p.offload,
+            local_files_only=True,  # a robot's node downloads nothing on its own
+        )
+        pipe.warm_up()
+        pipe.costs()  # of requests with a time budget: measured now, where nothing is stored
+    except SystemExit as error:
+        raise ModelError(f"SystemExit: {error}") from None
+    return pipe
 
 
 def _end_in_time() -> None:

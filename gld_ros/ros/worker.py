@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from gld_ros.errors import Cancelled, ModelError, RequestTimeout
 
 E = TypeVar("E", bound=BaseException)
+T = TypeVar("T")
 RESTARTS = 1  # of a worker; who crashes again needs help: `Worker.start`
 
 
@@ -125,6 +126,19 @@ class Worker:
             self._waiting.append(job)
             self._wake.notify()
         return job
+
+    def call(self, work: Callable[[], T], patience: float) -> T:
+        """What `work` returns or raises, done in the worker's thread; blocks until then. Raises as `submit` does, and
+        ModelError where another job keeps the worker for more than `patience` seconds."""
+        job = self.submit(lambda job: work())
+        end = time.monotonic() + patience
+        while job.stage == "waiting" and not job.future.done():
+            if time.monotonic() > end:
+                job.cancel(reason := f"the worker is not free within {patience:g} s: {self.hangs(0)}")
+                self.sweep()
+                raise ModelError(reason)
+            time.sleep(0.01)
+        return job.future.result()
 
     @property
     def busy(self) -> bool:

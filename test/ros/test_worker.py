@@ -12,7 +12,7 @@ import pytest
 import tf2_ros
 import torch
 
-from gld_ros.errors import Cancelled, RequestTimeout
+from gld_ros.errors import Cancelled, ModelError, RequestTimeout
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.context import KeyFrameBuffer
 from gld_ros.pipeline.views import SourceView
@@ -77,6 +77,25 @@ def test_cancel_and_deadline_at_work_and_in_wait(worker):
 def test_an_exception_ends_the_job_not_the_worker(worker):
     assert isinstance(worker.submit(lambda job: 1 / 0).future.exception(PATIENCE), ZeroDivisionError)
     assert worker.submit(lambda job: 7).future.result(PATIENCE) == 7
+
+
+def test_a_call_waits_for_its_turn_and_gives_what_the_work_gives(worker):
+    _, release = busy(worker)
+    threading.Timer(0.1, release.set).start()
+    thread = worker.call(threading.current_thread, PATIENCE)
+    assert thread.name == "gld_worker"
+    with pytest.raises(ZeroDivisionError):
+        worker.call(lambda: 1 / 0, PATIENCE)
+
+
+def test_a_call_does_not_wait_for_a_job_that_hangs(worker):
+    _, release = busy(worker)
+    called = threading.Event()
+    with pytest.raises(ModelError, match="not free within 0.1 s: no progress for .* s after 'queue'"):
+        worker.call(called.set, 0.1)
+    release.set()
+    worker.call(lambda: None, PATIENCE)
+    assert not called.is_set()
 
 
 def test_stop_cancels_everything():
