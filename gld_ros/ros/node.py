@@ -138,13 +138,15 @@ class GLDNode(LifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def close(self) -> None:
-        """End all threads."""
+    def close(self) -> bool:
+        """End all threads; returns whether they did within STOP_TIMEOUT. Loading a model cannot be cut short."""
         end = time.monotonic() + STOP_TIMEOUT
         self._stop()
-        if not self.requests.stop(max(end - time.monotonic(), 0.1)):
-            self.get_logger().error(f"the worker did not end within {STOP_TIMEOUT:g} s")
-        self.maps.stop(max(end - time.monotonic(), 0.1))
+        stops = (self.requests.stop, self.maps.stop)
+        ended = [stop(max(end - time.monotonic(), 0.1)) for stop in stops]
+        if not all(ended):
+            self.get_logger().warning(f"a worker is in the middle of its work after {STOP_TIMEOUT:g} s")
+        return all(ended)
 
     def destroy_node(self) -> None:
         """With the action and the lifecycle's services, for which rclpy leaves the node in the graph."""
@@ -301,7 +303,9 @@ def main(args: list[str] | None = None) -> None:
         if rclpy.ok():
             raise
     finally:
-        node.close()
+        ended = node.close()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
+    if not ended:
+        os._exit(0)  # the interpreter's end would take from a thread what it works with
