@@ -254,7 +254,7 @@ class GLDNode(LifecycleNode):
 
 def load(p: Parameters) -> GLDPipeline:
     """The model, warmed up. For the worker's thread: OpenMP has a team of threads for each one that computes, and where
-    these are more than the cores all wait asleep for each other, which makes a CPU's request half as long again.
+    these are more than the cores all wait asleep for each other: a request takes a fifth longer (docs/performance.md).
 
     Raises ModelError where a library wants to end the process, and whatever else is wrong with a model or device.
     """
