@@ -98,11 +98,18 @@ def browser(url, client, tmp_path_factory):
     assert client.node.count_subscribers("/gld_node/views") == 0  # nobody looks
     browser = Browser(url, tmp_path_factory.mktemp("browser") / "profile", *WINDOW)
     client.wait(lambda: client.node.count_subscribers("/gld_node/views"), PATIENCE, "subscription to ~/views")
+    browser.asked = 0
+    ask(browser, client)
+    yield browser
+    browser.close()
+
+
+def ask(browser, client):
+    """A request; the newest answer and their number stay with the browser."""
     answer = client.synthesize([wanted_camera()], 0, PATIENCE)
     assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
     browser.answer = answer
-    yield browser
-    browser.close()
+    browser.asked += 1
 
 
 def pictures(browser):
@@ -177,10 +184,18 @@ def test_cloud_has_points_of_both_kinds(browser):
     clicked(browser, "Generated points", *MAP)
 
 
-def test_the_maps_layers_can_be_told_apart(browser):
+def test_the_maps_layers_can_be_told_apart(browser, client):
+    asked = time.monotonic()
+
     def sizes():
+        nonlocal asked
         found = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", browser.text("#map"))]
-        return len(found) == 2 and found[0] > 5000 and found[1] > 100
+        if len(found) == 2 and found[0] > 5000 and found[1] > 100:
+            return True
+        if time.monotonic() > asked + 10:  # a map that is behind leaves views out
+            ask(browser, client)
+            asked = time.monotonic()
+        return False
 
     browser.wait(sizes, "a map of both layers")
     if PNG:
@@ -209,7 +224,7 @@ def test_the_maps_layers_can_be_told_apart(browser):
 
 def test_health_says_what_the_node_says(browser, client):
     client.wait_for_diagnostics(PATIENCE)
-    browser.wait(lambda: "answered\t1" in browser.text("#answers"), "the answer")
+    browser.wait(lambda: f"answered\t{browser.asked}" in browser.text("#answers"), "the answers")
     assert browser.text("#verdict") == "/gld_node: OK"
     facts = dict(line.split("\t") for line in browser.text("#facts").splitlines())
     assert (facts["state"], facts["model"]) == ("active", "mini")
