@@ -55,6 +55,7 @@ class Client:
     def close(self) -> None:
         self._executor.shutdown(timeout_sec=2)
         self._thread.join(timeout=5)
+        self._path.destroy()  # rclpy leaves it, and the node in the graph
         self.node.destroy_node()
 
     def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:

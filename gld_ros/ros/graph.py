@@ -88,19 +88,25 @@ def interfaces_of(observer: Node, name: str, namespace: str = "/") -> Interfaces
 def settled_interfaces(observer: Node, name: str, namespace: str = "/", timeout: float = 60.0) -> Interfaces:
     """The same of a node in another process, once the graph has said the same for a second.
 
-    Raises TimeoutError after `timeout` seconds.
+    Raises TimeoutError after `timeout` seconds, also where the graph has several nodes of that name all the time: it
+    would tell of one of them, maybe of one that has ended and is not forgotten yet.
     """
     end = time.monotonic() + timeout
     known, since = Interfaces(), time.monotonic()
+    nodes = 0
     while time.monotonic() < end:
-        if (name, namespace) in observer.get_node_names_and_namespaces():
+        nodes = observer.get_node_names_and_namespaces().count((name, namespace))
+        if nodes == 1:
             found = interfaces_of(observer, name, namespace)
             if found != known:
                 known, since = found, time.monotonic()
             elif known != Interfaces() and time.monotonic() - since > 1.0:
                 return known
         time.sleep(0.05)
-    raise TimeoutError(f"node {namespace.rstrip('/')}/{name}: not in the graph, or not at rest, within {timeout:g} s")
+    raise TimeoutError(
+        f"node {namespace.rstrip('/')}/{name}: not at rest in the graph within {timeout:g} s; it has {nodes} of that "
+        f"name, expected 1, with {len(known.publishes)} publishers and {len(known.serves)} services"
+    )
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,13 @@ class GLDNode(LifecycleNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        """options: of `rclpy.node.Node`, such as cli_args."""
+        """options: of `rclpy.node.Node`, such as cli_args. Raises as `declare_parameters` does."""
         super().__init__("gld_node", **options)
-        self.parameters: Parameters = declare_parameters(self)
+        try:
+            self.parameters: Parameters = declare_parameters(self)
+        except Exception:
+            self._leave_graph()
+            raise
         self.counters = TopicCounters()
         self.warn = Throttle(self.get_logger().warning)
         self.key_frames = KeyFrameBuffer(self._rules())
@@ -149,8 +153,12 @@ class GLDNode(LifecycleNode):
         return all(ended)
 
     def destroy_node(self) -> None:
-        """With the action and the lifecycle's services, for which rclpy leaves the node in the graph."""
+        """With the action, for which rclpy leaves the node in the graph."""
         self.requests.destroy()
+        self._leave_graph()
+
+    def _leave_graph(self) -> None:
+        """rclpy's destroy_node, and the lifecycle's services, for which it leaves the node in the graph."""
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 

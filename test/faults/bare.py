@@ -53,6 +53,10 @@ class BareNode(LifecycleNode):
     def close(self):
         pass
 
+    def destroy_node(self):
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()  # as gld_node does
+
     def _destroy(self, subscriptions):
         for subscription in subscriptions:
             self.destroy_subscription(subscription)

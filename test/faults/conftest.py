@@ -3,10 +3,10 @@
 """One node for all faults, that it should survive."""
 
 import pytest
-from dds import ros
+from dds import nothing_stays, ros
 from patient import Patient
 
-__all__ = ["ros"]
+__all__ = ["nothing_stays", "ros"]
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,7 @@ class Patient:
             executor.shutdown(timeout_sec=5)
         self.node.close()
         self._pool.shutdown()
+        self.action.destroy()
         for member in (self.node, self.robot):
             member.destroy_node()
 

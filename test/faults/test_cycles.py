@@ -51,7 +51,6 @@ def test_lifecycle_cycles(tmp_path):
 
 def cycles(folder, kind):
     """(CYCLES, 2) heap and private bytes after each cycle of a node of that kind."""
-    gc.collect()  # a destroyed node stays in the graph until it is freed
     patient = Patient(folder, kind, model=os.environ.get("GLD_CYCLES_MODEL", "model"))
     memory = np.zeros((CYCLES, 2))
     gc.freeze()  # torch's many objects need not be looked at again and again

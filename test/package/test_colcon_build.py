@@ -45,7 +45,7 @@ def test_build_and_import_from_the_install_space(symlinks, tmp_path, copy_reposi
     install = tmp_path / "install" / "gld_ros"
     assert all(Path(line).is_relative_to(install) for line in child.stdout.split()), child.stdout
 
-    for name in ("gld_dashboard", "gld_node", "gld_replay", "gld_sim_camera"):
+    for name in ("gld", "gld_dashboard", "gld_node", "gld_replay", "gld_sim_camera"):
         assert os.access(install / "lib" / "gld_ros" / name, os.X_OK)
     configuration = ("config/gld.yaml", "config/gld.rviz", "config/sros2/policies.xml")
     for name in ("launch/gld.launch.py", "launch/demo.launch.py", *configuration):

@@ -48,6 +48,13 @@ class NodeProcess:
                 [sys.executable, SCRIPT, "--ros-args", *arguments], stdout=log, stderr=subprocess.STDOUT
             )
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        assert self.stop() == 0, self.log
+        assert "Traceback" not in self.log
+
     @property
     def log(self):
         return self._log_file.read_text()
@@ -92,6 +99,7 @@ class Robot:
     def close(self):
         self._executor.shutdown(timeout_sec=5)
         self._thread.join(5)
+        self.action.destroy()
         self.node.destroy_node()
 
     def now(self):

@@ -12,7 +12,7 @@ from bond.msg import Status
 from lifecycle_msgs.msg import Transition
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from robot import PATIENCE, Robot
+from robot import PATIENCE
 
 from gld_ros.ros import bond
 from gld_ros.ros.bond import State
@@ -71,13 +71,6 @@ class Manager:
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
         self._node.destroy_publisher(self._publisher)
-
-
-@pytest.fixture(scope="module")
-def robot():
-    robot = Robot()
-    yield robot
-    robot.close()
 
 
 @pytest.fixture(scope="module")

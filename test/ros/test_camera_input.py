@@ -10,7 +10,7 @@ import pytest
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from robot import NodeProcess, Robot, logged
+from robot import NodeProcess, logged
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -20,21 +20,12 @@ from gld_ros.srv import SynthesizeViews
 
 
 @pytest.fixture(scope="module")
-def robot():
-    robot = Robot()
-    yield robot
-    robot.close()
-
-
-@pytest.fixture(scope="module")
 def node(robot, tmp_path_factory):
-    process = NodeProcess(
+    with NodeProcess(
         tmp_path_factory.mktemp("input") / "log", autostart=True, input_timeout=1.0, tf_timeout=0.3, pending_frames=5
-    )
-    robot.fill_context(0, 2, 4)
-    yield process
-    assert process.stop() == 0
-    assert "Traceback" not in process.log
+    ) as process:
+        robot.fill_context(0, 2, 4)
+        yield process
 
 
 def clear(robot):

@@ -28,7 +28,7 @@ from gld_ros.ros.client import Client
 from gld_ros.ros.processes import Processes
 from gld_ros.srv import SynthesizeViews
 
-pytest.importorskip("viser", reason="viser is not installed: pip install 'gld_ros[dashboard]'")
+pytest.importorskip("viser", reason="viser is not installed: pip install 'viser>=1.1,<1.2'")
 
 PNG = os.environ.get("DASHBOARD_PNG")
 SEED, FRAMES = 1_000_000_007, 30
@@ -327,4 +327,4 @@ def test_without_viser_the_command_to_install_it_is_named(tmp_path):
     process = dashboard(PYTHONPATH=path)
     output = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1 and "Traceback" not in output
-    assert "pip install 'gld_ros[dashboard]'" in output
+    assert "pip install 'viser>=1.1,<1.2'" in output

@@ -86,7 +86,7 @@ def robot():
 
 @pytest.fixture(scope="module")
 def node(robot, tmp_path_factory):
-    process = NodeProcess(
+    with NodeProcess(
         tmp_path_factory.mktemp("node") / "log",
         autostart=True,
         follow_rate=10.0,
@@ -94,10 +94,8 @@ def node(robot, tmp_path_factory):
         follow_offsets=FORWARD,
         follow_seed=SEED,
         max_requests=1,
-    )
-    yield process
-    assert process.stop() == 0, process.log
-    assert "Traceback" not in process.log
+    ) as process:
+        yield process
 
 
 @pytest.fixture

@@ -42,11 +42,10 @@ def robot():
 @pytest.fixture(scope="module")
 def node(robot, tmp_path_factory):
     folder = tmp_path_factory.mktemp("health")
-    process = NodeProcess(folder / "log", autostart=True, profile_folder=folder / "profiles")
-    robot.fill_context(0, 2, 4)
-    process.folder = folder
-    yield process
-    assert process.stop() == 0
+    with NodeProcess(folder / "log", autostart=True, profile_folder=folder / "profiles") as process:
+        robot.fill_context(0, 2, 4)
+        process.folder = folder
+        yield process
 
 
 def listen(robot):

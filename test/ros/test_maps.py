@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import PATIENCE, NodeProcess, Robot
+from robot import PATIENCE, NodeProcess
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
@@ -54,30 +54,21 @@ class MapUser:
 
 
 @pytest.fixture(scope="module")
-def robot():
-    robot = Robot()
-    yield robot
-    robot.close()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("maps")
 
 
 @pytest.fixture(scope="module")
 def node(robot, folder, tmp_path_factory):
-    process = NodeProcess(
+    with NodeProcess(
         tmp_path_factory.mktemp("node") / "log",
         autostart=True,
         map_enabled=True,
         map_rate=5.0,
         map_folder=str(folder),
         map_generated_lifetime=1000.0,
-    )
-    yield process
-    assert process.stop() == 0, process.log
-    assert "Traceback" not in process.log
+    ) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

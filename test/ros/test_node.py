@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
-from robot import NodeProcess, Robot, logged
+from robot import NodeProcess, logged
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
@@ -22,22 +22,13 @@ Response = SynthesizeViews.Response
 
 
 @pytest.fixture(scope="module")
-def robot():
-    robot = Robot()
-    yield robot
-    robot.close()
-
-
-@pytest.fixture(scope="module")
 def node(robot, tmp_path_factory):
     """An active node with three key frames."""
-    process = NodeProcess(
+    with NodeProcess(
         tmp_path_factory.mktemp("node") / "log", autostart=True, input_timeout=1.0, tf_timeout=0.5, max_requests=3
-    )
-    robot.fill_context(0, 2, 4)
-    yield process
-    assert process.stop() == 0
-    assert "Traceback" not in process.log
+    ) as process:
+        robot.fill_context(0, 2, 4)
+        yield process
 
 
 def request(robot, *indices, **fields):

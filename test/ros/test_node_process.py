@@ -6,16 +6,9 @@ import signal
 
 import pytest
 from lifecycle_msgs.msg import Transition
-from robot import NodeProcess, Robot, logged
+from robot import NodeProcess, logged
 
 from gld_ros.srv import SynthesizeViews
-
-
-@pytest.fixture(scope="module")
-def robot():
-    robot = Robot()
-    yield robot
-    robot.close()
 
 
 def truncated(folder):
