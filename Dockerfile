@@ -45,5 +45,7 @@ USER 1001
 WORKDIR /home/gld
 # Models downloaded from the Hub outlive the container where this is a volume.
 ENV HF_HOME=/home/gld/.cache/huggingface
+# A named volume takes its owner from the folder that it covers.
+RUN mkdir -p "$HF_HOME" /home/gld/.ros
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "gld_ros", "gld.launch.py"]

@@ -16,7 +16,7 @@ def write_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
     try:
         import matplotlib
     except ImportError as error:
-        raise InvalidRequest("the plots need matplotlib: pip install 'gld_ros[reproduce]'") from error
+        raise InvalidRequest("the plots need matplotlib: pip install 'matplotlib>=3.8,<4'") from error
     matplotlib.use("Agg")
     return PLOTS[report["benchmark"]](folder, report)
 

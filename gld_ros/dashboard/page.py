@@ -29,8 +29,7 @@ def import_viser() -> Any:
         import viser
     except ImportError as error:
         raise InvalidRequest(
-            f"the dashboard needs viser, which cannot be imported: {error}. pip install 'gld_ros[dashboard]', or in a "
-            "checkout pip install 'viser>=1.1,<1.2'"
+            f"the dashboard needs viser, which cannot be imported: {error}. pip install 'viser>=1.1,<1.2'"
         ) from None
     return viser
 

@@ -18,7 +18,7 @@ def reliability_diagram(path: Path, report: dict[str, Any]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InvalidRequest("the diagram needs matplotlib: pip install 'gld_ros[reproduce]'") from error
+        raise InvalidRequest("the diagram needs matplotlib: pip install 'matplotlib>=3.8,<4'") from error
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, colour in (("observed", "tab:blue"), ("generated", "tab:orange")):

@@ -23,7 +23,7 @@ def check_quantize(kind: str | None) -> None:
     try:
         import torchao  # noqa: F401
     except ImportError:
-        raise ModelError(f"quantize='{kind}' needs torchao: pip install 'gld_ros[quantize]'") from None
+        raise ModelError(f"quantize='{kind}' needs torchao: pip install 'torchao>=0.12,<1'") from None
 
 
 def quantize(net: GLDNetworks, kind: str) -> None:

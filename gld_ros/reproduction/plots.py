@@ -20,7 +20,7 @@ def write_plots(folder: Path, results: dict[str, Any], tables: list[Table]) -> l
     try:
         import matplotlib
     except ImportError as error:
-        raise InvalidRequest("the plots need matplotlib: pip install 'gld_ros[reproduce]'") from error
+        raise InvalidRequest("the plots need matplotlib: pip install 'matplotlib>=3.8,<4'") from error
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     plots = []
