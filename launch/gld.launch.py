@@ -16,7 +16,10 @@ SHARE = Path(get_package_share_directory("gld_ros"))
 PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy; Kilted and later
 ARGUMENTS = {  # name: (default, description)
     "model": ("mini", "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or a model folder."),
-    "config": (str(SHARE / "config" / "gld.yaml"), "Parameter file; what is an argument here, such as the model, it does not set."),
+    "config": (
+        str(SHARE / "config" / "gld.yaml"),
+        "Parameter file; what is an argument here, such as the model, it does not set.",
+    ),
     "image": ("image", "Image topic, or several with commas; a name that ends in /compressed is a CompressedImage."),
     "camera_info": ("camera_info", "CameraInfo topic of the same camera, or several with commas."),
     "namespace": ("", "Namespace of the node, for several robots."),
