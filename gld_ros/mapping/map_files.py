@@ -45,8 +45,8 @@ def save(
     try:
         ply.parent.mkdir(parents=True, exist_ok=True)
         write_ply(temporary, points)
-        temporary.replace(ply)
         write_bytes(npz, buffer.getvalue())
+        temporary.replace(ply)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise FileError(f"{path}: the map cannot be written: {error}") from None

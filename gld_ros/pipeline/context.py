@@ -39,10 +39,14 @@ class KeyFrameRules:
 
 
 class KeyFrameBuffer:
-    """Bounded store of posed images of several cameras. Thread-safe."""
+    """Bounded store of posed images of several cameras. Thread-safe.
+
+    epoch: goes up when all frames are forgotten or get other poses; what was made of the frames before is out of date.
+    """
 
     def __init__(self, rules: KeyFrameRules | None = None) -> None:
         self.rules = rules or KeyFrameRules()
+        self.epoch = 0
         self._frames: deque[tuple[str, SourceView]] = deque()
         self._lock = threading.Lock()
 
@@ -78,10 +82,12 @@ class KeyFrameBuffer:
         with self._lock:
             changed = [(name, change(name, view)) for name, view in self._frames]
             self._frames = deque((name, view) for name, view in changed if view is not None)
+            self.epoch += 1
 
     def clear(self) -> None:
         with self._lock:
             self._frames.clear()
+            self.epoch += 1
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -84,9 +84,10 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
-def release(pipe: Any) -> None:
-    """Give back what a pipeline keeps besides its weights."""
-    pipe.forget()
+def release(pipe: Any = None) -> None:
+    """Give back what a pipeline keeps besides its weights, and what nobody uses any more."""
+    if pipe is not None:
+        pipe.forget()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

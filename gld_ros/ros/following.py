@@ -78,6 +78,10 @@ class Following:
         if self._timer.timer_period_ns != period:
             self._timer.timer_period_ns = period
 
+    def forget(self) -> None:
+        """Make all views anew, as the map that held them was emptied; from any thread."""
+        self._made = []
+
     # ---- in the executor's thread
 
     def _on_follow(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -178,9 +182,9 @@ class Following:
         request = ViewRequest(poses, None, p.follow_seed, None, coverage=p.depth_coverage)
 
         def on_view(view: View, stamp: int) -> None:
+            self._requests.on_view(view)
             self._made = [*self._made, view.camera.c2w]
             self._outputs.view(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
-            self._requests.on_view(view)
             self._counters.add(self._name, "published")
 
         def give_way(index: int, progress: Progress) -> None:

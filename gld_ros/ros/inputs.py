@@ -45,6 +45,7 @@ class Inputs:
         self._subscriptions: list[Subscription] = []
         self._qos = QoSProfile(depth=parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
         p, resolve = parameters, node.resolve_topic_name
+        pose_topic = resolve(p.pose_topic) if p.pose_source != "tf" else ""
         cameras = [
             CameraTopics(resolve(i), resolve(c)) for i, c in zip(p.image_topics, p.camera_info_topics, strict=True)
         ]
@@ -66,16 +67,15 @@ class Inputs:
             self._listen(kind, camera.image, partial(self.intake.put, camera.image, "image", camera.image))
             self._listen(CameraInfo, camera.info, partial(self.intake.put, camera.image, "info", camera.info))
         if p.pose_source != "tf":
-            topic = resolve(p.pose_topic)
             kind = PoseStamped if p.pose_source == "pose" else Odometry
-            self._listen(kind, topic, partial(self.intake.put, "", "pose", topic))
+            self._listen(kind, pose_topic, partial(self.intake.put, "", "pose", pose_topic))
 
-    def stop(self, timeout: float) -> None:
-        """Listen no more; the intake's thread gets `timeout` seconds to end."""
+    def stop(self, timeout: float) -> bool:
+        """Listen no more; returns whether the intake's thread ended within `timeout` seconds."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._health.forget_inputs()
-        self.intake.stop(timeout)
+        return self.intake.stop(timeout)
 
     def _listen(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
         self._health.listen(topic)

@@ -85,12 +85,13 @@ class Intake:
         """(4, 4) optical pose of a camera at `stamp` (ns) as it is known now. Raises TFError."""
         return optical_pose(self._poses.pose_now(self._frames.get(camera, ""), stamp), self._body_axes)
 
-    def stop(self, timeout: float) -> None:
-        """End the thread; what waits is forgotten."""
+    def stop(self, timeout: float) -> bool:
+        """End the thread, what waits is forgotten; returns whether it ended within `timeout` seconds."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _loop(self) -> None:
         while not self._stopping:

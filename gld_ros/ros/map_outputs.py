@@ -53,6 +53,7 @@ class MapOutputs:
         """model: the worker that owns the pipeline. Raises InvalidRequest where the map's backend is not there."""
         self.pipe: Any = None
         self.on_depth: Callable[[ObservedDepth], None] = lambda found: None  # told of key frames, in the model's thread
+        self.on_clear: Callable[[], None] = lambda: None  # told when the map is emptied, in any thread
         self._node, self._counters, self._warn, self._context, self._model = node, counters, warn, context, model
         self._map = VoxelMap(map_config(parameters))
         self._worker = Worker(QUEUE)
@@ -92,6 +93,7 @@ class MapOutputs:
         """Forget the map and what waits to enter it, as time or the map's frame jumped; from any thread."""
         self._seen = self._position = None
         self._epoch += 1
+        self.on_clear()
 
     def stop(self, timeout: float) -> bool:
         """End the map's thread; returns whether it ended within `timeout` seconds."""
@@ -101,16 +103,17 @@ class MapOutputs:
     # ---- in the executor's thread
 
     def _tick(self) -> None:
+        epoch = self._epoch
         frames = self._context.frames()
         if frames:
             self._position = frames[-1].camera.center
             if self.pipe is not None and frames[-1] is not self._seen and not self._model.busy:
-                self._look(self.pipe, frames)
+                self._look(self.pipe, frames, epoch)
         if self._publishing is None or self._publishing.future.done():
             self._publishing = self._submit(lambda job: self._publish())
 
-    def _look(self, pipe: Any, frames: list[SourceView]) -> None:
-        """Have the model find the depth of the newest key frame."""
+    def _look(self, pipe: Any, frames: list[SourceView], epoch: int) -> None:
+        """Have the model find the depth of the newest key frame, for the map of this `epoch`."""
         self._seen = newest = frames[-1]
         count = min(self.parameters.max_sources, pipe.max_sources)
 
@@ -119,8 +122,8 @@ class MapOutputs:
             job.check()
             if len(sources) > 1:  # one has no parallax
                 for source, found in zip(sources, observed_depth(pipe, sources), strict=False):
-                    if source is newest:  # the others had their turn
-                        self._submit(partial(self._integrate_depth, found))
+                    if source is newest and epoch == self._epoch:  # the others had their turn
+                        self._submit(partial(self._integrate_depth, found), epoch)
                         self.on_depth(found)
 
         def settle(future: Any) -> None:
@@ -137,6 +140,7 @@ class MapOutputs:
         def clear(job: Job) -> None:
             response.message = "forgot " + ", ".join(f"{n} {name} voxels" for name, n in self._map.sizes().items())
             self._map.clear()
+            self.on_clear()
             response.success = True
 
         try:
@@ -180,10 +184,11 @@ class MapOutputs:
 
     # ---- in any thread
 
-    def _submit(self, work: Callable[[Job], None]) -> Job | None:
-        """Queue `work`; what it raises is logged. None where too much waits: it is dropped and counted."""
+    def _submit(self, work: Callable[[Job], None], epoch: int | None = None) -> Job | None:
+        """Queue `work` on the map of `epoch` (None: of now); what it raises is logged. None where too much waits: it
+        is dropped and counted."""
         try:
-            job = self._worker.submit(partial(self._in_epoch, work, self._epoch))
+            job = self._worker.submit(partial(self._in_epoch, work, self._epoch if epoch is None else epoch))
         except GLDError as error:
             self._counters.add(self._topics.name, "dropped_queue_full")
             self._warn("map_queue", f"the map is behind: {error}")

@@ -69,6 +69,7 @@ class GLDNode(LifecycleNode):
         self.following = Following(
             self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
         )
+        self.maps.on_clear = self.following.forget
         self.fallbacks = Fallbacks(self.parameters.failure_folder, self.parameters.failure_keep, self.warn)
         self.bond = Bond(self, self.warn)
         self.pipe: Any = None
@@ -145,9 +146,9 @@ class GLDNode(LifecycleNode):
     def close(self) -> bool:
         """End all threads; returns whether they did within STOP_TIMEOUT. Loading a model cannot be cut short."""
         end = time.monotonic() + STOP_TIMEOUT
-        self._stop()
+        ended = [self._stop()]
         stops = (self.requests.stop, self.maps.stop)
-        ended = [stop(max(end - time.monotonic(), 0.1)) for stop in stops]
+        ended += [stop(max(end - time.monotonic(), 0.1)) for stop in stops]
         if not all(ended):
             self.get_logger().warning(f"a worker is in the middle of its work after {STOP_TIMEOUT:g} s")
         return all(ended)
@@ -162,19 +163,22 @@ class GLDNode(LifecycleNode):
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
-    def _stop(self) -> None:
+    def _stop(self) -> bool:
+        """Take no more in and answer nothing; returns whether the intake's thread ended."""
         self.maps.pipe = None
         self.requests.deactivate()
-        if self.inputs is not None:
-            self.inputs.stop(STOP_TIMEOUT)
-            self.inputs = None
+        ended = self.inputs is None or self.inputs.stop(STOP_TIMEOUT)
+        self.inputs = None
         self.bond.stop()
+        return ended
 
     def _free(self) -> None:
         self._stop()
         self.key_frames.clear()
         self.reality.reset()
-        self.pipe = None
+        if self.pipe is not None:
+            self.pipe = None
+            self.requests.give_memory_back()
         if self.tf is not None:
             self._listener.unregister()
             self._buffer.clear()
@@ -255,7 +259,7 @@ class GLDNode(LifecycleNode):
             "scale_residual": self.requests.scale_residual,
             "trust": f"{self.reality.trust:.3f}",
             **self.maps.report,
-            **{f"answers_{code}": count for code, count in self.requests.answers.items()},
+            **{f"answers_{code}": count for code, count in dict(self.requests.answers).items()},
         }
         self.health.report(self.state, worker, values, p.input_timeout, p.watchdog_timeout)
 

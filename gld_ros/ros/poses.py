@@ -105,6 +105,7 @@ class TopicPoses:
         self._poses: deque[tuple[int, np.ndarray]] = deque(maxlen=capacity)
         self._frame = ""
         self._child = ""
+        self._kept: dict[tuple[str, int], np.ndarray] = {}  # of key frames, in the messages' frame
 
     def add(self, msg: PoseStamped | Odometry) -> None:
         """Take a message. Raises InvalidRequest for NaN or a quaternion of norm 0."""
@@ -118,32 +119,40 @@ class TopicPoses:
             self._poses.append((stamp, matrix))
 
     def pose(self, frame: str, stamp: int) -> np.ndarray:
-        return self._joined(frame, stamp, stamp)
+        pose = self._in_messages(frame, stamp)
+        return self._in_map(stamp) @ pose
 
     def pose_now(self, frame: str, stamp: int) -> np.ndarray:
-        return self._joined(frame, stamp, 0 if self._frame == self._tf.odom_frame else stamp)
+        kept = self._kept.get((frame, stamp))
+        pose = self._in_messages(frame, stamp) if kept is None else kept
+        return self._in_map(0 if self._frame == self._tf.odom_frame else stamp) @ pose
 
     def keep(self, frame: str, stamp: int) -> None:
-        pass  # the messages are kept
+        self._kept[frame, stamp] = self._in_messages(frame, stamp)
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
 
-    def _joined(self, frame: str, stamp: int, map_stamp: int) -> np.ndarray:
-        """`pose`, with the messages' frame where it is in the map frame at `map_stamp`."""
+    def _in_map(self, stamp: int) -> np.ndarray:
+        """(4, 4) of the messages' frame in the map frame."""
+        return self._tf.lookup(self._frame or self._tf.map_frame, stamp)
+
+    def _in_messages(self, frame: str, stamp: int) -> np.ndarray:
+        """(4, 4) of `frame` in the messages' frame."""
         pose = self._interpolated(stamp)
-        if self._frame and self._frame != self._tf.map_frame:
-            pose = self._tf.lookup(self._frame, map_stamp) @ pose
         if self._child and self._child != frame:
             pose = pose @ self._tf.lookup(frame, stamp, target=self._child)
         return pose
 
     def _interpolated(self, stamp: int) -> np.ndarray:
-        stamps = [known for known, _ in self._poses]
+        poses = list(self._poses)  # another thread may add to them
+        stamps = [known for known, _ in poses]
         after = bisect_left(stamps, stamp)
         if after < len(stamps) and stamps[after] == stamp:
-            return self._poses[after][1]
+            return poses[after][1]
         if after == 0 or after == len(stamps):
             known = f"{stamps[0] / 1e9:.3f} s to {stamps[-1] / 1e9:.3f} s" if stamps else "none"
             raise TFError(f"no pose around the stamp {stamp / 1e9:.3f} s; poses received: {known}")
-        (start, a), (end, b) = self._poses[after - 1], self._poses[after]
+        (start, a), (end, b) = poses[after - 1 : after + 1]
         if end - start > self._max_gap * 1e9:
             raise TFError(
                 f"a gap of {(end - start) / 1e9:.3f} s between poses, at most {self._max_gap:g} s are bridged"
@@ -152,6 +161,8 @@ class TopicPoses:
 
     def clear(self) -> None:
         self._poses.clear()
+        self._kept.clear()
+        self._tf.clear()
 
 
 class PendingFrames:

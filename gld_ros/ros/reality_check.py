@@ -34,6 +34,7 @@ class RealityChecker:
         self._counters = counters
         self._monitor = DriftMonitor(reality_config(parameters))
         self._lock = threading.Lock()
+        self._cleared = 0  # times
         self._publisher = node.create_publisher(RealityCheck, "~/reality_check", LATCHED, event_callbacks=NO_EVENTS)
         counters.add(self._publisher.topic_name, "published", 0)
 
@@ -50,6 +51,7 @@ class RealityChecker:
         if not self.parameters.reality_check:
             return view
         with self._lock:
+            cleared = self._cleared
             awaited = self._monitor.awaits(max(source.stamp for source in sources))
         if awaited:
             observed = just_observed(pipe, sources)
@@ -60,7 +62,8 @@ class RealityChecker:
                     report = self._monitor.observe_view(view)
                 self._publish(report)
         with self._lock:
-            self._monitor.remember(view)
+            if cleared == self._cleared:
+                self._monitor.remember(view)
             return self._monitor.trusted(view)
 
     def observe(self, found: ObservedDepth) -> None:
@@ -75,6 +78,7 @@ class RealityChecker:
         """Forget all views, as time or the map's frame jumped; trust stays."""
         with self._lock:
             self._monitor.clear()
+            self._cleared += 1
 
     def reset(self) -> None:
         """Start anew: the next model has to be judged by itself."""

@@ -87,8 +87,8 @@ class RequestServer:
         self.synthesizer = None
         self.worker.cancel_all("the node was deactivated")
 
-    def give_memory_back(self, pipe: Any) -> None:
-        """Once nothing is at work any more, free what the model holds besides its weights."""
+    def give_memory_back(self, pipe: Any = None) -> None:
+        """Once nothing is at work any more, free what the model holds besides its weights, or what is left of it."""
         try:
             self.worker.submit(lambda job: release(pipe))
         except GLDError as error:
@@ -196,9 +196,9 @@ class RequestServer:
         p = self.parameters
 
         def on_view(view: View, stamp: int) -> None:
+            self.on_view(view)
             answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
             self._outputs.view(answer.views[-1])
-            self.on_view(view)
 
         with self._profiler.recorded():
             result = synthesizer.run(request, job, on_view, on_progress)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 
-from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout
+from gld_ros.errors import Cancelled, GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout, TFError
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.context import KeyFrameBuffer, select_sources
 from gld_ros.pipeline.failed_request import FailedRequest
@@ -30,6 +31,7 @@ from gld_ros.srv import SynthesizeViews
 # Far beyond what the model resolves, and a bound for the memory a request can ask for.
 MAX_SIDE = 4096  # pixels
 MAX_PIXELS = 2**26  # of all views together; one takes about 50 bytes in images and cloud
+TF_SLICE = 0.05  # seconds between two looks whether a request that waits for TF has to end
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,19 @@ def parse_request(msg: Any, map_frame: str, max_views: int) -> ViewRequest:
     coverage = round(msg.depth_coverage, 3)  # it is a float32
     if coverage:
         check_level(coverage)
-    if intrinsics is not None and len(poses) * samples * intrinsics.width * intrinsics.height > MAX_PIXELS:
-        size = f"{intrinsics.width}x{intrinsics.height} pixels" + f" in {samples} samples" * (samples > 1)
-        raise InvalidRequest(f"{len(poses)} views of {size}, at most {MAX_PIXELS} pixels are made together")
-    return ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None, samples, coverage)
+    request = ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None, samples, coverage)
+    if intrinsics is not None:
+        check_pixels(request, intrinsics.width, intrinsics.height)
+    return request
+
+
+def check_pixels(request: ViewRequest, width: int, height: int) -> None:
+    """Raise InvalidRequest where views of this size would be too much together."""
+    if len(request.poses) * request.samples * width * height > MAX_PIXELS:
+        size = f"{width}x{height} pixels" + f" in {request.samples} samples" * (request.samples > 1)
+        raise InvalidRequest(
+            f"{len(request.poses)} views of {size}, at most {MAX_PIXELS} pixels are made together (set by camera_info)"
+        )
 
 
 def request_from_pose(pose: PoseStamped, p: Parameters) -> SynthesizeViews.Request:
@@ -116,7 +127,8 @@ class Synthesizer:
         on_view: Callable[[View, int], None],
         on_progress: Callable[[int, Progress], None] = lambda view, progress: None,
     ) -> Result:
-        """All views of `request`, or those made before an error together with it.
+        """All views of `request`, or those made before an error together with it; none where the context's frames got
+        other poses meanwhile, or went.
 
         Each view has its own best sources. on_view(view, stamp): called as soon as a view is there.
         on_progress(index, progress): called between steps.
@@ -128,17 +140,22 @@ class Synthesizer:
                     f"depth_coverage is {request.coverage:g}, expected 0: no coverage is known of the model "
                     f"'{self._pipe.name}', which is not calibrated (gld calibrate-confidence)"
                 )
+            epoch = self._context.epoch
             frames = self._context.frames()
             if not frames:
                 raise NoContext("the context holds no frame: no image with a CameraInfo and a pose came in so far")
-            timeout = self._parameters().tf_timeout
-            poses = []
-            for frame, stamp, pose in request.poses:
-                job.check()
-                poses.append(self._tf.lookup(frame, stamp, timeout) @ pose)
-                job.at("pose", f" of '{frame}'")
+            if request.intrinsics is None:
+                _, width, height = max(
+                    (f.camera.width * f.camera.height, f.camera.width, f.camera.height) for f in frames
+                )
+                check_pixels(request, width, height)
+            poses = [self._in_map(*pose, job) for pose in request.poses]
             for i, c2w in enumerate(poses):
-                view = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
+                view, sources = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
+                if self._context.epoch != epoch:
+                    return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
+                view = self._review(view, sources)
+                job.at("review")
                 result.views.append(view)
                 result.stamps.append(request.poses[i][1] or max(view.source_stamps))
                 on_view(view, result.stamps[-1])
@@ -148,6 +165,21 @@ class Synthesizer:
             return dataclasses.replace(result, error=ModelError(f"{type(error).__name__}: {error}"))
         return result
 
+    def _in_map(self, frame: str, stamp: int, pose: np.ndarray, job: Job) -> np.ndarray:
+        """(4, 4) of a pose in `frame`, in the map frame. Waits for TF until `tf_timeout` or the end of `job`."""
+        end = time.monotonic() + self._parameters().tf_timeout
+        while True:
+            job.check()
+            left = end - time.monotonic()
+            try:
+                found = self._tf.lookup(frame, stamp, min(max(left, 0.0), TF_SLICE))
+            except TFError:
+                if left <= 0:
+                    raise
+            else:
+                job.at("pose", f" of '{frame}'")
+                return found @ pose
+
     def _view(
         self,
         frames: Sequence[SourceView],
@@ -156,8 +188,8 @@ class Synthesizer:
         job: Job,
         views: int,
         on_progress: Callable[[Progress], None],
-    ) -> View:
-        """One view, in its share of the time that is left for so many `views`."""
+    ) -> tuple[View, Sequence[SourceView]]:
+        """One view and what it was made of, in its share of the time that is left for so many `views`."""
         job.check()
         parameters = self._parameters()
         if request.intrinsics is not None:
@@ -201,6 +233,4 @@ class Synthesizer:
                 raise
             raise self._fallbacks.keep(error, FailedRequest(sources, [target], settings, str(error))) from None
         job.at("view")
-        view = self._review(view, sources)
-        job.at("review")
-        return view
+        return view, sources[: len(view.source_stamps)]  # fewer where memory was short

@@ -75,10 +75,12 @@ class Job:
 
     def run(self) -> None:
         """Do the work, unless the job has to end before it starts, and fill the future."""
+        work = self._work
+        del self._work  # who keeps the job must not keep the model that it works with
         try:
             self.check()
             self.at("queue")
-            result = self._work(self)
+            result = work(self)
         except Exception as error:  # whoever waits for the future decides what it means
             self.future.set_exception(without_history(error))
         else:

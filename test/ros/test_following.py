@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import NodeProcess, Robot
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
 from gld_ros.msg import SynthesizedView
@@ -228,6 +228,20 @@ def test_the_budget_bounds_its_share_of_the_worker(following):
     assert robot.set_parameter("follow_budget", 1.0) == ""
     robot.wait(lambda: len(robot.views) == 2, "the next one")
     assert robot.set_parameter("follow_offsets", FORWARD) == ""
+
+
+def test_an_emptied_map_is_filled_again(following):
+    robot = following
+    make_again(robot)
+    assert robot.set_parameter("map_enabled", True) == ""
+    robot.follow(True)
+    robot.wait(lambda: robot.views, "a view")
+    robot.wait_for_skip("not_moved")
+    clear = robot.node.create_client(Trigger, "gld_node/clear_map")
+    robot.wait(clear.service_is_ready, "clear_map")
+    assert robot.result(clear.call_async(Trigger.Request())).success
+    robot.wait(lambda: len(robot.views) == 2, "the same view for the new map")
+    assert robot.set_parameter("map_enabled", False) == ""
 
 
 def test_numbers_that_cannot_be_are_rejected(robot, node):

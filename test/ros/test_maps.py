@@ -20,8 +20,9 @@ from std_srvs.srv import Trigger
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.points import project
 from gld_ros.pipeline.context import KeyFrameBuffer
-from gld_ros.pipeline.views import Scale, View
-from gld_ros.ros import conversions
+from gld_ros.pipeline.observed import ObservedDepth
+from gld_ros.pipeline.views import Scale, SourceView, View
+from gld_ros.ros import conversions, map_outputs
 from gld_ros.ros.counters import Throttle, TopicCounters
 from gld_ros.ros.map_outputs import MapOutputs, path_inside
 from gld_ros.ros.parameters import Parameters
@@ -234,3 +235,35 @@ def test_paths_stay_inside_the_folder(tmp_path):
     for path in ("../a", "a/../../b", "/etc/passwd", "", ".", "a/..", "link/a", "file", "a\0b"):
         with pytest.raises(InvalidRequest, match="path"):
             path_inside(folder, path)
+
+
+@pytest.mark.parametrize("jumps", [False, True])
+def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, monkeypatch, jumps):
+    context, model, told = KeyFrameBuffer(), Worker(1), []
+    maps = MapOutputs(robot.node, Parameters(map_enabled=True), TopicCounters(), Throttle(print), context, model)
+    try:
+        for k, stamp in ((0, 1), (5, 2)):
+            context.add("camera", SourceView(robot.pictures[k], robot.cameras[k], stamp))
+
+        def found(pipe, sources):
+            if jumps:
+                maps.clear()
+            return [
+                ObservedDepth(robot.depths[5].astype("f4"), s.image, np.ones((144, 192), "f4"), s.camera, s.stamp)
+                for s in sources
+            ]
+
+        monkeypatch.setattr(map_outputs, "observed_depth", found)
+        maps.on_depth = lambda depth: told.append(depth.stamp)
+        maps._timer.cancel()
+        maps.pipe = type("Model", (), {"max_sources": 2})
+        maps._tick()
+        idle = [lambda w=w: not w.busy and not w.waiting for w in (model, maps._worker)]
+        for condition in idle:
+            robot.wait(condition, "both threads")
+        maps._submit(lambda job: None)  # whatever comes next clears a map that is out of date
+        robot.wait(idle[1], "the map's thread")
+        assert (maps._map.sizes()["observed"] == 0) == jumps
+        assert told == ([] if jumps else [2])
+    finally:
+        assert maps.stop(10.0) and model.stop(10.0)

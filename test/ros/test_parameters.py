@@ -4,6 +4,7 @@
 
 import ast
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ import rclpy
 import yaml
 from rclpy.parameter import Parameter
 
+from gld_ros.pipeline.context import KeyFrameBuffer
+from gld_ros.ros.counters import Throttle, TopicCounters
+from gld_ros.ros.guards import RCLError
+from gld_ros.ros.inputs import Inputs
 from gld_ros.ros.parameters import FIELDS, Parameters, declare_parameters, read_parameters
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +56,14 @@ def test_bad_values_are_rejected(node, name, value, reason):
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful and reason in result.reason
     assert read_parameters(node) == Parameters()
+
+
+def test_a_pose_topic_that_cannot_be_leaves_no_thread_behind(node):
+    parameters = Parameters(pose_source="odometry", pose_topic="my odom")
+    with pytest.raises(RCLError, match="topic name"):
+        Inputs(node, parameters, None, KeyFrameBuffer(), TopicCounters(), Throttle(print), None, lambda: None)
+    assert "gld_intake" not in {thread.name for thread in threading.enumerate()}
+    assert not [name for name, _ in node.get_subscriber_names_and_types_by_node("gld_node", "/") if "image" in name]
 
 
 def test_live_ones_can_be_set(node):

@@ -3,6 +3,7 @@
 """Poses at the stamp of an image: TF, topics, and the queue of frames that wait."""
 
 import gc
+import threading
 import weakref
 
 import numpy as np
@@ -86,6 +87,59 @@ def test_odometry_joins_tf_on_both_sides(buffer):
     odometry.pose.pose.orientation.w = 1.0
     poses.add(odometry)
     assert poses.pose("camera", SECOND)[0, 3] == pytest.approx(107.5)
+
+
+def test_key_frames_follow_the_odometry_frame_though_their_messages_are_forgotten(buffer):
+    buffer.set_transform_static(transform("base", "camera", 0, x=0.5), "test")
+    buffer.set_transform(transform("map", "odom", SECOND, x=100.0), "test")
+    poses = TopicPoses(TFPoses(buffer, "map", "odom"), max_gap=1.0, capacity=5)
+    for second in range(1, 20):
+        odometry = Odometry(child_frame_id="base")
+        odometry.header.frame_id = "odom"
+        odometry.header.stamp = Time(nanoseconds=second * SECOND).to_msg()
+        odometry.pose.pose.position.x = float(second)
+        odometry.pose.pose.orientation.w = 1.0
+        poses.add(odometry)
+        if second == 1:
+            poses.keep("camera", SECOND)
+    with pytest.raises(TFError, match="no pose around"):
+        poses.pose("camera", SECOND)
+    buffer.set_transform(transform("map", "odom", 19 * SECOND, x=200.0), "test")  # a loop closure
+    assert poses.pose_now("camera", SECOND)[0, 3] == pytest.approx(201.5)
+    poses.clear()
+    with pytest.raises(TFError):
+        poses.pose_now("camera", SECOND)
+
+
+def test_after_a_jump_of_time_tf_begins_anew_for_pose_topics_too(buffer):
+    tf = TFPoses(buffer, "map")
+    buffer.set_transform(transform("map", "base", 100 * SECOND, x=9.0), "test")
+    TopicPoses(tf, max_gap=1.0).clear()
+    buffer.set_transform(transform("map", "base", 5 * SECOND, x=1.0), "test")
+    assert tf.lookup("base", 0)[0, 3] == 1.0
+
+
+def test_poses_may_come_in_while_they_are_read(buffer):
+    poses = TopicPoses(TFPoses(buffer, "map"), max_gap=1.0, capacity=1000)
+    for i in range(1000):
+        poses.add(stamped(SECOND + i, float(i)))
+    ended = threading.Event()
+
+    def feed():
+        i = 1000
+        while not ended.is_set():
+            poses.add(stamped(SECOND + i, float(i)))
+            i += 1
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        for _ in range(2000):
+            newest, _ = poses._poses[-1]
+            assert poses.pose("camera", newest)[0, 3] == newest - SECOND
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_pending_frames_wait_and_give_up(buffer):

@@ -15,10 +15,10 @@ import torch
 from gld_ros.errors import Cancelled, ModelError, RequestTimeout
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.context import KeyFrameBuffer
-from gld_ros.pipeline.views import SourceView
+from gld_ros.pipeline.views import Scale, SourceView, View
 from gld_ros.ros.parameters import Parameters
 from gld_ros.ros.poses import TFPoses
-from gld_ros.ros.synthesis import Synthesizer, ViewRequest
+from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest
 from gld_ros.ros.worker import Worker
 
 PATIENCE = 20
@@ -109,27 +109,59 @@ def test_stop_cancels_everything():
         worker.submit(lambda job: None)
 
 
+CAMERA = Camera(np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]]), np.eye(4), 160, 120)
+HERE = ("map", 0, np.eye(4))
+
+
+class Model:
+    """Gives grey views. meanwhile(sources): what happens while it is at work."""
+
+    max_sources, name, calibrated = 4, "model", False
+
+    def __init__(self, meanwhile=lambda sources: None):
+        self._meanwhile = meanwhile
+
+    def __call__(self, sources, targets, **_):
+        self._meanwhile(sources)
+        (target,) = targets
+        size, stamps = (target.height, target.width), tuple(source.stamp for source in sources)
+        image, ones, generated = np.full((*size, 3), 9, np.uint8), np.ones(size, np.float32), np.zeros(size, bool)
+        return [View(target, image, ones, ones, generated, Scale(1.0, "stereo", 0.0), self.name, 0, stamps)]
+
+    def smaller_sizes(self, camera):
+        return [(56, 56)]
+
+    def forget(self):
+        pass
+
+
+def context_of(*places):
+    """Of key frames side by side, at these x."""
+    context = KeyFrameBuffer()
+    for number, x in enumerate(places):
+        c2w = np.eye(4)
+        c2w[0, 3] = x
+        context.add("camera", SourceView(np.zeros((120, 160, 3), np.uint8), CAMERA.moved(c2w), 5 + number))
+    return context
+
+
+def run(worker, model, context, *poses, budget=None, on_view=lambda view, stamp: None, review=None, **parameters):
+    """The result of a request for views at `poses`."""
+    tf = TFPoses(tf2_ros.Buffer(), "map")
+    review = review or (lambda view, sources: view)
+    synthesizer = Synthesizer(model, context, tf, lambda: Parameters(**parameters), review)
+    request = ViewRequest(poses or (HERE,), None, 0, budget)
+    job = worker.submit(lambda job: synthesizer.run(request, job, on_view), budget)
+    return job.future.result(PATIENCE)
+
+
 def failed(worker, error, context=None):
     """The result of a request whose model raises `error`."""
 
-    class Failing:
-        max_sources = 2
+    def fail(sources):
+        raise error
 
-        def __call__(self, *_, **__):
-            raise error
-
-        def smaller_sizes(self, camera):
-            return [(56, 56)]
-
-        def forget(self):
-            pass
-
-    camera = Camera(np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]]), np.eye(4), 160, 120)
-    context = KeyFrameBuffer() if context is None else context
-    context.add("camera", SourceView(np.zeros((120, 160, 3), np.uint8), camera, 5))
-    synthesizer = Synthesizer(Failing(), context, TFPoses(tf2_ros.Buffer(), "map"), Parameters)
-    request = ViewRequest((("map", 0, np.eye(4)),), None, 0, None)
-    return worker.submit(lambda job: synthesizer.run(request, job, lambda view, stamp: None)).future.result(PATIENCE)
+    return run(worker, Model(fail), context or context_of(0.0))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +181,7 @@ def test_whatever_the_model_raises_becomes_a_named_error(worker, error, code):
 
 
 def test_a_failed_request_keeps_no_image(worker):
-    context = KeyFrameBuffer()
+    context = context_of(0.0)
     gc.collect()
     gc.disable()
     try:
@@ -181,3 +213,79 @@ def test_a_cancelled_job_keeps_nothing(worker):
         assert kept() is None
     finally:
         gc.enable()
+
+
+def test_a_job_that_is_kept_does_not_keep_what_it_worked_with(worker):
+    class Weights:
+        pass
+
+    weights = Weights()
+    kept = weakref.ref(weights)
+    job = worker.submit(partial(lambda weights, job: "done", weights))
+    assert job.future.result(PATIENCE) == "done"
+    del weights
+    worker.submit(lambda job: None).future.result(PATIENCE)
+    assert kept() is None
+
+
+@pytest.mark.parametrize("jump", [KeyFrameBuffer.clear, lambda context: context.replace(lambda name, view: view)])
+def test_what_was_made_of_frames_that_moved_meanwhile_is_no_answer(worker, jump):
+    context, told = context_of(0.0, 0.2), []
+    jumps = iter([lambda: None, lambda: jump(context)])  # while the second view is made
+    result = run(
+        worker,
+        Model(lambda sources: next(jumps)()),
+        context,
+        HERE,
+        HERE,
+        on_view=lambda view, stamp: told.append("view"),
+        review=lambda view, sources: told.append("review") or view,
+    )
+    assert (result.error.code, result.views, result.stamps) == ("CANCELLED", [], [])
+    assert told == ["review", "view"]  # of the first
+
+
+def test_a_view_of_fewer_sources_is_reviewed_with_those(worker):
+    def short(sources):
+        if len(sources) > 2:
+            raise MemoryError("no memory")
+
+    reviewed = []
+
+    def review(view, sources):
+        reviewed.append([source.stamp for source in sources])
+        return view
+
+    result = run(worker, Model(short), context_of(0.0, 0.2, 0.4), review=review, max_sources=3)
+    assert result.error is None
+    (stamps,) = reviewed
+    assert len(stamps) == 2 and stamps == list(result.views[0].source_stamps)
+
+
+def test_waiting_for_tf_ends_with_the_budget_and_with_the_job(worker):
+    nowhere = ("nowhere", 0, np.eye(4))
+    result = run(worker, Model(), context_of(0.0), nowhere, budget=0.2, tf_timeout=1e3)
+    assert result.error.code == "TIMEOUT"
+    synthesizer = Synthesizer(
+        Model(), context_of(0.0), TFPoses(tf2_ros.Buffer(), "map"), lambda: Parameters(tf_timeout=1e3)
+    )
+    started = threading.Event()
+
+    def work(job) -> Result:
+        started.set()
+        return synthesizer.run(ViewRequest((nowhere,), None, 0, None), job, lambda view, stamp: None)
+
+    job = worker.submit(work)
+    assert started.wait(PATIENCE)
+    job.cancel()
+    assert job.future.result(PATIENCE).error.code == "CANCELLED"
+    assert run(worker, Model(), context_of(0.0), nowhere, tf_timeout=0.1).error.code == "TF_ERROR"
+
+
+def test_views_of_the_cameras_own_size_are_bounded_too(worker):
+    context = context_of(0.0)
+    large = Camera(CAMERA.K * [[20], [20], [1]], np.eye(4), 3200, 2400)
+    context.add("large", SourceView(np.broadcast_to(np.uint8(0), (2400, 3200, 3)), large, 9))
+    result = run(worker, Model(), context, *[HERE] * 9)
+    assert result.error.code == "INVALID_REQUEST" and "9 views of 3200x2400 pixels" in str(result.error)
+    assert run(worker, Model(), context, *[HERE] * 2).error is None
