@@ -9,15 +9,19 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gld_ros.cli.synthesize import image_size
 
 if TYPE_CHECKING:
     from gld_ros.data.skipped import Skipped
     from gld_ros.evaluation.scenes import Scene
 
 ROOMS = 200  # scenes of procedural rooms, by default
+VIEWS, GAP = 8, 1  # of the clips of other data, by default
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -32,10 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--scenes", type=int, help=f"at most so many clips of each data set ({ROOMS} rooms by default)")
     parser.add_argument("--sources", type=int, default=2, help="views given, the first and last among them (default 2)")
-    parser.add_argument("--views", type=int, default=8, help="views of a clip, sources and targets (default 8)")
-    parser.add_argument("--gap", type=int, default=1, help="frames from one view of a clip to the next (default 1)")
-    parser.add_argument("--clips", type=int, help="at most so many clips of one scene, evenly spread (default: all)")
-    parser.add_argument("--size", help="WxH the views are cropped and resized to (default: as they are)")
+    clips = parser.add_argument_group("with --data only")
+    clips.add_argument("--views", type=int, help=f"views of a clip, sources and targets (default {VIEWS})")
+    clips.add_argument("--gap", type=int, help=f"frames from one view of a clip to the next (default {GAP})")
+    clips.add_argument("--clips", type=int, help="at most so many clips of one scene, evenly spread (default: all)")
+    clips.add_argument("--size", type=image_size, help="WxH the views are cropped and resized to (default: as is)")
     parser.add_argument("--samples", type=int, default=1, help="of the model, for best-of-K and its spread (default 1)")
     parser.add_argument("--steps", type=int, help="sampling steps of each stage (default: the model's)")
     parser.add_argument("--guidance", type=float, help="guidance scale, 1 = none (default: the model's)")
@@ -109,7 +114,9 @@ def run(args: argparse.Namespace) -> int:
         warnings.simplefilter("always", UserWarning)
         found = evaluate(pipe, scenes, methods, args.samples, args.seed, lpips, gallery, total, dino)
     notices += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
+    notices += [f"interrupted after {len(found.scenes)} scenes"] * found.interrupted
     settings = {key: _plain(value) for key, value in vars(args).items() if key not in ("run", "json", "command")}
+    settings["size"] = args.size and "{1}x{0}".format(*args.size)
     settings["split"] = args.split or (None if args.data else "test")
     settings["steps"] = args.steps or pipe.net.config.flow.steps
     report = build_report(found, methods, pipe, settings, args.seed)
@@ -124,21 +131,21 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=1, allow_nan=False))
     else:
         print_table(report)
-    return 0
+    return 130 if found.interrupted else 0
 
 
 def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene], int | None]:
     """What to evaluate on, and how much that is where it is known."""
-    from gld_ros.cli.synthesize import image_size
     from gld_ros.data.scenes import open_scenes
     from gld_ros.data.splits import read_split
     from gld_ros.errors import InvalidRequest
     from gld_ros.evaluation.rooms import SPLITS, room_scenes
     from gld_ros.evaluation.scenes import scenes_of
 
-    for option, value in {"--scenes": args.scenes, "--clips": args.clips, "--gap": args.gap}.items():
+    for name in ("scenes", "views", "gap", "clips"):
+        value = getattr(args, name)
         if value is not None and value < 1:
-            raise InvalidRequest(f"{option} {value}: at least 1 is expected")
+            raise InvalidRequest(f"--{name} {value}: at least 1 is expected")
     if not args.data:
         split = args.split or "test"
         if split not in SPLITS or args.sources != 2:
@@ -146,17 +153,27 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
                 f"--split {split}, --sources {args.sources}: without --data rooms are evaluated, "
                 f"with 2 sources; their splits are {', '.join(SPLITS)}"
             )
+        for name in ("views", "gap", "clips", "size"):
+            if getattr(args, name) is not None:
+                raise InvalidRequest(f"--{name}: without --data rooms are evaluated, which are as they are")
         return room_scenes(split, args.scenes or ROOMS), args.scenes or ROOMS
     entries = read_split(args.split) if args.split else None
-    height, width = image_size(args.size) if args.size else (None, None)
-    size = None if height is None or width is None else (width, height)
+    args.views, args.gap = args.views or VIEWS, args.gap or GAP
+    size = None if args.size is None else (args.size[1], args.size[0])
 
     def all_of_them() -> Iterator[Scene]:
+        taken: set[str] = set()  # figures, sheets and files go by the scene's name
         for spec in args.data:
             data = open_scenes(spec)
             group = Path(spec.partition(":")[2].partition("?")[0]).name or spec
             found = scenes_of(data, group, args.sources, args.views, args.gap, entries, size, skipped, args.clips)
-            yield from islice(found, args.scenes)
+            for scene in islice(found, args.scenes):
+                if scene.name in taken:
+                    scene = replace(scene, name=f"{group}_{scene.name}")
+                if scene.name in taken:
+                    raise InvalidRequest(f"{spec}: a scene {scene.name} was there before; give the folder another name")
+                taken.add(scene.name)
+                yield scene
 
     return all_of_them(), None
 

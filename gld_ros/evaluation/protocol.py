@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from tqdm import tqdm
 
-from gld_ros.errors import InvalidRequest, ModelError, ScaleUnknown
+from gld_ros.errors import InvalidRequest, ModelError, NoContext, ScaleUnknown
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
 from gld_ros.evaluation.consistency import Consistency, source_depths
 from gld_ros.evaluation.encoder_figures import estimate_poses, has_rays, level_pck
@@ -43,7 +43,8 @@ class Evaluation:
 
     levels: PCK of levels 0..3 of every scene with true depth. scenes: (name, group, number of targets). shares: of
     observed and of unobserved pixels; others are in neither region. refused: (scene, reason). missing: (method,
-    scene/target) of pictures that were not there.
+    scene/target) of pictures that were not there: their method has no figures of that scene. interrupted: the last
+    scenes were not reached.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -54,7 +55,17 @@ class Evaluation:
     refused: list[tuple[str, str]] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     pose_failures: list[tuple[str, str]] = field(default_factory=list)
-    seconds_per_view: dict[str, list[float]] = field(default_factory=dict)
+    seconds_per_view: list[tuple[str, float]] = field(default_factory=list)
+    interrupted: bool = False
+
+    def add(self, other: Evaluation) -> None:
+        """Take in what was measured of other scenes."""
+        for name in (f.name for f in fields(self)):
+            mine, others = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                mine.update(others)
+            elif isinstance(mine, list):
+                mine.extend(others)
 
 
 #: (scene, pictures of each method's first sample, masks of the unobserved pixels): for sheets and saved views.
@@ -74,31 +85,52 @@ def evaluate(
 ) -> Evaluation:
     """Score `methods`, the model first. pipe: whose encoder estimates poses. samples: of each random method, with the
     seeds `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out. A scene that the model refuses
-    (ScaleUnknown) is scored for no method, but named."""
+    (ScaleUnknown, NoContext) is scored for no method, but named. Ctrl-C ends it with the scenes that are done."""
     if samples < 1:
         raise InvalidRequest(f"{samples} samples; at least 1 is expected")
     found = Evaluation()
-    for scene in tqdm(scenes, desc="eval", total=total, mininterval=2):
-        try:
-            answers = _answers(scene, methods, samples, seed, found)
-            consistency = Consistency(dino, scene, source_depths(pipe, scene)) if dino else None
-        except ScaleUnknown as error:
-            found.refused.append((scene.name, str(error)))
-            continue
-        regions, by = _regions(scene, answers[methods[0].name][0])
-        found.scenes.append((scene.name, scene.group, len(scene.targets)))
-        found.observed_by[scene.name] = by
-        found.shares[scene.name] = (_share(regions, "observed"), _share(regions, "unobserved"))
-        for method in methods:
-            _score(found, scene, method.name, answers[method.name], regions, lpips, consistency)
-        if consistency and (figures := consistency.of_real_views()):
-            found.rows.append(Row(scene.name, scene.group, REAL, "all", figures))
-        _score_encoder(found, scene, pipe, {name: drawn[0] for name, drawn in answers.items()})
-        if watch is not None:
-            watch(scene, {name: drawn[0] for name, drawn in answers.items()}, [r.get("unobserved") for r in regions])
+    try:
+        for scene in tqdm(scenes, desc="eval", total=total, mininterval=2):
+            found.add(_evaluate_scene(pipe, scene, methods, samples, seed, lpips, watch, dino))
+    except KeyboardInterrupt:
+        if not found.scenes:
+            raise
+        found.interrupted = True
     if not found.scenes:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.refused[:3])
         raise InvalidRequest(f"no scene could be evaluated{': ' + reasons if reasons else ''}")
+    return found
+
+
+def _evaluate_scene(
+    pipe: GLDPipeline,
+    scene: Scene,
+    methods: Sequence[Method],
+    samples: int,
+    seed: int,
+    lpips: LPIPS | None,
+    watch: Watcher | None,
+    dino: Dino | None,
+) -> Evaluation:
+    """Of one scene, so that an interrupted one leaves nothing."""
+    found = Evaluation()
+    try:
+        answers = _answers(scene, methods, samples, seed, found)
+        consistency = Consistency(dino, scene, source_depths(pipe, scene)) if dino else None
+    except (ScaleUnknown, NoContext) as error:
+        return Evaluation(refused=[(scene.name, str(error))])
+    regions, by = _regions(scene, answers[methods[0].name][0])
+    found.scenes.append((scene.name, scene.group, len(scene.targets)))
+    found.observed_by[scene.name] = by
+    found.shares[scene.name] = (_share(regions, "observed"), _share(regions, "unobserved"))
+    for method in methods:
+        _score(found, scene, method.name, answers[method.name], regions, lpips, consistency)
+    if consistency and (figures := consistency.of_real_views()):
+        found.rows.append(Row(scene.name, scene.group, REAL, "all", figures))
+    first = {name: drawn[0] for name, drawn in answers.items()}
+    _score_encoder(found, scene, pipe, first)
+    if watch is not None:
+        watch(scene, first, [r.get("unobserved") for r in regions])
     return found
 
 
@@ -113,7 +145,7 @@ def _answers(
             started = time.perf_counter()
             drawn.append(method.answer(scene, seed + k))
             seconds = (time.perf_counter() - started) / len(scene.targets)
-            found.seconds_per_view.setdefault(method.name, []).append(seconds)
+            found.seconds_per_view.append((method.name, seconds))
         answers[method.name] = drawn
     return answers
 
@@ -141,7 +173,8 @@ def _score(
     lpips: LPIPS | None,
     consistency: Consistency | None,
 ) -> None:
-    """Add a method's figures on a scene: means over targets of means over samples."""
+    """Add a method's figures on a scene: means over targets of means over samples; none where a picture is missing, as
+    figures over other targets are not to be compared."""
     targets: list[dict[str, Figures]] = []
     for k, target in enumerate(scene.targets):
         pictures = [sample[k] for sample in drawn]
@@ -156,11 +189,13 @@ def _score(
             for extra in (best_of(samples), sample_figures(kept, target, regions[k])):
                 figures = {region: values | extra.get(region, {}) for region, values in figures.items()}
         targets.append(figures)
+    if len(targets) < len(scene.targets):
+        return
     for region in ("all", "observed", "unobserved"):
         of_region = [by_region[region] for by_region in targets if region in by_region]
         if of_region:
             means = _mean(of_region)
-            if region == "all" and len(targets) == len(scene.targets):
+            if region == "all":
                 made = [p for p in drawn[0] if p is not None]
                 means |= scene_figures(scene, made)
                 means |= consistency.figures(made) if consistency else {}

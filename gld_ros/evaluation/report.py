@@ -89,7 +89,8 @@ def build_report(
         "definitions": DEFINITIONS,
         "poses": _poses_note(found, pipe),
     }
-    for name, seconds in found.seconds_per_view.items():
+    for name in dict(found.seconds_per_view):
+        seconds = [taken for method, taken in found.seconds_per_view if method == name]
         report["methods"][name]["seconds_per_view"] = float(np.median(seconds))
     if len(groups) > 1:
         for group in groups:

@@ -65,12 +65,12 @@ def choose(views: int, sources: int) -> Choice:
 def windows(count: int, views: int, gap: int) -> list[list[int]]:
     """Indices of the clips of a sequence of `count` frames: `views` frames each, `gap` apart, no frame in two clips.
 
-    A shorter sequence is one clip of all its frames.
+    A shorter sequence is one clip of the fewer views that it has at this gap.
     """
     step = views * gap
     starts = [block + offset for block in range(0, count, step) for offset in range(gap)]
     found = [list(range(s, s + step, gap)) for s in starts if s + step - gap < count]
-    return found or [list(range(count))]
+    return found or [list(range(0, count, gap))]
 
 
 def spread(clips: list[list[int]], count: int | None) -> list[list[int]]:

@@ -22,7 +22,7 @@ from gld_ros.data.framing import clip_of
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.data.scenes import open_scenes
 from gld_ros.data.simulation import Robot
-from gld_ros.errors import InvalidRequest, ScaleUnknown
+from gld_ros.errors import InvalidRequest, NoContext, ScaleUnknown
 from gld_ros.evaluation import encoder_figures
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
 from gld_ros.evaluation.methods import Method, methods_for
@@ -30,6 +30,7 @@ from gld_ros.evaluation.protocol import evaluate
 from gld_ros.evaluation.report import build_report
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
 from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, scenes_of, spread, unobserved_by_depth, windows
+from gld_ros.evaluation.sheets import Gallery
 from gld_ros.evaluation.trajectory import trajectory_errors
 from gld_ros.geometry.alignment import Similarity
 from gld_ros.geometry.cameras import Camera
@@ -84,7 +85,7 @@ def test_first_and_last_views_are_given_and_all_between_are_asked_for():
 
 def test_clips_of_a_sequence_share_no_frame():
     assert windows(20, 8, 1) == [list(range(8)), list(range(8, 16))]
-    assert windows(5, 8, 1) == [[0, 1, 2, 3, 4]]
+    assert windows(5, 8, 1) == [[0, 1, 2, 3, 4]] and windows(20, 4, 7) == [[0, 7, 14]]
     apart = windows(17, 4, 2)
     assert apart[:2] == [[0, 2, 4, 6], [1, 3, 5, 7]] and max(map(max, apart)) < 17
     assert len({frame for clip in apart for frame in clip}) == sum(map(len, apart))
@@ -209,12 +210,13 @@ def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
     assert errors["ate"] < 1e-4 and errors["rpe_rotation_deg"] < 0.01 and errors["rpe_translation"] < 1e-4
 
 
-def test_refused_scenes_are_named_and_scored_for_nobody(mini):
+@pytest.mark.parametrize("refusal", [ScaleUnknown, NoContext])
+def test_refused_scenes_are_named_and_scored_for_nobody(mini, refusal):
     scenes = [held_out_scene(SPLITS["val"] + k, True) for k in (0, 1)]
 
     def picky(scene, seed):
         if scene is scenes[0]:
-            raise ScaleUnknown("no baseline")
+            raise refusal("no baseline")
         return [Picture(target.image) for target in scene.targets]
 
     methods = [Method("picky", picky, "made up"), Method("copy", answer(lambda s, t, k: s.sources[0].image), "")]
@@ -223,6 +225,21 @@ def test_refused_scenes_are_named_and_scored_for_nobody(mini):
     assert {row.scene for row in found.rows} == {scenes[1].name}
     with pytest.raises(InvalidRequest, match="no scene could be evaluated.*no baseline"):
         evaluate(mini, scenes[:1], methods)
+
+
+def test_ctrl_c_leaves_the_scenes_that_are_done(mini):
+    scenes = [held_out_scene(SPLITS["val"] + k, True) for k in (0, 1)]
+
+    def watch(scene, pictures, unobserved):
+        if scene is scenes[1]:
+            raise KeyboardInterrupt
+
+    methods = [Method("copy", answer(lambda s, t, k: s.sources[0].image), "")]
+    found = evaluate(mini, scenes, methods, watch=watch)
+    assert found.interrupted and len(found.scenes) == len(found.levels) == 1
+    assert {row.scene for row in found.rows} == {scenes[0].name}
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(mini, scenes[1:], methods, watch=watch)
 
 
 def test_without_depth_the_models_own_mask_tells_what_is_observed(mini):
@@ -298,6 +315,7 @@ def test_the_command_on_a_folder(folder, tmp_path, capsys):
     assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
     report = json.loads((second / "report.json").read_text())
     assert report["missing"] == [f"ours: {scene.name}/004"]
+    assert "all" not in report["methods"]["ours"] and not report["model_minus"]["ours"]  # others of its targets remain
     (scene / "gone").rename(scene / "004.png")
     assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
     report = json.loads((second / "report.json").read_text())
@@ -317,6 +335,27 @@ def test_a_split_says_which_frames(folder, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["targets"] == 1 and list(report["skipped"]) == ["elsewhere"]
     assert [path.stem for path in (tmp_path / "out" / "views" / "model" / name).glob("*.png")] == ["002"]
+
+
+def test_scenes_of_one_name_stay_apart_and_ctrl_c_is_reported(folder, tmp_path, capsys, monkeypatch):
+    for name in ("a", "b", "c"):
+        shutil.copytree(folder, tmp_path / name / "drive")
+    a, b, c = (["--data", f"nerfstudio:{tmp_path / name / 'drive'}"] for name in ("a", "b", "c"))
+    arguments = ["eval", "mini", "--device", "cpu", "--steps", "1", "--views", "3", "--clips", "1", "--json", *a, *b]
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["scenes"] == report["model_minus"]["copy_nearest"]["all"]["psnr_db"]["count"] == 2
+    assert main([*arguments, *c]) == 1
+    assert "drive_drive was there before" in capsys.readouterr().err
+
+    def watch(gallery, scene, pictures, unobserved):
+        if scene.name == "drive_drive":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Gallery, "__call__", watch)
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 130
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["scenes"] == 1 and report["notices"][-1] == "interrupted after 1 scenes"
 
 
 def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog, capsys):
@@ -344,6 +383,7 @@ def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog
         (["--samples", "0", "--scenes", "1"], "0 samples"),
         (["--scenes", "0"], "--scenes 0"),
         (["--gap", "0"], "--gap 0"),
+        *((arguments, f"{arguments[0]}: without --data") for arguments in (["--views", "8"], ["--size", "96x72"])),
         (["--peer", "nothing"], "NAME=FOLDER"),
         (["--against", "other=mini@few"], "few steps"),
         (["--peer", "other=/nowhere"], "no such folder"),
@@ -356,6 +396,12 @@ def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog
 def test_bad_arguments_are_named(arguments, message, capsys):
     assert main(["eval", "mini", "--device", "cpu", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_bad_size_is_argparses_error(capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", "mini", "--data", "nerfstudio:.", "--size", "big"])
+    assert "WIDTHxHEIGHT is expected" in capsys.readouterr().err
 
 
 def test_the_command_prints_json(capsys):
