@@ -15,6 +15,7 @@ from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 
 FISHEYE_MODELS = ("equidistant", "fisheye")
 POLYNOMIAL_MODELS = ("", "plumb_bob", "rational_polynomial")
+WIDEST = 85  # degrees from the axis that are shown at most; a pinhole's picture grows without bound towards 90
 FISHEYE_COEFFICIENTS, POLYNOMIAL_COEFFICIENTS = (4,), (4, 5, 8, 12, 14)  # numbers of them that cv2 takes
 
 
@@ -47,7 +48,8 @@ class Pinhole:
 def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height: int, where: str) -> Pinhole:
     """The pinhole of a distorted camera. K: (3, 3), corner convention. D: as in CameraInfo, of `model`.
 
-    Raises InvalidRequest for an unknown model and for coefficients that are not finite or too few or many for it.
+    Raises InvalidRequest for an unknown model, for coefficients that are not finite or too few or many for it, and for
+    a fisheye that sees more than a pinhole can show.
     """
     if not np.any(D):
         return Pinhole(K, width, height, None)
@@ -63,6 +65,14 @@ def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height:
     centred, coefficients, size = K - HALF_PIXEL, np.asarray(D, dtype=np.float64), (width, height)
     # The new K shows only pixels that the camera saw, so that no black border passes for an observation.
     if model in FISHEYE_MODELS:
+        angles = np.linspace(0, np.radians(WIDEST), 1000)
+        seen = (angles * np.polynomial.polynomial.polyval(angles**2, [1.0, *coefficients])).max()
+        (fx, fy), (cx, cy) = K[(0, 1), (0, 1)], K[:2, 2]
+        if max(cx / fx, (width - cx) / fx, cy / fy, (height - cy) / fy) >= seen:
+            raise InvalidRequest(
+                f"{where}: the lens sees {WIDEST} degrees or more from its axis, which no pinhole can show; crop the "
+                "image, or undistort it to a narrower one and send that"
+            )
         new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(centred, coefficients, size, np.eye(3), balance=0)
         maps = cv2.fisheye.initUndistortRectifyMap(centred, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
     else:

@@ -160,11 +160,12 @@ def pull_push(x: Tensor, seen: Tensor) -> Tensor:
     """Fill the unseen pixels of x (B, C, H, W) from an ever coarser pyramid of the seen (B, H, W) ones."""
     weight = seen[:, None].float()
     H, W = x.shape[-2:]
-    if min(H, W) < 2 or bool(seen.all()):
+    if H * W == 1 or bool(seen.all()):
         return x
-    pad = (0, W % 2, 0, H % 2)
-    mass = F.avg_pool2d(F.pad(weight, pad), 2)
-    mean = F.avg_pool2d(F.pad(x * weight, pad), 2) / mass.clamp_min(1e-9)
+    window = (min(H, 2), min(W, 2))  # of wide pictures one side is a single pixel first
+    pad = (0, W % window[1], 0, H % window[0])
+    mass = F.avg_pool2d(F.pad(weight, pad), window)
+    mean = F.avg_pool2d(F.pad(x * weight, pad), window) / mass.clamp_min(1e-9)
     coarse = pull_push(mean, mass[:, 0] > 0)
     fine = F.interpolate(coarse, size=(H + pad[3], W + pad[1]), mode="bilinear", align_corners=False)[..., :H, :W]
     return torch.where(seen[:, None], x, fine)

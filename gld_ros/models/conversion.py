@@ -47,7 +47,12 @@ def convert(
     net = on_meta(found.config)
     pieces = [piece for piece in found.pieces if piece.unused is None]
     plan = {file: (piece, part) for piece in pieces for file, part in _shards(net, piece, dtype, shard_size)}
-    task = {"source": str(source.resolve()), "dtype": _name(dtype), "files of the source": _stamps(source, found.files)}
+    task = {
+        "source": str(source.resolve()),
+        "dtype": _name(dtype),
+        "shard size": shard_size,
+        "files of the source": _stamps(source, found.files),
+    }
     done = _resumed(out, task)
     needed = sum(_bytes(piece, part) for file, (piece, part) in plan.items() if file not in done)
     try:

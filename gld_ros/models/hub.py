@@ -234,13 +234,13 @@ def _get_statistics(model: ReleasedModel, file: ReleasedFile, folder: Path) -> s
     path = folder / file.path
     if path.is_file() and sha256(path) == file.sha256:
         return check(path, file)
-    url = f"{os.environ.get(STATISTICS_MIRROR, model.statistics_url).rstrip('/')}/{file.path}"
+    url = f"{(os.environ.get(STATISTICS_MIRROR) or model.statistics_url).rstrip('/')}/{file.path}"
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"{path}: not on this disk, and HF_HUB_OFFLINE forbids to fetch {url}")
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
             content = response.read()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: of a mirror that is no URL
         raise ModelError(f"{url}: not to be had ({error}); {STATISTICS_MIRROR} can name a mirror") from error
     if len(content) != file.size or hashlib.sha256(content).hexdigest() != file.sha256:
         raise ModelError(

@@ -10,13 +10,14 @@ bytes and the checksums inside torch.save archives (3 GB a second); `gld models 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gld_ros.errors import ModelError
 from gld_ros.models.files import damage
 from gld_ros.models.layout import CONFIG, read_description, recorded
-from gld_ros.models.released_files import RELEASED
+from gld_ros.models.released_files import RELEASED, ReleasedFile, ReleasedModel
 from gld_ros.models.storage import sha256
 
 RECORD, SUMS = "release.json", "SHA256SUMS"
@@ -77,15 +78,22 @@ def check_fully(folder: Path, file: str, known: Known | None) -> tuple[str, str 
         return "", broken
     if known is not None and known.sha256:
         return known.source, None if _matches(path, known) else _unlike(known)
-    published = {entry.path: entry for model in RELEASED.values() for entry in _entries(model)}.get(file)
+    compared = "nothing" if path.suffix != ".pt" else "its own CRC"
+    published = {where: entry for model in RELEASED.values() for where, entry in _entries(model)}.get(file)
     if published and published.sha256 and published.size in (None, path.stat().st_size):
         if sha256(path) == published.sha256:
             return "the published file", None
-    return "nothing" if path.suffix != ".pt" else "its own CRC", None
+        compared += " (it is not the published file)"
+    return compared, None
 
 
-def _entries(model):
-    return [*model.statistics, *(file for source in model.sources for file in source.files)]
+def _entries(model: ReleasedModel) -> Iterator[tuple[str, ReleasedFile]]:
+    """A model's files by their paths in its folder."""
+    for file in model.statistics:
+        yield file.path, file
+    for source in model.sources:
+        for file in source.files:
+            yield str(Path(source.folder) / file.path), file
 
 
 def _matches(path: Path, known: Known) -> bool:

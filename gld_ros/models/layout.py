@@ -65,7 +65,7 @@ def read_description(path: Path) -> dict:
 def recorded(description: Mapping) -> dict[str, dict]:
     """{file: {"sha256": ..., "size": ...}} that a config.json of ours records; those of `save_model` without sizes."""
     return description.get("files") or {
-        file: {"sha256": digest} for file, digest in description.get("sha256", {}).items()
+        file: {"sha256": digest} for file, digest in (description.get("sha256") or {}).items()
     }
 
 

@@ -32,7 +32,8 @@ Callback = Callable[[Progress], None]
 @dataclass(frozen=True)
 class Options:
     """Of one request. size: (H, W) the model works at; steps, guidance_scale: of both diffusion stages, None for the
-    preset's; strict_scale: refuse where the views' geometry contradicts the poses, instead of warning.
+    preset's; strict_scale: of models that generate all views together: refuse where their geometry contradicts
+    the poses, instead of warning.
     """
 
     size: tuple[int, int]

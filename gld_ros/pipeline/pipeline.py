@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory
+from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, RequestTimeout
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.checkpoints import load_model
 from gld_ros.models.configs import ModelConfig
@@ -169,16 +169,18 @@ class GLDPipeline:
         preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
         conditional branch alone; both default to the preset's. size: (H, W) the model works at, multiples of its
         patch, by default the model's. The same seed gives the same views.
-        strict_scale: refuse views whose geometry contradicts the poses; otherwise warn. samples: drawn with `seed`,
-        `seed` + 1, ... and joined to one view (`uncertainty.combine`), up to MAX_SAMPLES. max_novelty: refuse targets
-        that go farther beyond the sources (`uncertainty.novelty`, 0..1). Raises InvalidRequest, NoContext,
-        ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end the request.
+        strict_scale: of models that generate all views together: refuse those whose geometry contradicts the poses;
+        otherwise warn. samples: drawn with `seed`, `seed` + 1, ... and joined to one view (`uncertainty.combine`), at
+        most MAX_SAMPLES. max_novelty: refuse targets that go farther beyond the sources (`uncertainty.novelty`, 0..1).
+        Raises InvalidRequest, NoContext, ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end
+        the request.
 
         time_budget: seconds until the views have to be here. preset, steps and size are then the most that is wanted,
         and what fits is chosen by the measured speed of this machine (`calibrate`; a first request with a budget
         measures where nothing is stored, which counts). Where it gets late nevertheless, steps are left out
         (`View.complete`), and targets from the end: there are fewer views then. RequestTimeout at once where not even
-        one would fit, and instead of a view that is later than the budget by 10 % and 50 ms. Samples share the budget.
+        one would fit, and instead of a view that is later than the budget by 10 % and 50 ms. Samples share the budget;
+        those after the first for which there is no time are left out (`View.samples`).
         """
         config = self.net.config
         began = self.clock()
@@ -189,17 +191,32 @@ class GLDPipeline:
         warn_of_poses(sources, targets)
         check_novelty(sources, targets, max_novelty)
         size = size or working_size(sources[0].camera, config)
-        options = Options(size, find_preset(preset, config), steps, guidance_scale, seed, strict_scale)
+        options = Options(size, find_preset(preset, config), steps or None, guidance_scale, seed, strict_scale)
         what = f"{len(sources)} sources, {len(targets)} targets"
-        cameras, drawn = [source.camera for source in sources], []
-        for k in range(samples):
+        cameras = [source.camera for source in sources]
+
+        drawn: list[list[View]] = []
+
+        def draw(k: int, shares: int) -> list[View]:
+            """The k-th sample of each view, in one of so many equal shares of the time that is left."""
             sample, tell = replace(options, seed=seed + k), part_of(callback, k, samples)
+            wanted = targets[: len(drawn[-1])] if drawn else targets
             if time_budget is not None:
                 now = self.clock() if k else began
-                rest = (began + time_budget - now) / (samples - k)
+                rest = (began + time_budget - now) / shares
                 kept = self._encoded(sources)
-                sample, targets = plan(self.costs(), config, cameras, targets, sample, rest, now, self.clock, kept)
-            drawn.append(self._in_memory(what, partial(self.synthesis.synthesize, sources, targets, sample, tell)))
+                sample, wanted = plan(self.costs(), config, cameras, wanted, sample, rest, now, self.clock, kept)
+            return self._in_memory(what, partial(self.synthesis.synthesize, sources, wanted, sample, tell))
+
+        while len(drawn) < samples:
+            try:
+                drawn.append(draw(len(drawn), samples - len(drawn)))
+            except RequestTimeout:
+                if not drawn and samples > 1:  # too many samples, but there may be time for one
+                    drawn.append(draw(0, 1))
+                elif not drawn:
+                    raise
+                break
         return [combine(views) for views in zip(*drawn, strict=False)]  # with a budget, later samples may have fewer
 
     @torch.inference_mode()

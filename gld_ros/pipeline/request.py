@@ -92,6 +92,8 @@ def check_request(
             raise InvalidRequest(f"{name}: image is {found}, expected uint8 {shape} as its camera says")
         if source.depth is not None and source.depth.shape != shape[:2]:
             raise InvalidRequest(f"{name}: depth is {source.depth.shape}, expected {shape[:2]} as its camera says")
+        if source.depth is not None and source.depth.dtype.kind != "f":
+            raise InvalidRequest(f"{name}: depth is {source.depth.dtype}, expected floating-point metres")
     for k, target in enumerate(targets):
         target.check(f"target {k}")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -109,7 +108,9 @@ def joint_scale(
         weight = geometry.ray_confidence[0].float().flatten(1)
         centres = (geometry.rays[0, ..., 3:].float().flatten(1, 2) * weight[..., None]).sum(dim=1)
         centres = centres / weight.sum(dim=1, keepdim=True)
-        value, spread = robust_scale(torch.pdist(centres), torch.pdist(c2w[0, :, :3, 3]))
+        known = torch.pdist(c2w[0, :, :3, 3])
+        apart = known >= min_baseline / frame.unit  # cameras that turn at one place say nothing of the scale
+        value, spread = robust_scale(torch.pdist(centres)[apart], known[apart])
         # At that scale the depths have to agree, too; with two cameras nothing else could contradict it.
         residual = max(spread, float(meeting_errors(geometry.depth.float(), K, c2w, torch.tensor([value]))[0]))
     if residual > MAX_DISAGREEMENT:
@@ -191,13 +192,12 @@ def sensor_depth(sources: Sequence[SourceView], frame: RelativeFrame, like: Tens
     size = (like.shape[-2], like.shape[-1])
     maps = []
     for source in sources:
-        if source.depth is None:
+        if source.measured is None:
             maps.append(torch.full(size, torch.nan, device=like.device))
             continue
-        depth = torch.from_numpy(source.depth.astype(np.float32)).to(like.device)[None, None] / frame.unit
+        depth = torch.from_numpy(source.measured).to(like.device)[None, None] / frame.unit
         maps.append(F.interpolate(depth, size=size, mode="nearest-exact")[0, 0])
-    stacked = torch.stack(maps)[None]
-    return torch.where(stacked > 0, stacked, torch.nan)
+    return torch.stack(maps)[None]
 
 
 def geometry_spread(geometry: Geometry) -> Tensor:

@@ -169,6 +169,7 @@ def combine(samples: Sequence[View]) -> View:
         spread=spread,
         confidence=confidence(spread, first.generated, first.calibration),
         samples=len(samples),
+        complete=all(sample.complete for sample in samples),
         depth_spread=_deviation(np.log(sample.depth / first.depth) for sample in samples),
         color_spread=_deviation((np.float32(sample.image) - first.image) / 255 for sample in samples).mean(axis=-1),
     )
@@ -210,7 +211,8 @@ def novelty(sources: Sequence[SourceView], target: Camera) -> float:
     cameras = [source.camera for source in sources]
     distance = min(float(np.linalg.norm(camera.center - target.center)) for camera in cameras)
     turn = min(float(np.arccos(np.clip(camera.c2w[:3, 2] @ target.c2w[:3, 2], -1, 1))) for camera in cameras)
-    depths = [source.depth for source in sources if source.depth is not None and np.isfinite(source.depth).any()]
+    maps = [source.measured for source in sources]
+    depths = [depth for depth in maps if depth is not None and np.isfinite(depth).any()]
     sensed = 0.25 * max((float(np.nanmedian(depth)) for depth in depths), default=0.0)
     reach = max(RelativeFrame(cameras).baseline, sensed)
     nearness = 1.0 if distance <= reach else math.sqrt(reach / distance)

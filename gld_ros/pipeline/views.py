@@ -30,6 +30,14 @@ class SourceView:
     stamp: int = 0
     depth: np.ndarray | None = None
 
+    @property
+    def measured(self) -> np.ndarray | None:
+        """`depth` as float32 with NaN for all that is not known: what is not finite (REP 118), or not above 0."""
+        if self.depth is None:
+            return None
+        depth = self.depth.astype(np.float32)
+        return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
+
 
 @dataclass(frozen=True)
 class Scale:

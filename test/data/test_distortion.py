@@ -36,6 +36,17 @@ def test_a_point_lands_where_the_pinhole_says(model):
     np.testing.assert_allclose(found, (x / z, y / z), atol=0.3)
 
 
+def test_a_lens_that_sees_backwards_is_refused():
+    def lens(focal):
+        K = np.array([[focal, 0, 320], [0, focal, 240], [0, 0, 1]])
+        return undistort(K, [1e-9, 0, 0, 0], "equidistant", 640, 480, "front")
+
+    for degrees in (85.1, 90.3, 100):
+        with pytest.raises(InvalidRequest, match="front: the lens sees 85 degrees or more from its axis"):
+            lens(320 / np.radians(degrees))
+    assert lens(320 / np.radians(75)).K[0, 2] == pytest.approx(320, abs=5)
+
+
 def test_folder_with_distortion(folder):
     file = folder / "transforms.json"
     content = json.loads(file.read_text()) | {"k1": -0.2}

@@ -175,6 +175,34 @@ def test_sources_that_are_kept_cost_no_time():
     assert pipe(*VIEWS, time_budget=0.95 * high, **settings)
 
 
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_samples_that_do_not_fit_are_left_out(made_up):
+    pipe, machine = made_up
+    _, alone = ask(pipe, machine, None)
+    counts = set()
+    for budget in (0.8 * alone, 1.6 * alone):
+        views, seconds = ask(pipe, machine, budget, samples=64)
+        assert views and seconds <= 1.1 * budget + 0.05
+        counts |= {view.samples for view in views}
+    assert max(counts) < 64
+    machine.slower = 1.8  # than it was when it was measured
+    for samples in (2, 3):
+        views, seconds = ask(pipe, machine, 2.4 * alone, samples=samples)
+        assert views and seconds <= 1.1 * 2.4 * alone + 0.05
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_no_steps_are_the_models_own_with_a_budget_too(made_up):
+    pipe, machine = made_up
+    _, alone = ask(pipe, machine, None)
+    (free, _), _ = ask(pipe, machine, 10 * alone, steps=0)
+    assert free.preset == "exact"
+    for share in (0.3, 0.5, 0.8):
+        views, _ = ask(pipe, machine, share * alone)
+        same, _ = ask(pipe, machine, share * alone, steps=0)
+        assert [view.preset for view in same] == [view.preset for view in views]
+
+
 def test_no_time_is_no_budget(made_up):
     pipe, machine = made_up
     began = machine.time

@@ -151,6 +151,14 @@ def test_pull_push_keeps_the_seen_and_fills_the_rest():
     assert 0 <= filled.min() and filled.max() <= 1
 
 
+@pytest.mark.parametrize("size", [(2, 64), (16, 64), (64, 7), (1, 5), (3, 100)])
+def test_pull_push_fills_wide_and_tall_pictures(size):
+    seen = torch.zeros(1, *size, dtype=torch.bool)
+    seen[:, : max(size[0] // 8, 1), : max(size[1] // 8, 1)] = True
+    filled = pull_push(torch.where(seen[:, None], 3.0, 99.0), seen)
+    assert torch.allclose(filled, torch.tensor(3.0))
+
+
 def test_close_cracks_fills_single_pixels_only():
     seen = torch.ones(1, 9, 9, dtype=torch.bool)
     seen[0, 4, 4] = False

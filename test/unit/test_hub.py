@@ -220,6 +220,9 @@ def test_statistics_can_come_from_a_mirror(model, server, monkeypatch):
     nowhere = replace(model, statistics_url=server.url + "/nowhere")
     with pytest.raises(ModelError, match="nowhere/model_stats/x/level0.pt: not to be had .*GLD_STATISTICS_URL"):
         hub.download_released(nowhere)
+    monkeypatch.setenv("GLD_STATISTICS_URL", "no-url")
+    with pytest.raises(ModelError, match="no-url/model_stats/x/level0.pt: not to be had"):
+        hub.download_released(nowhere)
     monkeypatch.setenv("GLD_STATISTICS_URL", server.url + "/raw/")
     assert content(hub.download_released(nowhere)) == LAYOUT
 

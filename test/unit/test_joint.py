@@ -191,6 +191,19 @@ def test_scale_from_the_generated_cameras_and_its_contradictions():
         joint_scale(sources, wrong, K, c2w, frame, 5.0, False)
 
 
+def test_views_that_turn_at_one_place_say_nothing_of_the_scale():
+    xs = [0.0, 0.4, 0.1, 0.1, 0.1, 0.1]  # the last four of one place, as for a look around
+    c2w = torch.eye(4).repeat(1, 6, 1, 1)
+    c2w[0, :, 0, 3] = torch.tensor(xs)
+    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 6, 3, 3)
+    sources, _ = views()
+    frame = RelativeFrame([s.camera for s in sources])
+    noise = 1e-3 * torch.tensor([0.1, -0.4, 0.9, 0.2, -0.7, 0.3])  # of the generated rays
+    geometry = wall((torch.tensor(xs) + noise).tolist(), 7.0)
+    found = joint_scale(sources, geometry, K, c2w, frame, 0.01, True)
+    assert found.value == pytest.approx(7 * frame.unit, rel=0.01) and found.residual < 0.05
+
+
 def test_views_that_do_not_overlap_say_nothing_of_the_scale():
     xs = [0.0, 1.5, 3.0]  # neighbours share a third of the wall, the first and the last nothing
     c2w = torch.eye(4).repeat(1, 3, 1, 1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from gld_ros.data.room_views import render_scenes, sample_cameras
 from gld_ros.data.rooms import TEST_SEED, random_room
@@ -14,6 +15,7 @@ from gld_ros.errors import Cancelled, InvalidRequest, ModelError, ScaleUnknown
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
+from gld_ros.pipeline.calibration import Probe, wall_views
 from gld_ros.pipeline.request import RelativeFrame, working_size
 from gld_ros.pipeline.scale import consistent_scale
 
@@ -89,6 +91,32 @@ def test_a_depth_sensor_gives_the_scale_even_of_one_source(pipe, scene):
     assert view.scale.method == "depth"
     seen = ~view.generated
     assert np.median(np.abs(view.depth / scene[2].depth - 1)[seen]) < 0.03
+
+
+def test_what_a_depth_sensor_did_not_measure_is_unknown(pipe, scene):
+    left = np.arange(scene[0].depth.shape[1]) < 20
+    holes = [
+        [replace(view, depth=np.where(left, np.float32(hole), view.depth)) for view in scene[:2]]
+        for hole in (np.nan, np.inf, 0, -1)
+    ]
+    expected, *others = (pipe(sources, [scene[2].camera])[0] for sources in holes)
+    for view in others:
+        np.testing.assert_array_equal(view.depth, expected.depth)
+        np.testing.assert_array_equal(view.generated, expected.generated)
+        assert view.novelty == expected.novelty
+    millimetres = replace(scene[0], depth=(1000 * scene[0].depth).astype(np.uint16))
+    with pytest.raises(InvalidRequest, match="source 0: depth is uint16, expected floating-point metres"):
+        pipe([millimetres], [scene[2].camera])
+
+
+@pytest.mark.parametrize("turn", [0.7, -0.9, 1.05, -1.05])
+@pytest.mark.parametrize("size", [(1280, 720), (1241, 376)])
+def test_wide_cameras_that_turn_away_are_answered(pipe, size, turn):
+    sources, (target,) = wall_views(Probe(2, 1, size[::-1]))
+    c2w = target.c2w.copy()
+    c2w[:3, :3] = c2w[:3, :3] @ Rotation.from_rotvec([0, turn, 0]).as_matrix()
+    (view,) = pipe(sources, [target.moved(c2w)], preset="fast")
+    assert np.isfinite(view.depth).all() and np.isfinite(view.confidence).all() and view.generated.any()
 
 
 def test_scale_unknown_without_baseline(pipe, scene):

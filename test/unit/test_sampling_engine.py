@@ -22,6 +22,7 @@ from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import multiply
 from gld_ros.models.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.pipeline.calibration import weights_identity
 from gld_ros.pipeline.engine import Engine
 from gld_ros.pipeline.joint import velocity
 from gld_ros.pipeline.synthesis import predict
@@ -263,6 +264,7 @@ def test_weights_in_8_bits_change_little(kind, bound):
     images = torch.rand(1, 1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     made, expected = (p.generate(images, K, c2w).level0 for p in (pipe, exact))
     assert 0 < (made - expected).norm() < bound * expected.norm()
+    assert weights_identity(pipe.net)  # of the cost model's file
     with torch.autocast("cpu", torch.bfloat16):
         assert pipe.net.level1.blocks[0].mlp(torch.ones(1, 1, 32)).isfinite().all()
 

@@ -238,6 +238,7 @@ def test_samples_that_agree_change_nothing_and_others_cost_confidence():
     np.testing.assert_allclose(same.confidence, one.confidence, rtol=1e-5)
     assert same.samples == 2 and (same.depth_spread == 0).all() and (same.color_spread == 0).all()
 
+    assert same.complete and not combine([one, replace(one, complete=False)]).complete
     apart = combine([one, flat_view(4.0, 0.1, seed=1, grey=151)])
     assert (apart.depth == one.depth).all() and apart.seed == 0
     assert apart.confidence.max() < one.confidence.min() - 0.2
