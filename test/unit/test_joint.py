@@ -192,7 +192,7 @@ def test_scale_from_the_generated_cameras_and_its_contradictions():
 
 
 def test_views_that_turn_at_one_place_say_nothing_of_the_scale():
-    xs = [0.0, 0.4, 0.1, 0.1, 0.1, 0.1]  # the last four of one place, as for a look around
+    xs = [0.0, 0.4, 0.4, 0.4, 0.4, 0.4]  # all but the first of one place, as for a look around
     c2w = torch.eye(4).repeat(1, 6, 1, 1)
     c2w[0, :, 0, 3] = torch.tensor(xs)
     K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 6, 3, 3)
