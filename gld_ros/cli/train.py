@@ -74,17 +74,17 @@ def run_mini(args: argparse.Namespace) -> int:
     from gld_ros.models.configs import ModelConfig
     from gld_ros.models.gld import GLDNetworks
     from gld_ros.models.hub import resolve
+    from gld_ros.pipeline.uncertainty import weights_of
     from gld_ros.training.mini import MiniTraining, train_mini
 
     given = {f.name: getattr(args, f.name, None) for f in fields(MiniTraining)}
+    start = resolve(args.start, local_files_only=True) if args.start else None
+    given["start"] = " ".join(weights_of(start).values()) if start else ""
     if args.stages:
         given["stages"] = tuple(args.stages.split(","))
     plan = MiniTraining(**{k: v for k, v in given.items() if v is not None})
     torch.manual_seed(plan.seed)
-    if args.start:
-        net = load_model(resolve(args.start, local_files_only=True), dtype=torch.float32)
-    else:
-        net = GLDNetworks(ModelConfig())
+    net = load_model(start, dtype=torch.float32) if start else GLDNetworks(ModelConfig())
     return tell(True, train_mini(args.folder, args.out, net, plan), args.folder, args.out)
 
 

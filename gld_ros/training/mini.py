@@ -42,9 +42,11 @@ ROOMS_A_STAGE = 200_000_000
 
 @dataclass(frozen=True)
 class MiniTraining:
-    """Budgets and batch sizes of the stages. stages: those to run."""
+    """Budgets and batch sizes of the stages. stages: those to run. start: sha256 of the weights that they go on from,
+    "" from scratch."""
 
     stages: tuple[str, ...] = STAGES
+    start: str = ""
     batch: int = 12
     geometry_steps: int = 1300
     geometry_rate: float = 1e-3
@@ -68,6 +70,7 @@ class MiniTraining:
         )
         return TrainConfig(
             stage=stage,
+            start=self.start,  # so that checkpoints of another start are refused
             model=to_dict(model),
             views=4,
             sizes=BUCKETS,
@@ -215,10 +218,13 @@ class CompositorStage(DiffusionStage):
 def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) -> bool:
     """The plan's stages on `net`, resuming in `folder`; the model is written to `out`.
 
-    False when interrupted before the end. Raises InvalidRequest for stages that do not exist.
+    False when interrupted before the end. Raises InvalidRequest for stages that do not exist, and for later ones alone
+    from scratch.
     """
     if unknown := [name for name in plan.stages if name not in STAGES]:
         raise InvalidRequest(f"stages {', '.join(unknown)}: expected some of {', '.join(STAGES)}")
+    if not plan.start and STAGES[0] not in plan.stages:
+        raise InvalidRequest(f"stages {', '.join(plan.stages)} go on from a model: give --start, or {STAGES[0]} first")
     makers: dict[str, Callable[[], Stage]] = {
         "geometry": lambda: GeometryStage(net, plan.level_dropout),
         "depth": lambda: DepthStage(net, plan.augmented),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import CONFIG, MODEL, Clips, flow_stage
 
+from gld_ros.cli import main
 from gld_ros.data.augment import photometric
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.checkpoints import load_model
@@ -163,13 +164,19 @@ def test_all_stages_of_mini_learn_from_a_real_batch():
                 assert part.weight.grad.abs().max() > 0
 
 
-def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypatch):
+def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     net = GLDNetworks(ModelConfig())
     before = {k: v.clone() for k, v in net.state_dict().items()}
     monkeypatch.setattr("gld_ros.training.mini.Rooms", lambda *_, **__: Clips())
-    plan = MiniTraining(stages=("depth",), depth_steps=2, device="cpu")
+    plan = MiniTraining(stages=("depth",), start="a sha256", depth_steps=2, device="cpu")
     assert train_mini(tmp_path, tmp_path / "model", net, plan)
+    with pytest.raises(InvalidRequest, match="start: 'a sha256', now 'another'"):
+        train_mini(tmp_path, tmp_path / "model", net, replace(plan, start="another"))
+    with pytest.raises(InvalidRequest, match="stages depth go on from a model"):
+        train_mini(tmp_path, tmp_path / "model", net, replace(plan, start=""))
+    options = ["--run", str(tmp_path), "--start", "mini", "--stages", "depth", "--depth-steps", "2", "--device", "cpu"]
+    assert main(["train", "mini", *options]) == 1 and "start: 'a sha256', now '" in capsys.readouterr().err
     changed = {
         k.split(".")[0] for k, v in load_model(tmp_path / "model").state_dict().items() if not close(v, before[k])
     }
