@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -212,10 +213,18 @@ def check_fits(needed: Estimate, device: torch.device | str) -> None:
             )
 
 
-def available() -> int:
-    """Bytes of main memory that a process can still get (MemAvailable; elsewhere than on Linux: the physical)."""
+def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of main memory that a process can still get: MemAvailable (elsewhere than on Linux the physical), or what a
+    container's limit leaves (cgroup v2) if that is less."""
     try:
         with open("/proc/meminfo") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+            free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        cache = int(counts["inactive_file"])  # counts as used, but goes where memory is needed
+    except (OSError, ValueError, KeyError):  # no container, or "max"
+        return free
+    return min(free, limit - used + cache)

@@ -26,6 +26,12 @@ def usable_device(name: str | None) -> torch.device:
     return device
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether `error`, of torch or numpy, says that a device or the machine has too little memory."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+
+
 def compute_dtype(net: GLDNetworks, device: torch.device) -> torch.dtype:
     """bfloat16 for weights in bfloat16, and for mini wherever it is fast; float32 otherwise."""
     if any(p.dtype == torch.bfloat16 for p in net.parameters()):

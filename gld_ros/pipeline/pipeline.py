@@ -29,7 +29,7 @@ from gld_ros.models.released import MODELS
 from gld_ros.pipeline.budget import SIZES, capped, plan, smaller
 from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
 from gld_ros.pipeline.costs import CostModel
-from gld_ros.pipeline.devices import compute_dtype, has_bfloat16, usable_device
+from gld_ros.pipeline.devices import compute_dtype, has_bfloat16, out_of_memory, usable_device
 from gld_ros.pipeline.engine import Engine
 from gld_ros.pipeline.joint import Generated, JointSynthesis
 from gld_ros.pipeline.method import Callback, Options, Synthesis, part_of
@@ -300,8 +300,10 @@ class GLDPipeline:
         """What `work` returns; OutOfMemory, with the memory given back, where the device has too little."""
         try:
             return work()
-        except torch.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
         # Outside `except`: the traceback would keep the tensors alive.
         self.forget()
         if self.device.type == "cuda":

@@ -14,6 +14,7 @@ import torch
 from gld_ros.errors import FileError, ModelError, OutOfMemory
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline import failed_request
+from gld_ros.pipeline.devices import out_of_memory
 from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.pipeline.views import SourceView, View
 
@@ -45,7 +46,7 @@ class Fallbacks:
                 self.degraded += attempt > 0
                 return view
             except Exception as error:
-                if not out_of_memory(error):
+                if not (isinstance(error, OutOfMemory) or out_of_memory(error)):
                     raise
                 reason = str(error)
             # Outside `except`, whose traceback holds the tensors.
@@ -76,12 +77,6 @@ def attempts(pipe: Any, sources: Sequence[SourceView]) -> Iterator[tuple[Sequenc
         yield least, {}
     for size in pipe.smaller_sizes(least[0].camera):
         yield least, {"size": size}
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether `error` says that a device, or the machine, has too little memory."""
-    kinds = (OutOfMemory, torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def release(pipe: Any = None) -> None:

@@ -358,9 +358,13 @@ def test_noise_of_another_shape_and_too_little_memory_are_named(pipe, tensors, m
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\ndetails")
 
-    monkeypatch.setattr(pipe.net.rgb, "forward", full)
-    with pytest.raises(OutOfMemory, match="3 sources, 3 targets: CUDA out of memory. Tried to allocate 2 GiB$"):
-        pipe.generate(**tensors)
+    for forward, reason in (
+        (full, "CUDA out of memory. Tried to allocate 2 GiB$"),
+        (lambda *_: torch.zeros(2**50), ".*allocate memory"),  # of a CPU, a plain RuntimeError
+    ):
+        monkeypatch.setattr(pipe.net.rgb, "forward", forward)
+        with pytest.raises(OutOfMemory, match=f"3 sources, 3 targets: {reason}"):
+            pipe.generate(**tensors)
 
 
 def test_what_cannot_fit_is_refused_before_it_is_downloaded(monkeypatch):

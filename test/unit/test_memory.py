@@ -116,6 +116,14 @@ def test_what_does_not_fit_is_refused_with_the_estimate(monkeypatch):
         memory.check_fits(needed, "cpu")
 
 
+def test_a_containers_limit_counts(tmp_path):
+    free = memory.available(tmp_path)  # no such files: no limit
+    for limit, expected in (("max", free), (10**15, free), (5_000_000, 2_500_000)):
+        for name, text in {"max": limit, "current": 3_000_000, "stat": "anon 1\ninactive_file 500000"}.items():
+            (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+        assert memory.available(tmp_path) == pytest.approx(expected, rel=0.1)
+
+
 def test_a_gpu_that_is_too_small_is_told_about_offload(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3_000_000_000, 4_000_000_000))
     with pytest.raises(OutOfMemory, match=r'of cuda.*3\.0 GB are free; offload="sequential" needs less'):
