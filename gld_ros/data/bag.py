@@ -4,7 +4,8 @@
 
 Topics: of every image topic the CameraInfo beside it (`.../camera_info`); a 16UC1 (mm) or 32FC1 (m) image topic in the
 frame of a colour camera is its depth. Poses come from TF at the image stamps, interpolated; an Odometry or PoseStamped
-topic stands in where TF does not lead to the camera.
+topic stands in where TF does not lead to the camera, and Odometry of a body where TF says no more than how the camera
+sits on it.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _frames(topic: str, contents: _Contents, pixels: _Pixels) -> tuple[list[Fram
     info_topic = posixpath.join(posixpath.dirname(base), "camera_info")
     problems = [] if info_topic in contents.infos else [f"no CameraInfo on {info_topic}"]
     frame_id = images[0].frame_id
-    stand_in = None if frame_id in contents.tree else _stand_in(frame_id, contents)
+    stand_in = None if contents.tree.moves(frame_id) else _stand_in(frame_id, contents)
     if frame_id not in contents.tree and not stand_in:
         problems.append(f"no TF, Odometry or PoseStamped leads to its frame {frame_id!r}")
     if problems:
@@ -172,13 +173,15 @@ def _depth_images(frame_id: str, contents: _Contents) -> list[_Image]:
 
 
 def _stand_in(frame_id: str, contents: _Contents) -> str | None:
-    """Put an Odometry or PoseStamped topic into the tree so that it leads to `frame_id`; the topic, or None."""
+    """Put an Odometry or PoseStamped topic into the tree, above what leads to `frame_id`; the topic, or None."""
+    body = contents.tree.root(frame_id)
     for topic, poses in contents.poses.items():
         _, parent, child, _ = poses[0]
-        if child not in ("", frame_id):  # odometry of another body, which TF does not connect to this camera
+        # Odometry of another body, which TF does not connect to this camera; or a pose of nobody knows which frame.
+        if child != body and (child or frame_id in contents.tree):
             continue
         for stamp, _, _, pose in poses:
-            contents.tree.add(parent or "map", frame_id, stamp, pose, static=False)
+            contents.tree.add(parent or "map", body, stamp, pose, static=False)
         return topic
     return None
 

@@ -35,13 +35,19 @@ class TransformTree:
 
     def root(self, frame: str, stop: str = "map") -> str:
         """The topmost frame above `frame`, or `stop` where that lies on the way. Raises TFError for a loop."""
-        seen = {frame}
-        while frame in self._parents and frame != stop:
-            frame = self._parents[frame]
-            if frame in seen:
-                raise TFError(f"TF has a loop through the frame {frame!r}")
-            seen.add(frame)
-        return frame
+        return self._chain(frame, stop)[-1]
+
+    def moves(self, frame: str) -> bool:
+        """Whether any transform from its root down to `frame` is of a moving kind. Raises TFError for a loop."""
+        return any(child in self._moving for child in self._chain(frame))
+
+    def _chain(self, frame: str, stop: str = "map") -> list[str]:
+        chain = [frame]
+        while chain[-1] in self._parents and chain[-1] != stop:
+            chain.append(self._parents[chain[-1]])
+            if chain[-1] in chain[:-1]:
+                raise TFError(f"TF has a loop through the frame {chain[-1]!r}")
+        return chain
 
     def lookup(self, root: str, frame: str, stamp: int) -> np.ndarray:
         """(4, 4) pose of `frame` in its ancestor `root` at `stamp` ns. Raises TFError outside the recorded times."""

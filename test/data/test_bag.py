@@ -93,19 +93,28 @@ def test_poses_between_tf_stamps_are_interpolated(folder, views, tmp_path):
     np.testing.assert_allclose(np.diff(centers, axis=0), np.diff([v.camera.center for v in views], axis=0), atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ("Odometry", "PoseStamped"))
+@pytest.mark.parametrize("kind", ("Odometry", "PoseStamped", "Odometry of the base"))
 def test_poses_from_a_topic(folder, views, tmp_path, kind):
-    """Without TF, Odometry of the camera's frame or PoseStamped gives the poses."""
+    """Without TF, Odometry of the camera's frame or PoseStamped gives the poses; without moving TF, the base's does."""
     from rosbags.highlevel import AnyReader
 
     from gld_ros.geometry.quaternions import from_matrix
 
     make = {name.split("/")[-1]: cls for name, cls in TYPES.types.items() if "/msg/" in name}
     write_bag(read_folder(folder), tmp_path / "full")
+    mounted = kind == "Odometry of the base"  # the camera sits 0.5 m beside it
     with AnyReader([tmp_path / "full"]) as reader, BagWriter(tmp_path / "posed") as writer:
         for connection, stamp, data in reader.messages():
             if not connection.topic.startswith("/tf"):
                 writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+        if mounted:
+            turn = make["Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)
+            item = make["TransformStamped"](
+                header=make["Header"](stamp=make["Time"](sec=0, nanosec=0), frame_id="base_link"),
+                child_frame_id="camera_optical_frame",
+                transform=make["Transform"](translation=make["Vector3"](x=0.5, y=0.0, z=0.0), rotation=turn),
+            )
+            writer.write("/tf_static", make["TFMessage"](transforms=[item]), views[0].stamp)
         for view in views:
             time = make["Time"](sec=view.stamp // 10**9, nanosec=view.stamp % 10**9)
             header = make["Header"](stamp=time, frame_id="map")
@@ -122,7 +131,7 @@ def test_poses_from_a_topic(folder, views, tmp_path, kind):
                 "/odom",
                 make["Odometry"](
                     header=header,
-                    child_frame_id="camera_optical_frame",
+                    child_frame_id="base_link" if mounted else "camera_optical_frame",
                     pose=make["PoseWithCovariance"](pose=pose, covariance=np.zeros(36)),
                     twist=make["TwistWithCovariance"](
                         twist=make["Twist"](linear=zero, angular=zero), covariance=np.zeros(36)
@@ -131,7 +140,10 @@ def test_poses_from_a_topic(folder, views, tmp_path, kind):
                 view.stamp,
             )
     frames = open_sequence(tmp_path / "posed").frames
-    np.testing.assert_allclose([frame.camera.c2w for frame in frames], [view.camera.c2w for view in views], atol=1e-9)
+    offset = np.eye(4)
+    offset[0, 3] = 0.5 * mounted
+    expected = [view.camera.c2w @ offset for view in views]
+    np.testing.assert_allclose([frame.camera.c2w for frame in frames], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(
