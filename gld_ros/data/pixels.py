@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,16 @@ from PIL import Image
 
 from gld_ros.errors import InvalidRequest
 
+#: What Pillow raises for files that are no images, truncated, damaged or far too large.
+UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
+
 
 def image_size(source: Path | bytes, where: str) -> tuple[int, int]:
     """(width, height) from the header alone. Raises InvalidRequest where it is no image."""
     try:
         with Image.open(_stream(source)) as image:
             return image.size
-    except OSError as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None
 
 
@@ -53,7 +58,7 @@ def _decoded(source: Path | bytes, where: str, size: tuple[int, int] | None) -> 
     try:
         image = Image.open(_stream(source))
         image.load()
-    except OSError as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None
     if size is not None and image.size != size:
         raise InvalidRequest(f"{where}: {image.size[0]}x{image.size[1]} pixels, {size[0]}x{size[1]} expected")

@@ -128,9 +128,9 @@ def read_folder(path: str | Path) -> Sequence:
     frames = []
     for index, entry in enumerate(entries):
         camera_name = str(entry.get("camera", DEFAULT_CAMERA))
-        time_index = entry.get("time_index", counts.get(camera_name, 0))
-        counts[camera_name] = counts.get(camera_name, 0) + 1
         where = f"{file}: frame {index}"
+        time_index = _number(entry, "time_index", where, default=counts.get(camera_name, 0))
+        counts[camera_name] = counts.get(camera_name, 0) + 1
         frames.append(_read_frame(file.parent, {**content, **entry}, camera_name, time_index, where))
     metric = content.get("metric")
     if metric is None and "depth_unit_scale_factor" in content and any(frame.read_depth for frame in frames):
@@ -139,10 +139,11 @@ def read_folder(path: str | Path) -> Sequence:
     return Sequence(file.parent.resolve().name, file.parent, frames, metric, timed)
 
 
-def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_index: int, where: str) -> Frame:
+def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_index: float, where: str) -> Frame:
     image_path, shrunk = _image_file(folder, entry.get("file_path"), f"{where}: file_path")
     size = image_size(image_path, str(image_path))
-    full = int(entry.get("w", size[0] * shrunk)), int(entry.get("h", size[1] * shrunk))
+    w, h = (_number(entry, key, where, default=size[k] * shrunk) for k, key in enumerate(("w", "h")))
+    full = int(w), int(h)
     # Shrunk copies round their sizes.
     if any(abs(full[k] / shrunk - size[k]) >= (1 if shrunk > 1 else 1e-9) for k in (0, 1)):
         raise InvalidRequest(f"{image_path}: {size[0]}x{size[1]} pixels, transforms.json says {full[0]}x{full[1]}")
@@ -151,7 +152,7 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
     depth_path = None
     if entry.get("depth_file_path"):
         depth_path = _existing(folder, entry["depth_file_path"], f"{where}: depth_file_path")
-    unit = float(entry.get("depth_unit_scale_factor", 0.001))
+    unit = _number(entry, "depth_unit_scale_factor", where, default=0.001)
     seconds = _number(entry, "timestamp", where) if "timestamp" in entry else None
     stamp = FIRST_STAMP + round(time_index * FRAME_PERIOD * 1e9) if seconds is None else round(seconds * 1e9)
     return Frame(
@@ -188,9 +189,10 @@ def _image_file(folder: Path, name: Any, where: str) -> tuple[Path, int]:
     return _existing(folder, name, where), 1
 
 
-def _number(entry: dict[str, Any], key: str, where: str) -> float:
+def _number(entry: dict[str, Any], key: str, where: str, default: float | None = None) -> float:
+    """default: where the entry has no such key; without one it is an error."""
     try:
-        value = float(entry[key])
+        value = float(entry[key] if default is None else entry.get(key, default))
     except (KeyError, TypeError, ValueError):
         raise InvalidRequest(f"{where}: {key} is {entry.get(key)!r}, a number is expected") from None
     if not math.isfinite(value):

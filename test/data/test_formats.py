@@ -252,7 +252,10 @@ def shift_time(line, seconds):
         ("groundtruth.txt", lambda lines: lines[:1], "groundtruth.txt: empty"),
         ("groundtruth.txt", lambda lines: [shift_time(line, 99) for line in lines[1:]], "no pose in groundtruth.txt"),
         ("groundtruth.txt", lambda lines: [line + " 1" for line in lines], "entry 0 has 9 columns, 8 are expected"),
-        ("calibration.txt", lambda lines: ["1 2"], "calibration.txt: 2 numbers, fx fy cx cy"),
+        ("calibration.txt", lambda lines: ["# fx fy", "1 2"], "calibration.txt: 2 numbers, fx fy cx cy"),
+        ("calibration.txt", lambda lines: ["wide 2 3 4"], "calibration.txt: .*'wide'; a number is expected"),
+        ("groundtruth.txt", replace_column(2, 1, "left"), "groundtruth.txt: .*'left'; a number is expected"),
+        ("rgb.txt", replace_column(2, 0, "noon"), "rgb.txt: .*'noon'; a number is expected"),
     ),
 )
 def test_bad_tum(tmp_path, file, change, message):

@@ -108,7 +108,11 @@ def test_instant_ngp_style(folder):
         (lambda c: c["frames"][2].pop("file_path"), "frame 2: file_path is missing"),
         (lambda c: c["frames"][2].update(depth_file_path="depth/none.png"), "depth_file_path: .*does not exist"),
         (lambda c: c["frames"][2].update(timestamp="noon"), "timestamp is 'noon'"),
-        (lambda c: c["frames"][2].update(time_index="x", timestamp=None), "timestamp is None"),
+        (lambda c: c["frames"][2].update(timestamp=None), "timestamp is None"),
+        (lambda c: c["frames"][2].update(time_index="x"), "frame 2: time_index is 'x'"),
+        (lambda c: c["frames"][2].update(w=None), "frame 2: w is None"),
+        (lambda c: c["frames"][2].update(h="tall"), "frame 2: h is 'tall'"),
+        (lambda c: c.update(depth_unit_scale_factor=None), "frame 0: depth_unit_scale_factor is None"),
         (lambda c: c.update(frames=[]), "holds no frames"),
         (lambda c: c.update(frames=3), "holds no frames"),
     ),
@@ -132,6 +136,20 @@ def test_truncated_image(folder):
     frame = read_folder(folder).frames[2]
     with pytest.raises(InvalidRequest, match="002.png: not a readable image"):
         frame.view()
+
+
+@pytest.mark.parametrize("byte", (11, 35))  # of the length of a PNG's header, of its pixels: ValueError, SyntaxError
+def test_damaged_image(folder, byte):
+    file = folder / "images/002.png"
+    file.write_bytes(file.read_bytes()[:byte] + b"\0" + file.read_bytes()[byte + 1 :])
+    with pytest.raises(InvalidRequest, match="002.png: not a readable image"):
+        read_folder(folder).frames[2].view()
+
+
+def test_an_image_too_large_to_decode(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InvalidRequest, match="000.png: not a readable image .*decompression bomb"):
+        read_folder(folder)
 
 
 def test_depth_of_another_size(folder):

@@ -46,11 +46,11 @@ class TUMScenes(Scenes):
 
     def read(self, index: int) -> list[Frame]:
         folder = self.folders[index]
-        colours = [(float(time), folder / file[0]) for time, *file in _lines(folder / "rgb.txt", 2)]
-        depths = [(float(time), folder / file[0]) for time, *file in _lines(folder / "depth.txt", 2)]
-        poses = np.array(_lines(folder / "groundtruth.txt", 8), dtype=np.float64)
+        colours, depths = (_images(folder / name) for name in ("rgb.txt", "depth.txt"))
+        file = folder / "groundtruth.txt"
+        poses = np.array([_numbers(line, file) for line in _lines(file, 8)])
         if not np.isfinite(poses).all():
-            raise InvalidRequest(f"{folder / 'groundtruth.txt'}: a pose holds NaN")
+            raise InvalidRequest(f"{file}: a pose holds NaN")
         size = image_size(colours[0][1], str(colours[0][1]))
         model = _pinhole(folder, size)
         frames = []
@@ -81,14 +81,28 @@ class TUMScenes(Scenes):
         return read_image, read_measured if depth else None
 
 
-def _lines(file: Path, columns: int) -> list[list[str]]:
-    """The columns of every line that is no comment."""
+def _images(file: Path) -> list[tuple[float, Path]]:
+    """(seconds, image) of every line."""
+    return [(*_numbers([time], file), file.parent / name) for time, name in _lines(file, 2)]
+
+
+def _numbers(texts: list[str], file: Path) -> list[float]:
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise InvalidRequest(f"{file}: {error}; a number is expected") from None
+
+
+def _lines(file: Path, columns: int | None = None) -> list[list[str]]:
+    """The columns of every line that is no comment; as many as there should be, or any number."""
     try:
         lines = [line.split() for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
     except OSError as error:
         raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{file}: no text ({error})") from None
     for number, line in enumerate(lines):
-        if len(line) != columns:
+        if columns is not None and len(line) != columns:
             raise InvalidRequest(f"{file}: entry {number} has {len(line)} columns, {columns} are expected")
     if not lines:
         raise InvalidRequest(f"{file}: empty")
@@ -100,7 +114,7 @@ def _pinhole(folder: Path, size: tuple[int, int]) -> Pinhole:
     name = folder.resolve().name
     published = re.search("freiburg[123]", name)
     if file.exists():
-        numbers = [float(number) for number in file.read_text().split()]
+        numbers = [number for line in _lines(file) for number in _numbers(line, file)]
     elif published:
         numbers = list(PUBLISHED[published.group()])
     else:
