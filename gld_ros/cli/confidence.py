@@ -90,20 +90,22 @@ def _text(report: dict[str, Any]) -> str:
     def row(title: str, cells: list[str]) -> None:
         lines.append(f"{title:32}" + "".join(f"{cell:>22}" for cell in cells))
 
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
     def share(value: dict[str, Any]) -> str:
         around = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-        return f"{value['share']:.3f}{around}"
+        return number(value["share"]) + around
 
-    row("share of the pixels", [f"{report[name]['share']:.3f}" for name in regions])
-    row("depth right within 10 %", [f"{report[name]['right']:.3f}" for name in regions])
-    row("calibration error (ECE)", [f"{report[name]['ece']:.3f}" for name in regions])
-    row("the same, mean over views", [f"{report[name]['ece_per_view']:.3f}" for name in regions])
+    row("share of the pixels", [number(report[name]["share"]) for name in regions])
+    row("depth right within 10 %", [number(report[name]["right"]) for name in regions])
+    row("calibration error (ECE)", [number(report[name]["ece"]) for name in regions])
+    row("the same, mean over views", [number(report[name]["ece_per_view"]) for name in regions])
     if report["calibrated"]:
         for level in report["all"]["coverage"]:
             row(f"coverage at {level}", [share(report[name]["coverage"][level]) for name in regions])
-        row(
-            "median width of the 0.9 interval", [f"{report[n]['coverage']['0.9']['median_width']:.3f}" for n in regions]
-        )
+        widths = [report[name]["coverage"]["0.9"]["median_width"] for name in regions]
+        row("median width of the 0.9 interval", [number(width) for width in widths])
         for name in report["all"]:
             if name.startswith("missed"):
                 row(name.replace("_", " ") + " at 0.9", [share(report[region][name]) for region in regions])

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -59,10 +61,12 @@ class Pixels:
     refused: int = 0
 
     def save(self, path: Path, weights: dict[str, str]) -> None:
-        """Write them as .npz, with the hashes of the model's weights."""
+        """Write them as .npz, whole or not at all, with the hashes of the model's weights."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
+        temporary = path.with_suffix(".part")
+        with temporary.open("wb") as file:
             np.savez(file, weights=json.dumps(weights), **asdict(self))
+        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path, weights: dict[str, str]) -> Pixels:
@@ -71,7 +75,7 @@ class Pixels:
             with np.load(path) as file:
                 found = json.loads(str(file["weights"]))
                 pixels = cls(**{name: file[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise InvalidRequest(f"{path}: no pixels of gld calibrate-confidence ({error})") from error
         if found != weights:
             raise InvalidRequest(f"{path}: measured with other weights of the model; remove it")
@@ -176,6 +180,8 @@ def fit(pixels: Pixels, weights: dict[str, str], fitted: dict[str, Any], native:
 
 def _fit_region(pixels: Pixels, name: str) -> RegionCalibration:
     where = pixels.region(name)
+    if not where.any():
+        raise InvalidRequest(f"no {name} pixels in these rooms: measure more of them")
     error, spread = np.abs(pixels.error[where]), pixels.spread[where]
     one_more = np.bincount(pixels.room, where.sum(axis=1)).max()
     factors = [conformal_factor(error / spread, level, int(one_more)) for level in LEVELS]
@@ -215,7 +221,8 @@ def check(pixels: Pixels, calibration: Calibration | None) -> dict[str, Any]:
 
     By region: `ece` of "depth right within 10 %" over all pixels, `ece_per_view` (mean over views of each view's own),
     the reliability curve; and by level the covered share with a 95 % interval over rooms and the interval's median
-    size, and at 90 % the share of missed obstacles: true depth less than the lower bound, and less by MARGIN.
+    size, and at 90 % the share of missed obstacles: true depth less than the lower bound, and less by MARGIN. None
+    where a region has no pixels.
     """
     stated = confidence(pixels.spread, pixels.generated, calibration)
     right = np.abs(pixels.error) < RIGHT
@@ -230,9 +237,9 @@ def check(pixels: Pixels, calibration: Calibration | None) -> dict[str, Any]:
         by_view = [calibration_error(stated[k][w], right[k][w]) for k, w in enumerate(where) if w.sum() >= 20]
         found[name] = region = {
             "share": float(where.mean()),
-            "right": float(right[where].mean()),
+            "right": _figure(np.mean, right[where]),
             "ece": calibration_error(stated[where], right[where]),
-            "ece_per_view": float(np.mean([e for e in by_view if e is not None])),
+            "ece_per_view": _figure(np.mean, np.array([e for e in by_view if e is not None])),
             "reliability": reliability(stated[where], right[where]),
         }
         if calibration is not None:
@@ -242,13 +249,17 @@ def check(pixels: Pixels, calibration: Calibration | None) -> dict[str, Any]:
     return found
 
 
+def _figure(mean: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
+    return float(mean(values)) if values.size else None
+
+
 def _intervals(pixels: Pixels, calibration: Calibration, where: np.ndarray) -> dict[str, Any]:
     coverage = {}
     for level in LEVELS:
         reach = calibration.reach(pixels.spread, pixels.generated, level)
         covered = np.abs(pixels.error) <= reach
         coverage[str(level)] = share_interval(covered, where, pixels.room) | {
-            "median_width": float(np.median(2 * np.sinh(reach[where])))
+            "median_width": _figure(np.median, 2 * np.sinh(reach[where]))
         }
     lower = pixels.depth * np.exp(-calibration.reach(pixels.spread, pixels.generated, 0.9))
     true = pixels.depth * np.exp(-pixels.error)

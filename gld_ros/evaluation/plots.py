@@ -24,7 +24,7 @@ def reliability_diagram(path: Path, report: dict[str, Any]) -> None:
     for name, colour in (("observed", "tab:blue"), ("generated", "tab:orange")):
         curve = report[name]["reliability"]
         stated = [row["confidence"] for row in curve]
-        label = f"{name}, ECE {report[name]['ece']:.3f}"
+        label = f"{name}, ECE {report[name]['ece']:.3f}" if curve else f"{name}: no pixels"
         left.plot(stated, [row["right"] for row in curve], "o-", color=colour, label=label)
         shares = [row["count"] / sum(row["count"] for row in curve) for row in curve]
         left.bar(stated, shares, width=0.03, color=colour, alpha=0.3)

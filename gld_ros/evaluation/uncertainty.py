@@ -53,12 +53,14 @@ def share_interval(
 ) -> dict[str, float | None]:
     """Share of `hit` among the pixels in `where`, both (T, N) bool, with a 95 % interval by resampling groups (T,).
 
-    low and high are None for one group, which tells nothing of others.
+    low and high are None for one group, which tells nothing of others, and all are without pixels.
     """
     _, number = np.unique(group, return_inverse=True)
     hits = np.bincount(number, (hit & where).sum(axis=1))
     counts = np.bincount(number, where.sum(axis=1))
-    share = float(hits.sum() / max(counts.sum(), 1))
+    if not counts.sum():
+        return {"share": None, "low": None, "high": None}
+    share = float(hits.sum() / counts.sum())
     if len(counts) < 2:
         return {"share": share, "low": None, "high": None}
     draws = np.random.default_rng(0).integers(len(counts), size=(resamples, len(counts)))

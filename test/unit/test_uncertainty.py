@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from gld_ros.cli import main
+from gld_ros.cli.confidence import _text
 from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import InvalidRequest, ModelError, NoContext
 from gld_ros.evaluation.calibration import Pixels, Rooms, check, conformal_factor, falling_curve, fit
+from gld_ros.evaluation.plots import reliability_diagram
 from gld_ros.evaluation.uncertainty import calibration_error, reliability, share_interval
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
@@ -128,6 +130,27 @@ def test_reliability_and_shares_of_resampled_rooms():
 
 
 # The file
+
+
+def test_a_region_without_pixels_has_no_figures_and_no_fit(tmp_path):
+    pixels = laplace_pixels(1.0, rooms=20)
+    seen = replace(pixels, generated=np.zeros_like(pixels.generated))
+    report = check(seen, Calibration({}, REGION, REGION))
+    reliability_diagram(tmp_path / "diagram.png", report)
+    assert report["generated"]["right"] is report["generated"]["missed_obstacles"]["share"] is None
+    assert "-" in _text({"model": "mini", "on": "nothing"} | json.loads(json.dumps(report, allow_nan=False))).split()
+    with pytest.raises(InvalidRequest, match="no generated pixels"):
+        fit(seen, {}, {})
+
+
+@pytest.mark.parametrize("kept", [0, 5, 2000])
+def test_kept_pixels_that_are_cut_off_are_named(tmp_path, kept):
+    file = tmp_path / "pixels.npz"
+    laplace_pixels(1.0, rooms=20).save(file, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["pixels.npz"] and Pixels.load(file, {})
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(InvalidRequest, match="pixels.npz: no pixels"):
+        Pixels.load(file, {})
 
 
 @pytest.fixture
