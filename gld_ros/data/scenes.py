@@ -168,7 +168,7 @@ def _narrowed(scenes: Scenes, spec: str, names: str | None, without: str | None,
         found = {scenes.find(entry.scene) for entry in read_split(names)}
         kept = sorted(index for index in found if index is not None)
     if without is not None:
-        dropped = {scenes.find(entry.scene) for entry in read_split(without)}
+        dropped = {scenes.find(entry.scene) for entry in read_split(without, empty=True)}
         kept = [index for index in kept if index not in dropped]
     kept = kept[:limit]
     return scenes if len(kept) == len(scenes) else Subset(scenes, kept, f"data {spec!r}")

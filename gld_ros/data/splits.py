@@ -27,10 +27,11 @@ class Entry:
     target: tuple[int, ...] = ()
 
 
-def read_split(path: str | Path) -> list[Entry]:
+def read_split(path: str | Path, empty: bool = False) -> list[Entry]:
     """The entries of a split file; scenes that the index marks as unusable (null) are left out.
 
-    Raises InvalidRequest naming the file where it cannot be read, says something else, or is empty.
+    Raises InvalidRequest naming the file where it cannot be read, says something else, or is empty, unless that is
+    allowed (`empty`).
     """
     path = Path(path)
     try:
@@ -42,7 +43,7 @@ def read_split(path: str | Path) -> list[Entry]:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(f"{path}: not valid JSON ({error})") from None
-    if not entries:
+    if not entries and not empty:
         raise InvalidRequest(f"{path}: an empty split; scenes are expected")
     return entries
 

@@ -17,13 +17,13 @@ from gld_ros.pipeline.views import SourceView
 
 @dataclass(frozen=True)
 class Comparison:
-    """One view against reality; None where there is nothing to compare (no depth, no such pixels).
+    """One view against reality; None where there is nothing to compare (no depth, no such pixels, another size).
 
     observed, unobserved: over the pixels seen by some source view, and the others (made up by the model).
     """
 
     psnr_db: float
-    copy_nearest_psnr_db: float
+    copy_nearest_psnr_db: float | None
     depth_abs_rel: float | None
     psnr_db_observed: float | None
     psnr_db_unobserved: float | None
@@ -59,15 +59,12 @@ def compare(
 ) -> Comparison:
     """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`.
 
-    copy: (H, W, 3) the observed image nearest in pose, the baseline of doing nothing. Raises ValueError for another
-    size.
+    copy: (H, W, 3) the observed image nearest in pose, the baseline of doing nothing; of another size it is none.
     """
-    if copy.shape != real.image.shape:
-        raise ValueError(f"the nearest source is {copy.shape}, the real view {real.image.shape}: one size is expected")
     seen = ~generated
     return Comparison(
         psnr_db=psnr(image, real.image) or 0.0,
-        copy_nearest_psnr_db=psnr(copy, real.image) or 0.0,
+        copy_nearest_psnr_db=(psnr(copy, real.image) or 0.0) if copy.shape == real.image.shape else None,
         depth_abs_rel=abs_rel(depth, real.depth),
         psnr_db_observed=psnr(image, real.image, seen),
         psnr_db_unobserved=psnr(image, real.image, generated),

@@ -201,7 +201,11 @@ def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -
         key, equals, text = change.partition("=")
         if not equals:
             raise InvalidRequest(f"--set {change}: expected key=value")
-        values = changed(values, key.strip().split("."), yaml.load(text))
+        try:
+            value = yaml.load(text)
+        except YAMLError as error:
+            raise InvalidRequest(f"--set {change}: not a readable YAML value ({error})") from error
+        values = changed(values, key.strip().split("."), value)
     for name, value in forced.items():
         if values.get(name, value) != value:
             raise InvalidRequest(f"{path}: {name} is '{values[name]}', but '{value}' was asked for")

@@ -59,6 +59,12 @@ def test_without_depth_or_generated_pixels_there_is_no_figure(views):
     assert summary([result])["depth_abs_rel"] is None
 
 
+def test_a_nearest_source_of_another_size_is_no_baseline(views):
+    real = views[0]
+    result = compare(real.image, real.depth, np.zeros(real.depth.shape, bool), real, real.image[:-1])
+    assert result.copy_nearest_psnr_db is None and result.psnr_db > 100
+
+
 def test_nearest_in_pose(views):
     cameras = [view.camera for view in views]
     assert nearest(views[2].camera, cameras) == 2

@@ -290,6 +290,10 @@ def test_data_check_command(tmp_path, capsys):
     assert f"1 good scenes, {COUNT} frames of 80x60; skipped 2 scenes:" in output
     assert "bad: " in output and "000.png: not a readable image" in output and "frame 2: pose holds NaN" in output
     assert main(["data", "check", f"dl3dv:{tmp_path}/folders?without={tmp_path}/bad.txt"]) == 0
+    good = f"dl3dv:{tmp_path}/folders?names={tmp_path}/good.txt"
+    (tmp_path / "good.txt").write_text("room\n")
+    assert main(["data", "check", good, "--bad", f"{tmp_path}/none.txt"]) == 0
+    assert main(["data", "check", f"{good}&without={tmp_path}/none.txt"]) == 0
 
 
 def test_checks_find_poses_of_another_convention():

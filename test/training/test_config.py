@@ -45,6 +45,7 @@ def test_configurations_come_from_yaml_and_the_command_line(tmp_path):
         ("flow: {sources: [2, 8]}", None, "flow.sources is 2..8"),
         ("batch: [", None, "not a readable YAML file"),
         ("", "batch", "expected key=value"),
+        ("", "batch=[", r"--set batch=\[: not a readable YAML value"),
         ("stage: cascade", None, "stage is 'cascade', but 'level1' was asked for"),
     ],
 )
