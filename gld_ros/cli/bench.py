@@ -124,9 +124,12 @@ def run_latency(args: argparse.Namespace) -> int:
     from gld_ros.benchmarks.timing import check_repeat
     from gld_ros.benchmarks.variants import requested
     from gld_ros.benchmarks.work import matrix_peak
+    from gld_ros.errors import InvalidRequest
     from gld_ros.pipeline.pipeline import GLDPipeline
 
     check_repeat(args.repeat)
+    if args.plain and (args.steps is not None or args.guidance is not None):
+        raise InvalidRequest("--plain runs the model's own steps and guidance: give it without --steps and --guidance")
     variants = requested(args.preset, args.steps, args.guidance)
     shapes = [Shape(S, T, size) for size in args.size for S, T in args.views]
     rows, compared, plain = [], [], []

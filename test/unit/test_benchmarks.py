@@ -164,8 +164,6 @@ def test_plain_path_is_another_process_in_float32(capsys, folder):
     arguments = [
         "--size",
         "56x42",
-        "--steps",
-        "1",
         "--repeat",
         "1",
         "--device",
@@ -178,6 +176,8 @@ def test_plain_path_is_another_process_in_float32(capsys, folder):
     (plain,), (row,) = report["plain"], report["cases"]
     assert (plain["dtype"], row["dtype"]) == ("float32", "bfloat16") and plain["median_s"] > 0
     assert tables.plain_table([plain], [row]).count("\n") == 2
+    for option in ("--steps", "--guidance"):  # the plain path has them not: another work
+        assert "without --steps and --guidance" in refused(capsys, "latency", str(folder), *arguments, option, "2")
 
 
 def test_latency_of_mini():
