@@ -87,13 +87,20 @@ def existing(folder: Path) -> Path:
 
 
 def git_revision() -> str:
-    """Commit of this checkout, "-dirty" where it has changes; the package's version outside a checkout."""
+    """Commit of this checkout, "-dirty" where it has changes; the package's version outside a checkout of it."""
+    root = Path(gld_ros.__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        found = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+        return found.stdout.strip() if found.returncode == 0 else ""
+
     try:
-        command = ["git", "-C", str(Path(gld_ros.__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        # It may be installed inside somebody else's repository.
+        top = git("rev-parse", "--show-toplevel")
+        found = git("describe", "--always", "--dirty", "--abbrev=40") if top and Path(top).resolve() == root else ""
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+        found = ""
+    return found or gld_ros.__version__
 
 
 def full(tensor: Tensor) -> Tensor:

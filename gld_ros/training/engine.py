@@ -31,7 +31,7 @@ from gld_ros.training.stage import Stage, TrainingData
 
 
 class Interrupted(BaseException):
-    """A signal came while data were waited for."""
+    """A signal came between two steps, or while data were waited for."""
 
 
 class Engine:
@@ -56,7 +56,9 @@ class Engine:
             raise InvalidRequest(f"{launched} processes were launched, but they do not find each other on this device")
         self.step = self.micro = self.skipped = 0
         self._bad_in_a_row = 0
-        self._stop = self._waiting = False
+        self._asked = False  # this process, by a signal
+        self._stop = False  # agreed by all processes
+        self._waiting = False
         self._sample: Any = None
         self._found = self._newest()
         stage.to(self.accelerator.device)
@@ -69,6 +71,11 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.accelerator.is_main_process
+
+    @property
+    def _alone(self) -> bool:
+        """Whether it may stop at once: several processes have to stop at the same step."""
+        return self.accelerator.num_processes == 1
 
     def fit(self, data: TrainingData) -> bool:
         """Train up to `config.steps`, then leave the averaged weights in the stage.
@@ -131,6 +138,8 @@ class Engine:
 
     def _advance(self, batches: Iterator[Any]) -> tuple[dict[str, float], float]:
         """One optimiser step over all micro steps. Returns the mean losses of all processes and the gradient's norm."""
+        if self._asked and self._alone:
+            raise Interrupted  # it came after the step before had been counted
         self.stage.begin_step(self.step)
         self.model.train()
         sums: dict[str, Tensor] = {}
@@ -160,7 +169,7 @@ class Engine:
         return means, norm
 
     def _next(self, batches: Iterator[Any]) -> Any:
-        self._waiting = self.accelerator.num_processes == 1  # several processes have to stop at the same step
+        self._waiting = self._alone
         try:
             return next(batches)
         finally:
@@ -199,7 +208,7 @@ class Engine:
 
     def _mean(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Means over the processes; any process that was asked to stop makes all of them stop."""
-        vector = torch.stack([*values.values(), values["loss"].new_tensor(float(self._stop))])
+        vector = torch.stack([*values.values(), values["loss"].new_tensor(float(self._asked))])
         vector = self.accelerator.reduce(vector, reduction="mean")
         *means, stop = vector.tolist()
         self._stop = stop > 0
@@ -269,7 +278,7 @@ class Engine:
         """SIGTERM and SIGINT end the run after the current step, or while it waits for data; a second one at once."""
 
         def stop(number: int, _: Any) -> None:
-            self._stop = True
+            self._asked = True
             signal.signal(number, previous[number])
             if self._waiting:
                 raise Interrupted

@@ -4,13 +4,17 @@
 
 import errno
 import math
+import os
 import resource
+import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
 from tiny import CONFIG, Numbers, Toy
 
+import gld_ros
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.training import checkpoint
 from gld_ros.training.average import Average, rate_factor
@@ -143,6 +147,36 @@ def test_another_configuration_is_refused_by_field(tmp_path):
     # A longer run of a constant schedule goes on; what changes neither model nor data may differ.
     longer = Engine(Toy(), replace(CONFIG, steps=14, save_every=7, keep=5), tmp_path)
     assert longer.fit(Numbered(Numbers())) and longer.step == 14
+
+
+@pytest.mark.parametrize("processes", (1, 2))
+def test_a_signal_while_processes_agree_is_not_lost(tmp_path, monkeypatch, processes):
+    """It comes in the reduction of step 3, too late for this one: alone the run ends at once, else a step later."""
+    engine = Engine(Toy(), CONFIG, tmp_path)
+    reduce = engine.accelerator.reduce
+
+    def late(*args, **kwargs):
+        found = reduce(*args, **kwargs)
+        if engine.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(engine.accelerator, "reduce", late)
+    monkeypatch.setattr(Engine, "_alone", processes == 1)
+    assert not engine.fit(Numbered(Numbers()))
+    assert engine.step == 2 + processes and checkpoint.read(checkpoint.latest(tmp_path))[1].step == engine.step
+
+
+def test_inside_anothers_repository_the_revision_is_the_version(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    someone = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", tmp_path, *someone, "commit", "-qm", "a", "--allow-empty"], check=True)
+    (tmp_path / "libraries" / "gld_ros").mkdir(parents=True)
+    monkeypatch.setattr(gld_ros, "__file__", str(tmp_path / "libraries" / "gld_ros" / "__init__.py"))
+    assert checkpoint.git_revision() == gld_ros.__version__
+    monkeypatch.setattr(gld_ros, "__file__", str(tmp_path / "gld_ros" / "__init__.py"))
+    (tmp_path / "gld_ros").mkdir()
+    assert len(checkpoint.git_revision()) == 40
 
 
 def test_checkpoints_name_configuration_and_revision_and_are_safe_to_load(tmp_path):
