@@ -5,8 +5,8 @@
 import pytest
 import torch
 from oracle import given, recipe
+from pose_scores import accuracy, auc, maa, pair_errors
 
-from gld_ros.evaluation.poses import accuracy, auc, maa, pair_errors
 from gld_ros.geometry.pose_encoding import decode_camera
 from gld_ros.geometry.ray_pose import cameras_from_rays, gld_cameras_from_rays
 from gld_ros.geometry.rays import invert_rigid

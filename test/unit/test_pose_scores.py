@@ -4,10 +4,10 @@
 
 import numpy as np
 import pytest
+from pose_scores import accuracy, auc, maa, pair_errors
 from scipy.spatial.transform import Rotation
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.poses import accuracy, auc, maa, pair_errors
 
 
 def trajectory(views: int, seed: int) -> np.ndarray:
