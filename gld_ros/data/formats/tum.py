@@ -83,7 +83,7 @@ class TUMScenes(Scenes):
 
 def _images(file: Path) -> list[tuple[float, Path]]:
     """(seconds, image) of every line."""
-    return [(*_numbers([time], file), file.parent / name) for time, name in _lines(file, 2)]
+    return [(_numbers([time], file)[0], file.parent / name) for time, name in _lines(file, 2)]
 
 
 def _numbers(texts: list[str], file: Path) -> list[float]:
