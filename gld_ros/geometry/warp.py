@@ -50,16 +50,14 @@ def forward_warp(
     z = point[..., 2, :]
     u = target_K[:, None, None, 0, 0] * point[..., 0, :] / z + target_K[:, None, None, 0, 2] - 0.5
     v = target_K[:, None, None, 1, 1] * point[..., 1, :] / z + target_K[:, None, None, 1, 2] - 0.5
-    preference = view_weight(c2w, target_c2w)[..., None, None].expand(depth.shape)
-    flow_weight = solid(depth) * preference
+    flow_weight = solid(depth) * view_weight(c2w, target_c2w)[..., None, None]
     if weight is not None:
         flow_weight = flow_weight * weight
     usable = (z > 1e-6) & (u > -1) & (u < W) & (v > -1) & (v < H) & (flow_weight.flatten(2) > 0)
-    u, v, z, pixel_weight, preference = (x.reshape(B, -1) for x in (u, v, z, flow_weight, preference))
+    u, v, z, pixel_weight = (x.reshape(B, -1) for x in (u, v, z, flow_weight.flatten(2)))
     usable = usable.reshape(B, -1)
     u, v, z = (torch.where(usable, x, torch.ones_like(x)) for x in (u, v, z))
-    # (B, C + 2, P). The last sums up to what is seen at all, by cameras however far.
-    colours = torch.cat([values.transpose(1, 2).flatten(2), z[:, None], preference[:, None].reciprocal()], dim=1)
+    colours = torch.cat([values.transpose(1, 2).flatten(2), z[:, None]], dim=1)  # (B, C + 1, P)
 
     x0, y0 = u.floor().long(), v.floor().long()
     corners = []
@@ -73,16 +71,16 @@ def forward_warp(
     for index, _ in corners:
         nearest.scatter_reduce_(1, index, z, "amin")
     total = torch.zeros(B, H * W + 1, device=values.device)
-    summed = torch.zeros(B, C + 2, H * W + 1, device=values.device)
+    summed = torch.zeros(B, C + 1, H * W + 1, device=values.device)
     for index, share in corners:
         behind = z / nearest.gather(1, index) - 1
         # Clamped where the result is not used: exp is 10x slower on a CPU where it gives denormal numbers.
         part = share * pixel_weight * torch.exp(-((behind / 0.06) ** 2).clamp_max(4)) * (behind < 0.1)
         total.scatter_add_(1, index, part)
-        summed.scatter_add_(2, index[:, None].expand(-1, C + 2, -1), colours * part[:, None])
-    summed, total = summed[..., :-1], total[:, :-1]
-    mean = (summed[:, :-1] / total.clamp_min(1e-9)[:, None]).reshape(B, C + 1, H, W)
-    seen = (summed[:, -1] > 0.02).reshape(B, H, W)
+        summed.scatter_add_(2, index[:, None].expand(-1, C + 1, -1), colours * part[:, None])
+    total = total[:, :-1]
+    mean = (summed[..., :-1] / total.clamp_min(1e-9)[:, None]).reshape(B, C + 1, H, W)
+    seen = (total > 0.02).reshape(B, H, W)
     mean, seen = close_cracks(mean * seen[:, None], seen)
     return Warp(mean[:, :C], mean[:, C], seen)
 

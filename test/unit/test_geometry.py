@@ -151,19 +151,6 @@ def test_pull_push_keeps_the_seen_and_fills_the_rest():
     assert 0 <= filled.min() and filled.max() <= 1
 
 
-@pytest.mark.parametrize("near", [0.5, 0.05, 0.001])
-def test_what_only_a_farther_source_sees_is_seen(near):
-    """However near to the target another source is, which has no depth."""
-    K = torch.tensor([[20.0, 0, 16], [0, 20, 12], [0, 0, 1]]).repeat(1, 2, 1, 1)
-    c2w = torch.eye(4).repeat(1, 2, 1, 1)
-    c2w[0, :, 0, 3] = torch.tensor([near, 1.0])
-    depth = torch.full((1, 2, 24, 32), 3.0)
-    depth[:, 0] = torch.nan
-    warp = forward_warp(torch.full((1, 2, 1, 24, 32), 0.7), depth, K, c2w, K[:, 0], torch.eye(4)[None], (24, 32))
-    assert 0.6 < warp.seen.float().mean() < 0.9
-    assert torch.allclose(warp.values[:, 0][warp.seen], torch.tensor(0.7))
-
-
 @pytest.mark.parametrize("size", [(2, 64), (16, 64), (64, 7), (1, 5), (3, 100)])
 def test_pull_push_fills_wide_and_tall_pictures(size):
     seen = torch.zeros(1, *size, dtype=torch.bool)
