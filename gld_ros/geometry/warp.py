@@ -80,6 +80,7 @@ def forward_warp(
         summed.scatter_add_(2, index[:, None].expand(-1, C + 1, -1), colours * part[:, None])
     total = total[:, :-1]
     mean = (summed[..., :-1] / total.clamp_min(1e-9)[:, None]).reshape(B, C + 1, H, W)
+    # What a camera much farther than the others shows alone is left out: on real pictures its depth is off too often.
     seen = (total > 0.02).reshape(B, H, W)
     mean, seen = close_cracks(mean * seen[:, None], seen)
     return Warp(mean[:, :C], mean[:, C], seen)
