@@ -20,9 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from gld_ros.errors import ModelError
 from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules
-from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.bond import Bond
 from gld_ros.ros.counters import Throttle, TopicCounters
 from gld_ros.ros.fallbacks import Fallbacks
@@ -30,6 +28,7 @@ from gld_ros.ros.following import Following
 from gld_ros.ros.guards import RCLError, forget_destroyed, guard_services, said, spin
 from gld_ros.ros.health import Health, age_values, model_values
 from gld_ros.ros.inputs import Inputs
+from gld_ros.ros.loading import load
 from gld_ros.ros.map_outputs import MapOutputs
 from gld_ros.ros.outputs import Outputs
 from gld_ros.ros.parameters import Parameters, declare_parameters, read_parameters
@@ -262,27 +261,6 @@ class GLDNode(LifecycleNode):
             **{f"answers_{code}": count for code, count in dict(self.requests.answers).items()},
         }
         self.health.report(self.state, worker, values, p.input_timeout, p.watchdog_timeout)
-
-
-def load(p: Parameters) -> GLDPipeline:
-    """The model, warmed up. For the worker's thread: OpenMP has a team of threads for each one that computes, and where
-    these are more than the cores all wait asleep for each other: a request takes a fifth longer (docs/performance.md).
-
-    Raises ModelError where a library wants to end the process, and whatever else is wrong with a model or device.
-    """
-    try:
-        pipe = GLDPipeline.from_pretrained(
-            p.model,
-            device=None if p.device == "auto" else p.device,
-            dtype=None if p.dtype == "auto" else p.dtype,
-            offload=None if p.offload == "none" else p.offload,
-            local_files_only=True,  # a robot's node downloads nothing on its own
-        )
-        pipe.warm_up()
-        pipe.costs()  # of requests with a time budget: measured now, where nothing is stored
-    except SystemExit as error:
-        raise ModelError(f"SystemExit: {error}") from None
-    return pipe
 
 
 def _end_in_time() -> None:
