@@ -136,7 +136,11 @@ def test_poses_may_come_in_while_they_are_read(buffer):
     try:
         for _ in range(2000):
             newest, _ = poses._poses[-1]
-            assert poses.pose("camera", newest)[0, 3] == newest - SECOND
+            try:
+                found = poses.pose("camera", newest)
+            except TFError:  # forgotten already: the other thread had its turn for long
+                continue
+            assert found[0, 3] == newest - SECOND
     finally:
         ended.set()
         thread.join()
