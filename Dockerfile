@@ -41,11 +41,10 @@ RUN . /opt/ros/jazzy/setup.sh \
     && rm -rf build log
 
 COPY docker/entrypoint.sh /entrypoint.sh
+# Models downloaded from the Hub outlive the container where this is a volume, which takes its owner from the folder.
+ENV HF_HOME=/home/gld/.cache/huggingface
+RUN mkdir -p "$HF_HOME" /home/gld/.ros && chown -R 1001 /home/gld
 USER 1001
 WORKDIR /home/gld
-# Models downloaded from the Hub outlive the container where this is a volume.
-ENV HF_HOME=/home/gld/.cache/huggingface
-# A named volume takes its owner from the folder that it covers.
-RUN mkdir -p "$HF_HOME" /home/gld/.ros
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "gld_ros", "gld.launch.py"]
