@@ -52,8 +52,8 @@ def native_sources(
     upsampled = guided_upsample(coarse, images[0], fine)
     fine_depth = upsampled[:, 0].reciprocal()
     for k, source in enumerate(sources):
-        if source.measured is not None:
-            sensor = torch.from_numpy(source.measured).to(fine.device)[None, None] / frame.unit
+        if (measured := source.measured) is not None:
+            sensor = torch.from_numpy(measured).to(fine.device)[None, None] / frame.unit
             sensor = F.interpolate(sensor, size=size, mode="nearest-exact")[0, 0]
             fine_depth[k] = torch.where(sensor > 0, sensor, fine_depth[k])
     cameras = [s.camera.resized(size[1], size[0]) for s in sources]

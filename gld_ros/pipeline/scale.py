@@ -192,10 +192,10 @@ def sensor_depth(sources: Sequence[SourceView], frame: RelativeFrame, like: Tens
     size = (like.shape[-2], like.shape[-1])
     maps = []
     for source in sources:
-        if source.measured is None:
+        if (measured := source.measured) is None:
             maps.append(torch.full(size, torch.nan, device=like.device))
             continue
-        depth = torch.from_numpy(source.measured).to(like.device)[None, None] / frame.unit
+        depth = torch.from_numpy(measured).to(like.device)[None, None] / frame.unit
         maps.append(F.interpolate(depth, size=size, mode="nearest-exact")[0, 0])
     return torch.stack(maps)[None]
 
