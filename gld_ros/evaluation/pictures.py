@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,15 +22,23 @@ Cell = np.ndarray | None
 DEPTH_COLOURS = np.array(
     [[252, 253, 191], [254, 180, 90], [240, 96, 75], [180, 54, 122], [102, 38, 129], [40, 30, 100], [6, 8, 36]], float
 )
+# None to much: blue-black, blue, green, yellow; not to be taken for a depth.
+SPREAD_COLOURS = np.array([[10, 16, 44], [18, 74, 122], [34, 146, 130], [140, 200, 80], [252, 240, 120]], float)
 UNKNOWN = np.array([128, 128, 128], np.uint8)
+OUTLINE = np.array([255, 140, 0], np.uint8)
 GENERATED = np.array([255, 60, 200], np.uint8)
 BACKGROUND = (225, 228, 235)
 MARGIN, BAR, TEXT, TITLE_WIDTH, CELL_WIDTH = 4, 14, 15, 108, 300  # pixels
+BAR_LENGTH, TICKS = 300, [0, 75, 150, 225, 299]  # of a colour bar and where its labels stand, pixels
+LEAST_SPREAD = 0.1  # of log depth, that the colours reach
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One requested view. Images (H, W, 3) uint8, depth (H, W) float32 NaN unknown, generated (H, W) bool."""
+    """One requested view. Images (H, W, 3) uint8, depth (H, W) float32 NaN unknown, generated (H, W) bool.
+
+    others: the same view made with other seeds. spread: (H, W) of the logarithm of depth over all seeds, NaN unknown.
+    """
 
     title: str
     sources: list[np.ndarray]
@@ -38,16 +47,37 @@ class SheetRow:
     generated: np.ndarray
     real: np.ndarray | None = None
     real_depth: np.ndarray | None = None
+    others: Sequence[np.ndarray] = ()
+    spread: np.ndarray | None = None
 
 
 def colour_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
     """(H, W, 3) uint8 of depth (H, W), logarithmic between `near` (bright) and `far` (dark); grey where unknown."""
     known = np.isfinite(depth) & (depth > 0)
     share = np.log(np.where(known, depth, near) / near) / np.log(far / near)
-    position = np.clip(share, 0, 1) * (len(DEPTH_COLOURS) - 1)
-    knots = np.arange(len(DEPTH_COLOURS))
-    colours = np.stack([np.interp(position, knots, DEPTH_COLOURS[:, c]) for c in range(3)], axis=-1)
-    return np.where(known[..., None], np.rint(colours).astype(np.uint8), UNKNOWN)
+    return np.where(known[..., None], _colours(share, DEPTH_COLOURS), UNKNOWN)
+
+
+def colour_spread(spread: np.ndarray, most: float) -> np.ndarray:
+    """(H, W, 3) uint8 of spread (H, W), from 0 (dark) to `most` (bright); grey where unknown."""
+    known = np.isfinite(spread)
+    return np.where(known[..., None], _colours(np.where(known, spread, 0) / most, SPREAD_COLOURS), UNKNOWN)
+
+
+def _colours(share: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 of share (H, W) in 0..1, beyond it the nearest end of `table` (N, 3)."""
+    position = np.clip(share, 0, 1) * (len(table) - 1)
+    knots = np.arange(len(table))
+    return np.stack([np.rint(np.interp(position, knots, table[:, c])) for c in range(3)], axis=-1).astype(np.uint8)
+
+
+def outlined(image: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """A copy of image (H, W, 3) uint8 with a thin orange line around `region` (H, W) bool, without its specks."""
+    smooth = cv2.medianBlur(region.astype(np.uint8), max(3, region.shape[1] // 40 | 1))
+    around = np.pad(smooth, 1)  # so that the line is closed along the picture's edge, too
+    inner = cv2.erode(around, np.ones((3, 3), np.uint8), iterations=max(1, region.shape[1] // 160))
+    line = (around > inner)[1:-1, 1:-1]
+    return np.where(line[..., None], OUTLINE, image)
 
 
 def depth_range(depths: list[np.ndarray]) -> tuple[float, float]:
@@ -61,32 +91,30 @@ def depth_range(depths: list[np.ndarray]) -> tuple[float, float]:
 
 
 def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> Image.Image:
-    """One row a view: sources | real | synthesized | real depth | synthesized depth | generated mask.
+    """One row a view: sources | real | synthesized | other seeds | spread of depth | real depth | synthesized depth.
 
-    height: of a cell, pixels; less for panoramas. unit: of the depths, for the colour bar, which all rows share.
-    Raises ValueError without rows.
+    An orange line surrounds what was generated. Columns that no row has are left out. height: of a cell, pixels; less
+    for panoramas. unit: of the depths, for the colour bar, which all rows share. Raises ValueError without rows.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
     real_depths = [row.real_depth for row in rows if row.real_depth is not None]
     near, far = depth_range(real_depths or [row.depth for row in rows])
-    columns = max(len(row.sources) for row in rows)
-    titles = [f"source {index + 1}" for index in range(columns)]
-    titles += ["real (left out)", "synthesized", "real depth", "synthesized depth", "generated (white)"]
-    table = []
-    for row in rows:
-        cells: list[Cell] = [
-            *row.sources,
-            *[None] * (columns - len(row.sources)),
-            row.real,
-            row.synthesized,
-        ]
-        cells.append(None if row.real_depth is None else colour_depth(row.real_depth, near, far))
-        cells.append(colour_depth(row.depth, near, far))
-        cells.append(np.repeat(np.where(row.generated, 255, 0).astype(np.uint8)[..., None], 3, axis=2))
-        table.append(cells)
-    sheet = draw_table(titles, [(row.title, cells) for row, cells in zip(rows, table, strict=True)], height, BAR + TEXT)
-    _colour_bar(sheet, ImageDraw.Draw(sheet), ImageFont.load_default(), near, far, unit)
+    spreads = [row.spread for row in rows if row.spread is not None]
+    most = _spread_range(spreads)
+    sources, others = max(len(row.sources) for row in rows), max(len(row.others) for row in rows)
+    columns = [f"source {index + 1}" for index in range(sources)]
+    columns += ["real (left out)", "synthesized", *(f"other seed {index + 1}" for index in range(others))]
+    columns += [*(["spread of depth"] if spreads else []), "real depth", "synthesized depth"]
+    table = [(row.title, [_cells(row, near, far, most).get(column) for column in columns]) for row in rows]
+    sheet = draw_table(columns, table, height, BAR + TEXT)
+    ramp = np.geomspace(near, far, BAR_LENGTH)
+    end = _colour_bar(sheet, MARGIN, colour_depth(ramp[None], near, far), [f"{d:.3g} {unit}" for d in ramp[TICKS]])
+    if spreads:
+        ramp = np.linspace(0, most, BAR_LENGTH)
+        end = _colour_bar(sheet, end, colour_spread(ramp[None], most), [f"{100 * s:.2g} %" for s in ramp[TICKS]])
+    note = "orange line: around what was generated; grey: unknown"
+    ImageDraw.Draw(sheet).text((end, sheet.height - BAR - TEXT - MARGIN), note, "black", ImageFont.load_default())
     return sheet
 
 
@@ -126,15 +154,32 @@ def fit(image: np.ndarray, width: int, height: int) -> Image.Image:
     return Image.fromarray(image).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
 
 
-def _colour_bar(sheet: Image.Image, draw: ImageDraw.ImageDraw, font, near: float, far: float, unit: str) -> None:
+def _cells(row: SheetRow, near: float, far: float, most: float) -> dict[str, Cell]:
+    """{column: cell} of what a row has."""
+    cells: dict[str, Cell] = {f"source {index + 1}": image for index, image in enumerate(row.sources)}
+    cells["real (left out)"], cells["synthesized"] = row.real, outlined(row.synthesized, row.generated)
+    cells |= {f"other seed {index + 1}": image for index, image in enumerate(row.others)}
+    cells["spread of depth"] = None if row.spread is None else colour_spread(row.spread, most)
+    cells["real depth"] = None if row.real_depth is None else colour_depth(row.real_depth, near, far)
+    cells["synthesized depth"] = colour_depth(row.depth, near, far)
+    return cells
+
+
+def _spread_range(spreads: list[np.ndarray]) -> float:
+    """The brightest spread: the 98th percentile of what is known, at least LEAST_SPREAD."""
+    known = [spread[np.isfinite(spread)] for spread in spreads]
+    values = np.concatenate([*known, [0.0]])
+    return max(float(np.percentile(values, 98)), LEAST_SPREAD)
+
+
+def _colour_bar(sheet: Image.Image, x: int, colours: np.ndarray, labels: list[str]) -> int:
+    """Draw colours (1, BAR_LENGTH, 3) with `labels` at TICKS at the foot of `sheet`; returns where room is left."""
     y = sheet.height - BAR - TEXT - MARGIN
-    length = min(400, sheet.width - 2 * MARGIN - 60)
-    ramp = np.geomspace(near, far, length)[None].repeat(BAR, axis=0)
-    sheet.paste(Image.fromarray(colour_depth(ramp, near, far)), (MARGIN, y))
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        value = near * (far / near) ** share
-        draw.text((MARGIN + share * (length - 1), y + BAR), f"{value:.3g} {unit}", "black", font)
-    draw.text((MARGIN + length + 20, y), "grey: unknown", "black", font)
+    sheet.paste(Image.fromarray(colours.repeat(BAR, axis=0)), (x, y))
+    draw = ImageDraw.Draw(sheet)
+    for tick, label in zip(TICKS, labels, strict=True):
+        draw.text((x + tick, y + BAR), label, "black", ImageFont.load_default())
+    return x + BAR_LENGTH + 60
 
 
 def cloud_picture(points: Points, cameras: list[Camera], size: int = 480) -> Image.Image:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ SHEET_SOURCES = 2  # shown in a row of the contact sheet
 class Result:
     """One synthesized view (arrays as in `pipeline.views.View`), the left-out frame of the same pose, its sources.
 
-    copy: (H, W, 3) the observed image nearest in pose.
+    copy: (H, W, 3) the observed image nearest in pose. others: image and depth of the same view made with other seeds.
     """
 
     title: str
@@ -39,6 +40,15 @@ class Result:
     real: SourceView
     sources: list[SourceView]
     copy: np.ndarray
+    others: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+
+    @property
+    def spread(self) -> np.ndarray | None:
+        """(H, W) standard deviation of log depth over all seeds, NaN where one does not know it; None for one seed."""
+        if not self.others:
+            return None
+        depths = np.stack([self.depth, *(depth for _, depth in self.others)])
+        return np.log(depths).std(axis=0, ddof=1)
 
     def points(self) -> Points:
         """Its known pixels as points of the map frame."""
@@ -76,13 +86,23 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
 
 
 def summary(comparisons: list[Comparison]) -> dict[str, float | None]:
-    """Mean of every figure over the comparisons that have it; None where none has."""
-    rows = [asdict(comparison) for comparison in comparisons]
+    """Mean of every figure over the comparisons that have it; None where none has.
+
+    A view counts for a figure of a region as much as it has of that region: a few generated pixels do not tell much.
+    """
     figures: dict[str, float | None] = {}
     for name in Comparison.__annotations__:
-        values = [row[name] for row in rows if row[name] is not None]
-        figures[name] = float(np.mean(values)) if values else None
+        having = [comparison for comparison in comparisons if getattr(comparison, name) is not None]
+        weights = [_weight(comparison, name) for comparison in having]
+        values = [getattr(comparison, name) for comparison in having]
+        figures[name] = float(np.average(values, weights=weights)) if sum(weights) > 0 else None
     return figures
+
+
+def _weight(comparison: Comparison, name: str) -> float:
+    if name.endswith("_unobserved"):
+        return comparison.generated_share
+    return 1 - comparison.generated_share if name.endswith("_observed") else 1.0
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
@@ -92,5 +112,14 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 
 def _row(result: Result) -> SheetRow:
     pictures = [source.image for source in result.sources[:SHEET_SOURCES]]
-    real = result.real
-    return SheetRow(result.title, pictures, result.image, result.depth, result.generated, real.image, real.depth)
+    return SheetRow(
+        title=result.title,
+        sources=pictures,
+        synthesized=result.image,
+        depth=result.depth,
+        generated=result.generated,
+        real=result.real.image,
+        real_depth=result.real.depth,
+        others=[image for image, _ in result.others],
+        spread=result.spread,
+    )
