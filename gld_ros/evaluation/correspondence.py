@@ -22,11 +22,11 @@ RATIO, MIN_MATCHES = 0.75, 8
 
 
 def shared_pixels(
-    depth: np.ndarray, camera: Camera, other_depth: np.ndarray, other: Camera
+    depth: np.ndarray, camera: Camera, other_depth: np.ndarray, other: Camera, within: float = VISIBLE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 2) of a view whose points the other view shows, too, and where it does, by the depths (H, W) of both.
 
-    Depth of one surface agrees within VISIBLE; where either is unknown (NaN, 0) nothing is shared.
+    Depths of one surface agree `within` this share; where either is unknown (NaN, 0) nothing is shared.
     """
     rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
     points = unproject(depth, camera)[rows, columns]
@@ -34,7 +34,7 @@ def shared_pixels(
     inside = (z > 0) & (pixels >= 0).all(axis=1) & (pixels[:, 0] < other.width) & (pixels[:, 1] < other.height)
     rows, columns, pixels, z = rows[inside], columns[inside], pixels[inside], z[inside]
     there = other_depth[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
-    visible = np.abs(there - z) < VISIBLE * z
+    visible = np.abs(there - z) < within * z
     return np.stack([columns[visible] + 0.5, rows[visible] + 0.5], axis=1), pixels[visible]
 
 

@@ -18,7 +18,15 @@ from gld_ros.evaluation.encoder_figures import estimate_poses, has_rays, level_p
 from gld_ros.evaluation.lpips import LPIPS
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.scenes import Scene, unobserved_by_depth
-from gld_ros.evaluation.scores import Figures, Regions, best_of, picture_figures, sample_figures, scene_figures
+from gld_ros.evaluation.scores import (
+    Figures,
+    Regions,
+    best_of,
+    mean_of,
+    picture_figures,
+    sample_figures,
+    scene_figures,
+)
 from gld_ros.evaluation.trajectory import MIN_POSES, trajectory_errors
 from gld_ros.models.dino import Dino
 from gld_ros.pipeline.pipeline import GLDPipeline
@@ -184,7 +192,7 @@ def _score(
             continue
         kept = [picture for picture in pictures if picture is not None]
         samples = [picture_figures(picture, target, regions[k], lpips) for picture in kept]
-        figures = {region: _mean([sample[region] for sample in samples]) for region in samples[0]}
+        figures = {region: mean_of([sample[region] for sample in samples]) for region in samples[0]}
         if len(kept) > 1:
             for extra in (best_of(samples), sample_figures(kept, target, regions[k])):
                 figures = {region: values | extra.get(region, {}) for region, values in figures.items()}
@@ -194,7 +202,7 @@ def _score(
     for region in ("all", "observed", "unobserved"):
         of_region = [by_region[region] for by_region in targets if region in by_region]
         if of_region:
-            means = _mean(of_region)
+            means = mean_of(of_region)
             if region == "all":
                 made = [p for p in drawn[0] if p is not None]
                 means |= scene_figures(scene, made)
@@ -228,9 +236,3 @@ def _score_encoder(
 def _share(regions: list[Regions], name: str) -> float:
     """Mean share of a region's pixels over the targets."""
     return float(np.mean([np.mean(mask) for mask in (region[name] for region in regions) if mask is not None]))
-
-
-def _mean(figures: Sequence[Figures]) -> Figures:
-    """Means of every figure over those that have it."""
-    names = dict.fromkeys(name for values in figures for name in values)
-    return {name: float(np.mean([values[name] for values in figures if name in values])) for name in names}

@@ -119,6 +119,12 @@ def scene_figures(scene: Scene, pictures: Sequence[Picture]) -> Figures:
     return figures
 
 
+def mean_of(figures: Sequence[Figures]) -> Figures:
+    """Means of every figure over those that have it."""
+    names = dict.fromkeys(name for values in figures for name in values)
+    return {name: float(np.mean([values[name] for values in figures if name in values])) for name in names}
+
+
 def _thinned(points: np.ndarray) -> np.ndarray:
     """At most POINTS of (N, 3), the same every time."""
     if len(points) <= POINTS:
