@@ -147,8 +147,9 @@ def spread_of(raw: Tensor) -> Tensor:
 
 
 def plane_costs(features: Tensor, K: Tensor, c2w: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:
-    """Mean cosine (B, V, D, h, w) of each view with the others, its pixels at these depths.
+    """Mean cosine (B, V, D, h, w) of each view with the others that see the point, its pixels at these depths.
 
+    0 where no other view has the point in its picture.
     features: (B, V, C, h, w) of unit length; K: pixels of images of `size` (H, W); depths: (B, V, D, h or 1, w or 1).
     """
     B, V, C, h, w = features.shape
@@ -157,6 +158,7 @@ def plane_costs(features: Tensor, K: Tensor, c2w: Tensor, depths: Tensor, size: 
     rays = directions(K, h, w)
     depths = depths.expand(-1, -1, -1, h, w).flatten(-2)  # (B, V, D, hw)
     total = torch.zeros(B, V, depths.shape[2], h, w, device=features.device)
+    count = torch.zeros_like(total)
     for shift in range(1, V):
         other = [(v + shift) % V for v in range(V)]
         motion = invert_rigid(c2w[:, other].float()) @ c2w.float()
@@ -166,10 +168,13 @@ def plane_costs(features: Tensor, K: Tensor, c2w: Tensor, depths: Tensor, size: 
         z = point[:, :, 2]
         uv = point[:, :, :2] / z.clamp_min(1e-6)[:, :, None]
         uv = torch.stack([uv[:, :, 0] * (2 / w) - 1, uv[:, :, 1] * (2 / h) - 1], dim=-1)  # (B, V, D, hw, 2)
-        uv = torch.where((z > 1e-6)[..., None], uv, torch.full_like(uv, -2)).reshape(B * V, -1, w, 2)
+        uv = torch.where((z > 1e-6)[..., None], uv, torch.full_like(uv, -2))
+        inside = (uv.abs().amax(dim=-1) < 1).unflatten(-1, (h, w))
+        uv = uv.reshape(B * V, -1, w, 2)
         seen = F.grid_sample(features[:, other].flatten(0, 1), uv, align_corners=False)
-        total = total + torch.einsum("bvchw,bvcdhw->bvdhw", features, seen.reshape(B, V, C, -1, h, w))
-    return total / (V - 1)
+        cosine = torch.einsum("bvchw,bvcdhw->bvdhw", features, seen.reshape(B, V, C, -1, h, w))
+        total, count = total + inside * cosine, count + inside
+    return total / count.clamp_min(1)
 
 
 def mean_baseline(c2w: Tensor) -> Tensor:
