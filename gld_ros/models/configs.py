@@ -100,6 +100,10 @@ class RGBDecoderConfig:
     hidden: int = 640
     base_grid: int = 12
     eps: float = 1e-12
+    #: Pixels painted for each encoded one, a side.
+    upscale: int = 1
+    #: Channels of the convolutions after the transformer; 0: none, each patch is painted alone (released models).
+    tail: int = 0
 
 
 @dataclass(frozen=True)

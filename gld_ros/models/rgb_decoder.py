@@ -44,31 +44,59 @@ class DecoderLayer(nn.Module):
         return x + self.output["dense"](F.gelu(self.intermediate["dense"](self.layernorm_after(x))))
 
 
+class PixelTail(nn.Module):
+    """Convolutions over the borders of the patches, so that no seams show, and then pixels."""
+
+    def __init__(self, channels: int, upscale: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.out = nn.Conv2d(channels, 3 * upscale**2, 3, padding=1)
+        self.upscale = upscale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> (N, 3, upscale * H, upscale * W)."""
+        x = x + self.conv2(F.silu(self.conv1(F.silu(x))))
+        return F.pixel_shuffle(self.out(F.silu(x)), self.upscale)
+
+
 class RGBDecoder(nn.Module):
-    """Levels 0..3 in decoder space, channel-concatenated, to pixels."""
+    """Levels 0..3 in decoder space, channel-concatenated, to pixels: `upscale` times as many a side as were encoded."""
 
     def __init__(self, channels: int, patch: int, config: RGBDecoderConfig):
         super().__init__()
-        self.config, self.patch = config, patch
+        self.config = config
         self.decoder_embed = nn.Linear(4 * channels, config.width)
         self.trainable_cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.decoder_pos_embed = nn.Parameter(position_table(config.base_grid, config.width), requires_grad=False)
         self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
         self.decoder_norm = nn.LayerNorm(config.width, eps=config.eps)
-        self.decoder_pred = nn.Linear(config.width, patch * patch * 3)
+        #: Pixels a patch and side before the tail, and their channels.
+        self.side, channels = (patch, config.tail) if config.tail else (patch * config.upscale, 3)
+        self.decoder_pred = nn.Linear(config.width, self.side**2 * channels)
+        self.tail = PixelTail(config.tail, config.upscale) if config.tail else None
 
     def forward(self, levels: list[Tensor], grid: tuple[int, int]) -> Tensor:
-        """levels: four (B, V, h * w, 2C) in decoder space. Returns (B, V, 3, H, W), about 0..1, not clamped."""
+        """levels: four (B, V, h * w, 2C) in decoder space.
+
+        Returns (B, V, 3, upscale * H, upscale * W) of the encoded size (H, W), about 0..1, not clamped.
+        """
         B, V = levels[0].shape[:2]
         x = self.decoder_embed(torch.cat(levels, dim=-1).flatten(0, 1))
         x = torch.cat([self.trainable_cls_token.expand(B * V, -1, -1), x], dim=1) + self.positions(grid)
         for layer in self.decoder_layers:
             x = layer(x)
-        x = self.decoder_pred(self.decoder_norm(x))[:, 1:].float()
+        x = self.decoder_pred(self.decoder_norm(x))[:, 1:]
         h, w = grid
-        pixels = "(b v) (h w) (p q c) -> b v c (h p) (w q)"
-        image = rearrange(x, pixels, b=B, h=h, w=w, p=self.patch, q=self.patch)
+        # Channels last in memory: convolutions are faster on it, and the patches' pixels lie like that already.
+        x = rearrange(x, "n (h w) (p q c) -> n (h p) (w q) c", h=h, w=w, p=self.side, q=self.side).permute(0, 3, 1, 2)
+        image = (x if self.tail is None else self.tail(x)).float().contiguous().unflatten(0, (B, V))
         return image * image.new_tensor(IMAGE_STD)[:, None, None] + image.new_tensor(IMAGE_MEAN)[:, None, None]
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weights of the layer that paints, which adversarial losses are balanced on."""
+        return self.decoder_pred.weight if self.tail is None else self.tail.out.weight
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         base = self.config.base_grid
