@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.configs import RGBDecoderConfig
 from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.rgb_decoder import RGBDecoder
@@ -78,8 +77,9 @@ class DecoderStage(Stage):
 
     has_unused_parameters = True  # geometry head and critic in some steps
 
-    def __init__(self, net: GLDNetworks, options: DecoderTraining):
+    def __init__(self, net: GLDNetworks, options: DecoderTraining | None = None):
         super().__init__()
+        options = options or DecoderTraining()
         if net.config.dpt is None:
             raise InvalidRequest(f"model '{net.config.name}' has no geometry head (dpt), which this stage trains")
         self.net, self.options, self.step = net.requires_grad_(False), options, 0
@@ -168,23 +168,24 @@ class DecoderStage(Stage):
 
 
 @torch.no_grad()
-def grown(decoder: RGBDecoder, config: RGBDecoderConfig) -> RGBDecoder:
-    """A decoder of `config`, with a tail, that paints at first what `decoder`, without one, does: pixel for pixel, each
-    as often as `upscale` says. The sizes of the transformer have to be the same."""
-    new = RGBDecoder(decoder.decoder_embed.in_features // 4, decoder.side, config)
-    assert new.tail is not None and decoder.tail is None
-    own = decoder.state_dict()
-    kept = {key: value for key, value in own.items() if not key.startswith("decoder_pred.")}
-    new.load_state_dict(kept, strict=False)
-    for kind in ("weight", "bias"):
-        channels = getattr(new.decoder_pred, kind).unflatten(0, (-1, config.tail))
-        channels[:, :3] = own[f"decoder_pred.{kind}"].unflatten(0, (-1, 3))
+def grow_decoder(net: GLDNetworks, upscale: int = 2, tail: int = 32) -> None:
+    """Give `net`, whose RGB decoder has no tail, one that has: it begins with the same pictures, enlarged.
+
+    Each pixel is painted `upscale` times a side at first, from the first three channels of the tail.
+    """
+    old, config = net.rgb, replace(net.config.rgb, upscale=upscale, tail=tail)
+    new = RGBDecoder(net.config.encoder.channels, net.config.encoder.patch, config).to(old.decoder_pred.weight.device)
+    assert new.tail is not None
+    state = {key: value for key, value in old.state_dict().items() if not key.startswith("decoder_pred.")}
+    new.load_state_dict(state, strict=False)
+    for ours, theirs in zip(new.decoder_pred.parameters(), old.decoder_pred.parameters(), strict=True):
+        ours.unflatten(0, (-1, tail))[:, :3] = theirs.unflatten(0, (-1, 3))
     for layer in (new.tail.conv2, new.tail.out):
         for parameter in layer.parameters():
             parameter.zero_()
-    for colour, pixels in enumerate(new.tail.out.weight.split(config.upscale**2)):
-        pixels[:, colour, 1, 1] = 1
-    return new
+    for colour, painted in enumerate(new.tail.out.weight.split(upscale**2)):
+        painted[:, colour, 1, 1] = 1
+    net.rgb, net.config = new, replace(net.config, rgb=config)
 
 
 def pictures(images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from gld_ros.models.dpt import Geometry
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.rgb_decoder import PixelTail, RGBDecoder
 from gld_ros.training.data import Numbered
-from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grown, noised
+from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder, noised
 from gld_ros.training.engine import Engine
 from gld_ros.training.perceptual import Critic, Perceptual, distance, pull
 from gld_ros.training.records import read_log
@@ -105,12 +105,13 @@ def test_pixels_of_a_patch_stay_where_they_are():
 
 
 def test_a_grown_decoder_begins_with_the_old_ones_pictures(net):
-    old = RGBDecoder(64, 8, replace(PAINTER.rgb, upscale=1, tail=0))
+    small = GLDNetworks(MODEL)
     levels = [torch.randn(1, 2, 12, 64) for _ in range(4)]
-    image = grown(old, PAINTER.rgb)(levels, GRID)
-    enlarged = F.interpolate(old(levels, GRID).flatten(0, 1), scale_factor=2, mode="nearest")
-    torch.testing.assert_close(image.flatten(0, 1), enlarged)
-    assert grown(old, PAINTER.rgb).state_dict().keys() == net.rgb.state_dict().keys()
+    expected = F.interpolate(small.rgb(levels, GRID).flatten(0, 1), scale_factor=2, mode="nearest")
+    grow_decoder(small, upscale=2, tail=8)
+    torch.testing.assert_close(small.rgb(levels, GRID).flatten(0, 1), expected)
+    assert small.config == PAINTER
+    net.load_state_dict(small.state_dict())
 
 
 def test_noise_is_drawn_a_scene_and_some_scenes_stay_clean():
