@@ -105,14 +105,14 @@ def utilisation(
     """tokens/s and FLOP/s of the sampling loops: what the plain method computes in these steps, a second of the stages.
 
     size: (H, W) the model works at. sampling: of level 1 and of level 0. stages: seconds of each.
-    The plain method evaluates the network once a step, twice with guidance, for all views of the request (joint models)
-    or for the sources and one target. What an engine leaves out counts as done; what a solver adds does not, nor do
-    steps outside the guidance interval count twice.
+    The plain method evaluates the network once a step, twice with guidance, for all views of the request. What an
+    engine leaves out counts as done; what a solver adds does not, nor do steps outside the guidance interval count
+    twice.
     """
     config = pipe.net.config
     H, W = size
     grid = (H // config.encoder.patch, W // config.encoder.patch)
-    views = shape.sources + (shape.targets if config.joint else 1)
+    views = shape.sources + shape.targets
     tokens = flops = 0
     for (stage, level), how in zip((("level1", "level1"), ("cascade", "level0")), sampling, strict=True):
         if level not in times.steps:

@@ -27,10 +27,10 @@ from gld_ros.diffusion.flow import euler, time_grid
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.dit import MultiViewDiT
-from gld_ros.pipeline.joint import Generated, JointSynthesis, SourceLatents
+from gld_ros.pipeline.generation import Generated, SourceLatents
+from gld_ros.pipeline.method import resize
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.request import RelativeFrame, check_tensors
-from gld_ros.pipeline.synthesis import resize
 
 #: Modules of the official `src` folder; the older one has one embedder a stack (the DA3 cascade).
 SPLIT, SINGLE = "stage2.models.DDT", "stage2.models.DDT_old"
@@ -107,7 +107,7 @@ def sample(
     steps: int | None,
     level1: Tensor | None = None,
 ) -> Tensor:
-    """Latents (1, V, C, ...) of a stage by the official network; arguments as in JointSynthesis.generate."""
+    """Latents (1, V, C, ...) of a stage by the official network; arguments as in Generation.generate."""
     config = pipe.net.config
     ours = getattr(pipe.net, stage)
     base = given.level1 if stage == "level1" else given.level0
@@ -143,7 +143,7 @@ def measure(
     model that the official code does not know, or a folder without it.
     """
     for pipe in (ours, reference):
-        if not isinstance(pipe.synthesis, JointSynthesis):
+        if pipe.net.config.warps:
             raise InvalidRequest(
                 f"model '{pipe.name}' is not one of the official code: gld-da3 or gld-vggt is expected"
             )
@@ -225,7 +225,6 @@ def run_official(
 ) -> tuple[Generated, dict[str, float]]:
     """One whole request with the official networks, and its seconds."""
     synthesis = pipe.synthesis
-    assert isinstance(synthesis, JointSynthesis)
     size = (images.shape[-2], images.shape[-1])
     lap = Laps(pipe.device)
     given = synthesis.encode(images)
@@ -234,7 +233,8 @@ def run_official(
     seconds = {"level1_s": lap()}
     level0 = sample(pipe, dits["cascade"], "cascade", K, c2w, given, noise[1], size, steps, level1)
     seconds["level0_s"] = lap()
-    made = synthesis.decode(level0, level1, given, size)
+    cond = synthesis.condition(images, K, c2w, given, None)
+    made = synthesis.decode(level0, level1, cond, given.grid, size)
     seconds["rest_s"] = rest + lap()
     return made, seconds | {"total_s": sum(seconds.values())}
 

@@ -62,7 +62,7 @@ def request_settings(pipe: GLDPipeline, shape: Shape) -> dict[str, Any]:
     Raises InvalidRequest for a size that is not made of whole patches.
     """
     settings: dict[str, Any] = {"strict_scale": False}
-    if pipe.net.config.joint:
+    if not pipe.net.config.warps:
         settings["size"] = shape.size
     return settings
 

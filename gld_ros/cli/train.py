@@ -37,15 +37,20 @@ def add_mini(commands: argparse._SubParsersAction) -> None:
     """Add `gld train mini`."""
     parser = commands.add_parser("mini", help="train the embedded model on procedural rooms, from scratch or further")
     parser.add_argument("--start", metavar="MODEL", help="go on from this model (default: from scratch)")
-    parser.add_argument("--stages", help="comma-separated, of geometry,depth,diffusion,compositor (default: all)")
+    parser.add_argument(
+        "--stages", help="comma-separated, of geometry,depth,cache,decoder,level1,level0 (default: all)"
+    )
     parser.add_argument("--run", dest="folder", type=Path, default=Path("runs/mini"), help="checkpoints; resumes there")
     parser.add_argument("--out", type=Path, default=Path("runs/mini/model"), help="folder of the finished model")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--geometry-steps", type=int)
-    parser.add_argument("--depth-steps", type=int)
-    parser.add_argument("--diffusion-steps", type=int)
-    parser.add_argument("--compositor-steps", type=int)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 where it is fast (default: fp32)")
+    parser.add_argument("--processes", type=int, help="that make the cache on a CPU (default: 2)")
+    parser.add_argument("--scenes", type=int, help="whose latents are kept on disk, 1.2 MB each (default: 40000)")
+    for name in ("batch", "decoder-batch", "flow-batch"):
+        parser.add_argument(f"--{name}", type=int)
+    for stage in ("geometry", "depth", "decoder", "level1", "level0"):
+        parser.add_argument(f"--{stage}-steps", type=int)
+        parser.add_argument(f"--{stage}-rate", type=float)
     parser.set_defaults(run=run_mini)
 
 

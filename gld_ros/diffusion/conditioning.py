@@ -46,8 +46,8 @@ class RequestCameras:
 
     K: (B, V, 3, 3) pixels of images of size (H, W); c2w: (B, V, 4, 4); grid: (h, w) patches. The last view becomes the
     identity and the farthest coordinate 1: neither the world's frame nor its unit has a say (but see
-    `Compat.world_frame_poses`). seen: (B, H, W) bool for models that are told which pixels of the target (the last
-    view) some source saw, one channel more.
+    `Compat.world_frame_poses`). seen: (B, N, H, W) bool for warp-conditioned models, which are told what pixels of the
+    N targets some source saw, in one channel more.
     """
 
     @exact
@@ -69,7 +69,7 @@ class RequestCameras:
         channels = [mask, rays]
         if seen is not None:
             visible = torch.ones_like(mask)
-            visible[:, -1, 0] = seen.float()
+            visible[:, sources:, 0] = seen.float()
             channels.append(visible)
         self._map = torch.cat(channels, dim=2)
         self._null_map: Tensor | None = None

@@ -113,7 +113,7 @@ class StageField:
         t, embedded = branch.times[time]
         told = branch.base, embedded, branch.camera, branch.tables, self.sources, branch.level1
         cached = () if branch.cache is None else (branch.cache,)
-        return as_velocity(self.kind, self.network(x, *told, *cached).float(), x, t, branch.base)
+        return as_velocity(self.kind, self.network(x, *told, *cached).float(), x, t)
 
 
 def guidance_times(how: Sampling, flow: FlowConfig, views: int) -> tuple[float, float]:

@@ -15,8 +15,6 @@ DATA = "data"
 #: The data, from no noise at all, in one step: a regression, the baseline of generation.
 NOISELESS = "regression"
 KINDS = (VELOCITY, DATA, NOISELESS)
-#: What the data differ by from the latents of the warped sources (mini); trained by training/mini.py.
-RESIDUAL = "residual"
 
 
 def training_target(kind: str, data: Tensor, noise: Tensor) -> Tensor:
@@ -25,10 +23,8 @@ def training_target(kind: str, data: Tensor, noise: Tensor) -> Tensor:
     return target_velocity(data, noise) if kind == VELOCITY else data
 
 
-def as_velocity(kind: str, out: Tensor, noisy: Tensor, t: Tensor, base: Tensor | None = None) -> Tensor:
-    """The velocity at x_t that an output stands for. base: the latents that a residual is added to."""
-    if kind == RESIDUAL and base is not None:
-        return velocity_of(noisy, base + out, t)
+def as_velocity(kind: str, out: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+    """The velocity at x_t that an output stands for."""
     _known(kind)
     return out if kind == VELOCITY else velocity_of(noisy, out, t)
 

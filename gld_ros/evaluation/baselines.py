@@ -15,17 +15,15 @@ from gld_ros.errors import ModelError
 from gld_ros.evaluation.comparison import nearest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.matching import SourceDepth
-from gld_ros.pipeline.joint import JointSynthesis, at_size
-from gld_ros.pipeline.method import to_uint8
-from gld_ros.pipeline.native import native_size, native_sources
+from gld_ros.pipeline.method import Pixels, at_size, resize, to_uint8
+from gld_ros.pipeline.native import native_size
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.presets import EXACT
 from gld_ros.pipeline.request import RelativeFrame, working_size
 from gld_ros.pipeline.scale import geometry_spread, joint_scale
-from gld_ros.pipeline.synthesis import encode_sources, resize, warp_sources
 from gld_ros.pipeline.uncertainty import confidence
 from gld_ros.pipeline.views import SourceView
-from gld_ros.pipeline.warped import WarpedSynthesis
+from gld_ros.pipeline.warping import warp_sources
 
 
 @dataclass(frozen=True)
@@ -78,27 +76,27 @@ def with_own_depth(pipe: GLDPipeline, sources: Sequence[SourceView], like: Camer
     """
     synthesis, config = pipe.synthesis, pipe.net.config
     size = working_size(sources[0].camera, config)
-    if isinstance(synthesis, WarpedSynthesis):
-        prepared = synthesis.prepare(sources, size)
-        frame, native = prepared.frame, prepared.native
-        if (like.height, like.width) == prepared.size:
-            return PosedSources(prepared.images, prepared.depth, prepared.K, prepared.c2w, frame)
+    prepared = synthesis.prepare(sources, size, EXACT.pixels)
+    images = prepared.images
+    if prepared.posed is not None:
+        frame, native = prepared.posed.frame, prepared.posed.native
+        if (like.height, like.width) == size:
+            K, c2w = synthesis.cameras([s.camera for s in sources], frame, size)
+            return PosedSources(images, prepared.posed.depth, K, c2w, frame)
     else:
-        assert isinstance(synthesis, JointSynthesis)
         if config.dpt is None:
             raise ModelError(f"model '{pipe.name}' has no geometry head, so no depth of its own")
         frame = RelativeFrame([s.camera for s in sources])
-        pictures = [synthesis.picture(s.image) for s in sources]
-        images = torch.cat([resize(p[None, None], size) for p in pictures], dim=1)
         K, c2w = synthesis.cameras([s.camera for s in sources], frame, size)
         with synthesis.autocast():
             with synthesis.residency.at_work("encoder"):
-                features, grid = encode_sources(pipe.net, images)
+                levels = pipe.net.encoder(images)
+                features = [pipe.net.encoder.to_decoder(level) for level in levels]
             with synthesis.residency.at_work("dpt"):
-                geometry = pipe.net.dpt(features, grid, size)
+                geometry = pipe.net.dpt(features, levels[0].grid, size)
         scale = joint_scale(sources, geometry, K, c2w, frame, synthesis.min_baseline, strict=False)
         depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
-        native = native_sources(pictures, sources, images, depth, frame, EXACT.pixels)
+        native = synthesis.native(sources, images, depth, frame, EXACT.pixels)
     values = native.values
     return PosedSources(values[:, :, :3], SourceDepth(native.depth, values[:, :, 3]), native.K, native.c2w, frame)
 
@@ -111,11 +109,11 @@ def depth_warp(posed: PosedSources, target: Camera, sharp: bool = False) -> Pict
     """
     size = (posed.images.shape[-2], posed.images.shape[-1])
     K, c2w = (x.to(posed.images.device) for x in _matrices([target], posed.frame, size))
-    warped = warp_sources(posed.images, posed.depth, posed.K, posed.c2w, K[:, 0], c2w[:, 0], sharp)
-    pixels = warped.image[0], warped.depth[0] * posed.frame.unit, warped.spread[0], warped.seen[0]
-    image, *maps = at_size(*pixels, target)
-    depth, spread, seen = (x.cpu().numpy() for x in maps)
-    return Picture(to_uint8(image), depth, seen, confidence(spread, ~seen, None))
+    warped = warp_sources(posed.images, posed.depth, posed.K, posed.c2w, K, c2w, sharp)
+    metres = warped.depth[0, 0] * posed.frame.unit
+    pixels = at_size(Pixels(warped.image[0, 0], metres, warped.spread[0, 0], warped.seen[0, 0]), target)
+    depth, spread, seen = (x.cpu().numpy() for x in (pixels.depth, pixels.spread, pixels.seen))
+    return Picture(to_uint8(pixels.image), depth, seen, confidence(spread, ~seen, None))
 
 
 def _picture(image: np.ndarray) -> Tensor:

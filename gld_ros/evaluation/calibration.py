@@ -115,7 +115,7 @@ class Rooms:
         """Whether observed pixels are read back at the cameras' own resolution, not the model's."""
         width, height = self.size
         camera = Camera(np.diag([width, width, 1.0]), np.eye(4), width, height)
-        return not pipe.net.config.joint and working_size(camera, pipe.net.config) != (height, width)
+        return pipe.net.config.warps and working_size(camera, pipe.net.config) != (height, width)
 
 
 def _far_room(seed: int, size: tuple[int, int]) -> Scene:

@@ -12,9 +12,9 @@ import torch
 from gld_ros.evaluation.correspondence import pck, true_matches
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.geometry.ray_pose import cameras_from_rays
+from gld_ros.pipeline.method import resize
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.request import working_size
-from gld_ros.pipeline.synthesis import encode_sources, resize
 from gld_ros.pipeline.views import SourceView
 
 PCK_SHARE = 0.1  # of the longer side
@@ -65,5 +65,5 @@ def _features(pipe: GLDPipeline, images: list[np.ndarray], like: SourceView) -> 
     size = working_size(like.camera, pipe.net.config)
     pictures = torch.cat([resize(pipe.synthesis.picture(image)[None, None], size) for image in images], dim=1)
     with pipe.synthesis.autocast(), pipe.synthesis.residency.at_work("encoder"):
-        features, grid = encode_sources(pipe.net, pictures)
-    return features, grid, size
+        levels = pipe.net.encoder(pictures)
+    return [pipe.net.encoder.to_decoder(level) for level in levels], levels[0].grid, size

@@ -109,7 +109,7 @@ class PatchProjection(nn.Module):
 
 
 class MultiViewDiT(nn.Module):
-    """Predicts the velocity (or, for warp-conditioned models, the residual to the condition) of all views' latents.
+    """Predicts the velocity of all views' latents, or their data (`DiTConfig.prediction`).
 
     An encoder reads condition, noise (or, in the cascade, level 1) and cameras; its tokens modulate, one by one, a wide
     head that reads condition and noise. Latents are maps (B, V, C, h, w), or packed with `special_tokens` tokens in

@@ -7,7 +7,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gld_ros.models.compositor import Compositor
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.dpt import DualDPT
@@ -28,8 +27,8 @@ def stored_dtype(key: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 
 class GLDNetworks(nn.Module):
-    """Encoder, geometry head, RGB decoder, both diffusion stages, latent statistics; posed depth and compositor where
-    the model warps its sources.
+    """Encoder, geometry head, RGB decoder, both diffusion stages, latent statistics; posed depth where the model is
+    conditioned on the warped sources.
 
     Three spaces (spec gld.md): raw features, latents = raw normalised per channel, and what the decoders read
     (`GeometryEncoder.to_decoder`). Latents are maps (B, V, C, h, w). Where special tokens are diffused with the
@@ -46,8 +45,6 @@ class GLDNetworks(nn.Module):
         if config.matching is not None:
             self.matching = PosedDepth(channels, config.matching)
         self.rgb = RGBDecoder(channels, patch, config.rgb)
-        if config.compositor is not None:
-            self.compositor = Compositor(config.compositor)
         self.level1 = MultiViewDiT(channels, patch, config.level1)
         self.cascade = MultiViewDiT(channels, patch, config.cascade)
         for k in (0, 1):

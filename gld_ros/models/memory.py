@@ -77,7 +77,7 @@ def estimate(
     written_out = device == "cpu" and dtype == torch.bfloat16
     byte = dtype.itemsize
     weights = {name: count * (F32 if name == STATISTICS else byte) for name, count in parameters(config).items()}
-    V = sum(views) if config.joint else views[0] + 1  # mini makes one target at a time
+    V = sum(views)
     H, W = size
     N = (H // config.encoder.patch) * (W // config.encoder.patch)
     batch = 2 if device == "cuda" and config.flow.guidance_scale > 1 else 1  # both branches together, see Engine
@@ -92,8 +92,6 @@ def estimate(
     if config.matching is not None:
         # Features sampled at every plane, in float32, of all sources at half the images' resolution; and once more.
         needed["matching"] = 2 * views[0] * config.matching.features * config.matching.planes * H * W // 4 * F32
-    if config.compositor is not None:
-        needed["compositor"] = 8 * max(config.compositor.widths) * H * W * F32
     # What stays throughout: all sampling states and latents, the levels as the decoders read them, camera maps.
     C, S = config.encoder.channels, config.encoder.specials
     kept = V * (S + N) * C * (6 * F32 + 4 * byte) + V * 2 * config.level1.camera_channels * H * W * F32
@@ -150,10 +148,10 @@ def _dpt(config: ModelConfig, V: int, N: int, pixels: int, byte: int) -> int:
 def describe(config: ModelConfig) -> dict:
     """What `gld models info` prints, as plain JSON values: counts, bytes of the weights, estimated peaks."""
     counts = {name: count for name, count in parameters(config).items() if name != STATISTICS}
-    # mini's working size, and no offload: it needs all its components at once.
+    # mini's working size.
     small = (config.encoder.patch * 9, config.encoder.patch * 12)
-    requests = REQUESTS if config.joint else ((small, (2, 1)),)
-    places = [("cuda", False), ("cuda", True), ("cpu", False)] if config.joint else [("cuda", False), ("cpu", False)]
+    requests = ((small, (2, 1)),) if config.warps else REQUESTS
+    places = [("cuda", False), ("cuda", True), ("cpu", False)]
     peaks = [
         {
             "size": size,

@@ -71,7 +71,6 @@ GLD_DA3 = ModelConfig(
     encoder=DA3_BASE,
     dpt=DA3_BASE_HEAD,
     matching=None,
-    compositor=None,
     rgb=RGB_DECODER,
     level1=_LEVEL1,
     # Trained with the older code: one embedder a stack, K always normalised by 504 x 504 and kept without a condition.

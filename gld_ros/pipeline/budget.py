@@ -15,7 +15,7 @@ from gld_ros.pipeline.method import Options
 from gld_ros.pipeline.presets import Preset, presets
 from gld_ros.pipeline.timer import Clock, Deadline, grace
 
-#: Shares of the working size, along each side, of models that generate all views together.
+#: Shares of the working size, along each side, that the released models may give up.
 SIZES = (0.75, 0.5)
 
 
@@ -42,10 +42,9 @@ def plan(
 
     def fitting(candidate: Options, targets: Sequence[Camera]) -> tuple[Options, list[Camera]] | None:
         schedule = cost.schedule(demands(config, sources, targets, candidate))
-        rounds = 1 if config.joint else len(targets)
-        if seconds(schedule, rounds) > most and kept(candidate):
+        if seconds(schedule) > most and kept(candidate):
             schedule["encode"] = [0.0]
-        if seconds(schedule, rounds) > most:
+        if seconds(schedule) > most:
             return None
         return replace(candidate, timer=Deadline(began, budget, schedule, cost.spread, clock)), list(targets)
 
@@ -55,18 +54,17 @@ def plan(
             return found
     for count in range(len(targets) - 1, 0, -1):
         if found := fitting(tried[-1], targets[:count]):
-            # One after the other, the clock tells how many there is time for.
-            return found if config.joint else (found[0], list(targets))
-    fastest = seconds(cost.schedule(demands(config, sources, targets[:1], tried[-1])), 1)
+            return found
+    fastest = seconds(cost.schedule(demands(config, sources, targets[:1], tried[-1])))
     raise RequestTimeout(
         f"time budget of {budget:.3g} s, {max(left, 0):.3g} s left: the fastest view takes about {fastest:.3g} s here, "
         f"at worst {cost.spread:.2g} times as long"
     )
 
 
-def seconds(schedule: dict[str, list[float]], rounds: int) -> float:
-    """Of a whole request whose phases after the first are gone through so many times."""
-    return sum(schedule["encode"]) + rounds * sum(sum(steps) for phase, steps in schedule.items() if phase != "encode")
+def seconds(schedule: dict[str, list[float]]) -> float:
+    """Of a whole request."""
+    return sum(sum(steps) for steps in schedule.values())
 
 
 def candidates(options: Options, config: ModelConfig) -> Iterator[Options]:
@@ -82,12 +80,11 @@ def candidates(options: Options, config: ModelConfig) -> Iterator[Options]:
     for steps in range(own - 1, own // 2 - 1, -1):
         if steps:
             yield capped(fastest, config.flow, steps)
-    if config.joint:
-        for share in SIZES:
-            fastest = replace(fastest, size=smaller(options.size, share, config.encoder.patch))
-            yield fastest
-        for steps in range(own // 2, 0, -1):
-            yield capped(fastest, config.flow, steps)
+    for share in () if config.warps else SIZES:
+        fastest = replace(fastest, size=smaller(options.size, share, config.encoder.patch))
+        yield fastest
+    for steps in range(own // 2, 0, -1):
+        yield capped(fastest, config.flow, steps)
 
 
 def capped(options: Options, flow: FlowConfig, limit: int | None) -> Options:

@@ -93,23 +93,21 @@ def non_negative(A: np.ndarray, b: np.ndarray) -> tuple[float, ...]:
 def demands(
     config: ModelConfig, sources: Sequence[Camera], targets: Sequence[Camera], options: Options
 ) -> dict[str, list[Demand]]:
-    """What each step of all phases works on; a level has one demand a step. Models that make one target after the other
-    go through all but the first phase once a target."""
+    """What each step of all phases works on; a level has one demand a step."""
     patch = config.encoder.patch
     patches = options.size[0] * options.size[1] // patch**2
     sampling = dict(zip(("level1", "level0"), options.sampling(config.flow), strict=True))
     limit = options.preset.pixels
-    observed = len(sources) * _pixels(sources[0], limit)
-    if config.joint:
-        views = len(sources) + len(targets)
+    views = len(sources) + len(targets)
+    between = {}
+    if config.warps:
+        observed = len(sources) * _pixels(sources[0], limit)
+        encode = Demand(len(sources) * patches, pixels=observed)
+        decode = Demand(views * patches, pixels=sum(observed + _pixels(target, limit) for target in targets))
+        between = {"condition": [Demand(views * patches)]}
+    else:
         encode = Demand(len(sources) * patches)
         decode = Demand(views * patches, pixels=sum(target.width * target.height for target in targets))
-        between = {}
-    else:
-        views = len(sources) + 1
-        encode = Demand(len(sources) * patches, pixels=observed)
-        decode = Demand(views * patches, pixels=observed + max(_pixels(target, limit) for target in targets))
-        between = {"condition": [Demand(views * patches)]}
     levels = {
         level: [
             Demand(views * (patches + config.level1.special_tokens), rows) for rows in evaluations(how, config.flow)

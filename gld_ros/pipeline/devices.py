@@ -36,7 +36,7 @@ def compute_dtype(net: GLDNetworks, device: torch.device) -> torch.dtype:
     """bfloat16 for weights in bfloat16, and for mini wherever it is fast; float32 otherwise."""
     if any(p.dtype == torch.bfloat16 for p in net.parameters()):
         return torch.bfloat16
-    return torch.bfloat16 if not net.config.joint and has_bfloat16(device) else torch.float32
+    return torch.bfloat16 if net.config.warps and has_bfloat16(device) else torch.float32
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Observed pixels at the camera's own resolution; only what no source saw is filled from the model's small picture."""
+"""Observed pixels at the camera's own resolution; only what no source saw is left to the model's small picture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.warp import forward_warp, guided_upsample, resample
-from gld_ros.models.compositor import Composite
 from gld_ros.models.matching import SourceDepth
+from gld_ros.pipeline.method import Pixels, at_size, resize
 from gld_ros.pipeline.request import RelativeFrame
-from gld_ros.pipeline.synthesis import Condition, resize
 from gld_ros.pipeline.views import SourceView
 
 
@@ -62,47 +61,39 @@ def native_sources(
     return NativeSources(torch.cat([fine, upsampled[:, 1:]], dim=1)[None], fine_depth[None], K[None], c2w[None])
 
 
-def compose(
-    native: NativeSources, composite: Composite, given: Condition, target: Camera, frame: RelativeFrame, limit: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Image (3, H, W) 0..1, depth (H, W) metres, spread (H, W) and seen (H, W) at the target's size.
+def paste_observed(
+    native: NativeSources,
+    image: Tensor,
+    depth: Tensor,
+    spread: Tensor,
+    target: Camera,
+    frame: RelativeFrame,
+    limit: int,
+) -> Pixels:
+    """A generated view with all that some source saw taken from there, at the target's size.
 
-    limit: see `native_size`.
+    image: (3, h, w) 0..1, of any size; depth: (h, w) metres; spread: (h, w); limit: see `native_size`.
     """
-    small = (composite.image.shape[-2], composite.image.shape[-1])
-    if (target.height, target.width) == small:
-        image, depth, spread, seen = composite.image, composite.depth, composite.spread, given.warped.seen
-    else:
-        image, depth, spread, seen = _compose_large(native, composite, target, frame, limit)
-    return image[0].clamp(0, 1), depth[0] * frame.unit, spread[0], seen[0]
-
-
-def _compose_large(
-    native: NativeSources, composite: Composite, target: Camera, frame: RelativeFrame, limit: int
-) -> tuple:
     size = native_size(target, limit)
     camera = target.resized(size[1], size[0])
-    device = native.depth.device
-    K = torch.tensor(camera.K, dtype=torch.float32, device=device)[None]
-    c2w = torch.tensor(frame.relative(camera.c2w), dtype=torch.float32, device=device)[None]
+    K = torch.tensor(camera.K, dtype=torch.float32, device=image.device)[None]
+    c2w = torch.tensor(frame.relative(camera.c2w), dtype=torch.float32, device=image.device)[None]
     weight = torch.exp(-4 * native.values[:, :, 3])
     warp = forward_warp(native.values, native.depth, native.K, native.c2w, K, c2w, size, weight)
     warp = resample(warp, native.values, native.depth, native.K, native.c2w, K, c2w)
-    generated = torch.cat([composite.image, composite.depth.log()[:, None], composite.spread[:, None]], dim=1)
-    generated = F.interpolate(generated, size=size, mode="bilinear", align_corners=False)
+    painted = F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)
+    maps = torch.stack([depth.log(), spread])[None]
+    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[0]
     mask = warp.seen[:, None].float()
     # Feather two pixels into the observed side, so that no seam shows.
     soft = mask * F.avg_pool2d(F.pad(mask, (2, 2, 2, 2), mode="replicate"), 5, 1)
-    image = soft * warp.values[:, :3] + (1 - soft) * generated[:, :3]
-    depth = torch.where(warp.seen, warp.depth, generated[:, 3].exp())
-    spread = torch.where(warp.seen, warp.values[:, 3], generated[:, 4]).clamp_min(1e-3)
-    full = (target.height, target.width)
-    if size != full:
-        image = F.interpolate(image, size=full, mode="bilinear", align_corners=False)
-        stacked = torch.stack([depth, spread, warp.seen.float()], dim=1)
-        depth, spread, seen = F.interpolate(stacked, size=full, mode="nearest-exact").unbind(dim=1)
-        return image, depth, spread, seen > 0.5
-    return image, depth, spread, warp.seen
+    joined = Pixels(
+        torch.lerp(painted, warp.values[:, :3], soft)[0].clamp(0, 1),
+        torch.where(warp.seen[0], warp.depth[0] * frame.unit, maps[0].exp()),
+        torch.where(warp.seen[0], warp.values[0, 3], maps[1]).clamp_min(1e-3),
+        warp.seen[0],
+    )
+    return at_size(joined, target)
 
 
 def native_size(camera: Camera, limit: int) -> tuple[int, int]:

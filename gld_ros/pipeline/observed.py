@@ -16,8 +16,8 @@ from gld_ros.pipeline.method import to_uint8
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.presets import EXACT
 from gld_ros.pipeline.request import check_request, working_size
+from gld_ros.pipeline.synthesis import PosedSources
 from gld_ros.pipeline.views import SourceView
-from gld_ros.pipeline.warped import PreparedSources, WarpedSynthesis
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,30 @@ class ObservedDepth:
 def observed_depth(pipe: GLDPipeline, sources: Sequence[SourceView]) -> list[ObservedDepth]:
     """Depth of each source from all of them; costs nothing new where a request had the same sources a moment ago.
 
-    Empty for models that triangulate nothing (the joint ones). Raises InvalidRequest, ScaleUnknown.
+    Empty for models that triangulate nothing (the released ones). Raises InvalidRequest, ScaleUnknown.
     """
     synthesis = pipe.synthesis
-    if not isinstance(synthesis, WarpedSynthesis):
+    if not pipe.net.config.warps:
         return []
     check_request(sources, [sources[0].camera], pipe.net.config, None)
     settings = working_size(sources[0].camera, pipe.net.config), EXACT.pixels
-    return _depths(synthesis.recent.get(sources, settings, lambda: synthesis.prepare(sources, *settings)), sources)
+    prepared = synthesis.recent.get(sources, settings, lambda: synthesis.prepare(sources, *settings))
+    return _depths(prepared.posed, sources)
 
 
 @torch.inference_mode()
 def just_observed(pipe: GLDPipeline, sources: Sequence[SourceView]) -> list[ObservedDepth]:
     """The same of the `sources` of the request that `pipe` answered last, from what that made of them."""
-    synthesis = pipe.synthesis
-    prepared = synthesis.recent.newest if isinstance(synthesis, WarpedSynthesis) else None
-    return [] if prepared is None else _depths(prepared, sources)
+    prepared = pipe.synthesis.recent.newest
+    return [] if prepared is None else _depths(prepared.posed, sources)
 
 
-def _depths(prepared: PreparedSources, sources: Sequence[SourceView]) -> list[ObservedDepth]:
-    native, found = prepared.native, []
+def _depths(posed: PosedSources | None, sources: Sequence[SourceView]) -> list[ObservedDepth]:
+    if posed is None:
+        return []
+    native, found = posed.native, []
     for k, source in enumerate(sources):
-        depth = (native.depth[0, k] * prepared.frame.unit).float().cpu().numpy()
+        depth = (native.depth[0, k] * posed.frame.unit).float().cpu().numpy()
         spread = native.values[0, k, 3].float().clamp_min(1e-3)
         confidence = (1 - torch.exp(-math.log1p(0.1) / spread)).cpu().numpy()
         camera = source.camera.resized(depth.shape[1], depth.shape[0])

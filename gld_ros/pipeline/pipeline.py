@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, RequestTimeout
+from gld_ros.errors import ModelError, OutOfMemory, RequestTimeout
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.checkpoints import load_model
 from gld_ros.models.configs import ModelConfig
@@ -31,32 +31,27 @@ from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
 from gld_ros.pipeline.costs import CostModel
 from gld_ros.pipeline.devices import compute_dtype, has_bfloat16, out_of_memory, usable_device
 from gld_ros.pipeline.engine import Engine
-from gld_ros.pipeline.joint import Generated, JointSynthesis
-from gld_ros.pipeline.method import Callback, Options, Synthesis, part_of
+from gld_ros.pipeline.generation import Generated
+from gld_ros.pipeline.method import Callback, Options, part_of
 from gld_ros.pipeline.offload import Residency, check_offload
 from gld_ros.pipeline.presets import preset as find_preset
 from gld_ros.pipeline.request import (
-    check_budget,
+    check_options,
     check_request,
-    check_samples,
-    check_sampling,
     check_tensors,
     check_views,
     warn_of_poses,
     working_size,
 )
+from gld_ros.pipeline.synthesis import Synthesis
 from gld_ros.pipeline.uncertainty import check_novelty, combine, load_calibration
 from gld_ros.pipeline.views import SourceView, View
-from gld_ros.pipeline.warped import WarpedSynthesis
 
 Result = TypeVar("Result")
 
 
 class GLDPipeline:
-    """Loads a model once, then synthesizes views on request. Not re-entrant: one thread owns it.
-
-    `synthesis` holds the model's way of doing it: JointSynthesis (the released GLD) or WarpedSynthesis (mini).
-    """
+    """Loads a model once, then synthesizes views on request. Not re-entrant: one thread owns it."""
 
     def __init__(
         self,
@@ -70,23 +65,20 @@ class GLDPipeline:
     ):
         """min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is claimed: it
         has to stand well above the noise of the poses. offload: "sequential" keeps only the component at work on the
-        device; for the released models. dtype: to compute in; see `compute_dtype` for the default. compile: the
+        device. dtype: to compute in; see `compute_dtype` for the default. compile: the
         diffusion networks, for each shape at its first use, see `Engine` and `warm_up`. quantize: "int8" or "fp8"
         weights, needs torchao. Neither goes together with offload."""
         self.net = net
         self.device = torch.device(device)
-        if offload and not net.config.joint:
-            raise ModelError(f"model '{net.config.name}' works with all its components at once: offload is not for it")
         if offload and (compile or quantize):
             raise ModelError("offload moves the weights: it does not go together with compile or quantize")
         if quantize:
             quantize_weights(net, quantize)
         self.quantize = quantize
-        kind = JointSynthesis if net.config.joint else WarpedSynthesis
         residency = Residency(net, self.device, offload)
         self._costs: CostModel | None = None
         engine = Engine(self.device, compile)
-        self.synthesis: Synthesis = kind(residency, dtype or compute_dtype(net, self.device), min_baseline, engine)
+        self.synthesis = Synthesis(residency, dtype or compute_dtype(net, self.device), min_baseline, engine)
 
     @classmethod
     def from_pretrained(
@@ -124,10 +116,10 @@ class GLDPipeline:
             check_memory(MODELS[bare])
         folder = resolve(str(name), revision, local_files_only)
         config = open_folder(folder).config
-        if config.joint:  # mini fits everywhere
+        if not config.warps:  # mini fits everywhere
             check_memory(config)
         # mini's weights stay float32, it computes in what is fast.
-        weights = large if config.joint else asked or torch.float32
+        weights = (asked or torch.float32) if config.warps else large
         calibration = load_calibration(folder)
         net = load_model(folder, torch.device("cpu") if offload else chosen, weights)
         pipe = cls(net, chosen, min_baseline, offload, asked, compile, quantize)
@@ -162,6 +154,7 @@ class GLDPipeline:
         time_budget: float | None = None,
         samples: int = 1,
         max_novelty: float = 1.0,
+        observed_pixels: bool | None = None,
         callback: Callback | None = None,
     ) -> list[View]:
         """Synthesize one View a target, each of its camera's size.
@@ -169,9 +162,11 @@ class GLDPipeline:
         preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
         conditional branch alone; both default to the preset's. size: (H, W) the model works at, multiples of its
         patch, by default the model's. The same seed gives the same views.
-        strict_scale: of models that generate all views together: refuse those whose geometry contradicts the poses;
-        otherwise warn. samples: drawn with `seed`, `seed` + 1, ... and joined to one view (`uncertainty.combine`), at
-        most MAX_SAMPLES. max_novelty: refuse targets that go farther beyond the sources (`uncertainty.novelty`, 0..1).
+        strict_scale: of the released models: refuse views whose geometry contradicts the poses; otherwise warn.
+        observed_pixels: take what a source saw from that source, at the camera's own resolution, and leave only the
+        rest to the model; by default mini does and the released models do not. samples: drawn with `seed`, `seed` + 1,
+        ... and joined to one view (`uncertainty.combine`), at most MAX_SAMPLES. max_novelty: refuse targets that go
+        farther beyond the sources (`uncertainty.novelty`, 0..1).
         Raises InvalidRequest, NoContext, ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end
         the request.
 
@@ -185,13 +180,12 @@ class GLDPipeline:
         config = self.net.config
         began = self.clock()
         check_request(sources, targets, config, size)
-        check_sampling(steps, guidance_scale)
-        check_budget(time_budget)
-        check_samples(samples)
+        check_options(steps, guidance_scale, time_budget, samples)
         warn_of_poses(sources, targets)
         check_novelty(sources, targets, max_novelty)
         size = size or working_size(sources[0].camera, config)
-        options = Options(size, find_preset(preset, config), steps or None, guidance_scale, seed, strict_scale)
+        chosen = find_preset(preset, config)
+        options = Options(size, chosen, steps or None, guidance_scale, seed, strict_scale, observed_pixels)
         what = f"{len(sources)} sources, {len(targets)} targets"
         cameras = [source.camera for source in sources]
 
@@ -273,13 +267,10 @@ class GLDPipeline:
 
         images: (B, S, 3, H, W) 0..1 of the sources, H and W multiples of the patch; K: (B, V, 3, 3) pixels of that size
         and c2w: (B, V, 4, 4) of sources, then targets; noise: of levels 1 and 0, drawn from `seed` where not given.
-        Raises InvalidRequest for shapes, sizes, numbers of views, cameras that cannot be right, and for a model that
-        generates one view at a time; OutOfMemory.
+        Raises InvalidRequest for shapes, sizes, numbers of views, cameras that cannot be right; OutOfMemory.
         """
-        if not isinstance(self.synthesis, JointSynthesis):
-            raise InvalidRequest(f"model '{self.name}' generates one view at a time: call the pipeline with views")
         check_tensors(images, K, c2w, self.net.config)
-        check_sampling(steps, guidance_scale)
+        check_options(steps, guidance_scale)
         config, synthesis = self.net.config, self.synthesis
         sampling = find_preset(preset, config).sampling(config.flow, steps, guidance_scale)
         generator = torch.Generator().manual_seed(seed)

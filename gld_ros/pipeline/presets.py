@@ -16,10 +16,9 @@ from gld_ros.models.configs import FlowConfig, ModelConfig
 class Preset:
     """How both stages are sampled; None: as the model is configured.
 
-    steps, cascade_steps: of level 1 and of the cascade; a stage whose model takes no more by itself (mini, few-step
-    students) is sampled as configured, by Euler, which it was trained for. A cascade of 0 steps is left out: level 0
-    stays what the sources show, only of models that are conditioned on it. pixels: that those models work on at the
-    cameras' own resolution, at most; larger views are enlarged. The rest: see `Sampling`.
+    steps, cascade_steps: of level 1 and of the cascade; a stage whose model takes no more by itself (few-step students)
+    is sampled as configured, by Euler, which it was trained for. pixels: observed pixels are taken from the sources at
+    the cameras' own resolution up to so many; larger views are enlarged. The rest: see `Sampling`.
     """
 
     name: str
@@ -58,7 +57,7 @@ class Preset:
 #: As the model is configured: the released ones in 49 + 49 (DA3) or 99 + 99 (VGGT) Euler steps.
 EXACT = Preset("exact")
 
-#: Of models that generate all views together. Guidance is left out where the state is nearly noise, where it does harm,
+#: Of the released models. Guidance is left out where the state is nearly noise, where it does harm,
 #: and where it is nearly data, where it does nothing (arXiv 2404.07724). Level 0 is nearly given by level 1. No cache:
 #: in so few steps there is little to reuse, and what it costs is to be measured on the released weights first.
 JOINT = {
@@ -67,12 +66,11 @@ JOINT = {
     "fast": Preset("fast", 6, 1, guidance_interval=(0.15, 0.8), solver="dpmpp2m"),
 }
 
-#: Of models that are conditioned on the warped sources. mini takes one step anyway, and its cascade adds nothing that
-#: `gld bench quality mini` could measure.
+#: Of models that are conditioned on the warped sources.
 WARPED = {
     "exact": EXACT,
-    "balanced": Preset("balanced", cascade_steps=0),
-    "fast": Preset("fast", cascade_steps=0, pixels=320 * 240),
+    "balanced": Preset("balanced", 6, 2),
+    "fast": Preset("fast", 3, 1, pixels=320 * 240),
 }
 
 NAMES = tuple(JOINT)
@@ -80,7 +78,7 @@ NAMES = tuple(JOINT)
 
 def presets(config: ModelConfig) -> dict[str, Preset]:
     """A model's presets, the best first."""
-    return JOINT if config.joint else WARPED
+    return WARPED if config.warps else JOINT
 
 
 def preset(name: str, config: ModelConfig) -> Preset:

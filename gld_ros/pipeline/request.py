@@ -130,21 +130,15 @@ def check_size(size: tuple[int, int], config: ModelConfig) -> None:
         raise InvalidRequest(f"size {size[1]}x{size[0]}: width and height must be multiples of {patch} pixels")
 
 
-def check_sampling(steps: int | None, guidance_scale: float | None) -> None:
+def check_options(
+    steps: int | None, guidance_scale: float | None, time_budget: float | None = None, samples: int = 1
+) -> None:
     """Raise InvalidRequest for numbers nothing can be sampled with; None, and 0 steps, are the model's defaults."""
     if steps is not None and steps < 0:
         raise InvalidRequest(f"{steps} sampling steps, expected at least 1")
     if guidance_scale is not None and not math.isfinite(guidance_scale):
         raise InvalidRequest(f"guidance scale {guidance_scale}, expected a finite number")
-
-
-def check_samples(samples: int) -> None:
-    """Raise InvalidRequest for a number of samples that cannot be."""
+    if time_budget is not None and not 0 < time_budget < math.inf:
+        raise InvalidRequest(f"time budget of {time_budget:g} s, expected more than 0, or None without limit")
     if not 1 <= samples <= MAX_SAMPLES:
         raise InvalidRequest(f"{samples} samples, expected 1 to {MAX_SAMPLES}")
-
-
-def check_budget(seconds: float | None) -> None:
-    """Raise InvalidRequest for a time budget that is no time."""
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise InvalidRequest(f"time budget of {seconds:g} s, expected more than 0, or None without limit")

@@ -1,177 +1,225 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The method, from posed source tensors to a target view's features, colour and depth. Training uses the same steps."""
+"""Requests answered: source views and target cameras in, one View a target out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from gld_ros.diffusion.anytime import OnStep
-from gld_ros.diffusion.conditioning import Cameras, camera_conditions
-from gld_ros.diffusion.field import Told
-from gld_ros.diffusion.sampling import Sampling
-from gld_ros.geometry.warp import forward_warp, pull_push, resample
-from gld_ros.models.compositor import Composite
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.dpt import Geometry
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.errors import ModelError, NoContext
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.warp import forward_warp
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.engine import Engine
+from gld_ros.pipeline.generation import Generated, Generation, SourceLatents
+from gld_ros.pipeline.method import Callback, Options, Pixels, Reporter, at_size, resize, to_uint8
+from gld_ros.pipeline.native import NativeSources, native_sources, paste_observed
+from gld_ros.pipeline.offload import Residency
+from gld_ros.pipeline.recent import RecentSources
+from gld_ros.pipeline.request import RelativeFrame
+from gld_ros.pipeline.scale import find_scale, geometry_spread, joint_scale
+from gld_ros.pipeline.uncertainty import Calibration, confidence, novelty
+from gld_ros.pipeline.views import Scale, SourceView, View
+from gld_ros.pipeline.warping import align
 
 
 @dataclass
-class WarpedSources:
-    """The sources seen from the target. image: (B, 3, H, W), holes filled; depth: (B, H, W), holes filled, metres;
-    spread: (B, H, W) expected log error; seen: (B, H, W) bool; disagreement: (B, H, W) of the sources' colours."""
+class PosedSources:
+    """Depth of the sources that their poses gave, before anything was generated. depth: (1, S, h, w) in the frame's
+    unit, at the working size; native: colours and depth at the cameras' own resolution."""
 
-    image: Tensor
-    depth: Tensor
-    spread: Tensor
-    seen: Tensor
-    disagreement: Tensor
+    frame: RelativeFrame
+    depth: SourceDepth
+    scale: Scale
+    native: NativeSources
 
 
 @dataclass
-class Condition:
-    """What generation starts from: latents (B, V, C, h, w) of levels 0 and 1 with the sources' own features and, for
-    the target, those of the warped sources; camera: (B, V, C) raw level-1 camera tokens."""
+class PreparedSources:
+    """What is made of the sources alone, and kept for further requests. images: (1, S, 3, h, w) at the working size;
+    posed: of models with warp conditioning."""
 
-    warped: WarpedSources
-    level0: Tensor
-    level1: Tensor
-    camera: Tensor
-    cameras: Cameras
-    uncond: Cameras | None
+    images: Tensor
+    latents: SourceLatents
+    posed: PosedSources | None
 
 
-def source_geometry(net: GLDNetworks, images: Tensor, K: Tensor, c2w: Tensor) -> tuple[Geometry, SourceDepth | None]:
-    """The head's geometry of the sources (model units) and, with two sources or more, their depth in the poses' unit.
+class Synthesis(Generation):
+    """From posed source images to views.
 
-    images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4).
+    min_baseline: mean distance between cameras, in the poses' unit, below which no scale is claimed.
     """
-    features, grid = encode_sources(net, images)
-    geometry = net.dpt(features, grid, images.shape[-2:])
-    return geometry, net.matching(images, K, c2w, features[3], grid) if images.shape[1] > 1 else None
 
+    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float, engine: Engine | None = None):
+        super().__init__(residency, dtype, engine)
+        self.min_baseline = min_baseline
+        self.recent: RecentSources[PreparedSources] = RecentSources()
+        self.calibration: Calibration | None = None
 
-def encode_sources(net: GLDNetworks, images: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-    """The sources' four levels in decoder space, (B, S, h * w, C) each, encoded together and alone; the grid (h, w)."""
-    levels = net.encoder(images)
-    return [net.encoder.to_decoder(level) for level in levels], levels[0].grid
+    def synthesize(
+        self, sources: Sequence[SourceView], targets: Sequence[Camera], options: Options, callback: Callback | None
+    ) -> list[View]:
+        """One View a target, each of its camera's size. Raises ScaleUnknown, NoContext, ModelError, and what `callback`
+        raises."""
+        if self.net.config.dpt is None:
+            raise ModelError(f"model '{self.net.config.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
+        sampling = options.sampling(self.net.config.flow)
+        report = Reporter(callback, (sampling[0].steps, sampling[1].steps), timer=options.timer)
+        settings = self.encoding(options)
+        prepared = self.recent.get(sources, settings, lambda: self.prepare(sources, *settings))
+        posed = prepared.posed
+        cameras = [s.camera for s in sources] + list(targets)
+        frame = RelativeFrame(cameras) if posed is None else posed.frame
+        K, c2w = self.cameras(cameras, frame, options.size)
+        generator = torch.Generator().manual_seed(options.seed)
+        made = self.generate(
+            prepared.images, K, c2w, sampling, generator=generator, on_step=report, given=prepared.latents,
+            depth=None if posed is None else posed.depth,
+        )  # fmt: skip
+        assert made.geometry is not None
+        self.check_finite(made.image, made.geometry.depth)
+        depth, scale = self.depths(sources, made, K, c2w, frame, posed, options)
+        spread = geometry_spread(made.geometry)
+        pixels = self.pixels(sources, targets, made, depth, spread, frame, prepared, options)
+        views = [self.view(p, target, sources, scale, options) for p, target in zip(pixels, targets, strict=True)]
+        report("decode", 1, made.image[0, -1])
+        return views
 
+    def depths(
+        self,
+        sources: Sequence[SourceView],
+        made: Generated,
+        K: Tensor,
+        c2w: Tensor,
+        frame: RelativeFrame,
+        posed: PosedSources | None,
+        options: Options,
+    ) -> tuple[Tensor, Scale]:
+        """Depth (1, V, h, w) of all views in the frame's unit, and the scale it was given.
 
-def warp_sources(
-    images: Tensor,
-    depth: SourceDepth,
-    K: Tensor,
-    c2w: Tensor,
-    target_K: Tensor,
-    target_c2w: Tensor,
-    sharp: bool = True,
-) -> WarpedSources:
-    """Sources (B, S, ...) into one target camera a scene; holes filled by pull-push. sharp: read back, not splatted."""
-    values = torch.cat([images.float(), depth.spread[:, :, None]], dim=2)
-    size = (images.shape[-2], images.shape[-1])
-    weight = depth.confidence().clamp_min(0.05)
-    warp = forward_warp(values, depth.depth, K, c2w, target_K, target_c2w, size, weight)
-    if sharp:
-        warp = resample(warp, values, depth.depth, K, c2w, target_K, target_c2w)
-    image = pull_push(warp.values[:, :3], warp.seen)
-    inverse = pull_push(warp.depth.clamp_min(1e-9).reciprocal()[:, None], warp.seen)[:, 0]
-    spread = pull_push(warp.values[:, 3:], warp.seen)[:, 0]
-    disagreement = torch.zeros_like(spread) if warp.disagreement is None else warp.disagreement
-    return WarpedSources(image, inverse.reciprocal(), spread, warp.seen, disagreement)
+        The head's depth of all views has one unit. Where the sources' depth is known, it is aligned with that, in the
+        sources and wherever the targets show what they saw.
+        """
+        assert made.geometry is not None
+        depth = made.geometry.depth.float()
+        if posed is None:
+            scale = joint_scale(sources, made.geometry, K, c2w, frame, self.min_baseline, options.strict_scale)
+            return depth * (scale.value / frame.unit), scale
+        assert made.warped is not None
+        seen = torch.cat([torch.ones_like(posed.depth.depth, dtype=torch.bool), made.warped.seen], dim=1)
+        known = torch.cat([posed.depth.depth, made.warped.depth], dim=1)
+        for number, target in enumerate(made.warped.seen[0]):
+            if not target.any():
+                raise NoContext(f"target {number}: nothing that the sources see is in its picture")
+        return depth * align(depth, known, seen)[:, None, None, None], posed.scale
 
+    def pixels(
+        self,
+        sources: Sequence[SourceView],
+        targets: Sequence[Camera],
+        made: Generated,
+        depth: Tensor,
+        spread: Tensor,
+        frame: RelativeFrame,
+        prepared: PreparedSources,
+        options: Options,
+    ) -> list[Pixels]:
+        """Image, depth in metres, spread and what some source saw of every target, at its camera's size."""
+        S = len(sources)
+        views = zip(made.image[0, S:].clamp(0, 1), depth[0, S:] * frame.unit, spread[0, S:], targets, strict=True)
+        observed = self.net.config.warps if options.observed_pixels is None else options.observed_pixels
+        if not observed:
+            K, c2w = self.cameras([*(s.camera for s in sources), *targets], frame, options.size)
+            shown = (
+                forward_warp(spread[:, :S, None], depth[:, :S], K[:, :S], c2w[:, :S], K[:, v], c2w[:, v], options.size)
+                for v in range(S, K.shape[1])
+            )
+            return [at_size(Pixels(i, d, s, w.seen[0]), t) for (i, d, s, t), w in zip(views, shown, strict=True)]
+        limit = options.preset.pixels
+        if prepared.posed is not None:
+            native = prepared.posed.native
+        else:
+            own = SourceDepth(depth[:, :S], spread[:, :S])
+            native = self.native(sources, prepared.images, own, frame, limit)
+        return [paste_observed(native, i, d, s, t, frame, limit) for i, d, s, t in views]
 
-def condition(
-    net: GLDNetworks,
-    images: Tensor,
-    K: Tensor,
-    c2w: Tensor,
-    depth: SourceDepth,
-    target_K: Tensor,
-    target_c2w: Tensor,
-    guided: bool = True,
-) -> Condition:
-    """Encode the sources together with what they show of the target. guided: for guidance, too (`Condition.uncond`)."""
-    warped = warp_sources(images, depth, K, c2w, target_K, target_c2w)
-    level0, level1 = net.encoder(torch.cat([images, warped.image[:, None]], dim=1), levels=2)
-    K, c2w = torch.cat([K, target_K[:, None]], dim=1), torch.cat([c2w, target_c2w[:, None]], dim=1)
-    return Condition(
-        warped,
-        net.to_latent(level0, 0).float(),
-        net.to_latent(level1, 1).float(),
-        level1.camera.float(),
-        target_cameras(net, K, c2w, warped.seen, level1.grid),
-        target_cameras(net, K, c2w, warped.seen, level1.grid, drop=True) if guided else None,
-    )
+    def encoding(self, options: Options) -> tuple[tuple[int, int], int]:
+        """What of the options decides what is made of the sources, and kept."""
+        return options.size, options.preset.pixels
 
+    @torch.inference_mode()
+    def prepare(self, sources: Sequence[SourceView], size: tuple[int, int], limit: int) -> PreparedSources:
+        """Encode the sources and, for warp conditioning, find their depth and its scale.
 
-def target_cameras(
-    net: GLDNetworks, K: Tensor, c2w: Tensor, seen: Tensor, grid: tuple[int, int], drop: bool = False
-) -> Cameras:
-    """What both stages are told of the sources' cameras and of one target's, the last; `drop`: without rays, poses."""
-    size = (seen.shape[-2], seen.shape[-1])
-    return camera_conditions(net.level1, K, c2w, K.shape[1] - 1, size, grid, net.config.compat, seen, drop)
+        limit: pixels of a camera that are worked on, at most. Raises ScaleUnknown.
+        """
+        images = torch.cat([resize(self.picture(s.image)[None, None], size) for s in sources], dim=1)
+        latents = self.encode(images)
+        if not self.net.config.warps:
+            return PreparedSources(images, latents, None)
+        frame = RelativeFrame([s.camera for s in sources])
+        K, c2w = self.cameras([s.camera for s in sources], frame, size)
+        geometry, stereo = self.geometry(images, K, c2w, latents)
+        depth, scale = find_scale(sources, geometry, stereo, K, c2w, frame, self.min_baseline)
+        native = self.native(sources, images, depth, frame, limit)
+        return PreparedSources(images, latents, PosedSources(frame, depth, scale, native))
 
+    def native(
+        self, sources: Sequence[SourceView], images: Tensor, depth: SourceDepth, frame: RelativeFrame, limit: int
+    ) -> NativeSources:
+        """The sources at their own resolution, see `native_sources`."""
+        pictures = [self.picture(s.image) for s in sources]
+        return native_sources(pictures, sources, images, depth, frame, limit)
 
-def predict(
-    dit: MultiViewDiT, noisy: Tensor, t: Tensor, base: Tensor, cameras: Cameras, level1: Tensor | None = None
-) -> Tensor:
-    """The stage's prediction of the clean latents (B, V, C, h, w) from noisy ones at t (B,)."""
-    out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
-    if dit.config.prediction == "residual":
-        return base + out
-    return noisy - t[:, None, None, None, None] * out
+    def forget(self) -> None:
+        """Drop what is kept of the sources of recent requests."""
+        self.recent.clear()
 
+    def cameras(self, cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """K (1, V, 3, 3) at the working size (H, W) and c2w (1, V, 4, 4) in the request's own frame, float32."""
+        K = np.stack([c.resized(size[1], size[0]).K for c in cameras])
+        c2w = np.stack([frame.relative(c.c2w) for c in cameras])
+        return self._tensor(K)[None], self._tensor(c2w)[None]
 
-def sample(
-    engine: Engine,
-    net: GLDNetworks,
-    dit: MultiViewDiT,
-    base: Tensor,
-    given: Condition,
-    noise: Tensor,
-    how: Sampling,
-    level1: Tensor | None = None,
-    on_step: OnStep = lambda step: None,
-) -> Tensor:
-    """Latents of one stage from noise."""
-    told = Told(base, given.cameras, given.uncond, level1)
-    return engine.sample(dit, net.config.flow, told, noise, how, on_step)
+    def picture(self, image: np.ndarray) -> Tensor:
+        """(3, H, W) float 0..1 on the device, of (H, W, 3) uint8."""
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1).float() / 255
 
+    def view(
+        self, pixels: Pixels, target: Camera, sources: Sequence[SourceView], scale: Scale, options: Options
+    ) -> View:
+        """A View of pixels at the target's size."""
+        calibration = self.calibration
+        if calibration and (target.height, target.width) != options.size:
+            calibration = calibration.at_native()
+        self.check_finite(pixels.image, pixels.depth[pixels.depth == pixels.depth])
+        stated, generated = pixels.spread.float().cpu().numpy(), (~pixels.seen).cpu().numpy()
+        return View(
+            camera=target,
+            image=to_uint8(pixels.image),
+            depth=pixels.depth.float().cpu().numpy(),
+            confidence=confidence(stated, generated, calibration),
+            generated=generated,
+            scale=scale,
+            model=self.net.config.name,
+            seed=options.seed,
+            preset=options.preset.name,
+            complete=not options.timer.cut,
+            source_stamps=tuple(s.stamp for s in sources),
+            spread=stated,
+            calibration=calibration,
+            novelty=novelty(sources, target),
+        )
 
-def decode(net: GLDNetworks, level0: Tensor, level1: Tensor, given: Condition) -> tuple[Composite, Tensor]:
-    """The target's colour and depth from generated latents, and the raw RGB decoder's image (B, 3, H, W)."""
-    warped = given.warped
-    H, W = warped.seen.shape[-2:]
-    grid = (level0.shape[-2], level0.shape[-1])
-    features = [f[:, -1:] for f in net.features(level0, level1, grid, given.camera)]
-    image = net.rgb(features, grid)[:, 0].float()
-    depth = net.dpt(features, grid, (H, W)).depth[:, 0].float()
-    aligned = depth * align(depth, warped.depth, warped.seen)[:, None, None]
-    with torch.autocast(image.device.type, enabled=False):
-        parts = warped.image, warped.depth, warped.spread, warped.seen, warped.disagreement
-        composite = net.compositor(image, aligned, *parts)
-    return composite, image
+    def check_finite(self, *outputs: Tensor) -> None:
+        """Raise ModelError for outputs of the networks that are not finite."""
+        if not all(torch.isfinite(output).all() for output in outputs):
+            raise ModelError(f"model '{self.net.config.name}' gave numbers that are not finite")
 
-
-def align(depth: Tensor, reference: Tensor, seen: Tensor) -> Tensor:
-    """(B,) factor that takes depth (B, H, W) to the reference where seen: the median ratio; all pixels if few are."""
-    enough = seen.float().mean(dim=(1, 2)) > 0.05
-    use = seen | ~enough[:, None, None]
-    ratio = torch.where(use, reference / depth.clamp_min(1e-9), torch.nan)
-    return ratio.flatten(1).nanmedian(dim=1).values
-
-
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, V, C, H, W) to another size, area-averaged when it shrinks."""
-    flat = images.flatten(0, 1)
-    if flat.shape[-2:] == size:
-        return images
-    mode = "area" if size[0] <= flat.shape[-2] and size[1] <= flat.shape[-1] else "bilinear"
-    return F.interpolate(flat, size=size, mode=mode).unflatten(0, images.shape[:2])
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(array, dtype=torch.float32, device=self.device)

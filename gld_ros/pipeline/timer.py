@@ -11,8 +11,8 @@ from gld_ros.errors import RequestTimeout
 
 #: Seconds; waits until the device has done all it was given.
 Clock = Callable[[], float]
-#: Phases of a request in their order. `condition` (what the sources show of a target): only of models that are
-#: conditioned on the warped sources; they go through all phases but the first once a target.
+#: Phases of a request in their order. `condition` (what the sources show of the targets): only of models that are
+#: conditioned on the warped sources.
 PHASES = ("encode", "condition", "level1", "level0", "decode")
 #: No view is returned later than this share of the budget, and so many seconds, after the deadline.
 GRACE, GRACE_SECONDS = 0.1, 0.05
@@ -29,10 +29,6 @@ class Timer:
         Raises RequestTimeout where an answer would come too late.
         """
         return False
-
-    def allows_view(self) -> bool:
-        """Whether one more target can be done by the deadline, even if in a step a level."""
-        return True
 
 
 class Stopwatch(Timer):
@@ -81,9 +77,6 @@ class Deadline(Timer):
         late = self._too_late((phase, *rest), self._end)
         self.cut |= late
         return late
-
-    def allows_view(self) -> bool:
-        return not self._too_late(PHASES[1:], self._end)
 
     def _too_late(self, phases: tuple[str, ...], end: float) -> bool:
         """Whether these, levels in one step, are expected to be done after `end`, or at worst after the grace."""

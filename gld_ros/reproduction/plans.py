@@ -56,7 +56,6 @@ class Plan:
             dpt=self.dpt,
             matching=None,
             rgb=self.rgb,
-            compositor=None,
             level1=self.dit,
             cascade=self.dit,
             flow=self.flow,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
-from gld_ros.data.raytrace import render
+from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import render_scenes
 
 CHUNK = 64  # rooms a file
@@ -28,7 +28,7 @@ class StoredRooms:
         self.first, self.count = first, count
         folder.mkdir(parents=True, exist_ok=True)
         # Compiling the ray tracer costs a minute, and saves more from some thousand rooms on.
-        renderer = torch.compile(render, dynamic=False) if count > 64 * CHUNK else render
+        renderer = compiled_render() if count > 64 * CHUNK else render
         parts = []
         for start in range(first, first + count, CHUNK):
             path = folder / f"rooms-{size}-{start}.safetensors"

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.mixture import Mixture, open_mixture
-from gld_ros.data.raytrace import render
+from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import render_scenes
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.data.skipped import Skipped
@@ -70,7 +70,7 @@ class Rooms:
     def __call__(self, number: int) -> ClipBatch:
         if self._renderer is None:
             # Fused, the ray tracer is tens of times faster on a CPU; every image size is compiled once.
-            self._renderer = torch.compile(render, dynamic=False) if self.compiled else render
+            self._renderer = compiled_render() if self.compiled else render
         seeds = [(self.first + number * self.scenes + i) % TEST_SEED for i in range(self.scenes)]
         main, *others = self.sizes
         size = others[(number // 2) % len(others)] if number % 2 and others else main

@@ -18,7 +18,7 @@ from gld_ros.diffusion.prediction import NOISELESS, training_target
 from gld_ros.models.configs import Compat, FlowConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import CameraTables
-from gld_ros.pipeline.joint import velocity
+from gld_ros.pipeline.generation import velocity
 from gld_ros.training.config import FlowTraining
 from gld_ros.training.latents import LatentSpace
 from gld_ros.training.records import sheet

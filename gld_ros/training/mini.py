@@ -1,10 +1,10 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`gld train mini`: the embedded model on procedural rooms, in four stages, from scratch or from a model."""
+"""`gld train mini`: the embedded model on procedural rooms, stage by stage, from scratch or from a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,30 +14,27 @@ from torch import Tensor
 from gld_ros.data.augment import photometric
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import BUCKETS
-from gld_ros.diffusion.flow import interpolate, shift_time
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.checkpoints import save_model
 from gld_ros.models.configs import ModelConfig, to_dict
 from gld_ros.models.gld import GLDNetworks
-from gld_ros.pipeline.synthesis import condition, decode, encode_sources, predict, target_cameras
 from gld_ros.training.config import OptimizerConfig, TrainConfig
 from gld_ros.training.data import Numbered, Rooms
+from gld_ros.training.decoder_stage import DecoderStage
 from gld_ros.training.engine import Engine
+from gld_ros.training.latent_cache import SCENES, CachedLatents, ShardPlan, build_cache
 from gld_ros.training.latents import GeometricLatents
-from gld_ros.training.losses import (
-    composite_depth_loss,
-    geometry_loss,
-    level_dropout,
-    matching_loss,
-    mean_log_error,
-    picture_loss,
-)
-from gld_ros.training.stage import Stage
+from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
+from gld_ros.training.stage import Stage, TrainingData
+from gld_ros.training.warped_flow import FIELDS, WarpedFlowStage
 
-#: In this order: encoder with its heads; posed depth alone; both diffusion stages with what follows them; compositor.
-STAGES = ("geometry", "depth", "diffusion", "compositor")
+#: In this order: the encoder with its heads; posed depth alone; latents of many scenes to disk; and, on these, the
+#: decoders and both diffusion stages.
+STAGES = ("geometry", "depth", "cache", "decoder", "level1", "level0")
+#: The fields of a cache that the decoders are trained on.
+PAINTED = ("level0", "level1", "camera", "images", "depth", "K", "c2w")
 #: Rooms that a stage may use before it meets those of the next one.
-ROOMS_A_STAGE = 200_000_000
+ROOMS_A_STAGE = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -52,16 +49,26 @@ class MiniTraining:
     geometry_rate: float = 1e-3
     depth_steps: int = 2000
     depth_rate: float = 1e-3
-    diffusion_steps: int = 1000
-    diffusion_rate: float = 8e-4
-    compositor_steps: int = 400
-    compositor_rate: float = 1e-3
+    #: Scenes whose latents are kept on disk (1.2 MB each), and processes that make them on a CPU.
+    scenes: int = 40_000
+    processes: int = 2
+    #: Scenes of a batch of the decoders' stage, and of a diffusion stage's.
+    decoder_batch: int = 4
+    decoder_steps: int = 4000
+    decoder_rate: float = 5e-4
+    flow_batch: int = 8
+    level1_steps: int = 22_000
+    level1_rate: float = 1e-3
+    level0_steps: int = 9000
+    level0_rate: float = 1e-3
     level_dropout: float = 0.15
     #: Share of the depth stage's scenes whose pictures are changed as real cameras do.
     augmented: float = 0.4
     statistics_batches: int = 16
     seed: int = 0
     device: str = "auto"
+    #: "fp32", or "bf16" where that is fast: GPUs, CPUs with AMX.
+    precision: str = "fp32"
 
     def run(self, stage: str, steps: int, rate: float, model: ModelConfig, seed: int) -> TrainConfig:
         """The settings of one stage's run."""
@@ -79,6 +86,7 @@ class MiniTraining:
             steps=steps,
             seed=seed,
             device=self.device,
+            precision=self.precision,
             optimizer=optimizer,
             save_every=50,
             sample_every=0,
@@ -142,79 +150,6 @@ class DepthStage(Stage):
         return losses
 
 
-class DiffusionStage(Stage):
-    """Both diffusion stages, RGB decoder and compositor in the loop; encoder, head and posed depth are frozen."""
-
-    frozen: tuple[str, ...] = ("net.encoder.", "net.dpt.", "net.matching.")
-
-    def __init__(self, net: GLDNetworks, statistics_batches: int):
-        super().__init__()
-        self.net, self.statistics_batches = net, statistics_batches
-        for part in (net.encoder, net.dpt, net.matching):
-            part.requires_grad_(False)
-
-    def prepare(self, batches: Iterator[ClipBatch]) -> None:
-        """Latent statistics, over sources and one target."""
-        space = GeometricLatents(self.net)
-        space.measure((batch.images[:, :3] for batch in batches), self.statistics_batches, (0, 1))
-        for name, buffer in self.net.named_buffers(recurse=False):
-            buffer.copy_(getattr(space.net, name))
-
-    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Losses of one batch: two sources, one of the two targets. x0 is predicted once a stage and decoded."""
-        assert batch.depth is not None
-        net, views = self.net, [0, 1, int(torch.randint(2, 4, ()))]
-        images, K, c2w = batch.images[:, views], batch.K[:, views], batch.c2w[:, views]
-        truth, depth = images[:, -1], batch.depth[:, views[-1]]
-        B, device = images.shape[0], images.device
-        with torch.no_grad():
-            sources = images[:, :2], K[:, :2], c2w[:, :2]
-            features, grid = encode_sources(net, sources[0])
-            given = condition(net, *sources, net.matching(*sources, features[3], grid), K[:, -1], c2w[:, -1])
-            levels = net.encoder(images, levels=2)
-            latent0, latent1 = (net.to_latent(level, k).float() for k, level in enumerate(levels))
-        if torch.rand(()) < 0.1:
-            given.cameras = target_cameras(net, K, c2w, given.warped.seen, grid, drop=True)
-        # Two times out of three from pure noise: there the model has to generate, and there sampling begins.
-        t = torch.where(torch.rand(B) < 0.6, torch.ones(B), shift_time(torch.rand(B), net.config.flow.shift))
-        t = t.to(device)
-        noisy1 = interpolate(latent1, torch.randn_like(latent1), t)
-        noisy0 = interpolate(latent0, torch.randn_like(latent0), t)
-        clean1 = predict(net.level1, noisy1, t, given.level1, given.cameras)
-        # The cascade learns on level 1 as it will get it: half the time the prediction, half noised truth.
-        rough = latent1 + 0.3 * torch.rand(B, 1, 1, 1, 1, device=device) * torch.randn_like(latent1)
-        hint = clean1.detach() if torch.rand(()) < 0.5 else rough
-        clean0 = predict(net.cascade, noisy0, t, given.level0, given.cameras, hint)
-        composite, decoded = decode(net, clean0, clean1, given)
-        seen = given.warped.seen
-        return {
-            "level1": 0.5 * (clean1 - latent1).pow(2).mean(),
-            "level0": 0.5 * (clean0 - latent0).pow(2).mean(),
-            "decoded": picture_loss(decoded, truth, seen),
-            "composite": 2 * picture_loss(composite.image, truth, seen),
-            "psnr": 0.05 * mean_log_error(composite.image, truth, seen),
-            "depth": composite_depth_loss(composite.depth, composite.spread, depth),
-        }
-
-
-class CompositorStage(DiffusionStage):
-    """The compositor alone, on what all the others give now; half the time of a step of them all."""
-
-    frozen = (*DiffusionStage.frozen, "net.level1.", "net.cascade.", "net.rgb.")
-
-    def __init__(self, net: GLDNetworks):
-        super().__init__(net, statistics_batches=0)
-        for part in (net.level1, net.cascade, net.rgb):
-            part.requires_grad_(False)
-
-    def prepare(self, batches: Iterator[ClipBatch]) -> None:
-        """Nothing: latents are as they were."""
-
-    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Of the diffusion stage's losses those of the composite."""
-        return {name: value for name, value in super().loss(batch).items() if name in ("composite", "psnr", "depth")}
-
-
 def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) -> bool:
     """The plan's stages on `net`, resuming in `folder`; the model is written to `out`.
 
@@ -225,21 +160,48 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
         raise InvalidRequest(f"stages {', '.join(unknown)}: expected some of {', '.join(STAGES)}")
     if not plan.start and STAGES[0] not in plan.stages:
         raise InvalidRequest(f"stages {', '.join(plan.stages)} go on from a model: give --start, or {STAGES[0]} first")
-    makers: dict[str, Callable[[], Stage]] = {
-        "geometry": lambda: GeometryStage(net, plan.level_dropout),
-        "depth": lambda: DepthStage(net, plan.augmented),
-        "diffusion": lambda: DiffusionStage(net, plan.statistics_batches),
-        "compositor": lambda: CompositorStage(net),
-    }
     for number, name in enumerate(STAGES):
         if name not in plan.stages:
             continue
+        if name == "cache":
+            cache(folder, net, plan)
+            continue
+        net.requires_grad_(True)
+        stage, data = stage_of(name, net, plan, folder, number)
         steps, rate = getattr(plan, f"{name}_steps"), getattr(plan, f"{name}_rate")
         config = plan.run(f"mini-{name}", steps, rate, net.config, plan.seed + number)
-        rooms = Rooms(plan.batch, BUCKETS, first=number * ROOMS_A_STAGE)
-        net.requires_grad_(True)
-        engine = Engine(makers[name](), config, folder / name)
-        if not engine.fit(Numbered(rooms, config.workers)):
+        if not Engine(stage, config, folder / name).fit(data):
             return False
     save_model(out, net)
     return True
+
+
+def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, number: int) -> tuple[Stage, TrainingData]:
+    """A stage and what it trains on."""
+    if name in ("geometry", "depth"):
+        stage = GeometryStage(net, plan.level_dropout) if name == "geometry" else DepthStage(net, plan.augmented)
+        return stage, Numbered(Rooms(plan.batch, BUCKETS, first=number * ROOMS_A_STAGE), workers=1)
+    if name == "decoder":
+        return DecoderStage(net), CachedLatents(folder / "cache", plan.decoder_batch, PAINTED, plan.seed)
+    level = 1 if name == "level1" else 0
+    return WarpedFlowStage(net, level), CachedLatents(folder / "cache", plan.flow_batch, FIELDS[level], plan.seed)
+
+
+def cache(folder: Path, net: GLDNetworks, plan: MiniTraining) -> None:
+    """Latents of the plan's scenes in `folder`/cache, by the encoder and the posed depth that `net` has now."""
+    if not net.level1_mean.any():
+        measure_latents(net, plan)
+    device = "cuda" if plan.device != "cpu" and torch.cuda.is_available() else "cpu"
+    save_model(folder / "encoder", net)
+    shards = ShardPlan(math.ceil(plan.scenes / SCENES), first_seed=STAGES.index("cache") * ROOMS_A_STAGE)
+    build_cache(folder / "cache", folder / "encoder", shards, plan.processes, device)
+
+
+def measure_latents(net: GLDNetworks, plan: MiniTraining) -> None:
+    """The latent statistics, over sources and one target of procedural rooms."""
+    space = GeometricLatents(net)
+    rooms = Rooms(plan.batch, BUCKETS[:1], first=STAGES.index("cache") * ROOMS_A_STAGE)
+    batches = (batch.images[:, :3] for batch in Numbered(rooms).batches(0))
+    space.measure(batches, plan.statistics_batches, (0, 1))
+    for name, buffer in net.named_buffers(recurse=False):
+        buffer.copy_(getattr(space.net, name))

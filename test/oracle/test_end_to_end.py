@@ -23,7 +23,7 @@ from gld_ros.models.gld import GLDNetworks, stored_dtype
 from gld_ros.models.official import Part
 from gld_ros.models.rgb_decoder import RGBDecoder
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.joint import Generated, SourceLatents
+from gld_ros.pipeline.generation import Generated, SourceLatents
 
 BOUND = 2e-4
 SIZE, GRID, SOURCES, STEPS = (56, 70), (4, 5), 2, 4

@@ -62,7 +62,7 @@ def test_what_cannot_be_is_named(tmp_path, text, change, message):
 def test_shipped_configurations_are_valid(path):
     config = load_config(path)
     if not config.start:
-        assert config.model_config().joint
+        assert not config.model_config().warps
     assert json.dumps(checkpoint.Progress(0, 0, 0, 1, {}, "").__dict__)
 
 

@@ -24,7 +24,7 @@ from gld_ros.training.engine import Engine
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents, RunningStatistics
 from gld_ros.training.losses import level_dropout
-from gld_ros.training.mini import CompositorStage, DepthStage, DiffusionStage, GeometryStage, MiniTraining, train_mini
+from gld_ros.training.mini import DepthStage, GeometryStage, MiniTraining, train_mini
 from gld_ros.training.records import read_log
 from gld_ros.training.rgb_stage import RGBDecoderStage
 
@@ -135,33 +135,20 @@ def test_propagated_features_share_the_first_views_token():
     assert not any(torch.allclose(a, b) for a, b in zip(true[2:], propagated[2:], strict=True))
 
 
-def test_all_stages_of_mini_learn_from_a_real_batch():
+def test_the_first_stages_of_mini_learn_from_a_real_batch():
     torch.manual_seed(0)
     batch, net = Clips()(0), GLDNetworks(ModelConfig())
-    learnt = {"encoder": GeometryStage, "matching": DepthStage, "level1": DiffusionStage, "compositor": CompositorStage}
-    for make in (
-        lambda: GeometryStage(net, 0.2),
-        lambda: DepthStage(net, 0.5),
-        lambda: DiffusionStage(net, 1),
-        lambda: CompositorStage(net),
-    ):
+    for make in (lambda: GeometryStage(net, 0.2), lambda: DepthStage(net, 0.5)):
         net.requires_grad_(True)
         stage = make()
         net.zero_grad()
         losses = stage.loss(batch)
         torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum().backward()
         assert all(torch.isfinite(v) for v in losses.values())
-        for name, kind in learnt.items():
-            gradients = [p.grad for p in getattr(net, name).parameters()]
-            shared = (name, type(stage)) in (("matching", GeometryStage), ("compositor", DiffusionStage))
-            own = kind is type(stage) or shared
-            assert any(g is not None and g.abs().max() > 0 for g in gradients) == own, (name, type(stage))
-        if isinstance(stage, (GeometryStage, DepthStage)):
-            for head in (net.matching.planes, net.matching.first, net.matching.fine.leave):
-                assert head.weight.grad is not None and head.weight.grad.abs().max() > 0, "each sweep learns"
-        if type(stage) is DiffusionStage:
-            for part in (net.level1.final_layer.linear, net.cascade.final_layer.linear):
-                assert part.weight.grad.abs().max() > 0
+        trained = isinstance(stage, GeometryStage)
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in net.encoder.parameters()) == trained
+        for head in (net.matching.planes, net.matching.first, net.matching.fine.leave):
+            assert head.weight.grad is not None and head.weight.grad.abs().max() > 0, "each sweep learns"
 
 
 def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypatch, capsys):
@@ -181,7 +168,9 @@ def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypat
         k.split(".")[0] for k, v in load_model(tmp_path / "model").state_dict().items() if not close(v, before[k])
     }
     assert changed == {"matching"} and not (tmp_path / "geometry").exists()
-    with pytest.raises(InvalidRequest, match="stages flow: expected some of geometry, depth, diffusion, compositor"):
+    with pytest.raises(
+        InvalidRequest, match="stages flow: expected some of geometry, depth, cache, decoder, level1, level0"
+    ):
         train_mini(tmp_path, tmp_path / "model", net, MiniTraining(stages=("flow",)))
 
 

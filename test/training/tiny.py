@@ -34,7 +34,6 @@ MODEL = ModelConfig(
     dpt=DPTConfig(features=16, out_channels=(16, 16, 16, 16), hidden=8),
     rgb=RGBDecoderConfig(width=32, depth=1, heads=2, hidden=64, base_grid=4),
     matching=None,
-    compositor=None,
     level1=DIT,
     cascade=replace(DIT, cascade_channels=64, split_embedders=False),
     flow=FlowConfig(t_end=0.001),

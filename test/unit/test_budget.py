@@ -21,7 +21,6 @@ from gld_ros.diffusion.solvers import SOLVERS
 from gld_ros.errors import InvalidRequest, ModelError, RequestTimeout
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.models.configs import (
-    CompositorConfig,
     DiTConfig,
     DPTConfig,
     EncoderConfig,
@@ -46,7 +45,6 @@ WARPED = ModelConfig(
     dpt=DPTConfig(features=8, out_channels=(8, 8, 8, 8), hidden=8),
     matching=MatchingConfig(features=8, planes=4, widths=(8, 8, 8), fine_features=8, fine_planes=3, fine_widths=(8, 8)),
     rgb=RGBDecoderConfig(width=32, depth=1, heads=2, hidden=32, base_grid=4),
-    compositor=CompositorConfig(widths=(8, 8, 8)),
     level1=replace(STAGE, split_embedders=True),
     cascade=replace(STAGE, cascade_channels=64),
     flow=FlowConfig(steps=6),
@@ -224,8 +222,8 @@ def test_candidates_begin_with_what_is_asked_for_and_end_with_the_least(family):
     ]
     assert work == sorted(work, reverse=True)
     assert tried[-1].preset.name == "fast"
-    assert [how.steps for how in tried[-1].sampling(family.flow)] == [1, 1 if family.joint else 0]
-    assert (tried[-1].size == (140, 252)) == family.joint
+    assert [how.steps for how in tried[-1].sampling(family.flow)] == [1, 1]
+    assert (tried[-1].size == (140, 252)) != family.warps
     (fastest, *_) = candidates(Options((280, 504), preset("fast", family), steps=3), family)
     assert [how.steps for how in fastest.sampling(family.flow)] == [3, 3]
 

@@ -233,6 +233,22 @@ def test_a_depth_sensor_sets_the_scale(da3):
 
 
 @pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_observed_pixels_can_be_taken_from_the_sources(da3):
+    sources, targets = views()
+    depth = np.full((60, 80), 3.0, dtype=np.float32)
+    sources = [replace(s, depth=depth) for s in sources]
+    (plain,) = da3(sources, targets, strict_scale=False)
+    (same,) = da3(sources, targets, strict_scale=False, observed_pixels=False)
+    (pasted,) = da3(sources, targets, strict_scale=False, observed_pixels=True)
+    assert np.array_equal(plain.image, same.image)
+    seen = ~pasted.generated
+    assert 0.1 < seen.mean() and (pasted.image[seen] != plain.image[seen]).any()
+    (again,) = da3(sources, [sources[0].camera], strict_scale=False, observed_pixels=True)
+    error = np.abs(again.image.astype(int) - sources[0].image)[~again.generated]
+    assert np.median(error) <= 3  # a source's own view is that source
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
 def test_progress_reaches_the_end(da3):
     sources, targets = views()
     seen = []
@@ -254,9 +270,6 @@ def test_bad_requests_are_named(da3):
     left[:3, 0] *= -1
     with pytest.raises(InvalidRequest, match="target 0: left-handed"):
         da3(sources, [targets[0].moved(left)])
-    mini = GLDPipeline.from_pretrained("mini", device="cpu")
-    with pytest.raises(InvalidRequest, match="generates one view at a time"):
-        mini.generate(torch.rand(1, 1, 3, 8, 8), torch.eye(3)[None, None], torch.eye(4)[None, None])
 
 
 @pytest.mark.filterwarnings("ignore:the generated views contradict")

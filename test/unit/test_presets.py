@@ -25,33 +25,17 @@ def stages(name: str, config: ModelConfig, *asked) -> tuple[Sampling, Sampling]:
 def test_exact_is_the_models_own():
     assert stages("exact", GLD_DA3) == (Sampling(49, 1.5),) * 2
     assert stages("exact", GLD_VGGT) == (Sampling(99, 1.5),) * 2
-    assert stages("exact", ModelConfig()) == (Sampling(1, 1.0),) * 2
+    assert stages("exact", ModelConfig()) == (Sampling(12, 1.0), Sampling(4, 1.0))
 
 
-def test_presets_of_mini_leave_the_cascade_out():
-    for name in ("balanced", "fast"):
-        assert stages(name, ModelConfig()) == (Sampling(1, 1.0), Sampling(0, 1.0))
-        assert stages(name, ModelConfig(), 2) == (Sampling(2, 1.0),) * 2
+def test_fast_views_of_mini_are_worked_on_at_fewer_pixels():
     camera = wall_request(Shape(2, 1, (480, 640)))[1][0]
     sizes = [native_size(camera, preset(name, ModelConfig()).pixels) for name in NAMES]
     assert sizes == [(480, 640), (480, 640), (240, 320)]
 
 
-def test_mini_without_its_cascade_takes_level_0_from_the_sources():
-    pipe = GLDPipeline.from_pretrained("mini", "cpu")
-    sources, targets = wall_request(Shape(2, 1, (48, 64)))
-    levels = {}
-    for name in NAMES:
-        steps = []
-        (view,) = pipe(sources, targets, preset=name, callback=lambda progress, steps=steps: steps.append(progress))
-        levels[name] = [progress.stage for progress in steps]
-        assert view.image.shape == (48, 64, 3) and steps[-1].fraction == pytest.approx(1)
-    assert levels["exact"] == ["encode", "level1", "level0", "decode"]
-    assert levels["balanced"] == levels["fast"] == ["encode", "level1", "decode"]
-
-
 def test_each_preset_asks_for_less_than_the_one_before():
-    for config in (GLD_DA3, GLD_VGGT):
+    for config in (GLD_DA3, GLD_VGGT, ModelConfig()):
         steps = [sum(how.steps for how in stages(name, config)) for name in NAMES]
         assert steps == sorted(steps, reverse=True) and len(set(steps)) == len(NAMES)
 

@@ -13,7 +13,7 @@ from test_joint import shaken, tiny, views
 
 from gld_ros.diffusion.conditioning import RequestCameras, camera_conditions
 from gld_ros.diffusion.field import Told
-from gld_ros.diffusion.flow import euler, guided, shift_time, time_grid, velocity_of
+from gld_ros.diffusion.flow import euler, guided, shift_time, time_grid
 from gld_ros.diffusion.sampling import Sampling
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.models.block_cache import BlockCache, CacheConfig
@@ -24,8 +24,7 @@ from gld_ros.models.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.pipeline.calibration import weights_identity
 from gld_ros.pipeline.engine import Engine
-from gld_ros.pipeline.joint import velocity
-from gld_ros.pipeline.synthesis import predict
+from gld_ros.pipeline.generation import velocity
 
 CPU, GRID, SIZE, SOURCES, VIEWS = torch.device("cpu"), (3, 4), (42, 56), 2, 3
 SMALL = {"width": 32, "depth": 3, "heads": 2, "head_width": 48, "head_depth": 2, "head_heads": 2}
@@ -73,17 +72,6 @@ def plain(dit: MultiViewDiT, how: Sampling) -> torch.Tensor:
 def test_exact_is_the_plain_method_bit_for_bit(cascade, prediction, scale):
     dit, how = network(cascade, prediction=prediction), Sampling(4, scale)
     assert torch.equal(sampled(dit, how), plain(dit, how))
-
-
-def test_residuals_are_added_to_what_the_stage_starts_from():
-    dit = network(prediction="residual")
-    told, noise = request(dit)
-
-    def field(x, t):
-        return velocity_of(x, predict(dit, x, t, told.base, told.cameras), t)
-
-    made = Engine(CPU).sample(dit, FLOW, told, noise, Sampling(3))
-    assert torch.equal(made, euler(field, noise, time_grid(FLOW, 3)))
 
 
 def test_both_branches_in_one_batch():

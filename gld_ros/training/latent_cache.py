@@ -1,0 +1,234 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Latents on disk: scenes are rendered and encoded once, by the frozen encoder, and the diffusion stages train on them.
+
+A shard is one safetensors file of scenes with the same numbers of views and the same image size. Each shard follows
+from its number alone, so that an interrupted cache is continued where it ended, by any number of processes.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from gld_ros.data.look_away import render_look_away
+from gld_ros.data.raytrace import compiled_render, render
+from gld_ros.data.room_views import RoomViews
+from gld_ros.errors import InvalidRequest
+from gld_ros.models.checkpoints import load_model
+from gld_ros.models.files import write_tensors
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.pipeline.warping import encode_warps, warp_sources
+from gld_ros.training.data import quiet_worker
+
+SCENES = 32  # of a shard
+#: Width and height of the working images, and of one shard in eight.
+SIZE, OTHER_SIZES = (96, 72), ((72, 96), (144, 48))
+
+
+@dataclass
+class LatentBatch:
+    """B scenes of S sources, then N targets; V = S + N.
+
+    level0, level1: the truth, latents (B, V, C, h, w) of all views encoded together. sources0, sources1: latents
+    (B, S, C, h, w) of the sources encoded alone; warps0, warps1: (B, N, C, h, w) of the warped sources. camera: raw
+    level-1 camera tokens (B, V, C). seen: (B, N, H, W) bool. K: (B, V, 3, 3) pixels of (H, W); c2w: (B, V, 4, 4).
+    images: (B, V, 3, 2H, 2W) uint8 and depth: (B, V, H, W) metres, in some shards only.
+    """
+
+    level0: Tensor
+    level1: Tensor
+    sources0: Tensor
+    sources1: Tensor
+    warps0: Tensor
+    warps1: Tensor
+    camera: Tensor
+    seen: Tensor
+    K: Tensor
+    c2w: Tensor
+    images: Tensor | None = None
+    depth: Tensor | None = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.level1.shape[-2], self.level1.shape[-1]
+
+    def to(self, device: Any) -> LatentBatch:
+        """On a device, latents as float32."""
+
+        def moved(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            x = x.to(device)
+            return x.float() if x.dtype == torch.float16 else x
+
+        return LatentBatch(**{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What a shard holds, by its number. One in `painted` has pictures and depth, which the decoders train on.
+
+    All shards have six views and, at their own resolution, as many pixels: the ray tracer is compiled for few shapes.
+    """
+
+    shards: int
+    first_seed: int = 0
+    scenes: int = SCENES
+    painted: int = 4
+
+    def views(self, number: int) -> tuple[int, int]:
+        """Sources and targets."""
+        return ((2, 4), (2, 4), (3, 3), (4, 2))[number % 4]
+
+    def size(self, number: int) -> tuple[int, int]:
+        """(width, height) of the images: one shard in eight has another aspect than 4:3."""
+        return OTHER_SIZES[number // 8 % len(OTHER_SIZES)] if number % 8 == 5 else SIZE
+
+    def kind(self, number: int) -> str:
+        """The rooms: one shard in four has plain ones."""
+        return "plain" if number // 4 % 4 == 3 else "furnished"
+
+    def seeds(self, number: int) -> list[int]:
+        first = self.first_seed + number * self.scenes
+        return list(range(first, first + self.scenes))
+
+    def has_pictures(self, number: int) -> bool:
+        return number % self.painted == 0
+
+
+class SceneEncoder:
+    """Renders the scenes of a shard and encodes them; compiled renderers are kept from shard to shard."""
+
+    def __init__(self, net: GLDNetworks, device: torch.device, compiled: bool = True):
+        self.net, self.device = net, device
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        self.renderer: Callable = compiled_render() if compiled else render
+
+    def __call__(self, plan: ShardPlan, number: int) -> dict[str, Tensor]:
+        """The tensors of `LatentBatch`, latents as float16."""
+        (S, N), (width, height) = plan.views(number), plan.size(number)
+        scale = 2 if plan.has_pictures(number) else 1
+        seeds, kind = plan.seeds(number), plan.kind(number)
+        views = render_look_away(seeds, S, N, scale * width, scale * height, self.renderer, kind)
+        parts = [self.encode(part, S, scale) for part in split(views, 8)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    @torch.inference_mode()
+    def encode(self, views: RoomViews, S: int, scale: int) -> dict[str, Tensor]:
+        """views: rendered at `scale` times the working size."""
+        net, device = self.net, self.device
+        images = F.avg_pool2d(views.images.flatten(0, 1), scale).unflatten(0, views.images.shape[:2]).to(device)
+        K = (views.K * torch.tensor([1 / scale, 1 / scale, 1.0])[:, None]).to(device)
+        c2w = views.c2w.to(device)
+        with self.autocast:
+            alone = net.encoder(images[:, :S])
+            tokens = net.encoder.to_decoder(alone[3])
+            posed = net.matching(images[:, :S], K[:, :S], c2w[:, :S], tokens, alone[0].grid)
+            warped = warp_sources(images[:, :S], posed, K[:, :S], c2w[:, :S], K[:, S:], c2w[:, S:])
+            warps = encode_warps(net, images[:, :S], warped)
+            truth = net.encoder(images, levels=2)
+            found = {f"level{k}": net.to_latent(truth[k], k) for k in (0, 1)}
+            found |= {f"sources{k}": net.to_latent(alone[k], k) for k in (0, 1)}
+        found |= {"warps0": warps.level0, "warps1": warps.level1, "camera": warps.camera}
+        kept = {name: value.half() for name, value in found.items()} | {"seen": warped.seen, "K": K, "c2w": c2w}
+        if scale > 1:
+            kept["images"] = (views.images * 255).round().byte()
+            kept["depth"] = views.depth[:, :, scale // 2 :: scale, scale // 2 :: scale].half()
+        return {name: value.cpu().contiguous() for name, value in kept.items()}
+
+
+def split(views: RoomViews, scenes: int) -> list[RoomViews]:
+    """At most so many scenes each."""
+    parts = [getattr(views, f.name).split(scenes) for f in fields(views)]
+    return [RoomViews(*part) for part in zip(*parts, strict=True)]
+
+
+def build_cache(folder: Path, model: Path, plan: ShardPlan, processes: int, device: str = "cpu") -> None:
+    """Every shard of the plan that `folder` does not hold yet, with the networks of the model folder.
+
+    processes: of one thread each, on a CPU; a GPU gets one. Ctrl-C ends it; what is done stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(plan.shards) if not shard_path(folder, number).exists()]
+    bar = tqdm(total=plan.shards, initial=plan.shards - len(missing), desc="cache", disable=None)
+    work = partial(_build_shard, folder, model, plan, device)
+    if processes < 2 or device != "cpu":
+        for number in missing:
+            work(number)
+            bar.update()
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, context, quiet_worker, (0,)) as pool:
+        for _ in pool.map(work, missing):
+            bar.update()
+    bar.close()
+
+
+_encoders: dict[tuple[Path, str], SceneEncoder] = {}  # of this process: loaded and compiled once
+
+
+def _build_shard(folder: Path, model: Path, plan: ShardPlan, device: str, number: int) -> None:
+    if (model, device) not in _encoders:
+        net = load_model(model, device, torch.float32)
+        _encoders[model, device] = SceneEncoder(net, torch.device(device))
+    write_tensors(shard_path(folder, number), _encoders[model, device](plan, number))
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}.safetensors"
+
+
+class CachedLatents:
+    """TrainingData of a cache: every epoch goes through all shards in another order, and in each through all scenes.
+
+    batch: scenes. names: the fields of LatentBatch that are read; shards without them are left out.
+    """
+
+    def __init__(self, folder: Path, batch: int, names: tuple[str, ...], seed: int = 0):
+        self.batch, self.names, self.seed = batch, names, seed
+        self.shards = []
+        for path in sorted(folder.glob("shard-*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                held = set(file.keys())
+                scenes = file.get_slice("K").get_shape()[0]
+            if set(names) <= held and scenes >= batch:
+                self.shards.append((path, scenes // batch))
+        if not self.shards:
+            raise InvalidRequest(f"{folder}: no shard with {', '.join(names)} and at least {batch} scenes")
+        self.length = sum(count for _, count in self.shards)
+
+    def batches(self, position: int, rank: int = 0, processes: int = 1) -> Iterator[LatentBatch]:
+        number = position * processes + rank
+        while True:
+            yield self.read(number)
+            number += processes
+
+    def read(self, number: int) -> LatentBatch:
+        """Batch `number` of the endless stream."""
+        epoch, place = divmod(number, self.length)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self._places())
+        shard, part = divmod(int(order[place]), 1 << 16)
+        path, count = self.shards[shard]
+        with safe_open(path, framework="pt") as file:
+            total = file.get_slice("K").get_shape()[0]
+            chosen = np.random.default_rng([self.seed, epoch, shard]).permutation(total)
+            rows = torch.from_numpy(np.sort(chosen[part * self.batch : (part + 1) * self.batch]))
+            read = {name: file.get_tensor(name)[rows] for name in self.names}
+        return LatentBatch(**{f.name: read.get(f.name, torch.empty(0)) for f in fields(LatentBatch)})
+
+    def _places(self) -> np.ndarray:
+        """One number a batch of an epoch: shard | part."""
+        return np.concatenate([(i << 16) + np.arange(count) for i, (_, count) in enumerate(self.shards)])

@@ -1,0 +1,94 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Latents on disk, and the diffusion stages that train on them."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from gld_ros.errors import InvalidRequest
+from gld_ros.models.configs import ModelConfig
+from gld_ros.models.files import read_tensors, write_tensors
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
+from gld_ros.training.mini import PAINTED
+from gld_ros.training.warped_flow import FIELDS, WarpedFlowOptions, WarpedFlowStage
+
+PLAN = ShardPlan(shards=2, first_seed=40, scenes=3, painted=2)
+
+
+@pytest.fixture(scope="module")
+def net() -> GLDNetworks:
+    torch.manual_seed(0)
+    return GLDNetworks(ModelConfig()).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def folder(net, tmp_path_factory):
+    """Two shards of three scenes, the first with pictures."""
+    made = tmp_path_factory.mktemp("cache")
+    encoder = SceneEncoder(net, torch.device("cpu"), compiled=False)
+    for number in range(PLAN.shards):
+        write_tensors(shard_path(made, number), encoder(PLAN, number))
+    return made
+
+
+def test_a_shard_holds_what_its_number_says(folder):
+    for number in range(PLAN.shards):
+        held = read_tensors(shard_path(folder, number))
+        (S, N), (W, H) = PLAN.views(number), PLAN.size(number)
+        assert held["level1"].shape == held["level0"].shape == (3, S + N, 256, H // 8, W // 8)
+        assert held["sources1"].shape[1] == S and held["warps1"].shape[1] == N and held["seen"].shape == (3, N, H, W)
+        assert ("images" in held) == (number == 0)
+        assert 0.1 < held["seen"].float().mean() < 0.95
+    images, depth = (read_tensors(shard_path(folder, 0))[name] for name in ("images", "depth"))
+    assert images.shape[-2:] == (144, 192) and depth.shape[-2:] == (72, 96) and (depth > 0).all()
+
+
+def test_an_epoch_goes_through_every_scene_once_and_the_next_in_another_order(folder):
+    data = CachedLatents(folder, 1, ("level1", "sources1", "warps1", "K"))
+    assert data.length == 6
+
+    def order(epoch: int) -> list[float]:
+        return [float(data.read(epoch * 6 + i).K.sum()) for i in range(6)]
+
+    first, second = order(0), order(1)
+    assert sorted(first) == sorted(second) and len(set(first)) == 6 and first != second
+    assert first == order(0)
+    stream = CachedLatents(folder, 1, ("level1", "sources1", "warps1", "K")).batches(2)
+    assert float(next(stream).K.sum()) == first[2]
+
+
+def test_shards_without_the_fields_are_left_out(folder, tmp_path):
+    assert CachedLatents(folder, 3, PAINTED).length == 1
+    with pytest.raises(InvalidRequest, match="no shard with level1 and at least 1 scenes"):
+        CachedLatents(tmp_path, 1, ("level1",))
+
+
+@pytest.mark.parametrize("level", [1, 0])
+def test_a_stage_learns_what_no_source_saw(net, folder, level):
+    torch.manual_seed(1)
+    batch = CachedLatents(folder, 3, FIELDS[level]).read(0).to("cpu")
+    stage = WarpedFlowStage(net, level, WarpedFlowOptions(one_target=0, two_targets=0))
+    stage.dit.requires_grad_(True)
+    losses = stage.loss(batch)
+    losses["flow"].backward()
+    assert stage.dit.final_layer.linear.weight.grad.abs().max() > 0
+    # Predictions start at zero: latents are normalised, so that the error is about one everywhere.
+    assert 0.3 < losses["_unseen"] < 3 and 0.3 < losses["_seen"] < 3
+    blind = LatentBatch(**{f.name: getattr(batch, f.name) for f in fields(batch)} | {"seen": ~batch.seen})
+    torch.manual_seed(1)
+    swapped = WarpedFlowStage(net, level, WarpedFlowOptions(one_target=0, two_targets=0)).loss(blind)
+    assert torch.allclose(swapped["_seen"], losses["_unseen"], rtol=0.2)
+
+
+def test_level_0_is_told_a_noised_level_1(net, folder):
+    batch = CachedLatents(folder, 3, FIELDS[0]).read(0).to("cpu")
+    stage = WarpedFlowStage(net, 0)
+    data, given = stage.truth(batch, 3)
+    assert torch.equal(data, batch.level0[:, :3]) and given.shape == data.shape
+    assert 0 < (given - batch.level1[:, :3]).abs().mean() < 0.4
+    assert stage.truth(batch, 3)[1] is not None and WarpedFlowStage(net, 1).truth(batch, 3)[1] is None
+    times = stage.times(4000)
+    assert times.max() == 1 and 0.12 < (times == 1).float().mean() < 0.18 and times.median() > 0.6
