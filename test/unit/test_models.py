@@ -10,11 +10,12 @@ import torch
 
 from gld_ros.data.room_views import render_scenes
 from gld_ros.models.configs import DiTConfig, EncoderConfig, MatchingConfig, ModelConfig, from_dict, to_dict
+from gld_ros.models.consensus import agreed_depth
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.encoder import GeometryEncoder, map_to_tokens, tokens_to_map
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.layers import attend
-from gld_ros.models.matching import FineSweep, PosedDepth, SourceDepth, mean_baseline
+from gld_ros.models.matching import FineSweep, PosedDepth, SourceDepth, mean_baseline, plane_costs
 from gld_ros.models.prope import camera_tables, decode, encode
 
 
@@ -115,9 +116,9 @@ def test_dit_is_zero_at_initialisation_and_not_after(split, cascade):
     assert dit_call(shaken(dit), cascade=bool(cascade)).abs().max() > 1e-3
 
 
-def test_posed_depth_scales_with_the_world_and_nothing_else():
-    config = ModelConfig()
-    matching = shaken(PosedDepth(16, config.matching))
+@pytest.mark.parametrize("pictures", [False, True])
+def test_posed_depth_scales_with_the_world_and_nothing_else(pictures):
+    matching = shaken(PosedDepth(16, MatchingConfig(pictures=pictures)))
     K = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]).expand(1, 2, 3, 3)
     c2w = torch.eye(4).repeat(1, 2, 1, 1)
     c2w[:, 1, 0, 3] = 0.3
@@ -127,6 +128,55 @@ def test_posed_depth_scales_with_the_world_and_nothing_else():
     large = matching(images, K, c2w, tokens, (6, 8))
     assert torch.allclose(large.depth, 7 * small.depth, rtol=1e-4)
     assert torch.allclose(large.spread, small.spread, rtol=1e-4)
+
+
+def test_features_of_pictures_begin_without_a_say_and_read_the_detail():
+    torch.manual_seed(0)
+    plain = shaken(PosedDepth(16, MatchingConfig()))
+    helped = PosedDepth(16, MatchingConfig(pictures=True))
+    assert not helped.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
+    K = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]).expand(1, 3, 3, 3)
+    c2w = torch.eye(4).repeat(1, 3, 1, 1)
+    c2w[:, :, 0, 3] = torch.tensor([0, 0.3, 0.5])
+    detail, tokens = torch.rand(1, 3, 3, 96, 128), torch.randn(1, 3, 48, 16)
+    images = torch.nn.functional.avg_pool2d(detail[0], 2)[None]
+    posed = images, K, c2w, tokens, (6, 8)
+    assert torch.equal(plain(*posed).depth, helped(*posed, detail).depth)
+    shaken(helped.hints)
+    with_detail = helped(*posed, detail).depth
+    assert with_detail.shape == (1, 3, 48, 64) and not torch.allclose(with_detail, plain(*posed).depth)
+    assert not torch.allclose(with_detail, helped(*posed).depth)
+
+
+def test_costs_are_means_over_the_views_that_see_the_point():
+    room = render_scenes([6], 64, 48)
+    views = [0, 1, 1]
+    features = torch.nn.functional.normalize(room.images[:, views] - 0.5, dim=2)
+    K, c2w, depth = room.K[:, views], room.c2w[:, views].clone(), room.depth[:, views, None]
+    two = plane_costs(features[:, :2], K[:, :2], c2w[:, :2], depth[:, :2], (48, 64))
+    c2w[:, 2, :3, :3] *= torch.tensor([-1.0, 1, -1])  # it looks the other way
+    three = plane_costs(features, K, c2w, depth, (48, 64))
+    assert torch.allclose(three[:, :2], two, atol=1e-5) and two[:, 0].mean() > 0.4
+    assert (three[:, 2] == 0).all()
+
+
+def test_views_agree_on_depth_where_they_see_the_same_surface():
+    room = render_scenes([6, 7], 64, 48)
+    posed, truth = (room.K, room.c2w), room.depth
+    assert ((agreed_depth(truth, torch.full_like(truth, 0.05), *posed) / truth).log().abs() < 0.02).float().mean() > 0.9
+    wrong = truth * torch.tensor([1.06, 0.94, 1.03, 0.97])[:, None, None]
+    found = agreed_depth(wrong, torch.full_like(truth, 0.05), *posed)
+    before, after = ((x / truth).log().abs().mean() for x in (wrong, found))
+    assert after < 0.8 * before
+    sure = torch.full_like(truth, 0.05)
+    sure[:, 0] = 0.001  # whoever knows better is believed
+    right = torch.cat([truth[:, :1], wrong[:, 1:]], dim=1)
+    found = agreed_depth(right, sure, *posed)
+    errors = (found / truth).log().abs().mean(dim=(0, 2, 3))
+    assert errors[0] < 0.02 and errors[1] < 0.6 * (wrong / truth).log().abs()[:, 1].mean()
+    far = truth * torch.tensor([1.0, 2, 1, 1])[:, None, None]
+    other = agreed_depth(far, torch.full_like(truth, 0.01), *posed)
+    assert torch.allclose(other[:, 1], far[:, 1], rtol=0.05), "another surface has no say"
 
 
 @pytest.mark.parametrize("wrong", [1.08, 1 / 1.08])

@@ -1,0 +1,186 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The stage that trains posed depth alone, on renderings and on a sensor's depth, as real cameras take pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gld_ros.data.augment import photometric
+from gld_ros.data.clips import Clip, ClipBatch, collate
+from gld_ros.data.framing import make_clip
+from gld_ros.data.reframing import reframed
+from gld_ros.data.room_views import BUCKETS
+from gld_ros.data.sequence import open_sequence
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.rays import exact
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.matching import PosedDepth, SourceDepth
+from gld_ros.training.data import Rooms
+from gld_ros.training.perceptual import Perceptual
+from gld_ros.training.stage import Stage
+
+#: Shares of the steps that see 2, 3 and 4 sources.
+SOURCES = (0.4, 0.25, 0.35)
+#: (W, H) that a real sequence is kept at: a little more than twice the working size, for zooming.
+SENSOR_SIZE = (208, 136)
+
+
+class DepthStage(Stage):
+    """Posed depth alone; the encoder is frozen.
+
+    Its batches have at least four views a scene and depth that is NaN where no sensor measured it. augmented: share of
+    the scenes whose pictures are changed as real cameras do. sizes: (W, H) that the scenes are cropped and zoomed to,
+    one of them a step; the batch's pictures should be about twice as large.
+    """
+
+    frozen = ("encoder.", "matching.pictures.")
+
+    def __init__(self, net: GLDNetworks, augmented: float, sizes: Sequence[tuple[int, int]] = BUCKETS):
+        super().__init__()
+        self.encoder, self.matching = net.encoder.requires_grad_(False), net.matching
+        if self.matching.config.pictures:
+            self.matching.pictures.requires_grad_(False)
+        self.augmented, self.sizes = augmented, tuple(sizes)
+
+    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Losses of one batch: two to four sources of a scene, and the fewer scenes the more sources."""
+        detail, K, c2w, depth = self.draw(batch)
+        detail = photometric(recoloured(detail), self.augmented)
+        images = F.avg_pool2d(detail.flatten(0, 1), 2).unflatten(0, K.shape[:2])
+        with torch.no_grad():
+            level = self.encoder(images)[3]
+            tokens = self.encoder.to_decoder(level)
+        first, second = self.matching.both(images, K, c2w, tokens, level.grid, detail)
+        losses = {f"first_{name}": 0.5 * value for name, value in measured_loss(first, depth).items()}
+        losses |= measured_loss(second, depth)
+        with torch.no_grad():
+            losses["_abs_rel"] = (second.depth / depth - 1).abs().nanmean()
+        return losses
+
+    def draw(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images of twice the size, K, c2w and depth of some views of each scene.
+
+        The poses have the small errors of measured ones.
+        """
+        assert batch.depth is not None
+        count = 2 + int(torch.multinomial(torch.tensor(SOURCES), 1))
+        views = torch.randperm(batch.images.shape[1])[:count].tolist()
+        scenes = max(1, 2 * len(batch) // count)
+        images, K, c2w, depth = (x[:scenes, views] for x in (batch.images, batch.K, batch.c2w, batch.depth))
+        size = self.sizes[int(torch.randint(len(self.sizes), ()))]
+        images, K, c2w, depth = reframed(images, K, c2w, depth, size, detail=2)
+        return images, K, jolted(c2w), depth
+
+
+def measured_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
+    """Error of the depth and of its gradients, and the Laplace likelihood of the log error, where depth is known.
+
+    depth: (B, V, H, W), NaN unknown. An error counts half as log depth and half in relation to the depth.
+    """
+    known = depth.isfinite()
+    truth = torch.where(known, depth, 1.0).log()
+    error = torch.where(known, predicted.depth.log() - truth, 0.0)
+    size = 0.5 * error.abs().clamp_max(2) + 0.5 * (error.clamp_max(1).exp() - 1).abs()
+    slopes = 0.0
+    for axis in (-1, -2):
+        both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)
+        slopes = slopes + mean_where(error.diff(dim=axis).abs().clamp_max(1), both)
+    likelihood = error.detach().abs() / predicted.spread + predicted.spread.log()
+    return {"match": mean_where(size, known) + 0.5 * slopes, "match_nll": 0.1 * mean_where(likelihood, known)}
+
+
+def mean_where(x: Tensor, known: Tensor) -> Tensor:
+    """The mean over the known pixels; 0 where there is none."""
+    return (x * known).sum() / known.sum().clamp_min(1)
+
+
+def recoloured(images: Tensor, share: float = 0.3) -> Tensor:
+    """Views (B, V, 3, H, W) 0..1, a `share` of the scenes with channels swapped, half of them darker or brighter."""
+    B, device = images.shape[0], images.device
+    swapped = images[:, :, torch.randperm(3, device=device)]
+    images = torch.where(torch.rand(B, 1, 1, 1, 1, device=device) < share, swapped, images)
+    curve = (0.35 * torch.randn(B, 1, 1, 1, 1, device=device)).exp()
+    return torch.where(torch.rand(B, 1, 1, 1, 1, device=device) < 0.5, images.clamp_min(1e-4) ** curve, images)
+
+
+@exact
+def jolted(c2w: Tensor, degrees: float = 0.1) -> Tensor:
+    """Poses (B, V, 4, 4) turned by small angles, so that matches miss their lines as with measured poses.
+
+    degrees: the deviation of the angles of the worst scenes.
+    """
+    strength = torch.rand(c2w.shape[0], 1, 1, device=c2w.device) * np.radians(degrees)
+    x, y, z = (strength * torch.randn(*c2w.shape[:2], 3, device=c2w.device)).unbind(dim=-1)
+    zero = torch.zeros_like(x)
+    turn = torch.stack([zero, -z, y, zero, z, zero, -x, zero, -y, x, zero, zero], dim=-1).unflatten(-1, (3, 4))
+    turn = torch.cat([turn, torch.zeros_like(turn[..., :1, :])], dim=-2)
+    return c2w @ torch.linalg.matrix_exp(turn)
+
+
+def load_pictures(matching: PosedDepth) -> None:
+    """Fill `matching.pictures` with the published weights. Raises InvalidRequest without their packages."""
+    published = [layer for layer in Perceptual.lite0().modules() if isinstance(layer, nn.Conv2d)]
+    own = [layer for layer in matching.pictures.modules() if isinstance(layer, nn.Conv2d)]
+    for mine, theirs in zip(own, published, strict=True):
+        assert theirs.bias is not None
+        mine.load_state_dict({"weight": theirs.weight, "bias": theirs.bias})
+
+
+class SensorClips:
+    """Batches of four views of a sequence with a sensor's depth, by number.
+
+    frames: how many from its start are used, so that the others are left to test on. reach: the four views lie within
+    so many frames. size: (W, H) they are kept at.
+    Raises InvalidRequest where the sequence is too short or has no depth.
+    """
+
+    def __init__(
+        self, folder: str | Path, scenes: int, size: tuple[int, int], frames: int | None = None, reach: int = 24
+    ):
+        sequence = open_sequence(folder)
+        self.clip: Clip = make_clip(sequence.frames[:frames], size, sequence.name)
+        if self.clip.depth is None or len(self.clip) < 4:
+            raise InvalidRequest(f"{folder}: at least four frames with depth are expected")
+        self.scenes, self.reach = scenes, reach
+
+    def __call__(self, number: int) -> ClipBatch:
+        return collate([self.draw(np.random.default_rng([number, k])) for k in range(self.scenes)])
+
+    def draw(self, rng: np.random.Generator) -> Clip:
+        """Four views at random places of a window of three frames or more."""
+        last = len(self.clip) - 1
+        length = min(int(rng.integers(3, self.reach + 1)), last)
+        start = int(rng.integers(last - length + 1))
+        inner = rng.choice(np.arange(1, length), 2, replace=False)
+        return self.clip.views([start, start + length, *(start + inner).tolist()])
+
+
+class Turns:
+    """Batches of several makers by number, in turn."""
+
+    def __init__(self, *makers: Callable[[int], ClipBatch]):
+        self.makers = makers
+
+    def __call__(self, number: int) -> ClipBatch:
+        turn, which = divmod(number, len(self.makers))
+        return self.makers[which](turn)
+
+
+def depth_batches(
+    scenes: int, first: int, sequence: str | Path = "", frames: int | None = None
+) -> Callable[[int], ClipBatch]:
+    """Batches by number for `DepthStage`, of twice the working size: procedural rooms and, in turn, a real sequence.
+
+    first: number of the first room. sequence: a folder with a sensor's depth, of which the first `frames` are used.
+    """
+    rooms = Rooms(scenes, [(2 * width, 2 * height) for width, height in BUCKETS[:1]], first=first)
+    if not sequence:
+        return rooms
+    return Turns(SensorClips(sequence, scenes, SENSOR_SIZE, frames), rooms)

