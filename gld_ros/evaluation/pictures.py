@@ -73,7 +73,7 @@ def _colours(share: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def outlined(image: np.ndarray, region: np.ndarray) -> np.ndarray:
     """A copy of image (H, W, 3) uint8 with a thin orange line around `region` (H, W) bool, without its specks."""
-    smooth = cv2.medianBlur(region.astype(np.uint8), max(3, region.shape[1] // 40 | 1))
+    smooth = cv2.medianBlur(region.astype(np.uint8), max(3, region.shape[1] // 20 | 1))
     around = np.pad(smooth, 1)  # so that the line is closed along the picture's edge, too
     inner = cv2.erode(around, np.ones((3, 3), np.uint8), iterations=max(1, region.shape[1] // 160))
     line = (around > inner)[1:-1, 1:-1]

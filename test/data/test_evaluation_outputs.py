@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,12 +16,17 @@ from gld_ros.evaluation.comparison import compare, nearest
 from gld_ros.evaluation.holdout import hold_out
 from gld_ros.evaluation.pictures import (
     GENERATED,
+    MARGIN,
+    OUTLINE,
+    SPREAD_COLOURS,
     UNKNOWN,
     SheetRow,
     _draw_points,
     cloud_picture,
     colour_depth,
+    colour_spread,
     contact_sheet,
+    outlined,
 )
 from gld_ros.evaluation.results import summary
 
@@ -86,6 +93,49 @@ def test_sheet_has_a_row_a_view_and_takes_missing_depth(views):
 
     one, two = contact_sheet([row(None)]), contact_sheet([row(views[0].depth), row(None)])
     assert one.width == two.width and two.height > one.height
+
+
+def test_sheet_shows_other_seeds_and_their_spread(views):
+    image, depth = views[0].image, views[0].depth
+    plain = SheetRow("view", [image], image, depth, np.zeros(depth.shape, bool))
+    wide = contact_sheet([replace(plain, others=[image, image], spread=np.full(depth.shape, 0.2)), plain])
+    assert wide.width == contact_sheet([plain]).width * 8 // 5 - (MARGIN * 8 // 5 - MARGIN)  # three columns more
+    brightest = (np.asarray(wide) == SPREAD_COLOURS[-1]).all(axis=2)
+    assert brightest.sum() > 1000  # the cell of the first row: it is the most there is
+
+
+def test_colours_of_spread_run_from_dark_to_bright():
+    colours = colour_spread(np.array([[0.0, 0.1, 0.2, 9.0, np.nan]]), 0.2)[0]
+    brightness = colours.astype(int).sum(axis=1)
+    assert brightness[0] < brightness[1] < brightness[2] == brightness[3]
+    np.testing.assert_array_equal(colours[4], UNKNOWN)
+
+
+def test_the_outline_follows_the_region_and_leaves_specks_out():
+    region = np.zeros((120, 160), bool)
+    region[:, 100:] = True
+    specks = region.copy()
+    specks[20:22, 20:22] = True
+    image = np.full((120, 160, 3), 7, np.uint8)
+    line = (outlined(image, specks) == OUTLINE).all(axis=2)
+    assert line[:, 100].all() and line[:, -1].all() and line[0, 100:].all()
+    assert not line[:, :100].any() and not line[3:-3, 103:-3].any()
+    assert (outlined(image, region)[~line] == 7).all() and (image == 7).all()
+
+
+def test_a_view_counts_for_what_it_has_of_a_region(views):
+    real = views[0]
+    few = np.zeros(real.depth.shape, bool)
+    few.flat[np.flatnonzero(np.isfinite(real.depth))[0]] = True
+    results = [
+        compare(real.image, (real.depth * factor).astype(np.float32), generated, real, real.image)
+        for factor, generated in ((2.0, few), (1.1, ~few))
+    ]
+    mean = summary(results)
+    pixels = few.size
+    np.testing.assert_allclose(mean["depth_abs_rel_unobserved"], (1.0 + 0.1 * (pixels - 1)) / pixels, rtol=1e-4)
+    np.testing.assert_allclose(mean["depth_abs_rel_observed"], (0.1 + 1.0 * (pixels - 1)) / pixels, rtol=1e-4)
+    np.testing.assert_allclose(mean["depth_abs_rel"], 0.55, rtol=1e-4)
 
 
 def test_near_points_are_drawn_over_far_ones():
