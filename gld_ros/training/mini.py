@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gld_ros.data.augment import photometric
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import BUCKETS
 from gld_ros.errors import InvalidRequest
@@ -21,6 +20,7 @@ from gld_ros.models.gld import GLDNetworks
 from gld_ros.training.config import OptimizerConfig, TrainConfig
 from gld_ros.training.data import Numbered, Rooms
 from gld_ros.training.decoder_stage import DecoderStage
+from gld_ros.training.depth_stage import DepthStage, depth_batches, load_pictures
 from gld_ros.training.engine import Engine
 from gld_ros.training.latent_cache import SCENES, CachedLatents, ShardPlan, build_cache
 from gld_ros.training.latents import GeometricLatents
@@ -63,7 +63,10 @@ class MiniTraining:
     level0_rate: float = 1e-3
     level_dropout: float = 0.15
     #: Share of the depth stage's scenes whose pictures are changed as real cameras do.
-    augmented: float = 0.4
+    augmented: float = 0.7
+    #: A folder with a sensor's depth that the depth stage learns from too, and how many of its first frames; "": none.
+    sequence: str = ""
+    frames: int = 180
     statistics_batches: int = 16
     seed: int = 0
     device: str = "auto"
@@ -124,32 +127,6 @@ class GeometryStage(Stage):
         return losses
 
 
-class DepthStage(Stage):
-    """Posed depth alone, of pictures as real cameras take them; the encoder is frozen."""
-
-    frozen = ("encoder.",)
-
-    def __init__(self, net: GLDNetworks, augmented: float):
-        super().__init__()
-        self.encoder, self.matching, self.augmented = net.encoder.requires_grad_(False), net.matching, augmented
-
-    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Losses of one batch: the sources, any two of the four views, or three of them."""
-        assert batch.depth is not None
-        order, kind = torch.randperm(4).tolist(), float(torch.rand(()))
-        views = [0, 1] if kind < 0.4 else order[: 2 if kind < 0.85 else 3]
-        images, depth = photometric(batch.images[:, views], self.augmented), batch.depth[:, views]
-        K, c2w = batch.K[:, views], batch.c2w[:, views]
-        with torch.no_grad():
-            level = self.encoder(images)[3]
-            tokens = self.encoder.to_decoder(level)
-        first, second = self.matching.both(images, K, c2w, tokens, level.grid)
-        losses = matching_loss(first, second, depth)
-        with torch.no_grad():
-            losses["_abs_rel"] = (second.depth / depth - 1).abs().mean()
-        return losses
-
-
 def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) -> bool:
     """The plan's stages on `net`, resuming in `folder`; the model is written to `out`.
 
@@ -160,6 +137,8 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
         raise InvalidRequest(f"stages {', '.join(unknown)}: expected some of {', '.join(STAGES)}")
     if not plan.start and STAGES[0] not in plan.stages:
         raise InvalidRequest(f"stages {', '.join(plan.stages)} go on from a model: give --start, or {STAGES[0]} first")
+    if net.config.matching is not None and net.config.matching.pictures:
+        load_pictures(net.matching)
     for number, name in enumerate(STAGES):
         if name not in plan.stages:
             continue
@@ -178,9 +157,12 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
 
 def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, number: int) -> tuple[Stage, TrainingData]:
     """A stage and what it trains on."""
-    if name in ("geometry", "depth"):
-        stage = GeometryStage(net, plan.level_dropout) if name == "geometry" else DepthStage(net, plan.augmented)
-        return stage, Numbered(Rooms(plan.batch, BUCKETS, first=number * ROOMS_A_STAGE), workers=1)
+    if name == "geometry":
+        rooms = Rooms(plan.batch, BUCKETS, first=number * ROOMS_A_STAGE)
+        return GeometryStage(net, plan.level_dropout), Numbered(rooms, workers=1)
+    if name == "depth":
+        batches = depth_batches(plan.batch, number * ROOMS_A_STAGE, plan.sequence, plan.frames)
+        return DepthStage(net, plan.augmented), Numbered(batches, workers=1)
     if name == "decoder":
         return DecoderStage(net), CachedLatents(folder / "cache", plan.decoder_batch, PAINTED, plan.seed)
     level = 1 if name == "level1" else 0

@@ -155,7 +155,7 @@ def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypat
     torch.manual_seed(0)
     net = GLDNetworks(ModelConfig())
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    monkeypatch.setattr("gld_ros.training.mini.Rooms", lambda *_, **__: Clips())
+    monkeypatch.setattr("gld_ros.training.depth_stage.Rooms", lambda *_, **__: Clips())
     plan = MiniTraining(stages=("depth",), start="a sha256", depth_steps=2, device="cpu")
     assert train_mini(tmp_path, tmp_path / "model", net, plan)
     with pytest.raises(InvalidRequest, match="start: 'a sha256', now 'another'"):
