@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,9 +19,13 @@ TEST_SEED = 1_000_000_000  # rooms from here on are held out: training seeds sta
 
 @dataclass(frozen=True)
 class Room:
-    """One room; arrays as in `raytrace.SceneBatch` without the leading S."""
+    """One room; arrays as in `raytrace.SceneBatch` without the leading S.
+
+    passages: (N, 4) openings in partitions: the middle on the floor (x, y) and the direction through (x, y).
+    """
 
     arrays: dict[str, np.ndarray]
+    passages: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
 
     @property
     def size(self) -> np.ndarray:
@@ -52,15 +56,18 @@ class Room:
         images, depth = render(stack_rooms([self]), K, c2w, cameras[0].height, cameras[0].width, chunk=2048)
         return (images[0].permute(0, 2, 3, 1) * 255).round().byte().numpy(), depth[0].numpy()
 
-    def trajectory(self, count: int, seed: int = 0, step: float = 0.06) -> list[np.ndarray]:
+    def trajectory(
+        self, count: int, seed: int = 0, step: float = 0.06, start: tuple[np.ndarray, float] | None = None
+    ) -> list[np.ndarray]:
         """`count` (4, 4) c2w poses of a camera on a robot that drives around without hitting anything.
 
-        step: metres between consecutive poses.
+        step: metres between consecutive poses. start: (2,) where on the floor, and the heading in radians; None: the
+        freest of a few places.
         """
         rng = np.random.default_rng([seed, 77])
         height = rng.uniform(0.5, 1.2)
         pitch = rng.uniform(-0.2, 0.0)
-        position, heading = self._free_start(rng, height)
+        position, heading = start or self._free_start(rng, height)
         poses, turn = [], 0.0
         for _ in range(count):
             poses.append(camera_pose(np.array([*position, height]), heading, pitch))
