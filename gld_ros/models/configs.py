@@ -109,13 +109,6 @@ class RGBDecoderConfig:
 
 
 @dataclass(frozen=True)
-class CompositorConfig:
-    """Pixel network that joins the decoded view with the warped sources."""
-
-    widths: tuple[int, ...] = (32, 48, 64)
-
-
-@dataclass(frozen=True)
 class DiTCompat:
     """Quirks of a released diffusion stage, which its weights were trained with (spec gld.md). Own models: none."""
 
@@ -145,9 +138,8 @@ class DiTConfig:
     cascade_channels: int = 0
     #: Tokens of a view in front of its patches that are diffused with them (VGGT: 5).
     special_tokens: int = 0
-    #: "velocity" (released), "data" or "regression" (diffusion/prediction.py); "residual" of warp-conditioned models:
-    #: x0 = condition + network.
-    prediction: str = "residual"
+    #: "velocity" (released), "data" or "regression" (diffusion/prediction.py).
+    prediction: str = "data"
     mlp_ratio: float = 4.0
     compat: DiTCompat = field(default_factory=DiTCompat)
 
@@ -190,10 +182,10 @@ class Compat:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole GLD: encoder, heads, decoder, two diffusion stages.
+    """A whole GLD: encoder, heads, decoder, two diffusion stages. It generates all views of a request together.
 
-    With `matching` and `compositor` the model is conditioned on the warped sources and generates one view at a time
-    (mini); without, it generates all views of a request together from noise (the released GLD).
+    `matching` is warp conditioning: posed depth carries the sources into every target, and their features are the
+    target's part of the condition. None: that part is empty, as in the released models.
     """
 
     name: str = "mini"
@@ -201,24 +193,29 @@ class ModelConfig:
     #: None: a released model whose geometry head's weights are not at hand; it makes images, but no views.
     dpt: DPTConfig | None = field(default_factory=DPTConfig)
     matching: MatchingConfig | None = field(default_factory=MatchingConfig)
-    rgb: RGBDecoderConfig = field(default_factory=RGBDecoderConfig)
-    compositor: CompositorConfig | None = field(default_factory=CompositorConfig)
-    level1: DiTConfig = field(default_factory=lambda: DiTConfig(split_embedders=True))
-    cascade: DiTConfig = field(default_factory=lambda: DiTConfig(depth=2, cascade_channels=256))
-    flow: FlowConfig = field(default_factory=FlowConfig)
+    rgb: RGBDecoderConfig = field(default_factory=lambda: RGBDecoderConfig(upscale=2, tail=32))
+    level1: DiTConfig = field(
+        default_factory=lambda: DiTConfig(
+            width=192, depth=5, heads=6, head_width=192, head_heads=6, split_embedders=True
+        )
+    )
+    cascade: DiTConfig = field(
+        default_factory=lambda: DiTConfig(depth=2, head_width=160, head_heads=5, cascade_channels=256)
+    )
+    flow: FlowConfig = field(default_factory=lambda: FlowConfig(steps=12, cascade_steps=4))
     #: Patches of one view the model works at; images are resized to about as many, keeping their aspect.
     patches: int = 108
     #: Longest side of the images the model works at, pixels; 0: as `patches` says.
     long_side: int = 0
     max_sources: int = 4
     #: Sources and targets of a request together; 0: no limit.
-    max_views: int = 0
+    max_views: int = 12
     compat: Compat = field(default_factory=Compat)
 
     @property
-    def joint(self) -> bool:
-        """Whether all views of a request are generated together, without warping."""
-        return self.matching is None
+    def warps(self) -> bool:
+        """Whether the model is conditioned on the warped sources."""
+        return self.matching is not None
 
 
 def to_dict(config: Any) -> dict:

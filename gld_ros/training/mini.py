@@ -17,9 +17,10 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.models.checkpoints import save_model
 from gld_ros.models.configs import ModelConfig, to_dict
 from gld_ros.models.gld import GLDNetworks
+from gld_ros.pipeline.method import resize
 from gld_ros.training.config import OptimizerConfig, TrainConfig
 from gld_ros.training.data import Numbered, Rooms
-from gld_ros.training.decoder_stage import DecoderStage
+from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder
 from gld_ros.training.depth_stage import DepthStage, depth_batches, load_pictures
 from gld_ros.training.engine import Engine
 from gld_ros.training.latent_cache import SCENES, CachedLatents, ShardPlan, build_cache
@@ -123,7 +124,8 @@ class GeometryStage(Stage):
         swept = self.matching.both(images[:, :posed], K[:, :posed], c2w[:, :posed], tokens, grid)
         losses = geometry_loss(geometry, depth, K, c2w)
         losses |= matching_loss(*swept, depth[:, :posed])
-        losses["rgb"] = 3 * (rgb - images).abs().mean()
+        # The decoder may paint at a multiple of the encoded size.
+        losses["rgb"] = 3 * (resize(rgb, (images.shape[-2], images.shape[-1])) - images).abs().mean()
         return losses
 
 
@@ -139,6 +141,8 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
         raise InvalidRequest(f"stages {', '.join(plan.stages)} go on from a model: give --start, or {STAGES[0]} first")
     if net.config.matching is not None and net.config.matching.pictures:
         load_pictures(net.matching)
+    if net.rgb.tail is None:
+        grow_decoder(net)
     for number, name in enumerate(STAGES):
         if name not in plan.stages:
             continue
@@ -164,7 +168,7 @@ def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, numb
         batches = depth_batches(plan.batch, number * ROOMS_A_STAGE, plan.sequence, plan.frames)
         return DepthStage(net, plan.augmented), Numbered(batches, workers=1)
     if name == "decoder":
-        return DecoderStage(net), CachedLatents(folder / "cache", plan.decoder_batch, PAINTED, plan.seed)
+        return DecoderStage(net, DecoderTraining()), CachedLatents(folder / "cache", plan.decoder_batch, PAINTED, plan.seed)
     level = 1 if name == "level1" else 0
     return WarpedFlowStage(net, level), CachedLatents(folder / "cache", plan.flow_batch, FIELDS[level], plan.seed)
 
