@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gld_ros.data.textures import COLUMNS, PLAIN, albedo, turned
+from gld_ros.geometry.rays import directions
 
 FAR = 1e6
 
@@ -210,18 +211,8 @@ def render(
     stages: compiled ones, see `compiled_render`.
     """
     S, V = K.shape[:2]
-    device = K.device
-    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    x, y = x.flatten() + 0.5, y.flatten() + 0.5
-    rays = torch.stack(
-        [
-            (x - K[..., 0, 2, None]) / K[..., 0, 0, None],
-            (y - K[..., 1, 2, None]) / K[..., 1, 1, None],
-            torch.ones(S, V, height * width, device=device),
-        ],
-        dim=2,
-    )  # (S, V, 3, HW) with z = 1, so that the distance along the ray is the z-depth
-    rays = (c2w[..., :3, :3] @ rays).transpose(1, 2).reshape(S, 3, -1)
+    # With z = 1 the distance along a ray is the z-depth.
+    rays = (c2w[..., :3, :3] @ directions(K, height, width)).transpose(1, 2).reshape(S, 3, -1)
     origin = c2w[..., :3, 3].transpose(1, 2)[..., None].expand(S, 3, V, height * width).reshape(S, 3, -1)
     focal = K[..., 0, 0, None].expand(S, V, height * width).reshape(S, -1)
     meet, colour = stages or (_meet, _colour)
