@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from cv_bridge import CvBridge
 
 from gld_ros.evaluation.comparison import nearest
@@ -17,16 +18,30 @@ from gld_ros.ros.conversions import stamp_to_ns
 from gld_ros.ros.scenario import Scenario
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One target's response views, one a seed, and the seconds that one took."""
+
+    target: int
+    views: list[Any]
+    latency: float
+
+
 @dataclass
 class Outcome:
-    """What the requests gave. answers: (index of the target, response view) pairs; errors: answers that were none."""
+    """What the requests gave. errors: answers that were none. path: response views of the action."""
 
-    answers: list[tuple[int, Any]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    path: list[Any] = field(default_factory=list)
     path_requested: int = 0
-    path_returned: int = 0
     path_feedback: int = 0
+
+    def generated_share(self) -> float | None:
+        """Of all pixels asked for that came back, whatever the seed; None where there are none."""
+        views = [view for answer in self.answers for view in answer.views] + self.path
+        return float(np.mean([_generated(view).mean() for view in views])) if views else None
 
 
 def message_table(node: str, counts: dict[str, dict[str, int]], recorded: dict[str, int]) -> dict[str, dict[str, int]]:
@@ -46,25 +61,29 @@ def message_table(node: str, counts: dict[str, dict[str, int]], recorded: dict[s
     return table
 
 
+def _generated(view: Any) -> np.ndarray:
+    return CvBridge().imgmsg_to_cv2(view.generated) > 127
+
+
 def _results(scenario: Scenario, outcome: Outcome) -> list[Result]:
     bridge = CvBridge()
     cameras = [camera for _, camera in scenario.sources]
     results = []
-    for index, view in outcome.answers:
-        target = scenario.targets[index]
-        sources = scenario.at([stamp_to_ns(stamp) for stamp in view.source_stamps])
-        copy = scenario.source(nearest(target.camera, cameras))
+    for answer in outcome.answers:
+        target, view = scenario.targets[answer.target], answer.views[0]
+        made = [(bridge.imgmsg_to_cv2(each.image, "rgb8"), bridge.imgmsg_to_cv2(each.depth)) for each in answer.views]
         results.append(
             Result(
-                title=f"{scenario.titles[index]}; scale {view.scale:.3g} ({view.scale_method})",
+                title=f"{scenario.titles[answer.target]}; scale {view.scale:.3g} ({view.scale_method})",
                 camera=target.camera,
-                image=bridge.imgmsg_to_cv2(view.image, "rgb8"),
-                depth=bridge.imgmsg_to_cv2(view.depth),
+                image=made[0][0],
+                depth=made[0][1],
                 confidence=bridge.imgmsg_to_cv2(view.confidence),
-                generated=bridge.imgmsg_to_cv2(view.generated) > 127,
+                generated=_generated(view),
                 real=target,
-                sources=sources,
-                copy=copy.image,
+                sources=scenario.at([stamp_to_ns(stamp) for stamp in view.source_stamps]),
+                copy=scenario.source(nearest(target.camera, cameras)).image,
+                others=made[1:],
             )
         )
     return results
@@ -73,15 +92,21 @@ def _results(scenario: Scenario, outcome: Outcome) -> list[Result]:
 def write_demo_report(
     out: Path, scenario: Scenario, outcome: Outcome, messages: dict[str, Any], model: str, elapsed: float
 ) -> bool:
-    """Write all files of the demo but its bag, print the table; returns whether every requested view came back.
+    """Write all files of the demo but its bag, print the table; returns whether every requested view came back and
+    enough of them was generated.
 
     messages: see `message_table`; model: its name, for a report without views; elapsed: seconds.
     """
+    share, least = outcome.generated_share(), scenario.least_generated
+    errors = list(outcome.errors)
+    if share is not None and share < least:
+        errors.append(f"{100 * share:.0f} % of the requested pixels are generated, {100 * least:.0f} % are expected")
     report: dict[str, Any] = {
         "sequence": scenario.name,
         "model": model,
         "views_requested": len(scenario.targets),
         "views_returned": len(outcome.answers),
+        "generated_share": share,
         "psnr_db": None,
         "copy_nearest_psnr_db": None,
         "depth_abs_rel": None,
@@ -89,27 +114,41 @@ def write_demo_report(
         "latency_s": None,
         "trajectory": {
             "views_requested": outcome.path_requested,
-            "views_returned": outcome.path_returned,
+            "views_returned": len(outcome.path),
             "feedback": outcome.path_feedback,
         },
         "messages": messages,
-        "errors": outcome.errors,
+        "errors": errors,
         "notes": list(scenario.notes),
         "seconds": round(elapsed, 1),
     }
     if outcome.answers:
-        figures = write_results(out, _results(scenario, outcome), scenario.unit)
-        views = [view for _, view in outcome.answers]
-        for figure, view, latency in zip(figures["views"], views, outcome.latencies, strict=True):
-            scale = {"value": view.scale, "method": view.scale_method, "residual": view.scale_residual}
-            figure |= {"latency_s": latency, "scale": scale, "sources": len(view.source_stamps)}
-        report |= figures
-        report["model"] = views[0].model
+        report |= _figures(out, scenario, outcome) | {"generated_share": share}
+        report["model"] = outcome.answers[0].views[0].model
         report["latency_s"] = {"median": median(outcome.latencies), "max": max(outcome.latencies)}
     write_report(out / "report.json", report)
     _print_table(report, out)
-    complete = len(outcome.answers) == len(scenario.targets) and outcome.path_returned == outcome.path_requested
-    return complete and not outcome.errors
+    complete = len(outcome.answers) == len(scenario.targets) and len(outcome.path) == outcome.path_requested
+    return complete and not errors
+
+
+def _figures(out: Path, scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
+    """Those of `write_results`, with what the answers say of each view."""
+    results = _results(scenario, outcome)
+    figures = write_results(out, results, scenario.unit)
+    for row, result, answer in zip(figures["views"], results, outcome.answers, strict=True):
+        view = answer.views[0]
+        row["latency_s"], row["sources"], row["seeds"] = answer.latency, len(view.source_stamps), len(answer.views)
+        row["scale"] = {"value": view.scale, "method": view.scale_method, "residual": view.scale_residual}
+        row["depth_spread_observed"] = _median(result.spread, ~result.generated)
+        row["depth_spread_unobserved"] = _median(result.spread, result.generated)
+    return figures
+
+
+def _median(values: np.ndarray | None, where: np.ndarray) -> float | None:
+    """Of what is known of (H, W) `values`; None where nothing is."""
+    known = np.empty(0) if values is None else values[where & np.isfinite(values)]
+    return float(np.median(known)) if known.size else None
 
 
 def _print_table(report: dict[str, Any], out: Path) -> None:
@@ -127,11 +166,15 @@ def _print_table(report: dict[str, Any], out: Path) -> None:
         ("PSNR where a source saw it", number(report.get("psnr_db_observed"), " dB")),
         ("PSNR where none did", number(report.get("psnr_db_unobserved"), " dB")),
         ("depth AbsRel", number(report["depth_abs_rel"])),
-        ("latency median / max", f"{number(latency['median'], ' s')} / {number(latency['max'], ' s')}"),
+        ("depth AbsRel where a source saw it", number(report.get("depth_abs_rel_observed"))),
+        ("depth AbsRel where none did", number(report.get("depth_abs_rel_unobserved"))),
+        ("latency a view, median / max", f"{number(latency['median'], ' s')} / {number(latency['max'], ' s')}"),
         ("messages dropped", str(lost)),
         ("time of the demo", f"{report['seconds']} s"),
     ]
     print(f"\n{report['sequence']} with the model {report['model']}")
+    if report["generated_share"] is not None:
+        print(f"generated: {100 * report['generated_share']:.0f} % of the requested pixels")
     for name, value in rows:
         print(f"  {name:<38} {value}")
     for note in [*report["notes"], *report["errors"]]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,17 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.quaternions import interpolate
 from gld_ros.pipeline.views import SourceView
 
-ROOM, ROOM_FRAMES, ROOM_SIZE = 1_000_000_007, 25, (320, 240)  # a room that no model was trained on
+ROOM, ROOM_SIZE = 1_000_000_023, (320, 240)  # a room that no model was trained on
+LAST = 21  # frame of the drive at which the robot stands before a doorway
+BETWEEN = 10  # the frame that is left out and asked for
+#: Asked for from there: name, metres ahead, metres to the left, degrees to the left.
+LOOKS = (
+    ("turned 55 degrees to the left", 0.0, 0.0, 55.0),
+    ("turned 55 degrees to the right", 0.0, 0.0, -55.0),
+    ("further on, 1.6 m ahead", 1.6, 0.0, -35.0),
+    ("around the corner, 1.2 m ahead", 1.2, 0.0, 60.0),
+)
+LEAST_GENERATED = 0.25  # share of the requested pixels of the simulated robot, for which the demo is made
 OUT_OF_DOMAIN = "the model mini was trained on procedural rooms: real images are out of its domain"
 
 
@@ -28,7 +39,9 @@ class Scenario:
     """camera_module, camera_parameters: the node that plays it. camera_names: of its cameras, the first is asked for.
 
     sources: (camera name, Camera) of every frame shown; source(i) loads the i-th. stamps: theirs, nanoseconds.
-    targets: the left-out frames asked for; titles: their names. unit: of poses and depth.
+    targets: the views asked for, as they really are; titles: their names. requests: which targets are asked for
+    together, by index. way: ends of the path asked for. unit: of poses and depth. least_generated: share of the
+    requested pixels below which the demo has missed its point.
     """
 
     name: str
@@ -40,8 +53,11 @@ class Scenario:
     source: Callable[[int], SourceView]
     targets: list[SourceView]
     titles: list[str]
+    requests: list[list[int]]
+    way: tuple[Camera, Camera]
     unit: str
     notes: list[str]
+    least_generated: float = 0.0
 
     def at(self, stamps: list[int]) -> list[SourceView]:
         """The sources shown at these stamps, in order. A stamp names no camera: repeated, it means the next one."""
@@ -52,13 +68,9 @@ class Scenario:
         return shown
 
     def path(self, count: int) -> list[Camera]:
-        """`count` cameras on the way from the middle target to the shown frame nearest in the drive's direction."""
-        middle = self.targets[len(self.targets) // 2]
-        own = [(stamp, camera) for stamp, (name, camera) in zip(self.stamps, self.sources, strict=True)
-               if name == self.camera_names[0]]  # fmt: skip
-        _, end = min((item for item in own if item[0] > middle.stamp), key=lambda item: item[0])
-        shares = np.linspace(0, 1, count)
-        return [middle.camera.moved(interpolate(middle.camera.c2w, end.c2w, share)) for share in shares]
+        """`count` cameras along `way`."""
+        start, end = self.way
+        return [start.moved(interpolate(start.c2w, end.c2w, share)) for share in np.linspace(0, 1, count)]
 
 
 def recorded_scenario(path: str | Path, views: int) -> Scenario:
@@ -73,6 +85,8 @@ def recorded_scenario(path: str | Path, views: int) -> Scenario:
     kept = {id(frame) for frame in shown}
     left_out = [str(index) for index, frame in enumerate(sequence.frames) if id(frame) not in kept]
     targets = [instants[index][0].view() for index in plan.targets]
+    middle = targets[len(targets) // 2]
+    after = next(index for index in plan.shown if instants[index][0].stamp > middle.stamp)
     notes = [OUT_OF_DOMAIN]
     if sequence.metric is None:
         notes.append("the sequence does not say whether its poses are metric: depth is in the poses' unit")
@@ -88,33 +102,39 @@ def recorded_scenario(path: str | Path, views: int) -> Scenario:
         source=lru_cache(None)(lambda index: shown[index].view()),
         targets=targets,
         titles=[f"time {index} of {sequence.name}" for index in plan.targets],
+        requests=[[index] for index in range(len(targets))],
+        way=(middle.camera, instants[after][0].camera),
         unit=sequence.unit,
         notes=notes,
     )
 
 
-def simulated_scenario(views: int) -> Scenario:
-    """Of the robot that drives through a procedural room."""
+def simulated_scenario() -> Scenario:
+    """Of the robot that drives up to a doorway of a furnished room and is asked for what it has not seen from there."""
     from gld_ros.data.simulation import Robot
 
-    robot = Robot(ROOM, ROOM_FRAMES, *ROOM_SIZE)
-    plan = hold_out(ROOM_FRAMES, views)
+    robot = Robot(ROOM, LAST + 1, *ROOM_SIZE)
+    shown = [index for index in range(LAST + 1) if index != BETWEEN]
+    looks = [robot.beside(LAST, ahead, left, math.radians(turn)) for _, ahead, left, turn in LOOKS]
     return Scenario(
         name="demo",
         camera_module="gld_ros.ros.sim_camera",
         camera_parameters={
             "seed": ROOM,
-            "frames": ROOM_FRAMES,
+            "frames": LAST + 1,
             "width": ROOM_SIZE[0],
             "height": ROOM_SIZE[1],
-            "hold_out": ",".join(map(str, plan.left_out)),
+            "hold_out": str(BETWEEN),
         },
         camera_names=[DEFAULT_CAMERA],
-        sources=[(DEFAULT_CAMERA, robot.cameras[index]) for index in plan.shown],
-        stamps=[robot.stamp(index) for index in plan.shown],
-        source=lru_cache(None)(lambda index: robot.views([plan.shown[index]])[0]),
-        targets=robot.views(plan.targets),
-        titles=[f"frame {index} of the drive" for index in plan.targets],
+        sources=[(DEFAULT_CAMERA, robot.cameras[index]) for index in shown],
+        stamps=[robot.stamp(index) for index in shown],
+        source=lru_cache(None)(lambda index: robot.views([shown[index]])[0]),
+        targets=robot.views([BETWEEN]) + robot.render(looks, [robot.stamp(LAST)] * len(looks)),
+        titles=["between two frames", *(name for name, *_ in LOOKS)],
+        requests=[[0], list(range(1, 1 + len(looks)))],
+        way=(robot.cameras[LAST], looks[-1]),
         unit="m",
-        notes=["a simulated robot in a procedural room that the model was not trained on"],
+        notes=["a simulated robot in a furnished room that the model was not trained on"],
+        least_generated=LEAST_GENERATED,
     )

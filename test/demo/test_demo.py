@@ -18,7 +18,7 @@ from gld_ros.data.ply import read_ply
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.data.simulation import Robot
 
-COUNT, SHOWN, TARGETS = 7, 4, 3  # every second frame of 7 is left out and asked for
+COUNT, SHOWN, TARGETS, SEEDS = 7, 4, 3, 2  # every second frame of 7 is left out and asked for
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def drive(tmp_path_factory):
 
 def test_demo_end_to_end(drive, tmp_path):
     command = [sys.executable, "-m", "gld_ros.ros.demo", "--sequence", str(drive), "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, "--seeds", str(SEEDS)], capture_output=True, text=True, timeout=300)
     logs = "".join(log.read_text() for log in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs
     report = json.loads((tmp_path / "report.json").read_text())
@@ -42,7 +42,9 @@ def test_demo_end_to_end(drive, tmp_path):
     camera = report["messages"]["/camera/image_raw"]
     assert camera["published"] == SHOWN and camera["received"] + camera["dropped"] == SHOWN
     views = report["messages"]["/gld_node/views"]
-    assert views["published"] == views["received"] == TARGETS + report["trajectory"]["views_requested"]
+    assert views["published"] == views["received"] == SEEDS * TARGETS + report["trajectory"]["views_requested"]
+    assert all(view["seeds"] == SEEDS and view["depth_spread_observed"] is not None for view in report["views"])
+    assert f"generated: {100 * report['generated_share']:.0f} % of the requested pixels" in done.stdout.splitlines()
     points = read_ply(tmp_path / "points.ply")
     assert len(points.xyz) > 0 and np.isfinite(points.xyz).all()
     for name in ("sheet.png", "cloud.png"):
@@ -62,6 +64,12 @@ def test_demo_names_a_broken_sequence(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "transforms.json: not valid JSON" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_demo_wants_a_seed(drive, tmp_path):
+    command = [sys.executable, "-m", "gld_ros.ros.demo", "--sequence", str(drive), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, "--seeds", "0"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "--seeds 0: at least 1 is expected" in done.stderr
 
 
 @pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
