@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from gld_ros.cli.synthesize import image_size
 if TYPE_CHECKING:
     from gld_ros.data.skipped import Skipped
     from gld_ros.evaluation.scenes import Scene
+    from gld_ros.pipeline import GLDPipeline
 
 ROOMS = 200  # scenes of procedural rooms, by default
 VIEWS, GAP = 8, 1  # of the clips of other data, by default
@@ -35,13 +36,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="of the rooms: test (default) or val; with --data: a split file (names, or pixelSplat's index)",
     )
     parser.add_argument("--scenes", type=int, help=f"at most so many clips of each data set ({ROOMS} rooms by default)")
+    parser.add_argument(
+        "--away",
+        action="store_true",
+        help="targets that look away from what the sources show, and figures of what is made up there",
+    )
     parser.add_argument("--sources", type=int, default=2, help="views given, the first and last among them (default 2)")
     clips = parser.add_argument_group("with --data only")
     clips.add_argument("--views", type=int, help=f"views of a clip, sources and targets (default {VIEWS})")
     clips.add_argument("--gap", type=int, help=f"frames from one view of a clip to the next (default {GAP})")
     clips.add_argument("--clips", type=int, help="at most so many clips of one scene, evenly spread (default: all)")
     clips.add_argument("--size", type=image_size, help="WxH the views are cropped and resized to (default: as is)")
-    parser.add_argument("--samples", type=int, default=1, help="of the model, for best-of-K and its spread (default 1)")
+    parser.add_argument(
+        "--samples", type=int, help="of the model, for best-of-K and its spread (default 1; with --away 8)"
+    )
     parser.add_argument("--steps", type=int, help="sampling steps of each stage (default: the model's)")
     parser.add_argument("--guidance", type=float, help="guidance scale, 1 = none (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples and of the intervals (default 0)")
@@ -73,6 +81,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write what is asked for, print the figures."""
+    from gld_ros.cli.eval_away import run_away
     from gld_ros.data.skipped import Skipped
     from gld_ros.errors import InvalidRequest
     from gld_ros.evaluation.html_report import write_html
@@ -87,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.save_views and not args.out:
         raise InvalidRequest("--save-views needs --out, the folder to write them to")
+    if args.away:
+        return run_away(args, _positive("scenes", args.scenes) or ROOMS)
+    samples = 1 if args.samples is None else args.samples
     skipped = Skipped()
     scenes, total = _scenes(args, skipped)
     peers = [peer(*_named("--peer", text, "FOLDER")) for text in args.peer]
@@ -112,18 +124,11 @@ def run(args: argparse.Namespace) -> int:
         gallery = Gallery(args.out, save_views=args.save_views)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = evaluate(pipe, scenes, methods, args.samples, args.seed, lpips, gallery, total, dino)
-    notices += sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
-    notices += [f"interrupted after {len(found.scenes)} scenes"] * found.interrupted
-    settings = {key: _plain(value) for key, value in vars(args).items() if key not in ("run", "json", "command")}
-    settings["size"] = args.size and "{1}x{0}".format(*args.size)
-    settings["split"] = args.split or (None if args.data else "test")
-    settings["steps"] = args.steps or pipe.net.config.flow.steps
+        found = evaluate(pipe, scenes, methods, samples, args.seed, lpips, gallery, total, dino)
+    settings = settings_of(args, pipe) | {"samples": samples, "split": args.split or (None if args.data else "test")}
     report = build_report(found, methods, pipe, settings, args.seed)
     report["skipped"] = skipped.scenes
-    report["notices"] = notices
-    for notice in notices:
-        print(f"gld: notice: {notice}", file=sys.stderr)
+    report["notices"] = print_notices(caught, len(found.scenes), found.interrupted, notices)
     if gallery:
         write_report(args.out / "report.json", report)
         write_html(args.out / "report.html", report, gallery.write())
@@ -143,9 +148,7 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
     from gld_ros.evaluation.scenes import scenes_of
 
     for name in ("scenes", "views", "gap", "clips"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise InvalidRequest(f"--{name} {value}: at least 1 is expected")
+        _positive(name, getattr(args, name))
     if not args.data:
         split = args.split or "test"
         if split not in SPLITS or args.sources != 2:
@@ -176,6 +179,33 @@ def _scenes(args: argparse.Namespace, skipped: Skipped) -> tuple[Iterator[Scene]
                 yield scene
 
     return all_of_them(), None
+
+
+def _positive(option: str, value: int | None) -> int | None:
+    from gld_ros.errors import InvalidRequest
+
+    if value is not None and value < 1:
+        raise InvalidRequest(f"--{option} {value}: at least 1 is expected")
+    return value
+
+
+def settings_of(args: argparse.Namespace, pipe: GLDPipeline) -> dict[str, Any]:
+    """The options of a run as a report repeats them."""
+    settings = {key: _plain(value) for key, value in vars(args).items() if key not in ("run", "json", "command")}
+    settings["size"] = args.size and "{1}x{0}".format(*args.size)
+    settings["steps"] = args.steps or pipe.net.config.flow.steps
+    return settings
+
+
+def print_notices(
+    caught: Sequence[warnings.WarningMessage], scenes: int, interrupted: bool, others: Sequence[str] = ()
+) -> list[str]:
+    """Tell on stderr of `others`, of the warnings caught, and of an interruption; all of them, for the report."""
+    notices = [*others, *sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})]
+    notices += [f"interrupted after {scenes} scenes"] * interrupted
+    for notice in notices:
+        print(f"gld: notice: {notice}", file=sys.stderr)
+    return notices
 
 
 def _named(option: str, text: str, what: str) -> tuple[str, str]:
