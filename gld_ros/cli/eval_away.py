@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 #: Options of `gld eval` that need other scenes, methods or figures, by the value they have where they are not given.
-OTHERS = {
+OTHERS: dict[str, Any] = {
     "data": None,
     "views": None,
     "gap": None,

@@ -21,7 +21,8 @@ def laplacian_pyramid(image: np.ndarray) -> list[np.ndarray]:
 
     In grey levels of 0..255.
     """
-    levels, fine = [], image.astype(np.float32)
+    fine: np.ndarray = image.astype(np.float32)
+    levels: list[np.ndarray] = []
     for _ in range(SCALES - 1):
         coarse = cv2.pyrDown(fine)
         levels.append(fine - cv2.pyrUp(coarse, dstsize=(fine.shape[1], fine.shape[0])))
