@@ -145,12 +145,12 @@ class Generation:
         return SourceLatents(latent0, latent1, camera, levels[0].grid, levels if net.config.warps else None)
 
     def geometry(
-        self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents
+        self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents, detail: Tensor | None = None
     ) -> tuple[Geometry, SourceDepth | None]:
         """Of the sources of a model with warp conditioning: the head's, and posed depth (see `source_geometry`)."""
         assert given.levels is not None
         with self.autocast(), self.residency.at_work("dpt"), self.residency.at_work("matching"):
-            return source_geometry(self.net, given.levels, images, K, c2w)
+            return source_geometry(self.net, given.levels, images, K, c2w, detail)
 
     def condition(
         self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents, depth: SourceDepth | None

@@ -158,13 +158,14 @@ class Synthesis(Generation):
 
         limit: pixels of a camera that are worked on, at most. Raises ScaleUnknown.
         """
-        images = torch.cat([resize(self.picture(s.image)[None, None], size) for s in sources], dim=1)
+        images = self.pictures(sources, size)
         latents = self.encode(images)
         if not self.net.config.warps:
             return PreparedSources(images, latents, None)
         frame = RelativeFrame([s.camera for s in sources])
         K, c2w = self.cameras([s.camera for s in sources], frame, size)
-        geometry, stereo = self.geometry(images, K, c2w, latents)
+        detail = self.pictures(sources, (2 * size[0], 2 * size[1]))
+        geometry, stereo = self.geometry(images, K, c2w, latents, detail)
         depth, scale = find_scale(sources, geometry, stereo, K, c2w, frame, self.min_baseline)
         native = self.native(sources, images, depth, frame, limit)
         return PreparedSources(images, latents, PosedSources(frame, depth, scale, native))
@@ -185,6 +186,10 @@ class Synthesis(Generation):
         K = np.stack([c.resized(size[1], size[0]).K for c in cameras])
         c2w = np.stack([frame.relative(c.c2w) for c in cameras])
         return self._tensor(K)[None], self._tensor(c2w)[None]
+
+    def pictures(self, sources: Sequence[SourceView], size: tuple[int, int]) -> Tensor:
+        """(1, S, 3, H, W) float 0..1 on the device."""
+        return torch.cat([resize(self.picture(s.image)[None, None], size) for s in sources], dim=1)
 
     def picture(self, image: np.ndarray) -> Tensor:
         """(3, H, W) float 0..1 on the device, of (H, W, 3) uint8."""
