@@ -167,10 +167,11 @@ def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, numb
     if name == "depth":
         batches = depth_batches(plan.batch, number * ROOMS_A_STAGE, plan.sequence, plan.frames)
         return DepthStage(net, plan.augmented), Numbered(batches, workers=1)
+    latents = folder / "cache"
     if name == "decoder":
-        return DecoderStage(net, DecoderTraining()), CachedLatents(folder / "cache", plan.decoder_batch, PAINTED, plan.seed)
+        return DecoderStage(net, DecoderTraining()), CachedLatents(latents, plan.decoder_batch, PAINTED, plan.seed)
     level = 1 if name == "level1" else 0
-    return WarpedFlowStage(net, level), CachedLatents(folder / "cache", plan.flow_batch, FIELDS[level], plan.seed)
+    return WarpedFlowStage(net, level), CachedLatents(latents, plan.flow_batch, FIELDS[level], plan.seed)
 
 
 def cache(folder: Path, net: GLDNetworks, plan: MiniTraining) -> None:
