@@ -60,5 +60,5 @@ def expected(pipe: GLDPipeline, model: CostModel) -> str:
     for preset in presets(config).values():
         options = Options(working_size(targets[0], config), preset)
         schedule = model.schedule(demands(config, [source.camera for source in sources], targets, options))
-        rows.append([preset.name, seconds(schedule, 1), *(sum(steps) for steps in schedule.values())])
+        rows.append([preset.name, seconds(schedule), *(sum(steps) for steps in schedule.values())])
     return markdown(["2+1 views 640x480", "s", *(f"{phase} s" for phase in schedule)], rows)

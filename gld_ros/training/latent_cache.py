@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,12 @@ class LatentBatch:
     def to(self, device: Any) -> LatentBatch:
         """On a device, latents as float32."""
 
-        def moved(x: Tensor | None) -> Tensor | None:
-            if x is None:
-                return None
+        def moved(x: Tensor) -> Tensor:
             x = x.to(device)
             return x.float() if x.dtype == torch.float16 else x
 
-        return LatentBatch(**{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: moved(x) for name, x in given.items() if x is not None})
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, numb
 
 def cache(folder: Path, net: GLDNetworks, plan: MiniTraining) -> None:
     """Latents of the plan's scenes in `folder`/cache, by the encoder and the posed depth that `net` has now."""
-    if not net.level1_mean.any():
+    if not net.get_buffer("level1_mean").any():
         measure_latents(net, plan)
     device = "cuda" if plan.device != "cpu" and torch.cuda.is_available() else "cpu"
     save_model(folder / "encoder", net)
