@@ -31,7 +31,7 @@ from gld_ros.ros.recorder import Recorder
 from gld_ros.ros.scenario import Scenario, recorded_scenario, simulated_scenario
 
 STARTUP, MODEL, PLAYING, REQUEST = 60.0, 180.0, 120.0, 120.0  # time limits of the parts, seconds
-STALL = 5.0  # seconds without a frame, after the first, that end the waiting for more
+STALL = 20.0  # seconds without a frame, after the first, that end the waiting for more
 PATH_VIEWS = 4
 NODE = "/gld_node"
 
