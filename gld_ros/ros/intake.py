@@ -166,7 +166,7 @@ class Intake:
         self._warn(f"no pose {item[0]}", f"'{item[0]}': dropped an image: {reason}")
 
     def _jumped(self) -> None:
-        self._warn("jump", "stamps jumped back: frames in wait, poses and context are cleared")
+        self._warn("jump", "time jumped backwards; dropped pending frames, poses and key frames")
         for pairing in self._pairing.values():
             pairing.clear()
         self.pending.clear()

@@ -105,7 +105,7 @@ def test_a_clock_that_jumps_back_clears_the_context(robot, node):
     for _ in range(3):
         robot.image.publish(conversions.image_to_msg(robot.pictures[0], "rgb8", header))
         time.sleep(0.1)
-    robot.wait(logged(node, "stamps jumped back"), "warning")
+    robot.wait(logged(node, "time jumped backwards"), "warning")
     assert robot.diagnostics()["node"]["key_frames"] == "0"
     clear(robot)
     robot.fill_context(0, 2)

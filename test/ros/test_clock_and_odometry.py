@@ -185,7 +185,7 @@ def test_a_clock_that_jumps_back_starts_anew(robot, node):
     before = robot.now()
     robot.tick(-100)
     robot.send(1)
-    robot.wait(logged(node, "stamps jumped back"), "warning")
+    robot.wait(logged(node, "time jumped backwards"), "warning")
     robot.wait(lambda: robot.diagnostics()["node"]["key_frames"] == "0", "forgotten key frames")
     robot.fill(1, 3, 5)
     robot.key_frames_at(robot.places(1, 3, 5))
