@@ -10,6 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from gld_ros.cli.extras import check_training_libraries
+
 #: As in gld_ros.reproduction, which imports torch.
 BUDGETS = ("smoke", "cpu", "gpu")
 
@@ -38,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, score, write the report, print the tables."""
+    check_training_libraries()
+
     from gld_ros.errors import InvalidRequest
     from gld_ros.reproduction.plans import PLANS
     from gld_ros.reproduction.report import text, write_report

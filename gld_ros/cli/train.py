@@ -8,6 +8,8 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from gld_ros.cli.extras import check_training_libraries
+
 #: As in gld_ros.training.config, which imports torch.
 STAGES = ("encoder", "rgb-decoder", "level1", "cascade")
 
@@ -56,6 +58,8 @@ def add_mini(commands: argparse._SubParsersAction) -> None:
 
 def run_stage(args: argparse.Namespace) -> int:
     """Train, and write the model when the last step is done."""
+    check_training_libraries()
+
     from gld_ros.training.config import load_config
     from gld_ros.training.data import open_data
     from gld_ros.training.engine import Engine
@@ -73,6 +77,8 @@ def run_stage(args: argparse.Namespace) -> int:
 
 def run_mini(args: argparse.Namespace) -> int:
     """Train the embedded model, all stages of it or some."""
+    check_training_libraries()
+
     import torch
 
     from gld_ros.models.checkpoints import load_model

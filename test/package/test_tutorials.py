@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tutorials' commands, as they stand there: every block marked `sh`, in a folder of its own."""
+"""Commands of the tutorials and Python of the README, as they stand there, in a folder of their own."""
 
 import os
 import re
@@ -18,6 +18,11 @@ def run(page, folder, changes=()):
     for old, new in changes:
         assert old in script
         script = script.replace(old, new)
+    return shell(script, folder)
+
+
+def shell(script, folder):
+    """What the script prints."""
     done = subprocess.run(
         ["bash", "-euxc", script],
         cwd=folder,
@@ -43,3 +48,12 @@ def test_your_own_model_folder(tmp_path):
     printed = run("your_own_model.md", tmp_path)
     assert "all keys, shapes and numbers are right" in printed
     assert (tmp_path / "my_model" / "config.json").exists() and (tmp_path / "views" / "sheet.png").exists()
+
+
+def test_the_python_of_the_readme(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    (rooms,) = re.findall(r"`(gld data rooms [^`]*)`", readme)
+    (code,) = re.findall(r"^```python\n(.*?)```", readme, re.M | re.S)
+    printed = shell(f"{rooms}\npython - <<'END'\n{code}END\n", tmp_path)
+    *_, channels, depth, generated = map(float, re.findall(r"[\d.]+", printed.splitlines()[-1]))
+    assert channels == 3 and depth > 0 and 0 <= generated <= 1
