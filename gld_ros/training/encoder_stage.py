@@ -11,6 +11,7 @@ from gld_ros.data.clips import ClipBatch
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.encoder import GeometryEncoder, Level
 from gld_ros.models.gld import BOUNDARY, GLDNetworks
+from gld_ros.pipeline.method import resize
 from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
 from gld_ros.training.records import sheet
 from gld_ros.training.stage import Stage
@@ -45,11 +46,15 @@ class EncoderStage(Stage):
         images, K, c2w, depth = (x[:, views] for x in (batch.images, batch.K, batch.c2w, batch.depth))
         features, grid = decoder_features(self.encoder, images, bool(torch.rand(()) < self.propagation))
         geometry = self.dpt(features, grid, images.shape[-2:])
-        picture = self.rgb(level_dropout(features, self.level_dropout), grid)
+        picture = self.paint(level_dropout(features, self.level_dropout), grid, images)
         losses = geometry_loss(geometry, depth, K, c2w)
         if hasattr(self, "matching") and len(views) > 1:
             losses |= matching_loss(*self.matching.both(images, K, c2w, features[3], grid), depth)
         return losses | {"rgb": self.rgb_weight * (picture - images).abs().mean()}
+
+    def paint(self, features: list[Tensor], grid: tuple[int, int], like: Tensor) -> Tensor:
+        """What the decoder paints, at the size of `like` (B, V, 3, H, W); it may paint at a multiple of that."""
+        return resize(self.rgb(features, grid), (like.shape[-2], like.shape[-1]))
 
     def sheet(self, batch: ClipBatch) -> Tensor:
         """For two scenes: the pictures, what is decoded of them, the depth that is seen in them."""
@@ -57,7 +62,7 @@ class EncoderStage(Stage):
         features, grid = decoder_features(self.encoder, images, False)
         depth = self.dpt(features, grid, images.shape[-2:]).depth
         near = (depth.amin(dim=(1, 2, 3), keepdim=True) / depth)[:, :, None].expand(-1, -1, 3, -1, -1)
-        decoded = self.rgb(features, grid)
+        decoded = self.paint(features, grid, images)
         return sheet([row[b] for b in range(len(images)) for row in (images, decoded, near)])
 
 

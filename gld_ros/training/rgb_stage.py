@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
+from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.lpips import LPIPS
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.training.adversarial import Adversary
@@ -20,7 +21,8 @@ from gld_ros.training.stage import Stage
 class RGBDecoderStage(Stage):
     """The decoder gets the four levels, each left out of a view with probability `level_dropout`, never all.
 
-    perceptual: None for no LPIPS. adversary: None for no adversarial loss.
+    perceptual: None for no LPIPS. adversary: None for no adversarial loss. Raises InvalidRequest for a decoder that
+    paints at another size than was encoded: its pictures would have nothing to be compared with.
     """
 
     frozen = ("encoder.", "perceptual.", "adversary.discriminator.trunk.")
@@ -35,6 +37,10 @@ class RGBDecoderStage(Stage):
         adversary: Adversary | None = None,
     ):
         super().__init__()
+        if net.config.rgb.upscale != 1:
+            raise InvalidRequest(
+                f"rgb.upscale is {net.config.rgb.upscale}, expected 1: `gld train mini` trains decoders that enlarge"
+            )
         self.encoder, self.rgb = net.encoder.requires_grad_(False), net.rgb
         self.rgb.decoder_pos_embed.requires_grad_(False)
         self.perceptual, self.perceptual_weight, self.adversary = perceptual, perceptual_weight, adversary

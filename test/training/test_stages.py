@@ -126,6 +126,16 @@ def test_encoder_and_rgb_decoder_learn_from_a_real_batch(name):
     assert stage.sheet(batch).shape[0] == 3
 
 
+def test_decoders_that_enlarge_are_trained_with_the_encoder_but_not_alone():
+    torch.manual_seed(0)
+    net = GLDNetworks(replace(MODEL, rgb=replace(MODEL.rgb, upscale=2, tail=8)))
+    stage = EncoderStage(net, 0.3, propagation=0.0)
+    stage.loss(Clips()(0))["rgb"].backward()
+    assert net.rgb.tail.out.weight.grad.abs().max() > 0 and stage.sheet(Clips()(0)).shape[0] == 3
+    with pytest.raises(InvalidRequest, match="rgb.upscale is 2, expected 1"):
+        RGBDecoderStage(net, 0.5)
+
+
 def test_propagated_features_share_the_first_views_token():
     torch.manual_seed(0)
     net, images = GLDNetworks(MODEL), Clips()(0).images
