@@ -182,13 +182,13 @@ def test_plain_path_is_another_process_in_float32(capsys, folder):
 
 def test_latency_of_mini():
     pipe = GLDPipeline.from_pretrained("mini", "cpu")
-    row = measure(pipe, Shape(2, 2, (48, 64)), Variant("default"), repeat=1)
-    assert row["steps"] == {"level1": 1, "level0": 1} and row["model"] == "mini"
+    row = measure(pipe, Shape(2, 2, (48, 64)), Variant("fast", {"preset": "fast"}), repeat=1)
+    assert row["steps"] == {"level1": 3, "level0": 1} and row["model"] == "mini"
     assert row["working_size"] != row["size"]  # mini has a size of its own
     assert sum(row["stages"].values()) == pytest.approx(row["staged_s"])
     grid = (row["working_size"][1] // 8, row["working_size"][0] // 8)
-    flops = sum(evaluation_flops(pipe.net.config, stage, 3, grid) for stage in ("level1", "cascade"))
-    assert row["sampling_flops"] == 2 * flops  # one target after the other
+    level1, level0 = (evaluation_flops(pipe.net.config, stage, 4, grid) for stage in ("level1", "cascade"))
+    assert row["sampling_flops"] == 3 * level1 + level0  # all four views together
     assert "share_of_peak" not in row
     assert "mini" in tables.latency_table([row])
 

@@ -37,7 +37,7 @@ def rewrite(folder: Path, change) -> None:
 
 
 def test_the_embedded_model_is_small_and_loads():
-    assert sum(f.stat().st_size for f in (EMBEDDED / "mini").iterdir()) <= 20e6
+    assert sum(f.stat().st_size for f in (EMBEDDED / "mini").iterdir()) <= 24e6
     assert GLDPipeline.from_pretrained("mini", device="cpu").name == "mini"
 
 
