@@ -38,27 +38,27 @@ class Parameters:
 
     model: str = _parameter(
         "mini",
-        "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or path of a model folder; not while the "
-        "node is active, loaded by the next configure.",
+        "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or path of a model folder. It "
+        "cannot change while the node is active; the next configure loads it.",
         dynamic=True,
     )
     device: str = _parameter(
-        "auto", "Where the model runs: auto takes a GPU if there is one.", None, ("auto", "cpu", "cuda")
+        "auto", "Device of the model; auto takes a GPU if there is one.", None, ("auto", "cpu", "cuda")
     )
     dtype: str = _parameter(
-        "auto", "Of the weights: auto takes bfloat16 where it is fast.", None, ("auto", "float32", "bfloat16")
+        "auto", "Type of the weights; auto takes bfloat16 where it is fast.", None, ("auto", "float32", "bfloat16")
     )
     offload: str = _parameter(
-        "none", "sequential keeps only the component at work on the GPU.", None, ("none", "sequential")
+        "none", "sequential keeps only the component in use on the GPU.", None, ("none", "sequential")
     )
     autostart: bool = _parameter(False, "Configure and activate the node at start.")
     image_topics: tuple[str, ...] = _parameter(
-        ("image",), "Image topics, one a camera; a name that ends in /compressed is a CompressedImage."
+        ("image",), "Image topics, one per camera; a name that ends in /compressed is a CompressedImage."
     )
     camera_info_topics: tuple[str, ...] = _parameter(
         ("camera_info",), "CameraInfo topics, in the order of image_topics."
     )
-    rectified: bool = _parameter(False, "The images are rectified already: take P of CameraInfo instead of K and D.")
+    rectified: bool = _parameter(False, "The images are already rectified: use P of CameraInfo instead of K and D.")
     camera_axes: str = _parameter(
         "optical", "Axes of the camera frames and of poses on pose_topic (REP 103).", None, ("optical", "body")
     )
@@ -67,117 +67,153 @@ class Parameters:
     pose_source: str = _parameter(
         "tf", "Where camera poses come from: tf, or messages on pose_topic.", None, ("tf", "pose", "odometry")
     )
-    pose_topic: str = _parameter("pose", "Topic of PoseStamped (pose_source pose) or Odometry (odometry).")
-    pose_max_gap: float = _parameter(0.5, "Longest gap between poses that is interpolated over, s.", (0.0, 60.0))
+    pose_topic: str = _parameter("pose", "Topic of PoseStamped (pose_source pose) or Odometry (pose_source odometry).")
+    pose_max_gap: float = _parameter(0.5, "Longest gap between two poses that is interpolated, s.", (0.0, 60.0))
     tf_timeout: float = _parameter(
-        1.0, "Longest wait of a frame or a request for its transform, s.", (0.0, 60.0), (), True
+        1.0, "Longest time that a frame or a request waits for its transform, s.", (0.0, 60.0), (), True
     )
     queue_depth: int = _parameter(5, "History depth of the image and CameraInfo subscriptions.", (1, 1000))
-    pending_frames: int = _parameter(60, "Frames that wait for a pose or a partner; the oldest is dropped.", (1, 1000))
+    pending_frames: int = _parameter(
+        60, "Most frames that wait for a pose or a partner; beyond that the oldest is dropped.", (1, 1000)
+    )
     pairing_slop: float = _parameter(
-        0.0, "Largest difference of the stamps of an image and its CameraInfo, s.", (0.0, 1.0)
+        0.0, "Largest difference between the stamps of an image and its CameraInfo, s.", (0.0, 1.0)
     )
-    input_timeout: float = _parameter(5.0, "Warn after so long without input, s; 0 never.", (0.0, 3600.0), (), True)
-    keyframe_translation: float = _parameter(0.1, "Motion that makes a key frame, m.", (0.0, 1e6), (), True)
-    keyframe_rotation: float = _parameter(0.15, "Turn that makes a key frame, rad.", (0.0, math.pi), (), True)
-    keyframe_max_age: float = _parameter(120.0, "Key frames older than this are forgotten, s.", (0.0, 1e9), (), True)
-    context_capacity: int = _parameter(64, "Key frames kept; the oldest is forgotten.", (1, 10000), (), True)
+    input_timeout: float = _parameter(
+        5.0, "Time without input after which the node warns, s; 0 never warns.", (0.0, 3600.0), (), True
+    )
+    keyframe_translation: float = _parameter(
+        0.1, "Distance to the stored key frames of its camera that makes a frame a key frame, m.", (0.0, 1e6), (), True
+    )
+    keyframe_rotation: float = _parameter(
+        0.15,
+        "Angle to the stored key frames of its camera that makes a frame a key frame, rad.",
+        (0.0, math.pi),
+        (),
+        True,
+    )
+    keyframe_max_age: float = _parameter(120.0, "Age at which key frames are dropped, s.", (0.0, 1e9), (), True)
+    context_capacity: int = _parameter(
+        64, "Most key frames kept; beyond that the oldest is dropped.", (1, 10000), (), True
+    )
     max_sources: int = _parameter(
-        2, "Source views a request uses at most; the model may have a lower limit.", (1, 64), (), True
+        2, "Most source views of a synthesized view; the model may have a lower limit.", (1, 64), (), True
     )
-    max_views: int = _parameter(32, "Poses a request may hold.", (1, 10000), (), True)
-    max_requests: int = _parameter(8, "Requests that may wait; more are answered CANCELLED.", (1, 1000))
+    max_views: int = _parameter(32, "Most poses of a request.", (1, 10000), (), True)
+    max_requests: int = _parameter(8, "Most requests that wait; further ones are answered CANCELLED.", (1, 1000))
     max_novelty: float = _parameter(
         1.0,
-        "Views that go farther beyond what was seen are refused (NO_CONTEXT); 1 refuses none.",
+        "Highest novelty of a view; views farther beyond what was seen are refused (NO_CONTEXT). 1 refuses none.",
         (0.0, 1.0),
         (),
         True,
     )
     depth_coverage: float = _parameter(
         0.0,
-        "Coverage of the depth bounds in views of ~/request and of continuous mode: 0.5, 0.8, 0.9 or 0.95; 0: none.",
+        "Coverage of the depth bounds for ~/request and continuous mode: 0.5, 0.8, 0.9 or 0.95; 0 gives no bounds.",
         (0.0, max(LEVELS)),
         (),
         True,
     )
-    steps: int = _parameter(0, "Sampling steps; 0 is the model's default.", (0, 1000), (), True)
-    guidance_scale: float = _parameter(0.0, "Guidance; 0 is the model's default.", (0.0, 100.0), (), True)
+    steps: int = _parameter(
+        0, "Sampling steps of each diffusion stage; 0 takes the model's default.", (0, 1000), (), True
+    )
+    guidance_scale: float = _parameter(0.0, "Guidance scale; 0 takes the model's default.", (0.0, 100.0), (), True)
     request_axes: str = _parameter(
         "body", "Axes of poses on ~/request; RViz's goal tool gives body.", None, ("body", "optical"), True
     )
     request_height: float = _parameter(
-        0.0, "Added to z of poses on ~/request and of paths, m: they lie on the ground.", (-1e3, 1e3), (), True
+        0.0, "Height added to poses on ~/request and of paths, which lie on the ground, m.", (-1e3, 1e3), (), True
     )
     cloud_stride: int = _parameter(
         0,
-        "Every n-th row and column of a view goes into the cloud; 0: so many that it has at most 100,000 points.",
+        "Every n-th row and column of a view enters the cloud; 0 chooses n so that a view adds at most 100,000 points.",
         (0, 64),
         (),
         True,
     )
-    cloud_min_confidence: float = _parameter(0.0, "Least confidence of a point of the cloud.", (0.0, 1.0), (), True)
-    map_enabled: bool = _parameter(False, "Keep a map of what was observed and generated.", None, (), True)
+    cloud_min_confidence: float = _parameter(0.0, "Lowest confidence of a point of the cloud.", (0.0, 1.0), (), True)
+    map_enabled: bool = _parameter(False, "Keep a map of what was observed and what was generated.", None, (), True)
     map_backend: str = _parameter(
         "voxel_hash",
-        "How the observed layer is kept; open3d is a TSDF, on the GPU if there is one.",
+        "Backend of the observed layer; open3d is a TSDF, on the GPU if there is one.",
         None,
         ("voxel_hash", "open3d"),
     )
-    map_voxel_size: float = _parameter(0.05, "Side of the map's voxels and cells, m.", (5e-3, 10.0))
-    map_max_depth: float = _parameter(5.0, "Surfaces farther from their camera do not enter the map, m.", (0.01, 1e3))
-    map_min_confidence: float = _parameter(0.3, "Least confidence of a depth that marks its surface.", (0.0, 1.0))
+    map_voxel_size: float = _parameter(0.05, "Side of the voxels and of the grid cells, m.", (5e-3, 10.0))
+    map_max_depth: float = _parameter(5.0, "Largest depth of a surface that enters the map, m.", (0.01, 1e3))
+    map_min_confidence: float = _parameter(0.3, "Lowest confidence of a depth that marks a surface.", (0.0, 1.0))
     map_free_confidence: float = _parameter(
-        0.7, "Least confidence of a depth that clears what is before it.", (0.0, 1.0)
+        0.7, "Lowest confidence of a depth that clears the space before it.", (0.0, 1.0)
     )
-    map_free_margin: float = _parameter(0.1, "Share of a depth before its surface that is not cleared.", (0.0, 0.9))
+    map_free_margin: float = _parameter(
+        0.1, "Part of a ray before its surface that is not cleared, as a share of the depth.", (0.0, 0.9)
+    )
     map_radius: float = _parameter(10.0, "Distance from the robot at which the map ends, m.", (0.1, 1e3))
-    map_generated_lifetime: float = _parameter(60.0, "Time in which generated points fade away, s.", (0.1, 1e6))
-    map_max_voxels: int = _parameter(1_000_000, "Voxels of each layer; the oldest go first.", (1000, 100_000_000))
-    map_low: float = _parameter(0.1, "Lower end of what ~/map/occupancy shows, m.", (-1e4, 1e4), (), True)
-    map_high: float = _parameter(1.5, "Its upper end, m.", (-1e4, 1e4), (), True)
-    map_rate: float = _parameter(1.0, "How often key frames enter the map and it is published, Hz.", (0.01, 30.0))
-    map_folder: str = _parameter("~/.ros/gld_maps", "The one folder that maps are saved to and loaded from.")
-    reality_check: bool = _parameter(
-        True, "Check generated pixels against later views; where that fails, lower confidences.", dynamic=True
+    map_generated_lifetime: float = _parameter(60.0, "Time in which generated points fade, s.", (0.1, 1e6))
+    map_max_voxels: int = _parameter(
+        1_000_000, "Most voxels of each layer; beyond that the oldest are dropped.", (1000, 100_000_000)
     )
-    reality_tolerance: float = _parameter(0.1, "Relative depth error up to which they are right.", (1e-3, 1.0))
-    reality_lifetime: float = _parameter(120.0, "How long they wait to be seen, s.", (0.1, 1e6))
+    map_low: float = _parameter(0.1, "Lower end of the heights that ~/map/occupancy shows, m.", (-1e4, 1e4), (), True)
+    map_high: float = _parameter(1.5, "Upper end of the heights that ~/map/occupancy shows, m.", (-1e4, 1e4), (), True)
+    map_rate: float = _parameter(
+        1.0, "Rate at which key frames enter the map and the map is published, Hz.", (0.01, 30.0)
+    )
+    map_folder: str = _parameter(
+        "~/.ros/gld_maps", "Folder that maps are saved to and loaded from; paths outside it are refused."
+    )
+    reality_check: bool = _parameter(
+        True,
+        "Compare generated pixels with later observations; lower their confidence after large errors.",
+        dynamic=True,
+    )
+    reality_tolerance: float = _parameter(
+        0.1, "Relative depth error up to which a generated point counts as right.", (1e-3, 1.0)
+    )
+    reality_lifetime: float = _parameter(120.0, "Time that a generated point waits to be observed, s.", (0.1, 1e6))
     follow: bool = _parameter(False, "Start in continuous mode; ~/follow pauses and resumes it.")
     follow_rate: float = _parameter(1.0, "How often continuous mode looks for new views, Hz.", (0.01, 30.0), (), True)
     follow_budget: float = _parameter(
-        0.5, "Share of the time that continuous mode may keep the model busy.", (0.0, 1.0), (), True
+        0.5, "Largest share of the time that continuous mode keeps the model busy.", (0.0, 1.0), (), True
     )
     follow_frame: str = _parameter(
-        "", "Frame of the robot (body axes) that is followed; empty: the camera of the newest key frame.", dynamic=True
+        "",
+        "Frame of the robot (body axes) that is followed; empty takes the camera of the newest key frame.",
+        dynamic=True,
     )
     follow_offsets: tuple[float, ...] = _parameter(
         (1.0, 0.0, 0.0, 0.8, 1.0, 0.0, 0.0, -0.8),
-        "Views relative to follow_frame: x, y, z (m, forward, left, up) and yaw (rad, to the left) of each.",
+        "Views relative to follow_frame: x, y, z (m, forward, left, up) and yaw (rad, to the left) of each view.",
         dynamic=True,
     )
     follow_path_topic: str = _parameter(
-        "", "Topic of a nav_msgs/Path; if not empty, views are along it, not at follow_offsets."
+        "", "Topic of a nav_msgs/Path; if set, views are along this path instead of at follow_offsets."
     )
     follow_path_distances: tuple[float, ...] = _parameter(
-        (3.0, 4.5), "Where on the path: metres of it ahead of the robot, farther than it can see.", dynamic=True
+        (3.0, 4.5),
+        "Distances of the views along the path ahead of the robot, m; choose them farther than it can see.",
+        dynamic=True,
     )
     follow_seed: int = _parameter(
-        2**32 - 1, "Seed of the views of continuous mode, which tells them from answers.", (0, 2**32 - 1), (), True
+        2**32 - 1, "Seed of the views of continuous mode; it tells them from answers.", (0, 2**32 - 1), (), True
     )
     odom_frame: str = _parameter(
-        "", "Frame that moves in map_frame at a loop closure (REP 105); empty: the TF history itself is rewritten."
+        "", "Frame that moves in map_frame at a loop closure (REP 105); empty means that TF rewrites its own history."
     )
     pose_jump_translation: float = _parameter(
-        0.1, "Change of a key frame's pose that means the map frame moved, m.", (1e-3, 1e6), (), True
+        0.1, "Change of a key frame's position that means that the map frame moved, m.", (1e-3, 1e6), (), True
     )
-    pose_jump_rotation: float = _parameter(0.05, "The same, rad.", (1e-3, math.pi), (), True)
+    pose_jump_rotation: float = _parameter(
+        0.05, "Change of a key frame's orientation that means that the map frame moved, rad.", (1e-3, math.pi), (), True
+    )
     watchdog_timeout: float = _parameter(
-        120.0, "A request without progress for so long is an error in /diagnostics, s.", (0.1, 86400.0), (), True
+        120.0, "Time without progress after which a request is an error in /diagnostics, s.", (0.1, 86400.0), (), True
     )
-    failure_folder: str = _parameter("~/.ros/gld_failures", "Where requests that the model failed on are kept.")
-    failure_keep: int = _parameter(5, "How many of them, the newest; 0 none.", (0, 1000))
-    profile_folder: str = _parameter("~/.ros/gld_profiles", "Where ~/profile writes what it records.")
+    failure_folder: str = _parameter(
+        "~/.ros/gld_failures", "Folder in which requests that the model failed on are kept."
+    )
+    failure_keep: int = _parameter(5, "Number of failed requests that are kept, the newest; 0 keeps none.", (0, 1000))
+    profile_folder: str = _parameter("~/.ros/gld_profiles", "Folder that ~/profile writes to.")
     diagnostics_period: float = _parameter(1.0, "Time between two messages on /diagnostics, s.", (0.05, 60.0))
     bond_heartbeat_period: float = _parameter(
         0.1, "Time between heartbeats of the bond with Nav2's lifecycle manager, s; 0 makes no bond.", (0.0, 2.0)
