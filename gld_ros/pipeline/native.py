@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.warp import forward_warp, guided_upsample, resample
+from gld_ros.geometry.warp import forward_warp, guided_upsample, pull_push, resample
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline.method import Pixels, at_size, resize
 from gld_ros.pipeline.request import RelativeFrame
@@ -82,18 +82,28 @@ def paste_observed(
     warp = forward_warp(native.values, native.depth, native.K, native.c2w, K, c2w, size, weight)
     warp = resample(warp, native.values, native.depth, native.K, native.c2w, K, c2w)
     painted = F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)
-    maps = torch.stack([depth.log(), spread])[None]
-    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[0]
+    maps = torch.stack([(depth / frame.unit).log(), spread])[None]
+    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    painted = meet(painted, warp.values[:, :3], warp.seen)
+    log_depth = meet(maps[:, :1], warp.depth.clamp_min(1e-9).log()[:, None], warp.seen)[0, 0]
     mask = warp.seen[:, None].float()
     # Feather two pixels into the observed side, so that no seam shows.
     soft = mask * F.avg_pool2d(F.pad(mask, (2, 2, 2, 2), mode="replicate"), 5, 1)
     joined = Pixels(
         torch.lerp(painted, warp.values[:, :3], soft)[0].clamp(0, 1),
-        torch.where(warp.seen[0], warp.depth[0] * frame.unit, maps[0].exp()),
-        torch.where(warp.seen[0], warp.values[0, 3], maps[1]).clamp_min(1e-3),
+        torch.where(warp.seen[0], warp.depth[0], log_depth.exp()) * frame.unit,
+        torch.where(warp.seen[0], warp.values[0, 3], maps[0, 1]).clamp_min(1e-3),
         warp.seen[0],
     )
     return at_size(joined, target)
+
+
+def meet(generated: Tensor, observed: Tensor, seen: Tensor) -> Tensor:
+    """`generated` (B, C, H, W) changed smoothly so that it meets `observed` where that was seen (B, H, W).
+
+    The difference between the two is carried into the holes as a membrane, as in seamless cloning (Perez et al. 2003).
+    """
+    return generated + pull_push(observed - generated, seen)
 
 
 def native_size(camera: Camera, limit: int) -> tuple[int, int]:

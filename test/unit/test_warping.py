@@ -12,6 +12,7 @@ from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.models.configs import Compat, ModelConfig
 from gld_ros.models.matching import SourceDepth
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.pipeline.native import meet
 from gld_ros.pipeline.warping import align, warp_sources
 
 S, N = 2, 3
@@ -83,3 +84,15 @@ def test_depth_is_aligned_over_all_views_where_it_is_known():
     seen = torch.rand(2, 3, 4, 5) < 0.4
     known = torch.where(seen, torch.tensor([2.0, 5.0])[:, None, None, None] * depth, torch.tensor(1e3))
     assert torch.allclose(align(depth, known, seen), torch.tensor([2.0, 5.0]))
+
+
+def test_generated_pixels_meet_the_observed_ones():
+    torch.manual_seed(0)
+    observed = torch.rand(1, 3, 24, 32)
+    seen = torch.zeros(1, 24, 32, dtype=torch.bool)
+    seen[:, :, :12] = True
+    shade = torch.tensor([0.2, -0.1, 0.05])[:, None, None]
+    met = meet(observed + shade, observed, seen)
+    assert torch.allclose(met, observed, atol=1e-5)  # the shade of the generated picture goes, its detail stays
+    nothing = torch.zeros_like(seen)
+    assert torch.equal(meet(observed, torch.zeros_like(observed), nothing), observed)
