@@ -51,7 +51,7 @@ class PixelTail(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.out = nn.Conv2d(channels, 3 * upscale**2, 3, padding=1)
+        self.out = nn.Conv2d(channels, 3 * upscale**2, 3, padding=1, padding_mode="replicate")
         self.upscale = upscale
 
     def forward(self, x: Tensor) -> Tensor:

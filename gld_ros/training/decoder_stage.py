@@ -16,7 +16,7 @@ from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.rgb_decoder import RGBDecoder
 from gld_ros.training.adversarial import same_crop
 from gld_ros.training.losses import geometry_loss
-from gld_ros.training.perceptual import Critic, Perceptual, distance
+from gld_ros.training.perceptual import Critic, Perceptual, distance, patch_distance
 from gld_ros.training.records import sheet
 from gld_ros.training.stage import Stage
 
@@ -55,10 +55,12 @@ class DecoderTraining:
     #: Views of each scene that are painted in one step.
     views: int = 2
     l1_weight: float = 1.0
+    #: Of the distance of the patches' distributions.
+    patch_weight: float = 0.03
     #: 0: no perceptual and no adversarial loss, and the packages that both need are not asked for.
-    perceptual_weight: float = 0.2
+    perceptual_weight: float = 0.01
     #: Pull of the adversarial loss beside that of the perceptual one; 0: none.
-    adversarial: float = 0.5
+    adversarial: float = 2.0
     #: Steps after which the critic learns, and after which it counts.
     critic_after: int = 0
     adversarial_after: int = 300
@@ -128,8 +130,11 @@ class DecoderStage(Stage):
         with torch.no_grad():
             losses["_psnr"] = -10 * (made.clamp(0, 1) - real).pow(2).mean(dim=(1, 2, 3)).log10().mean()
             losses["_sharpness"] = gradient_energy(made) / gradient_energy(real)
+        parts = same_crop(made, real, options.crop)
+        if options.patch_weight:
+            losses["patches"] = options.patch_weight * patch_distance(*parts)
         if self.perceptual is not None:
-            losses |= self.feature_losses(self.perceptual, *same_crop(made, real, options.crop))
+            losses |= self.feature_losses(self.perceptual, *parts)
         return losses
 
     def feature_losses(self, perceptual: Perceptual, made: Tensor, real: Tensor) -> dict[str, Tensor]:
@@ -171,7 +176,7 @@ class DecoderStage(Stage):
 def grow_decoder(net: GLDNetworks, upscale: int = 2, tail: int = 32) -> None:
     """Give `net`, whose RGB decoder has no tail, one that has: it begins with the same pictures, enlarged.
 
-    Each pixel is painted `upscale` times a side at first, from the first three channels of the tail.
+    They come from the first three channels of the tail, by bilinear interpolation.
     """
     old, config = net.rgb, replace(net.config.rgb, upscale=upscale, tail=tail)
     new = RGBDecoder(net.config.encoder.channels, net.config.encoder.patch, config).to(old.decoder_pred.weight.device)
@@ -184,8 +189,15 @@ def grow_decoder(net: GLDNetworks, upscale: int = 2, tail: int = 32) -> None:
         for parameter in layer.parameters():
             parameter.zero_()
     for colour, painted in enumerate(new.tail.out.weight.split(upscale**2)):
-        painted[:, colour, 1, 1] = 1
+        painted[:, colour] = bilinear_kernels(upscale)
     net.rgb, net.config = new, replace(net.config, rgb=config)
+
+
+def bilinear_kernels(upscale: int) -> Tensor:
+    """(upscale^2, 3, 3): how each pixel painted for an encoded one comes from this one and its neighbours."""
+    place = (torch.arange(upscale) + 0.5) / upscale - 0.5
+    weights = (1 - (place[:, None] - torch.tensor([-1.0, 0.0, 1.0])).abs()).clamp_min(0)
+    return (weights[:, None, :, None] * weights[None, :, None, :]).flatten(0, 1)
 
 
 def pictures(images: Tensor) -> Tensor:

@@ -19,8 +19,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gld_ros.errors import InvalidRequest
 
-#: Blocks whose outputs are compared: 16, 24, 40 and 112 channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
-TAPS = (0, 2, 4, 10)
+#: Blocks whose outputs are compared: 16, 24, 40 and 80 channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
+TAPS = (0, 2, 4, 7)
+#: Answers of the filters of `patch_distance` that are noise of the images' 8 bits.
+LEAST_DETAIL = 1 / 255
 
 
 class Perceptual(nn.Module):
@@ -80,6 +82,28 @@ def distance(made: list[Tensor], real: list[Tensor]) -> Tensor:
     return torch.stack([(a - b).abs().mean() for a, b in zip(made, real, strict=True)]).mean()
 
 
+def patch_distance(made: Tensor, real: Tensor, filters: int = 16, scales: int = 2) -> Tensor:
+    """Sliced Wasserstein distance of the details of images (N, 3, H, W): 0 where each has the real one's distribution.
+
+    Details are what an image loses at half its size; random filters of 7x7 pixels look at them, at every scale. The
+    sorted answers are compared, squared, in units of the real image's: a flat picture is at 1, wherever its details
+    would have to be.
+    """
+    total = made.new_zeros(())
+    for _ in range(scales):
+        smaller = [F.avg_pool2d(x, 2) for x in (made, real)]
+        fine = [
+            x - F.interpolate(y, scale_factor=2, mode="bilinear") for x, y in zip((made, real), smaller, strict=True)
+        ]
+        looks = torch.randn(filters, 3, 7, 7, device=made.device)
+        looks = looks / looks.flatten(1).norm(dim=1)[:, None, None, None]
+        a, b = (F.conv2d(x, looks, stride=2).flatten(2).sort(dim=2).values for x in fine)
+        energy = b.pow(2).mean(dim=(1, 2)) + LEAST_DETAIL**2
+        total = total + ((a - b).pow(2).mean(dim=(1, 2)) / energy).mean()
+        made, real = smaller
+    return total / scales
+
+
 class Critic(nn.Module):
     """Says of scaled features how real they look, a number a place and tap, high for real (hinge loss).
 
@@ -94,27 +118,26 @@ class Critic(nn.Module):
         return [head(x) for head, x in zip(self.heads, features, strict=True)]
 
     def losses(self, made: list[Tensor], real: list[Tensor], perceptual: Tensor) -> dict[str, Tensor]:
-        """Its own loss, and the painter's: as large as makes both losses pull at the features equally."""
-        for_real, for_made = self(real), self([x.detach() for x in made])
-        pairs = zip(for_real, for_made, strict=True)
+        """Its own loss, and the painter's: at each tap it pulls as hard as the perceptual loss does there."""
+        pairs = zip(self(real), self([x.detach() for x in made]), strict=True)
         own = torch.stack([F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs]).mean()
         self.requires_grad_(False)  # judged, not taught, by the painter's loss
-        painter = -torch.stack([x.mean() for x in self(made)]).mean()
+        painter = -torch.stack([x.mean() for x in self(made)])
         self.requires_grad_(True)
-        balance = pull(perceptual, made) / (pull(painter, made) + 1e-8)
-        return {"critic": 0.5 * own, "painter": balance * painter}
+        balance = pulls(perceptual, made) / (pulls(painter.sum(), made) + 1e-8)
+        return {"critic": 0.5 * own, "painter": (balance * painter).sum()}
 
 
 def critic_head(channels: int, width: int) -> nn.Sequential:
     """Three convolutions of spectral norm 1: (N, channels, h, w) -> (N, 1, h, w)."""
-    layers = (nn.Conv2d(channels, width, 1), nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 1))
+    layers = (nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 1))
     first, second, last = (spectral_norm(layer) for layer in layers)
     return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
 
 
-def pull(loss: Tensor, features: list[Tensor]) -> Tensor:
-    """Norm of the loss's gradient at the features."""
-    return torch.stack([g.norm() for g in torch.autograd.grad(loss, features, retain_graph=True)]).norm()
+def pulls(loss: Tensor, features: list[Tensor]) -> Tensor:
+    """Norms of the loss's gradient at each of the features."""
+    return torch.stack([g.norm() for g in torch.autograd.grad(loss, features, retain_graph=True)])
 
 
 def fused(block: nn.Module) -> nn.Module:
