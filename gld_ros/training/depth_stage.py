@@ -80,20 +80,22 @@ class DepthStage(Stage):
 
 
 def measured_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
-    """Error of the depth and of its gradients, and the Laplace likelihood of the log error, where depth is known.
+    """Errors of the log depth and of its gradients, and the Laplace likelihood of the former, where depth is known.
 
-    depth: (B, V, H, W), NaN unknown. An error counts half as log depth and half in relation to the depth.
+    depth: (B, V, H, W), NaN unknown.
     """
     known = depth.isfinite()
     truth = torch.where(known, depth, 1.0).log()
     error = torch.where(known, predicted.depth.log() - truth, 0.0)
-    size = 0.5 * error.abs().clamp_max(2) + 0.5 * (error.clamp_max(1).exp() - 1).abs()
     slopes = 0.0
     for axis in (-1, -2):
         both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)
         slopes = slopes + mean_where(error.diff(dim=axis).abs().clamp_max(1), both)
     likelihood = error.detach().abs() / predicted.spread + predicted.spread.log()
-    return {"match": mean_where(size, known) + 0.5 * slopes, "match_nll": 0.1 * mean_where(likelihood, known)}
+    return {
+        "match": mean_where(error.abs().clamp_max(2), known) + 0.5 * slopes,
+        "match_nll": 0.1 * mean_where(likelihood, known),
+    }
 
 
 def mean_where(x: Tensor, known: Tensor) -> Tensor:
@@ -142,7 +144,7 @@ class SensorClips:
     """
 
     def __init__(
-        self, folder: str | Path, scenes: int, size: tuple[int, int], frames: int | None = None, reach: int = 24
+        self, folder: str | Path, scenes: int, size: tuple[int, int], frames: int | None = None, reach: int = 8
     ):
         sequence = open_sequence(folder)
         self.clip: Clip = make_clip(sequence.frames[:frames], size, sequence.name)
