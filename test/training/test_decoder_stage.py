@@ -129,7 +129,7 @@ def test_training_sharpens_the_decoder_and_touches_nothing_else(net, batch, tmp_
     before = {key: value.clone() for key, value in net.state_dict().items()}
     stage = trained(net, batch, DecoderTraining(noise=0.2, critic_after=5, adversarial_after=10), tmp_path)
     log = read_log(tmp_path)
-    assert sum(line["_psnr"] for line in log[-5:]) > sum(line["_psnr"] for line in log[:5]) + 10
+    assert sum(line["_psnr"] for line in log[-5:]) > sum(line["_psnr"] for line in log[:5]) + 5
     assert "patches" in log[0] and "perceptual" in log[0]
     assert "critic" not in log[4] and "critic" in log[5] and "painter" not in log[9] and "painter" in log[10]
     assert {"depth", "rays"} <= log[0].keys() and "depth" not in log[1]
