@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from gld_ros.benchmarks.requests import Shape, Variant, request_settings, wall_request
 from gld_ros.benchmarks.timing import LEVELS, StageTimes, check_repeat, summary, synchronize
 from gld_ros.benchmarks.work import evaluation_flops
-from gld_ros.diffusion.sampling import Sampling
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.pipeline.costs import evaluations
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.presets import EXACT
@@ -106,8 +105,7 @@ def utilisation(
 
     size: (H, W) the model works at. sampling: of level 1 and of level 0. stages: seconds of each.
     The plain method evaluates the network once a step, twice with guidance, for all views of the request. What an
-    engine leaves out counts as done; what a solver adds does not, nor do steps outside the guidance interval count
-    twice.
+    engine leaves out counts as done; steps outside the guidance interval do not count twice.
     """
     config = pipe.net.config
     H, W = size
@@ -117,7 +115,7 @@ def utilisation(
     for (stage, level), how in zip((("level1", "level1"), ("cascade", "level0")), sampling, strict=True):
         if level not in times.steps:
             continue
-        count = times.rounds * sum(evaluations(replace(how, solver="euler"), config.flow))
+        count = times.rounds * sum(evaluations(how, config.flow))
         tokens += count * views * (grid[0] * grid[1] + getattr(config, stage).special_tokens)
         flops += count * evaluation_flops(config, stage, views, grid)
     seconds = sum(stages[level] for level in LEVELS if level in stages)

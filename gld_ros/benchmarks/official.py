@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.benchmarks.timing import synchronize
 from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
-from gld_ros.diffusion.flow import euler, time_grid
+from gld_ros.diffusion.flow import time_grid
+from gld_ros.diffusion.sampler import integrate
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.configs import ModelConfig
 from gld_ros.models.dit import MultiViewDiT
@@ -130,7 +131,7 @@ def sample(
             return theirs.forward_with_cfg(*arguments, scale, **told)[None]
         return theirs(*arguments, **told)[None]
 
-    return euler(velocity, noise, time_grid(config.flow, count, V).to(noise))
+    return integrate(velocity, noise, time_grid(config.flow, count, V).to(noise))
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the diffusion stages are told of the cameras, with and without a condition (spec gld.md)."""
+"""How the cameras condition the diffusion stages, and the null condition of guidance (spec gld.md)."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def camera_conditions(
     seen: Tensor | None = None,
     drop: bool = False,
 ) -> Cameras:
-    """What one network is told of a request; see `RequestCameras`, which several can share. drop: see its `told`."""
-    return RequestCameras(K, c2w, sources, size, grid, compat, seen).told(dit, drop)
+    """The cameras as one network reads them; see `RequestCameras`, which several share. drop: see its `condition`."""
+    return RequestCameras(K, c2w, sources, size, grid, compat, seen).condition(dit, drop)
 
 
 class RequestCameras:
     """Camera map (mask 0 source, 1 target; unit rays; moments) and PRoPE tables of all views, in float32.
 
-    Each is made once for all networks that are told the same.
+    Each is made once for all networks that read the same.
 
     K: (B, V, 3, 3) pixels of images of size (H, W); c2w: (B, V, 4, 4); grid: (h, w) patches. The last view becomes the
     identity and the farthest coordinate 1: neither the world's frame nor its unit has a say (but see
-    `Compat.world_frame_poses`). seen: (B, N, H, W) bool for warp-conditioned models, which are told what pixels of the
-    N targets some source saw, in one channel more.
+    `Compat.world_frame_poses`). seen: (B, N, H, W) bool for warp-conditioned models, which read in one
+    channel more what pixels of the N targets some source saw.
     """
 
     @exact
@@ -75,7 +75,7 @@ class RequestCameras:
         self._null_map: Tensor | None = None
         self._tables: dict[tuple, CameraTables] = {}
 
-    def told(self, dit: MultiViewDiT, drop: bool = False) -> Cameras:
+    def condition(self, dit: MultiViewDiT, drop: bool = False) -> Cameras:
         """For a network. drop: the unconditional branch of guidance; it keeps the mask and loses rays and poses."""
         encoder, head = (self._table(dim, dit.config.compat, drop) for dim in dit.head_dims)
         return Cameras(self._camera_map(drop), (encoder, head), self.sources)

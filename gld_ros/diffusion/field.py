@@ -13,8 +13,7 @@ from torch import Tensor
 from gld_ros.diffusion.conditioning import Cameras
 from gld_ros.diffusion.flow import shift_of, shift_time
 from gld_ros.diffusion.prediction import as_velocity
-from gld_ros.diffusion.sampling import Sampling
-from gld_ros.models.block_cache import BlockCache
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.models.configs import FlowConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import CameraTables
@@ -24,9 +23,13 @@ Network = Callable[..., Tensor]
 
 
 @dataclass
-class Told:
-    """What a stage is told of a request, beside noise and time. base: latents (B, V, C, h, w) it starts from; cameras,
-    null: with and without a condition, None where guidance is not asked for; level1: of the cascade."""
+class Conditioning:
+    """All that a stage is conditioned on in a request.
+
+    base: latents (B, V, C, h, w) of the sources and of what is known of the targets; cameras: of all views; null: those
+    of the unconditional branch, None where guidance is not asked for; level1: latents that the cascade is conditioned
+    on, None for level 1 itself.
+    """
 
     base: Tensor
     cameras: Cameras
@@ -44,7 +47,6 @@ class Branch:
     tables: tuple[CameraTables, CameraTables]
     level1: Tensor | None
     times: dict[float, tuple[Tensor, Tensor]]
-    cache: BlockCache | None
 
     def joined(self, other: Branch) -> Branch:
         """This and the other in one batch, in this order."""
@@ -58,45 +60,43 @@ class Branch:
         ]
         level1 = None if self.level1 is None or other.level1 is None else pair(self.level1, other.level1)
         times = {t: (pair(moment[0], moment[0]), pair(moment[1], moment[1])) for t, moment in self.times.items()}
-        cache = None if self.cache is None else BlockCache(self.cache.config)
         base, camera = pair(self.base, other.base), pair(self.camera, other.camera)
-        return Branch(base, camera, (tables[0], tables[1]), level1, times, cache)
+        return Branch(base, camera, (tables[0], tables[1]), level1, times)
 
 
 class StageField:
     """velocity(x (B, V, C, h, w), t (B,)) at times on the host, each one of those given at first.
 
-    Nothing in it waits for the device, but for a `BlockCache` with a threshold. joined: both branches of guidance in
-    one batch of 2 B instead of one after the other.
+    Nothing in it waits for the device. joined: both branches of guidance in one batch of 2 B instead of one after the
+    other.
     """
 
     def __init__(
         self,
         network: Network,
         dit: MultiViewDiT,
-        told: Told,
+        cond: Conditioning,
         times: Tensor,
-        how: Sampling,
+        sampling: Sampling,
         interval: tuple[float, float],
         joined: bool,
     ):
         """interval: times between which guidance is applied."""
-        self.network, self.kind, self.sources = network, dit.config.prediction, told.cameras.sources
-        self.scale, self.interval = how.guidance_scale, interval
-        B, device = len(told.base), told.base.device
+        self.network, self.kind, self.sources = network, dit.config.prediction, cond.cameras.sources
+        self.scale, self.interval = sampling.guidance_scale, interval
+        B, device = len(cond.base), cond.base.device
         on_device = [at.expand(B) for at in times.to(device)]
         moments = {t: (at, dit.t_embedder(at)) for t, at in zip(times.tolist(), on_device, strict=True)}
 
         def branch(cameras: Cameras) -> Branch:
-            cache = None if how.cache is None else BlockCache(how.cache)
             camera = dit.camera_embedder(cameras.camera_map)
-            return Branch(told.base, camera, cameras.tables, told.level1, moments, cache)
+            return Branch(cond.base, camera, cameras.tables, cond.level1, moments)
 
-        self.conditional = branch(told.cameras)
+        self.conditional = branch(cond.cameras)
         self.unconditional: Branch | None = None
         self.both: Branch | None = None
-        if how.guided and told.null is not None:
-            self.unconditional = branch(told.null)
+        if sampling.guided and cond.null is not None:
+            self.unconditional = branch(cond.null)
             self.both = self.unconditional.joined(self.conditional) if joined else None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
@@ -111,13 +111,12 @@ class StageField:
 
     def _ask(self, branch: Branch, x: Tensor, time: float) -> Tensor:
         t, embedded = branch.times[time]
-        told = branch.base, embedded, branch.camera, branch.tables, self.sources, branch.level1
-        cached = () if branch.cache is None else (branch.cache,)
-        return as_velocity(self.kind, self.network(x, *told, *cached).float(), x, t)
+        out = self.network(x, branch.base, embedded, branch.camera, branch.tables, self.sources, branch.level1)
+        return as_velocity(self.kind, out.float(), x, t)
 
 
-def guidance_times(how: Sampling, flow: FlowConfig, views: int) -> tuple[float, float]:
+def guidance_times(sampling: Sampling, flow: FlowConfig, views: int) -> tuple[float, float]:
     """The guidance interval on the shifted grid."""
-    low, high = (shift_time(torch.tensor(t), shift_of(flow, views)).item() for t in how.guidance_interval)
+    low, high = (shift_time(torch.tensor(t), shift_of(flow, views)).item() for t in sampling.guidance_interval)
     # Both ends belong to it, whatever the grid's rounding.
     return low - 1e-6, high + 1e-6

@@ -57,22 +57,6 @@ def velocity_of(noisy: Tensor, data: Tensor, t: Tensor) -> Tensor:
     return (noisy - data) / t[:, None, None, None, None].clamp_min(1e-6)
 
 
-def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: Callable[[int], None] | None = None) -> Tensor:
-    """Integrate from noise (B, ...) along `times` (N,), on the host or not, or along each scene's own (N, B).
-
-    `on_step(i)` is called after step i = 1, 2, ... and may raise to stop.
-    """
-    x = noise
-    for i, (t, following) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        step = following - t
-        if step.ndim:
-            step = step.reshape(-1, *[1] * (x.ndim - 1))
-        x = x + step * velocity(x, t.expand(x.shape[0]))
-        if on_step is not None:
-            on_step(i + 1)
-    return x
-
-
 def guided(conditional: Velocity, unconditional: Velocity, scale: float) -> Velocity:
     """Classifier-free guidance: v_u + scale (v_c - v_u); the conditional branch alone up to scale 1."""
     if scale <= 1:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gld_ros.models import prope
-from gld_ros.models.block_cache import BlockCache
 from gld_ros.models.configs import DiTConfig
 from gld_ros.models.encoder import map_to_tokens, tokens_to_map
 from gld_ros.models.layers import attend
@@ -158,13 +157,12 @@ class MultiViewDiT(nn.Module):
         tables: tuple[CameraTables, CameraTables],
         sources: int,
         level1: Tensor | None = None,
-        cache: BlockCache | None = None,
     ) -> Tensor:
         """noisy, condition: latents of all views, sources first; t: (B,); camera_map: (B, V, c, H, W); tables: PRoPE of
         encoder and head; level1: latents that the cascade is conditioned on. Returns the shape of `noisy`.
 
         What stays the same over many calls may be given embedded: t as (B, D) by `t_embedder`, camera_map as
-        (B, V, h * w, D) by `camera_embedder`. cache: residuals of the step before.
+        (B, V, h * w, D) by `camera_embedder`.
         """
         V, depth = noisy.shape[1], self.config.depth
         time = (t if t.ndim == 2 else self.t_embedder(t))[:, None]
@@ -174,28 +172,15 @@ class MultiViewDiT(nn.Module):
         s = self._embed("s", inner, outer, sources, camera).flatten(1, 2)
         x = self._embed("x", outer, outer, sources).flatten(1, 2)
         modulation = F.silu(time)
-        s = first = self.blocks[0](s, modulation, tables[0])
-        kept = None if cache is None else cache.residuals(first)
-        if kept is None:
-            s = self._through(self.blocks[1:depth], s, modulation, tables[0])
-            per_token = self.s_projector(F.silu(time + s))
-            head = self._through(self.blocks[depth:], x, per_token, tables[1])
-            if cache is not None:
-                cache.keep(first, s, x, head)
-            x = head
-        else:
-            per_token = self.s_projector(F.silu(time + first + kept[0]))
-            x = x + kept[1]
+        for block in self.blocks[:depth]:
+            s = block(s, modulation, tables[0])
+        per_token = self.s_projector(F.silu(time + s))
+        for block in self.blocks[depth:]:
+            x = block(x, per_token, tables[1])
         x = self.final_layer(x, per_token).unflatten(1, (V, -1))
         if S := self.config.special_tokens:
             x = torch.cat([self.special_output_proj(x[:, :, :S]), x[:, :, S:]], dim=2)
         return tokens_to_map(x, (noisy.shape[-2], noisy.shape[-1]))
-
-    @staticmethod
-    def _through(blocks: nn.ModuleList, x: Tensor, condition: Tensor, tables: CameraTables) -> Tensor:
-        for block in blocks:
-            x = block(x, condition, tables)
-        return x
 
     def _embed(self, name: str, x: Tensor, own: Tensor, sources: int, camera: Tensor | None = None) -> Tensor:
         """Tokens (B, V, S + h * w, D): patches of `x`, plus the camera's; special tokens of `own` with positions."""

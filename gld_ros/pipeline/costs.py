@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from gld_ros.diffusion.sampling import Sampling
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import FlowConfig, ModelConfig
 from gld_ros.pipeline.method import Options
@@ -110,21 +110,18 @@ def demands(
         decode = Demand(views * patches, pixels=sum(target.width * target.height for target in targets))
     levels = {
         level: [
-            Demand(views * (patches + config.level1.special_tokens), rows) for rows in evaluations(how, config.flow)
+            Demand(views * (patches + config.level1.special_tokens), rows) for rows in evaluations(stage, config.flow)
         ]
-        for level, how in sampling.items()
+        for level, stage in sampling.items()
     }
     return {"encode": [encode], **between, **levels, "decode": [decode]}
 
 
-def evaluations(how: Sampling, flow: FlowConfig) -> list[int]:
-    """Of the network in each step: two with guidance, twice as many of Heun's method in all steps but the last."""
-    first, last = how.guidance_interval
-    counts = []
-    for i, t in enumerate(torch.linspace(1, flow.t_end, how.steps + 1).tolist()[:-1]):
-        guided = how.guidance_scale > 1 and first <= t <= last
-        counts.append((2 if guided else 1) * (2 if how.solver == "heun" and i < how.steps - 1 else 1))
-    return counts
+def evaluations(sampling: Sampling, flow: FlowConfig) -> list[int]:
+    """How often each step evaluates the network: twice with guidance, else once."""
+    first, last = sampling.guidance_interval
+    times = torch.linspace(1, flow.t_end, sampling.steps + 1).tolist()[:-1]
+    return [2 if sampling.guided and first <= t <= last else 1 for t in times]
 
 
 def _pixels(camera: Camera, limit: int) -> int:

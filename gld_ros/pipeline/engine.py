@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gld_ros.diffusion.anytime import OnStep, anytime
-from gld_ros.diffusion.field import Network, StageField, Told, guidance_times
+from gld_ros.diffusion.field import Conditioning, Network, StageField, guidance_times
 from gld_ros.diffusion.flow import time_grid
-from gld_ros.diffusion.sampling import Sampling
-from gld_ros.diffusion.solvers import solver
+from gld_ros.diffusion.sampler import OnStep, Sampling, integrate
 from gld_ros.models.configs import FlowConfig
 from gld_ros.models.dit import MultiViewDiT
+from gld_ros.models.prope import CameraTables
 
 #: Compiled shapes that are kept: two networks, with guidance and without, of four numbers of views or sizes.
 SHAPES = 16
@@ -47,30 +46,38 @@ class Engine:
         self,
         dit: MultiViewDiT,
         flow: FlowConfig,
-        told: Told,
+        cond: Conditioning,
         noise: Tensor,
-        how: Sampling,
+        sampling: Sampling,
         on_step: OnStep = lambda step: None,
     ) -> Tensor:
         """Latents (B, V, C, h, w) of a stage from noise, on its device.
 
-        `on_step(i)` is called after step i = 1, 2, ...; True ends the sampling (see `anytime`), as does an exception.
+        `on_step(i)` is called in step i = 1, 2, ...; True ends the sampling (see `integrate`), as does an exception.
         Raises InvalidRequest for a solver that there is not.
         """
         views = noise.shape[1]
-        times = time_grid(flow, how.steps, views)
-        interval = guidance_times(how, flow, views)
-        solve = solver(how.solver)
-        field = StageField(self.network(dit), dit, told, times, how, interval, self.joined)
-        return anytime(solve, field, noise, times, on_step)
+        times = time_grid(flow, sampling.steps, views)
+        interval = guidance_times(sampling, flow, views)
+        field = StageField(self.network(dit), dit, cond, times[:-1], sampling, interval, self.joined)
+        return integrate(field, noise, times, sampling.solver, on_step)
 
     def network(self, dit: MultiViewDiT) -> Network:
         """The network as it is run."""
         if not self.compiled:
             return dit
 
-        def run(noisy: Tensor, condition: Tensor, *told: Any) -> Tensor:
-            return self._for_shape(dit, noisy, *told)(noisy, condition, *told)
+        def run(
+            noisy: Tensor,
+            condition: Tensor,
+            t: Tensor,
+            camera: Tensor,
+            tables: tuple[CameraTables, CameraTables],
+            sources: int,
+            level1: Tensor | None,
+        ) -> Tensor:
+            forward = self._for_shape(dit, noisy, sources, level1)
+            return forward(noisy, condition, t, camera, tables, sources, level1)
 
         return run
 
@@ -79,9 +86,8 @@ class Engine:
         """How many compiled shapes there are."""
         return len(self._networks)
 
-    def _for_shape(self, dit: MultiViewDiT, noisy: Tensor, *told: Any) -> Network:
-        sources, level1, cache = (*told[3:], None)[:3]
-        key = (id(dit), tuple(noisy.shape), sources, level1 is None, cache is None)
+    def _for_shape(self, dit: MultiViewDiT, noisy: Tensor, sources: int, level1: Tensor | None) -> Network:
+        key = (id(dit), tuple(noisy.shape), sources, level1 is None)
         if key not in self._networks:
             if len(self._networks) >= self.shapes:
                 self._networks.popitem(last=False)

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.diffusion.conditioning import Cameras, RequestCameras
-from gld_ros.diffusion.field import Told
+from gld_ros.diffusion.field import Conditioning
 from gld_ros.diffusion.flow import Velocity
 from gld_ros.diffusion.prediction import as_velocity
-from gld_ros.diffusion.sampling import Sampling
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.dpt import Geometry
@@ -173,7 +173,7 @@ class Generation:
     def stage(
         self,
         name: str,
-        how: Sampling,
+        sampling: Sampling,
         base: Tensor,
         cameras: RequestCameras,
         noise: Tensor,
@@ -183,9 +183,9 @@ class Generation:
         """Latents (B, V, ...) of one stage from noise; base: the condition; level1: given to the cascade."""
         with self.residency.at_work(name) as dit:
             assert isinstance(dit, MultiViewDiT)
-            null = cameras.told(dit, drop=True) if how.guided else None
-            told = Told(base, cameras.told(dit), null, level1)
-            return self.engine.sample(dit, self.net.config.flow, told, noise.to(self.device), how, on_step)
+            null = cameras.condition(dit, drop=True) if sampling.guided else None
+            cond = Conditioning(base, cameras.condition(dit), null, level1)
+            return self.engine.sample(dit, self.net.config.flow, cond, noise.to(self.device), sampling, on_step)
 
     def decode(
         self, level0: Tensor, level1: Tensor, cond: Condition, grid: tuple[int, int], size: tuple[int, int]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.diffusion.sampling import Sampling
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.geometry.cameras import Camera
 from gld_ros.models.configs import FlowConfig
 from gld_ros.pipeline.presets import EXACT, Preset

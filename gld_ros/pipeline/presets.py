@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gld_ros.diffusion.sampling import Sampling
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.block_cache import CacheConfig
 from gld_ros.models.configs import FlowConfig, ModelConfig
 
 
@@ -27,7 +26,6 @@ class Preset:
     guidance_scale: float | None = None
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     solver: str = "euler"
-    cache: CacheConfig | None = None
     pixels: int = 640 * 480
 
     def sampling(
@@ -51,15 +49,14 @@ class Preset:
         scale = own_scale if scale is None else scale
         if preset_steps is None or preset_steps >= own_steps:
             return Sampling(steps or own_steps, scale)
-        return Sampling(steps or preset_steps, scale, self.guidance_interval, self.solver, self.cache)
+        return Sampling(steps or preset_steps, scale, self.guidance_interval, self.solver)
 
 
 #: As the model is configured: the released ones in 49 + 49 (DA3) or 99 + 99 (VGGT) Euler steps.
 EXACT = Preset("exact")
 
 #: Of the released models. Guidance is left out where the state is nearly noise, where it does harm,
-#: and where it is nearly data, where it does nothing (arXiv 2404.07724). Level 0 is nearly given by level 1. No cache:
-#: in so few steps there is little to reuse, and what it costs is to be measured on the released weights first.
+#: and where it is nearly data, where it does nothing (arXiv 2404.07724). Level 0 is nearly given by level 1.
 JOINT = {
     "exact": EXACT,
     "balanced": Preset("balanced", 14, 6, guidance_interval=(0.15, 0.8), solver="dpmpp2m"),

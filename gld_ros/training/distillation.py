@@ -10,8 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gld_ros.diffusion.flow import euler, interpolate, shift_of, shift_time, time_grid
+from gld_ros.diffusion.flow import interpolate, shift_of, shift_time, time_grid
 from gld_ros.diffusion.prediction import output_for
+from gld_ros.diffusion.sampler import integrate
 from gld_ros.models.configs import Compat, FlowConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.training.config import Distillation, FlowTraining
@@ -58,7 +59,7 @@ class DistillationStage(FlowStage):
         """The point at t on the line through the window of t, and what stands for the line's velocity."""
         path = self.teacher_times(draw.t, data.shape[1])
         start = interpolate(data, draw.noise, path[0])
-        end = euler(conditions.velocity(self.teacher, self.options.distill.guidance), start, path)
+        end = integrate(conditions.velocity(self.teacher, self.options.distill.guidance), start, path)
         line = (end - start) / (path[-1] - path[0])[:, None, None, None, None]
         noisy = start + (draw.t - path[0])[:, None, None, None, None] * line
         return noisy, output_for(self.dit.config.prediction, line, noisy, draw.t)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
-from gld_ros.diffusion.flow import Velocity, euler, guided, interpolate, time_grid, training_times
+from gld_ros.diffusion.flow import Velocity, guided, interpolate, time_grid, training_times
 from gld_ros.diffusion.prediction import NOISELESS, training_target
+from gld_ros.diffusion.sampler import integrate
 from gld_ros.models.configs import Compat, FlowConfig
 from gld_ros.models.dit import MultiViewDiT
 from gld_ros.models.prope import CameraTables
@@ -180,7 +181,7 @@ class FlowStage(Stage):
         scale = self.options.sample_guidance if guidance is None else guidance
         flow = replace(self.flow, t_end=0.0) if kind == NOISELESS else self.flow
         times = time_grid(flow, steps or self.options.sample_steps, V).to(noise.device)
-        return euler(Conditions(base, cameras, null, given).velocity(self.dit, scale), noise, times)
+        return integrate(Conditions(base, cameras, null, given).velocity(self.dit, scale), noise, times)
 
     def sheet(self, batch: ClipBatch) -> Tensor:
         """For two scenes: the pictures; what the true latents give; what the generated ones give."""

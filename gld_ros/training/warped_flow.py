@@ -57,10 +57,10 @@ class WarpedFlowStage(Stage):
             size = (seen.shape[-2], seen.shape[-1])
             K, c2w = batch.K[:, : S + N], batch.c2w[:, : S + N]
             cameras = RequestCameras(K, c2w, S, size, batch.grid, self.config.compat, seen)
-            told = cameras.told(self.dit, drop=bool(torch.rand(()) < options.camera_dropout))
+            view_cameras = cameras.condition(self.dit, drop=bool(torch.rand(()) < options.camera_dropout))
             t = self.times(len(data)).to(data.device)
             noisy = interpolate(data, torch.randn_like(data), t)
-        out = self.dit(noisy, cond, t, told.camera_map, told.tables, S, given).float()
+        out = self.dit(noisy, cond, t, view_cameras.camera_map, view_cameras.tables, S, given).float()
         error = (out - data).pow(2).mean(dim=2)  # (B, V, h, w)
         unseen = F.adaptive_avg_pool2d((~seen).float(), batch.grid)
         weight = options.seen_weight + F.pad(unseen, (0, 0, 0, 0, S, 0))

@@ -9,7 +9,6 @@ from test_dit import toy
 
 from gld_ros.diffusion.conditioning import camera_conditions
 from gld_ros.diffusion.flow import (
-    euler,
     guided,
     interpolate,
     shift_of,
@@ -17,6 +16,7 @@ from gld_ros.diffusion.flow import (
     time_grid,
     training_times,
 )
+from gld_ros.diffusion.sampler import integrate
 from gld_ros.models.configs import FlowConfig
 from gld_ros.models.released import GLD_DA3, GLD_VGGT
 
@@ -61,7 +61,7 @@ def test_trajectory(golden, compare, name, scale):
 
     field = conditional if scale is None else guided(conditional, unconditional, scale)
     times = time_grid(FlowConfig(shift=case["shift"], t_end=0.001), case["num_steps"] - 1)
-    states.append(euler(field, fixture["x0"][None], times))
+    states.append(integrate(field, fixture["x0"][None], times))
     compare(fixture, name, torch.cat(states), BOUND)
 
 

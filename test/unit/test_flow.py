@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gld_ros.diffusion.flow import (
-    euler,
     guided,
     interpolate,
     shift_of,
@@ -16,6 +15,7 @@ from gld_ros.diffusion.flow import (
     training_times,
     velocity_of,
 )
+from gld_ros.diffusion.sampler import integrate
 from gld_ros.models.configs import FlowConfig
 
 
@@ -36,7 +36,7 @@ def test_shift_leaves_the_ends_and_one_is_no_shift():
 def test_euler_reaches_the_data_on_the_straight_path(steps):
     data, noise = torch.randn(2, 1, 3, 4, 2, 2).unbind(0)
     seen = []
-    result = euler(lambda x, t: velocity_of(x, data, t), noise, time_grid(FlowConfig(), steps), seen.append)
+    result = integrate(lambda x, t: velocity_of(x, data, t), noise, time_grid(FlowConfig(), steps), on_step=seen.append)
     assert torch.allclose(result, data, atol=1e-5) and seen == list(range(1, steps + 1))
 
 

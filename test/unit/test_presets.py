@@ -8,7 +8,7 @@ import pytest
 from test_joint import tiny, views
 
 from gld_ros.benchmarks.requests import Shape, wall_request
-from gld_ros.diffusion.sampling import Sampling
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
 from gld_ros.models.configs import FlowConfig, ModelConfig
 from gld_ros.models.released import GLD_DA3, GLD_VGGT

@@ -74,9 +74,9 @@ def test_a_stage_is_told_what_the_sources_show_of_every_target(scene):
     seen[:, 1] = True
     cameras = RequestCameras(K, c2w, S, (72, 96), (9, 12), Compat(), seen)
     dit = GLDPipeline.from_pretrained("mini", "cpu").net.level1
-    visible = cameras.told(dit).camera_map[0, :, -1]
+    visible = cameras.condition(dit).camera_map[0, :, -1]
     assert visible.flatten(1).mean(dim=1).tolist() == [1, 1, 0, 1, 0]
-    assert cameras.told(dit).camera_map.shape[2] == ModelConfig().level1.camera_channels
+    assert cameras.condition(dit).camera_map.shape[2] == ModelConfig().level1.camera_channels
 
 
 def test_depth_is_aligned_over_all_views_where_it_is_known():
