@@ -56,7 +56,7 @@ class DecoderTraining:
     views: int = 2
     l1_weight: float = 1.0
     #: Of the distance of the patches' distributions.
-    patch_weight: float = 0.03
+    patch_weight: float = 0.06
     #: 0: no perceptual and no adversarial loss, and the packages that both need are not asked for.
     perceptual_weight: float = 0.01
     #: Pull of the adversarial loss beside that of the perceptual one; 0: none.
@@ -221,5 +221,6 @@ def scaled(geometry: Geometry, factor: Tensor) -> Geometry:
 
 
 def gradient_energy(images: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels of (N, 3, H, W)."""
-    return images.diff(dim=2).pow(2).mean() + images.diff(dim=3).pow(2).mean()
+    """Mean squared difference of neighbouring pixels' grey values of (N, 3, H, W)."""
+    images = images.mean(dim=1)
+    return images.diff(dim=1).pow(2).mean() + images.diff(dim=2).pow(2).mean()
