@@ -202,7 +202,7 @@ class ModelConfig:
     cascade: DiTConfig = field(
         default_factory=lambda: DiTConfig(depth=2, head_width=160, head_heads=5, cascade_channels=256)
     )
-    flow: FlowConfig = field(default_factory=lambda: FlowConfig(steps=12, cascade_steps=4))
+    flow: FlowConfig = field(default_factory=lambda: FlowConfig(shift=6.0, steps=3, cascade_steps=1))
     #: Patches of one view the model works at; images are resized to about as many, keeping their aspect.
     patches: int = 108
     #: Longest side of the images the model works at, pixels; 0: as `patches` says.

@@ -25,8 +25,9 @@ def agreed_depth(depth: Tensor, spread: Tensor, K: Tensor, c2w: Tensor) -> Tenso
     B, V, H, W = depth.shape
     to = [v for v in range(V) for _ in range(V - 1)]
     by = [other for v in range(V) for other in range(V) if other != v]
-    source = [x[:, by].flatten(0, 1)[:, None] for x in (spread, depth, K, c2w)]
-    warp = forward_warp(source[0][:, :, None], *source[1:], K[:, to].flatten(0, 1), c2w[:, to].flatten(0, 1), (H, W))
+    errors, depths, source_K, source_c2w = (x[:, by].flatten(0, 1)[:, None] for x in (spread, depth, K, c2w))
+    target_K, target_c2w = K[:, to].flatten(0, 1), c2w[:, to].flatten(0, 1)
+    warp = forward_warp(errors[:, :, None], depths, source_K, source_c2w, target_K, target_c2w, (H, W))
     pairs = B, V, V - 1
     theirs = warp.depth.clamp_min(1e-9).log().unflatten(0, pairs)
     variance = (warp.values[:, 0].square() + FLOOR**2).unflatten(0, pairs)

@@ -66,8 +66,8 @@ JOINT = {
 #: Of models that are conditioned on the warped sources.
 WARPED = {
     "exact": EXACT,
-    "balanced": Preset("balanced", 6, 2),
-    "fast": Preset("fast", 3, 1, pixels=320 * 240),
+    "balanced": Preset("balanced", 2, 1),
+    "fast": Preset("fast", 1, 1, pixels=320 * 240),
 }
 
 NAMES = tuple(JOINT)

@@ -87,7 +87,7 @@ def measured_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
     known = depth.isfinite()
     truth = torch.where(known, depth, 1.0).log()
     error = torch.where(known, predicted.depth.log() - truth, 0.0)
-    slopes = 0.0
+    slopes = torch.zeros((), device=depth.device)
     for axis in (-1, -2):
         both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)
         slopes = slopes + mean_where(error.diff(dim=axis).abs().clamp_max(1), both)

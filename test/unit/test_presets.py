@@ -25,7 +25,7 @@ def stages(name: str, config: ModelConfig, *asked) -> tuple[Sampling, Sampling]:
 def test_exact_is_the_models_own():
     assert stages("exact", GLD_DA3) == (Sampling(49, 1.5),) * 2
     assert stages("exact", GLD_VGGT) == (Sampling(99, 1.5),) * 2
-    assert stages("exact", ModelConfig()) == (Sampling(12, 1.0), Sampling(4, 1.0))
+    assert stages("exact", ModelConfig()) == (Sampling(3, 1.0), Sampling(1, 1.0))
 
 
 def test_fast_views_of_mini_are_worked_on_at_fewer_pixels():
