@@ -188,7 +188,10 @@ def _fit_region(pixels: Pixels, name: str) -> RegionCalibration:
     if not all(map(math.isfinite, factors)):
         raise InvalidRequest(f"{error.size} {name} pixels are too few for coverage {LEVELS[-1]}: measure more rooms")
     knots, probability = falling_curve(spread, error < RIGHT)
-    return RegionCalibration(*(tuple(round(float(x), 4) for x in row) for row in (knots, probability, factors)))
+    curve: dict[float, float] = {}
+    for knot, share in zip(knots, probability, strict=True):  # of knots that are one when rounded, the first
+        curve.setdefault(round(float(knot), 4), round(float(share), 4))
+    return RegionCalibration(tuple(curve), tuple(curve.values()), tuple(round(factor, 4) for factor in factors))
 
 
 def conformal_factor(scores: np.ndarray, level: float, one_more: int) -> float:
