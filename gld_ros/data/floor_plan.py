@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What stands where in a room that is being furnished: walls to stand along, places that are taken."""
+"""The plan of a room that is being furnished: walls to stand along, places that are taken."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Wall:
 
 
 class Plan:
-    """What has been put into a room so far."""
+    """The things that have been put into a room so far."""
 
     def __init__(self, rng: Rng, size: np.ndarray):
         self.rng, self.size = rng, size

@@ -31,7 +31,7 @@ GRID = (8, 6)
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a camera stands (3,) and looks; radians, pitch up positive."""
+    """A camera's place (3,) in metres and its direction in radians, pitch up positive."""
 
     place: np.ndarray
     yaw: float
@@ -213,7 +213,7 @@ def _cost(share: np.ndarray, free: np.ndarray) -> np.ndarray:
 
 
 class _Sight:
-    """What sources see of a room, exactly, along a grid of rays."""
+    """The points of a room that sources see, exactly, along a grid of rays."""
 
     def __init__(self, room: Room, K: np.ndarray, sources: list[Pose]):
         self.room, self.K, self.sources = room, K, sources
@@ -268,7 +268,7 @@ def unseen(views: RoomViews, sources: int) -> Tensor:
 
 
 def _seen(points: Tensor, depth: Tensor, K: Tensor, c2w: Tensor) -> Tensor:
-    """Whether a camera with depth (S, H, W), K (S, 3, 3), c2w (S, 4, 4) sees world points (S, T, H, W, 3)."""
+    """Tell whether a camera with depth (S, H, W), K (S, 3, 3), c2w (S, 4, 4) sees world points (S, T, H, W, 3)."""
     height, width = depth.shape[-2:]
     flat = points.flatten(1, 3)
     camera = (flat - c2w[:, None, :3, 3]) @ c2w[:, :3, :3]

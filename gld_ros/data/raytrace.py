@@ -229,7 +229,7 @@ def render(
 
 @dataclass
 class Hits:
-    """What R rays of S scenes meet.
+    """The surfaces that R rays of S scenes meet.
 
     distance: (S, R) in units of the ray's length. index: (S, R) of the surface. point, normal: (S, 3, R) metres, unit.
     uv: (S, 2, R) metres on the surface. shade: (S, R) how much of the first light reaches it.

@@ -26,7 +26,7 @@ def reframed(
     sign = torch.where(mirrored, -1.0, 1.0)
 
     def grid(columns: int, rows: int) -> Tensor:
-        """Where the pixels of the new views lie in the old ones, (B * V, rows, columns, 2), -1..1."""
+        """Places of the new views' pixels in the old ones, (B * V, rows, columns, 2), -1..1."""
         x, y = (torch.arange(n, device=device).add(0.5) / n for n in (columns, rows))
         x = torch.where(mirrored[:, None], 1 - x, x) * wide[:, None] + left[:, None]
         y = y * high[:, None] + top[:, None]

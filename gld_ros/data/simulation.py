@@ -70,7 +70,7 @@ class Robot:
         return self._room.clearance(np.stack([camera.center for camera in cameras]))
 
     def render(self, cameras: list[Camera], stamps: list[int]) -> list[SourceView]:
-        """What these cameras, all of one size, see in the room, with exact depth."""
+        """Views of the room from these cameras, all of one size, with exact depth."""
         images, depths = self._room.render(cameras)
         return [
             SourceView(image, camera, stamp, np.where(np.isfinite(depth), depth, np.nan).astype(np.float32))

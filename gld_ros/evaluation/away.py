@@ -157,7 +157,7 @@ def away_figures(found: AwayEvaluation, samples: int, seed: int = 0) -> dict[str
 
 
 def _patch_distances(sets: list[dict[str, list[np.ndarray]]], seed: int) -> dict[str, list[float]]:
-    """Of all scenes' patches together, finest scale first; {} where a scale has less than two."""
+    """Patch distances over all scenes together, finest scale first; {} where a scale has less than two."""
     pooled = {name: _pooled([scene[name] for scene in sets]) for name in ("truth", "sample", "fill")}
     if not sets or min(len(scale) for scale in pooled["truth"]) < 2:
         return {}

@@ -37,8 +37,11 @@ RATIOS = {
 
 @dataclass
 class AwayFigures:
-    """Of one scene, or of one target. figures: of which the mean is taken; parts: those of RATIOS. patches: of "truth",
-    "sample" (the first) and "fill", each a list with an array (n, D) a scale."""
+    """Figures of one scene, or of one target.
+
+    figures: of which the mean is taken; parts: those of RATIOS. patches: of "truth", "sample" (the first) and "fill",
+    each a list with an array (n, D) a scale.
+    """
 
     figures: Figures = field(default_factory=dict)
     parts: Figures = field(default_factory=dict)
@@ -70,7 +73,10 @@ def scene_figures(scene: AwayScene, samples: Sequence[Sequence[Picture]], fill: 
 def target_figures(
     samples: Sequence[Picture], fill: Picture, real: SourceView, where: np.ndarray, seed: int = 0
 ) -> AwayFigures:
-    """Of K samples of one target over the pixels `where` (H, W) bool, at least one. seed: of the patches' places."""
+    """Figures of K samples of one target over the pixels `where` (H, W) bool, at least one.
+
+    seed: of the patches' places.
+    """
     images = np.stack([sample.image for sample in samples]).astype(np.float64)
     single = [psnr(image, real.image, where) or 0.0 for image in images]
     mean, smooth = (psnr(image, real.image, where) or 0.0 for image in (images.mean(axis=0), fill.image))

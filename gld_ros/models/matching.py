@@ -121,9 +121,9 @@ class PosedDepth(nn.Module):
         return first, self.fine(flat, x, x0, first, baseline, K, c2w, hints[0] if hints else None)
 
     def _hints(self, images: Tensor, detail: Tensor | None) -> list[tuple[Tensor, ...]]:
-        """Of each scale, from the images' own to an eighth, what is added to the sweeps' layers; none without pictures.
+        """Features that are added to the sweeps' layers, at each scale from the images' own to an eighth.
 
-        images: (B * V, 3, H, W).
+        There are none without `pictures`. images: (B * V, 3, H, W).
         """
         if not self.config.pictures:
             return []

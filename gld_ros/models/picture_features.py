@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ImageNet taught a small network about pictures: the first blocks of EfficientNet-Lite0, for posed depth."""
+"""Features that a small network learned from ImageNet: the first blocks of EfficientNet-Lite0, for posed depth."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def compute_dtype(net: GLDNetworks, device: torch.device) -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is fast here: GPUs that support it, CPUs with AMX, and those with AVX-512 BF16 that prove it."""
+    """Tell whether bfloat16 is fast here: GPUs that support it, CPUs with AMX or with a fast AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
@@ -54,7 +54,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @lru_cache(maxsize=1)
 def cpu_gains_by_bfloat16() -> bool:
-    """Whether a layer of mini's size takes clearly less time in bfloat16: with AVX-512 BF16 some CPUs take more.
+    """Tell whether a layer of mini's size takes clearly less time in bfloat16: with AVX-512 BF16 some CPUs take more.
 
     Measured once a process, in some milliseconds; the least of several times does not depend on what else runs.
     """

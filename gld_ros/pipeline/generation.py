@@ -36,7 +36,7 @@ OnStep = Callable[[str, int, Tensor | None], bool | None]
 
 @dataclass
 class SourceLatents:
-    """What the sources give: latents (B, S, ...) of levels 0 and 1, encoded together and without the targets, and the
+    """The encoded sources: latents (B, S, ...) of levels 0 and 1, encoded together and without the targets, and the
     raw level-1 camera token (B, 1, C) of the first source encoded alone (None where the latents hold such tokens).
 
     levels: all four, raw, of models with warp conditioning.
@@ -147,7 +147,7 @@ class Generation:
     def geometry(
         self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents, detail: Tensor | None = None
     ) -> tuple[Geometry, SourceDepth | None]:
-        """Of the sources of a model with warp conditioning: the head's, and posed depth (see `source_geometry`)."""
+        """The geometry of the sources, for warp conditioning: the head's, and posed depth (see `source_geometry`)."""
         assert given.levels is not None
         with self.autocast(), self.residency.at_work("dpt"), self.residency.at_work("matching"):
             return source_geometry(self.net, given.levels, images, K, c2w, detail)
@@ -207,7 +207,7 @@ class Generation:
 
 
 def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor | None) -> Velocity:
-    """What a stage says of noisy latents, given the sources' latents, cameras and, in the cascade, level 1."""
+    """The velocity that a stage predicts, given the sources' latents, cameras and, in the cascade, level 1."""
 
     def at(noisy: Tensor, t: Tensor) -> Tensor:
         out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()

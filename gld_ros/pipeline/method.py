@@ -24,9 +24,11 @@ Callback = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Options:
-    """Of one request. size: (H, W) the model works at; steps, guidance_scale: of both diffusion stages, None for the
-    preset's; strict_scale: of the released models: refuse where their geometry contradicts the poses, instead
-    of warning; observed_pixels: take what a source saw from there, None for the model's way.
+    """Options of one request.
+
+    size: (H, W) the model works at; steps, guidance_scale: of both diffusion stages, None for the preset's;
+    strict_scale: of the released models: refuse where their geometry contradicts the poses, instead of warning;
+    observed_pixels: take what a source saw from there, None for the model's way.
     """
 
     size: tuple[int, int]

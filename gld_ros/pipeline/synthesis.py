@@ -41,7 +41,7 @@ class PosedSources:
 
 @dataclass
 class PreparedSources:
-    """What is made of the sources alone, and kept for further requests. images: (1, S, 3, h, w) at the working size;
+    """The sources, encoded once and kept for further requests. images: (1, S, 3, h, w) at the working size;
     posed: of models with warp conditioning."""
 
     images: Tensor
@@ -149,7 +149,7 @@ class Synthesis(Generation):
         return [paste_observed(native, i, d, s, t, frame, limit) for i, d, s, t in views]
 
     def encoding(self, options: Options) -> tuple[tuple[int, int], int]:
-        """What of the options decides what is made of the sources, and kept."""
+        """The options that the kept sources depend on."""
         return options.size, options.preset.pixels
 
     @torch.inference_mode()

@@ -39,7 +39,7 @@ class Outcome:
     path_feedback: int = 0
 
     def generated_share(self) -> float | None:
-        """Of all pixels asked for that came back, whatever the seed; None where there are none."""
+        """Share of the requested pixels that were generated, over all seeds; None where no view came back."""
         views = [view for answer in self.answers for view in answer.views] + self.path
         return float(np.mean([_generated(view).mean() for view in views])) if views else None
 

@@ -110,7 +110,7 @@ def recorded_scenario(path: str | Path, views: int) -> Scenario:
 
 
 def simulated_scenario() -> Scenario:
-    """Of the robot that drives up to a doorway of a furnished room and is asked for what it has not seen from there."""
+    """The robot drives up to a doorway of a furnished room and is asked for what it has not seen from there."""
     from gld_ros.data.simulation import Robot
 
     robot = Robot(ROOM, LAST + 1, *ROOM_SIZE)

@@ -78,9 +78,9 @@ class LatentBatch:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What a shard holds, by its number. One in `painted` has pictures and depth, which the decoders train on.
+    """The plan of a cache: what a shard holds follows from its number.
 
-    All shards have six views and, at their own resolution, as many pixels: the ray tracer is compiled for few shapes.
+    One shard in `painted` has pictures and depth, which the decoders train on. All shards have six views and, at their own resolution, as many pixels: the ray tracer is compiled for few shapes.
     """
 
     shards: int
