@@ -80,7 +80,8 @@ class LatentBatch:
 class ShardPlan:
     """The plan of a cache: what a shard holds follows from its number.
 
-    One shard in `painted` has pictures and depth, which the decoders train on. All shards have six views and, at their own resolution, as many pixels: the ray tracer is compiled for few shapes.
+    One shard in `painted` has pictures and depth, which the decoders train on. All shards have six views and equally
+    many pixels at their own resolution, so that the ray tracer is compiled for few shapes.
     """
 
     shards: int
