@@ -22,6 +22,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.rays import exact
 from gld_ros.models.gld import GLDNetworks
 from gld_ros.models.matching import PosedDepth, SourceDepth
+from gld_ros.models.picture_features import GROUPS
 from gld_ros.training.data import Rooms
 from gld_ros.training.perceptual import Perceptual
 from gld_ros.training.stage import Stage
@@ -128,7 +129,8 @@ def jolted(c2w: Tensor, degrees: float = 0.1) -> Tensor:
 
 def load_pictures(matching: PosedDepth) -> None:
     """Fill `matching.pictures` with the published weights. Raises InvalidRequest without their packages."""
-    published = [layer for layer in Perceptual.lite0().modules() if isinstance(layer, nn.Conv2d)]
+    blocks = sum(count for *_, count in GROUPS)
+    published = [layer for layer in Perceptual.lite0(taps=(blocks - 1,)).modules() if isinstance(layer, nn.Conv2d)]
     own = [layer for layer in matching.pictures.modules() if isinstance(layer, nn.Conv2d)]
     for mine, theirs in zip(own, published, strict=True):
         assert theirs.bias is not None
