@@ -30,7 +30,7 @@ class Explorer(Robot):
         self.checks = []
         self.node.create_subscription(RealityCheck, "gld_node/reality_check", self.checks.append, LATCHED)
         aside = [turned(self.cameras[k], 0.6) for k in (0, 2, 4)]
-        for room in (random_room(3), random_room(5)):
+        for room in (random_room(3), random_room(17)):  # of the other one most surfaces are twice as near
             pictures, depths = room.render(aside)
             self.cameras = [*self.cameras, *aside]
             self.pictures, self.depths = [*self.pictures, *pictures], [*self.depths, *depths]
