@@ -43,7 +43,7 @@ class Sampling:
 
     @property
     def guided(self) -> bool:
-        """Whether there is an unconditional branch at all."""
+        """True where guidance needs the unconditional branch."""
         return self.guidance_scale > 1
 
 

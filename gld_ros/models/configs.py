@@ -214,7 +214,7 @@ class ModelConfig:
 
     @property
     def warps(self) -> bool:
-        """Whether the model is conditioned on the warped sources."""
+        """True for models that are conditioned on the warped sources."""
         return self.matching is not None
 
 

@@ -63,7 +63,7 @@ def plan(
 
 
 def seconds(schedule: dict[str, list[float]]) -> float:
-    """Of a whole request."""
+    """Seconds of a whole request."""
     return sum(sum(steps) for steps in schedule.values())
 
 

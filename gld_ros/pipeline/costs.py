@@ -93,7 +93,7 @@ def non_negative(A: np.ndarray, b: np.ndarray) -> tuple[float, ...]:
 def demands(
     config: ModelConfig, sources: Sequence[Camera], targets: Sequence[Camera], options: Options
 ) -> dict[str, list[Demand]]:
-    """What each step of all phases works on; a level has one demand a step."""
+    """The work of each step of all phases; a level has one demand a step."""
     patch = config.encoder.patch
     patches = options.size[0] * options.size[1] // patch**2
     sampling = dict(zip(("level1", "level0"), options.sampling(config.flow), strict=True))

@@ -29,7 +29,7 @@ class Answer:
 
 @dataclass
 class Outcome:
-    """What the requests gave. errors: answers that were none. path: response views of the action."""
+    """Answers to the demo's requests. errors: messages of those that failed. path: views of the action."""
 
     answers: list[Answer] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
@@ -146,7 +146,7 @@ def _figures(out: Path, scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
 
 
 def _median(values: np.ndarray | None, where: np.ndarray) -> float | None:
-    """Of what is known of (H, W) `values`; None where nothing is."""
+    """The median of (H, W) `values` at the pixels `where` that are known; None where none is."""
     known = np.empty(0) if values is None else values[where & np.isfinite(values)]
     return float(np.median(known)) if known.size else None
 

@@ -53,7 +53,7 @@ class EncoderStage(Stage):
         return losses | {"rgb": self.rgb_weight * (picture - images).abs().mean()}
 
     def paint(self, features: list[Tensor], grid: tuple[int, int], like: Tensor) -> Tensor:
-        """What the decoder paints, at the size of `like` (B, V, 3, H, W); it may paint at a multiple of that."""
+        """The painted picture, brought to the size of `like` (B, V, 3, H, W): the decoder may paint larger."""
         return resize(self.rgb(features, grid), (like.shape[-2], like.shape[-1]))
 
     def sheet(self, batch: ClipBatch) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo says of its results, from answers made up here."""
+"""The demo's report, from answers made up here."""
 
 from __future__ import annotations
 

@@ -83,6 +83,22 @@ def test_a_stage_learns_what_no_source_saw(net, folder, level):
     assert torch.allclose(swapped["_seen"], losses["_unseen"], rtol=0.2)
 
 
+def test_tokens_that_the_sources_show_count_as_little_as_asked(net, folder):
+    batch = CachedLatents(folder, 3, FIELDS[1]).read(0).to("cpu")
+    shown = LatentBatch(**{f.name: getattr(batch, f.name) for f in fields(batch)})
+    shown.level1 = batch.level1.clone()
+    shown.level1[:, : batch.sources1.shape[1]] *= 3  # the sources' views, all of which are shown
+
+    def flow(batch: LatentBatch, seen_weight: float) -> float:
+        torch.manual_seed(1)
+        options = WarpedFlowOptions(seen_weight=seen_weight, one_target=0, two_targets=0)
+        return float(WarpedFlowStage(net, 1, options).loss(batch)["flow"].detach())
+
+    # An untrained stage predicts zero, so that its error is the size of the data.
+    assert flow(shown, 0) == pytest.approx(flow(batch, 0), rel=1e-5)
+    assert flow(shown, 1) > 1.5 * flow(batch, 1)
+
+
 def test_level_0_is_told_a_noised_level_1(net, folder):
     batch = CachedLatents(folder, 3, FIELDS[0]).read(0).to("cpu")
     stage = WarpedFlowStage(net, 0)
