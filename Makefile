@@ -41,7 +41,7 @@ lint: setup
 
 # What is written from the sources: docs/interfaces.md, config/sros2/policies.xml.
 docs: setup
-	@. tools/env.sh; python -m gld_ros.ros.reference
+	@. tools/env.sh; python -m gld_ros.ros.interface.reference
 
 # Minutes each; their figures are in docs/quality.md. Random messages and requests; lifecycle cycles; a long run.
 fuzz: setup
@@ -51,7 +51,7 @@ cycles: setup
 	@. tools/env.sh; PYTHONMALLOC=malloc GLD_CYCLES=1000 GLD_FUZZ_REPORT=cycles.json pytest -q test/faults/test_cycles.py
 
 soak: setup
-	@. tools/env.sh; python -m gld_ros.ros.soak --minutes 30 --out soak.json
+	@. tools/env.sh; python -m gld_ros.ros.bench.soak --minutes 30 --out soak.json
 
 setup: $(STAMP)-built
 

@@ -8,7 +8,7 @@ import time
 import pytest
 import rclpy
 
-from gld_ros.ros.processes import own_domain
+from gld_ros.ros.demo.processes import own_domain
 
 own_domain()
 

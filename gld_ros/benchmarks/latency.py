@@ -14,12 +14,12 @@ from gld_ros.benchmarks.requests import Shape, Variant, request_settings, wall_r
 from gld_ros.benchmarks.timing import LEVELS, StageTimes, check_repeat, summary, synchronize
 from gld_ros.benchmarks.work import evaluation_flops
 from gld_ros.diffusion.sampler import Sampling
+from gld_ros.generators.presets import EXACT
+from gld_ros.generators.presets import preset as find_preset
 from gld_ros.pipeline.costs import evaluations
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.presets import EXACT
-from gld_ros.pipeline.presets import preset as find_preset
 from gld_ros.pipeline.request import working_size
-from gld_ros.pipeline.views import Progress
+from gld_ros.views import Progress
 
 #: Untimed requests first; engines that compile or record need the second.
 WARM_UP = {"cuda": 2, "cpu": 1}

@@ -26,12 +26,13 @@ from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import integrate
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.configs import ModelConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.pipeline.generation import Generated, SourceLatents
-from gld_ros.pipeline.method import resize
+from gld_ros.generators.generation import Generated, SourceLatents
+from gld_ros.generators.method import resize
+from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.request import RelativeFrame, check_tensors
+from gld_ros.pipeline.request import check_tensors
 
 #: Modules of the official `src` folder; the older one has one embedder a stack (the DA3 cascade).
 SPLIT, SINGLE = "stage2.models.DDT", "stage2.models.DDT_old"

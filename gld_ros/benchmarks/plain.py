@@ -20,8 +20,8 @@ from gld_ros.allocator import SETTINGS
 from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.requests import Shape, Variant
 from gld_ros.errors import ModelError
+from gld_ros.generators.presets import EXACT
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.presets import EXACT
 
 
 def measure_plain(folder: Path, device: str, shape: Shape, repeat: int) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from gld_ros.benchmarks.latency import Tick, ignore
 from gld_ros.benchmarks.requests import Variant
 from gld_ros.benchmarks.timing import synchronize
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.bootstrap import estimate
-from gld_ros.evaluation.depth_metrics import depth_errors
-from gld_ros.evaluation.image_metrics import psnr
 from gld_ros.evaluation.scenes import Scene
+from gld_ros.metrics.bootstrap import estimate
+from gld_ros.metrics.depth import depth_errors
+from gld_ros.metrics.image import psnr
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.views import View
+from gld_ros.views import View
 
 #: LPIPS of two (H, W, 3) uint8 images.
 Distance = Callable[[np.ndarray, np.ndarray], float]

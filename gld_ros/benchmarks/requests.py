@@ -16,10 +16,10 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.scenes import choose
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.released import MODELS
+from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.views import SourceView
 from gld_ros.pipeline.wall import BASELINE, Wall
+from gld_ros.views import SourceView
 
 
 @dataclass(frozen=True)

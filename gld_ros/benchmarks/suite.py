@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gld_ros.pipeline.presets import NAMES
+from gld_ros.generators.presets import NAMES
 
 #: The robot's request, and the paper's.
 ROBOT = ["--views", "2+1", "--size", "504x280"]

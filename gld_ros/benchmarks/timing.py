@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.pipeline.views import Progress
+from gld_ros.views import Progress
 
 #: Stages of diffusion, in the order of sampling; each has steps.
 LEVELS = ("level1", "level0")

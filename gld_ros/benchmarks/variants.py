@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from gld_ros.benchmarks.requests import Variant
 from gld_ros.errors import InvalidRequest
-from gld_ros.pipeline.presets import EXACT, NAMES
+from gld_ros.generators.presets import EXACT, NAMES
 
 
 def preset_variant(name: str) -> Variant:

@@ -118,7 +118,7 @@ def add_all(parser: argparse.ArgumentParser) -> None:
 
 def run_latency(args: argparse.Namespace) -> int:
     """Every model x size x views x variant."""
-    from gld_ros.benchmarks import latency, official, report, tables
+    from gld_ros.benchmarks import latency, official, report
     from gld_ros.benchmarks.plain import measure_plain
     from gld_ros.benchmarks.requests import Shape
     from gld_ros.benchmarks.timing import check_repeat
@@ -126,6 +126,7 @@ def run_latency(args: argparse.Namespace) -> int:
     from gld_ros.benchmarks.work import matrix_peak
     from gld_ros.errors import InvalidRequest
     from gld_ros.pipeline.pipeline import GLDPipeline
+    from gld_ros.reports import benchmark_tables as tables
 
     check_repeat(args.repeat)
     if args.plain and (args.steps is not None or args.guidance is not None):
@@ -154,10 +155,11 @@ def run_latency(args: argparse.Namespace) -> int:
 
 def run_quality(args: argparse.Namespace) -> int:
     """Variants against a reference on the same noise."""
-    from gld_ros.benchmarks import quality, report, tables
+    from gld_ros.benchmarks import quality, report
     from gld_ros.benchmarks.variants import compared
-    from gld_ros.evaluation.lpips import LPIPS
     from gld_ros.evaluation.rooms import room_scenes
+    from gld_ros.metrics.lpips import LPIPS
+    from gld_ros.reports import benchmark_tables as tables
 
     reference, variants = compared(args.preset, args.steps, args.reference_steps)
     net = LPIPS.from_folder(args.lpips) if args.lpips else None
@@ -172,9 +174,10 @@ def run_quality(args: argparse.Namespace) -> int:
 
 def run_scaling(args: argparse.Namespace) -> int:
     """Views at the first size, sizes at the first number of views, threads at both."""
-    from gld_ros.benchmarks import latency, report, scaling, tables
+    from gld_ros.benchmarks import latency, report, scaling
     from gld_ros.benchmarks.requests import Shape
     from gld_ros.benchmarks.variants import requested
+    from gld_ros.reports import benchmark_tables as tables
 
     (variant,) = requested([args.preset] if args.preset else [], args.steps, None)
     by_views = [Shape(S, T, args.size[0]) for S, T in args.views]
@@ -195,11 +198,12 @@ def run_scaling(args: argparse.Namespace) -> int:
 
 def run_node(args: argparse.Namespace) -> int:
     """The node in a process of its own. Raises InvalidRequest without ROS."""
-    from gld_ros.benchmarks import report, tables
+    from gld_ros.benchmarks import report
     from gld_ros.errors import InvalidRequest
+    from gld_ros.reports import benchmark_tables as tables
 
     try:
-        from gld_ros.ros import bench
+        from gld_ros.ros.bench import bench
     except ImportError as error:
         raise InvalidRequest(f"`gld bench node` needs ROS 2 with this package built and sourced: {error}") from error
     run = bench.NodeRun(args.model, args.device, args.frames, args.cameras, args.size, args.rate, args.requests)
@@ -211,8 +215,9 @@ def run_node(args: argparse.Namespace) -> int:
 
 def run_budget(args: argparse.Namespace) -> int:
     """Random budgets; exit code 1 where one was not kept."""
-    from gld_ros.benchmarks import budget, report, tables
+    from gld_ros.benchmarks import budget, report
     from gld_ros.benchmarks.requests import Shape
+    from gld_ros.reports import benchmark_tables as tables
 
     with opened(args, args.model) as (pipe, _), bar(args.budgets, f"budgets of {pipe.name}") as tick:
         shape = Shape(args.views[0], args.views[1], args.size)
@@ -223,9 +228,10 @@ def run_budget(args: argparse.Namespace) -> int:
 
 def run_memory(args: argparse.Namespace) -> int:
     """Measure in a process of its own and print the figures."""
-    from gld_ros.benchmarks import report, tables
+    from gld_ros.benchmarks import report
     from gld_ros.benchmarks.requests import model_folder
     from gld_ros.evaluation.memory_use import memory_of_request
+    from gld_ros.reports import benchmark_tables as tables
 
     if args.measure:
         folder, (sources, targets) = Path(args.model), args.views

@@ -17,7 +17,7 @@ from gld_ros.cli.synthesize import image_size
 if TYPE_CHECKING:
     from gld_ros.benchmarks.latency import Tick
     from gld_ros.pipeline.pipeline import GLDPipeline
-    from gld_ros.pipeline.views import Progress
+    from gld_ros.views import Progress
 
 
 def add_shapes(
@@ -74,8 +74,8 @@ def bar(total: int, description: str) -> Iterator[Tick]:
 def opened(args: argparse.Namespace, model: str) -> Iterator[tuple[GLDPipeline, Path]]:
     """The pipeline of a model on the device and in the dtype asked for, and where its weights are."""
     from gld_ros.benchmarks.requests import model_folder
-    from gld_ros.models.hub import resolve
     from gld_ros.pipeline.pipeline import GLDPipeline
+    from gld_ros.weights.hub import resolve
 
     with model_folder(model, args.dtype) as name:
         engine = {"compile": args.compile, "quantize": args.quantize}

@@ -47,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
 
 def expected(pipe: GLDPipeline, model: CostModel) -> str:
     """Seconds of a request by preset, as a table."""
-    from gld_ros.benchmarks.tables import markdown
+    from gld_ros.generators.method import Options
+    from gld_ros.generators.presets import presets
     from gld_ros.pipeline.budget import seconds
     from gld_ros.pipeline.calibration import Probe, wall_views
     from gld_ros.pipeline.costs import demands
-    from gld_ros.pipeline.method import Options
-    from gld_ros.pipeline.presets import presets
     from gld_ros.pipeline.request import working_size
+    from gld_ros.reports.benchmark_tables import markdown
 
     config, rows = pipe.net.config, []
     sources, targets = wall_views(Probe(2, 1, (480, 640)))

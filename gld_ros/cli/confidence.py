@@ -41,11 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, fit or check, print the figures."""
     from gld_ros.errors import InvalidRequest
-    from gld_ros.evaluation.calibration import NATIVE, Rooms, check, fit, measure
-    from gld_ros.evaluation.plots import reliability_diagram
-    from gld_ros.models.hub import resolve
+    from gld_ros.evaluation.confidence_fit import NATIVE, Rooms, check, fit, measure
     from gld_ros.pipeline import GLDPipeline
-    from gld_ros.pipeline.uncertainty import weights_of
+    from gld_ros.reports.confidence_plots import reliability_diagram
+    from gld_ros.weights.calibration import weights_of
+    from gld_ros.weights.hub import resolve
 
     if args.split != "val":
         raise InvalidRequest(f"--split {args.split}: fits are made on val rooms; --check test reports on the others")

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.errors import InvalidRequest
 
     try:
-        from gld_ros.ros import dashboard
+        from gld_ros.ros.dashboard import node as dashboard
     except ImportError as error:
         raise InvalidRequest(f"`gld dashboard` needs ROS 2 with this package built and sourced: {error}") from error
     given = {"node": args.node, "host": args.host, "port": args.port}

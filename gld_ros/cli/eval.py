@@ -84,15 +84,15 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.cli.eval_away import run_away
     from gld_ros.data.skipped import Skipped
     from gld_ros.errors import InvalidRequest
-    from gld_ros.evaluation.html_report import write_html
-    from gld_ros.evaluation.lpips import LPIPS
     from gld_ros.evaluation.methods import methods_for, model, peer
     from gld_ros.evaluation.protocol import evaluate
     from gld_ros.evaluation.report import build_report
     from gld_ros.evaluation.results import write_report
-    from gld_ros.evaluation.sheets import Gallery
-    from gld_ros.models.dino import Dino
+    from gld_ros.metrics.dino import Dino
+    from gld_ros.metrics.lpips import LPIPS
     from gld_ros.pipeline import GLDPipeline
+    from gld_ros.reports.html import write_html
+    from gld_ros.reports.sheets import Gallery
 
     if args.save_views and not args.out:
         raise InvalidRequest("--save-views needs --out, the folder to write them to")

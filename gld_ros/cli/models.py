@@ -74,8 +74,8 @@ def byte_count(text: str) -> int:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the table."""
-    from gld_ros.models import hub
-    from gld_ros.models.released_files import RELEASED
+    from gld_ros.weights import hub
+    from gld_ros.weights.released_files import RELEASED
 
     rows = [("model", "size", "on disk", "source (licence)")]
     for name in hub.embedded_names():
@@ -92,7 +92,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_download(args: argparse.Namespace) -> int:
     """Download and print the folder."""
-    from gld_ros.models import hub
+    from gld_ros.weights import hub
 
     print(hub.download(args.name, args.to, args.revision))
     return 0
@@ -102,8 +102,8 @@ def run_verify(args: argparse.Namespace) -> int:
     """Print what each file was compared with; the error lists every problem."""
     from tqdm import tqdm
 
-    from gld_ros.models import hub
-    from gld_ros.models.verification import record, verify
+    from gld_ros.weights import hub
+    from gld_ros.weights.verification import record, verify
 
     with tqdm(unit=" steps", leave=False, disable=None) as bar:
 
@@ -132,9 +132,9 @@ def run_convert(args: argparse.Namespace) -> int:
     """Convert, with a progress bar, and print the folder."""
     from tqdm import tqdm
 
-    from gld_ros.models import hub
-    from gld_ros.models.conversion import convert
-    from gld_ros.models.layout import DTYPES
+    from gld_ros.weights import hub
+    from gld_ros.weights.conversion import convert
+    from gld_ros.weights.layout import DTYPES
 
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
@@ -149,10 +149,10 @@ def run_convert(args: argparse.Namespace) -> int:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print parameters, bytes and estimates."""
-    from gld_ros.models.hub import EMBEDDED
-    from gld_ros.models.layout import open_folder
-    from gld_ros.models.memory import describe
-    from gld_ros.models.released import MODELS
+    from gld_ros.networks.released import MODELS
+    from gld_ros.weights.hub import EMBEDDED
+    from gld_ros.weights.layout import open_folder
+    from gld_ros.weights.memory import describe
 
     config = MODELS.get(args.model)
     if config is None:

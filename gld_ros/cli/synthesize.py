@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from gld_ros.pipeline.views import Progress
+    from gld_ros.views import Progress
 
 
 def add_parser(subparsers) -> None:

@@ -81,12 +81,12 @@ def run_mini(args: argparse.Namespace) -> int:
 
     import torch
 
-    from gld_ros.models.checkpoints import load_model
-    from gld_ros.models.configs import ModelConfig
-    from gld_ros.models.gld import GLDNetworks
-    from gld_ros.models.hub import resolve
-    from gld_ros.pipeline.uncertainty import weights_of
+    from gld_ros.networks.configs import ModelConfig
+    from gld_ros.networks.gld import GLDNetworks
     from gld_ros.training.mini import MiniTraining, train_mini
+    from gld_ros.weights.calibration import weights_of
+    from gld_ros.weights.hub import resolve
+    from gld_ros.weights.loading import load_model
 
     given = {f.name: getattr(args, f.name, None) for f in fields(MiniTraining)}
     start = resolve(args.start, local_files_only=True) if args.start else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 MAP, ODOM, BASE = "map", "odom", "base_link"
 RIGID_TRANSLATION, RIGID_ROTATION = 1e-4, 1e-4  # share of the largest offset, and matrix entries

@@ -25,7 +25,7 @@ from gld_ros.data.pixels import depth_image, image_size, read_depth, read_rgb
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole, undistort
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 FRAME_PERIOD = 0.1  # seconds between frames of a file without `timestamp`

@@ -16,7 +16,7 @@ from gld_ros.data.sequence import DEFAULT_CAMERA, FIRST_STAMP, FRAME_PERIOD
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import invert
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 FIELD_OF_VIEW = 75.0  # horizontal, degrees
 STEP = 0.06  # metres between frames

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from gld_ros.geometry.rays import exact, invert_rigid, plucker
-from gld_ros.models.configs import Compat, DiTCompat
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import CameraTables, camera_tables
+from gld_ros.networks.configs import Compat, DiTCompat
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import CameraTables, camera_tables
 
 
 @dataclass

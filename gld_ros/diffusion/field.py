@@ -14,9 +14,9 @@ from gld_ros.diffusion.conditioning import Cameras
 from gld_ros.diffusion.flow import shift_of, shift_time
 from gld_ros.diffusion.prediction import as_velocity
 from gld_ros.diffusion.sampler import Sampling
-from gld_ros.models.configs import FlowConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import CameraTables
+from gld_ros.networks.configs import FlowConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import CameraTables
 
 #: A network as it is run: `MultiViewDiT.forward` with embedded times and cameras.
 Network = Callable[..., Tensor]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gld_ros.models.configs import FlowConfig
+from gld_ros.networks.configs import FlowConfig
 
 #: (noisy (B, V, C, h, w), t (B,)) -> velocity (B, V, C, h, w)
 Velocity = Callable[[Tensor, Tensor], Tensor]

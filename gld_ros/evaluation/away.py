@@ -16,9 +16,9 @@ from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.evaluation.away_metrics import MEET, PATCHES, RATIOS, AwayFigures, scene_figures
 from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.bootstrap import estimate, estimate_ratio
 from gld_ros.evaluation.methods import Answer
-from gld_ros.evaluation.patch_distance import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
+from gld_ros.metrics.bootstrap import estimate, estimate_ratio
+from gld_ros.metrics.patch_distance import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
 
 #: What every figure means. All are over pixels that no source saw by the true depth.
 DEFINITIONS = {

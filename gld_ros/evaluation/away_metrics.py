@@ -13,15 +13,15 @@ import torch
 
 from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.consistency import FeatureView, read
-from gld_ros.evaluation.correspondence import shared_pixels
-from gld_ros.evaluation.depth_metrics import depth_errors, known_pixels
-from gld_ros.evaluation.image_metrics import gradient_energy, psnr
-from gld_ros.evaluation.patch_distance import choose_centres, patches
 from gld_ros.evaluation.scores import MIN_REGION, Figures, mean_of
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
-from gld_ros.pipeline.views import SourceView
+from gld_ros.metrics.consistency import FeatureView, read
+from gld_ros.metrics.correspondence import shared_pixels
+from gld_ros.metrics.depth import depth_errors, known_pixels
+from gld_ros.metrics.image import gradient_energy, psnr
+from gld_ros.metrics.patch_distance import choose_centres, patches
+from gld_ros.views import SourceView
 
 PATCHES = 128  # of a target and scale
 MEET = 0.25  # depths of two targets that differ by a larger share are two surfaces, one before the other

@@ -10,7 +10,7 @@ import numpy as np
 
 from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.pictures import Cell, colour_depth, colour_spread, depth_range, draw_table, outlined
+from gld_ros.reports.pictures import Cell, colour_depth, colour_spread, depth_range, draw_table, outlined
 
 ROWS, HEIGHT, SAMPLES = 12, 144, 3  # scenes that are shown; pixels of a cell; samples of a row
 MOST = 0.5  # spread of log depth that the brightest colour stands for

@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gld_ros.confidence import confidence
 from gld_ros.errors import ModelError
 from gld_ros.evaluation.comparison import nearest
+from gld_ros.generators.method import Pixels, at_size, resize, to_uint8
+from gld_ros.generators.native import native_size
+from gld_ros.generators.presets import EXACT
+from gld_ros.generators.scale import geometry_spread, joint_scale
+from gld_ros.generators.warping import warp_sources
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.matching import SourceDepth
-from gld_ros.pipeline.method import Pixels, at_size, resize, to_uint8
-from gld_ros.pipeline.native import native_size
+from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.presets import EXACT
-from gld_ros.pipeline.request import RelativeFrame, working_size
-from gld_ros.pipeline.scale import geometry_spread, joint_scale
-from gld_ros.pipeline.uncertainty import confidence
-from gld_ros.pipeline.views import SourceView
-from gld_ros.pipeline.warping import warp_sources
+from gld_ros.pipeline.request import working_size
+from gld_ros.views import SourceView
 
 
 @dataclass(frozen=True)

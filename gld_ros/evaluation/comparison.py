@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gld_ros.evaluation.depth_metrics import depth_errors
-from gld_ros.evaluation.image_metrics import psnr
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import rotation_angle
-from gld_ros.pipeline.views import SourceView
+from gld_ros.metrics.depth import depth_errors
+from gld_ros.metrics.image import psnr
+from gld_ros.views import SourceView
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from gld_ros.evaluation.correspondence import pck, true_matches
 from gld_ros.evaluation.scenes import Scene
+from gld_ros.generators.method import resize
 from gld_ros.geometry.ray_pose import cameras_from_rays
-from gld_ros.pipeline.method import resize
+from gld_ros.metrics.correspondence import pck, true_matches
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.request import working_size
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 PCK_SHARE = 0.1  # of the longer side
 PCK_POINTS = 500  # of each pair of views

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from gld_ros.files import sha256, write_text
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
-from gld_ros.models.configs import ModelConfig, to_dict
-from gld_ros.models.files import write_tensors
-from gld_ros.models.folder import STATISTICS, on_meta
-from gld_ros.models.gld import stored_dtype
-from gld_ros.models.layout import CONFIG, DTYPES
-from gld_ros.models.storage import sha256, write_text
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import stored_dtype
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.plain import to_dict
+from gld_ros.weights.files import write_tensors
+from gld_ros.weights.folder import STATISTICS, on_meta
+from gld_ros.weights.layout import CONFIG, DTYPES
 
 
 def write_random_model(config: ModelConfig, folder: Path, dtype: str) -> None:

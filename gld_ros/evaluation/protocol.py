@@ -13,9 +13,7 @@ from tqdm import tqdm
 
 from gld_ros.errors import InvalidRequest, ModelError, NoContext, ScaleUnknown
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
-from gld_ros.evaluation.consistency import Consistency, source_depths
 from gld_ros.evaluation.encoder_figures import estimate_poses, has_rays, level_pck
-from gld_ros.evaluation.lpips import LPIPS
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.scenes import Scene, unobserved_by_depth
 from gld_ros.evaluation.scores import (
@@ -27,8 +25,10 @@ from gld_ros.evaluation.scores import (
     sample_figures,
     scene_figures,
 )
-from gld_ros.evaluation.trajectory import MIN_POSES, trajectory_errors
-from gld_ros.models.dino import Dino
+from gld_ros.metrics.consistency import Consistency, source_depths
+from gld_ros.metrics.dino import Dino
+from gld_ros.metrics.lpips import LPIPS
+from gld_ros.metrics.trajectory import MIN_POSES, trajectory_errors
 from gld_ros.pipeline.pipeline import GLDPipeline
 
 REAL = "real_views"  # the left-out views themselves: what poses and consistency of perfect pictures come to

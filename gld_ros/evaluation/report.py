@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 import gld_ros
-from gld_ros.evaluation.bootstrap import estimate
 from gld_ros.evaluation.encoder_figures import PCK_SHARE, has_rays
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.protocol import REAL, Evaluation, Row
 from gld_ros.evaluation.scores import MIN_REGION, RIGHT
-from gld_ros.evaluation.uncertainty import expected_coverage
+from gld_ros.metrics.bootstrap import estimate
+from gld_ros.metrics.uncertainty import expected_coverage
 from gld_ros.pipeline.pipeline import GLDPipeline
 
 #: What every figure means, by the beginning of its name; the longest that fits holds.

@@ -18,7 +18,7 @@ from gld_ros.data.splits import Entry
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.correspondence import keypoints, reprojection_error
-from gld_ros.evaluation.depth_metrics import ALIGNMENTS, align_depth, depth_errors, known_pixels, point_errors
-from gld_ros.evaluation.image_metrics import psnr, sharpness, ssim_map
-from gld_ros.evaluation.lpips import LPIPS
 from gld_ros.evaluation.scenes import Scene
-from gld_ros.evaluation.uncertainty import ause, calibration_error, coverage
 from gld_ros.geometry.points import unproject
-from gld_ros.pipeline.views import SourceView
+from gld_ros.metrics.correspondence import keypoints, reprojection_error
+from gld_ros.metrics.depth import ALIGNMENTS, align_depth, depth_errors, known_pixels, point_errors
+from gld_ros.metrics.image import psnr, sharpness, ssim_map
+from gld_ros.metrics.lpips import LPIPS
+from gld_ros.metrics.uncertainty import ause, calibration_error, coverage
+from gld_ros.views import SourceView
 
 #: Figures by name. Figures of a region: "all", "observed" or "unobserved" pixels.
 Figures = dict[str, float]

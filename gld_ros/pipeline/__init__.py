@@ -3,6 +3,6 @@
 """Sources and target cameras in, views out."""
 
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.views import Progress, Scale, SourceView, View
+from gld_ros.views import Progress, Scale, SourceView, View
 
 __all__ = ["GLDPipeline", "Progress", "Scale", "SourceView", "View"]

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gld_ros.errors import RequestTimeout
+from gld_ros.generators.method import Options
+from gld_ros.generators.presets import Preset, presets
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.configs import FlowConfig, ModelConfig
+from gld_ros.networks.configs import FlowConfig, ModelConfig
 from gld_ros.pipeline.costs import CostModel, demands
-from gld_ros.pipeline.method import Options
-from gld_ros.pipeline.presets import Preset, presets
-from gld_ros.pipeline.timer import Clock, Deadline, grace
+from gld_ros.generators.timer import Clock, Deadline, grace
 
 #: Shares of the working size, along each side, that the released models may give up.
 SIZES = (0.75, 0.5)

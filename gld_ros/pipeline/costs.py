@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from gld_ros.diffusion.sampler import Sampling
+from gld_ros.generators.method import Options
+from gld_ros.generators.native import native_size
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.configs import FlowConfig, ModelConfig
-from gld_ros.pipeline.method import Options
-from gld_ros.pipeline.native import native_size
+from gld_ros.networks.configs import FlowConfig, ModelConfig
 
 #: Quantile of (measured / modelled) seconds of whole requests that is expected at worst.
 QUANTILE = 0.95

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from gld_ros.errors import FileError
+from gld_ros.files import write_bytes
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.storage import write_bytes
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 PREFIX = "request_"
 

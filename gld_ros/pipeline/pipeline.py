@@ -15,26 +15,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gld_ros.confidence import check_novelty, combine
 from gld_ros.errors import ModelError, OutOfMemory, RequestTimeout
+from gld_ros.generators.devices import compute_dtype, has_bfloat16, out_of_memory, usable_device
+from gld_ros.generators.forward import Engine
+from gld_ros.generators.generation import Generated
+from gld_ros.generators.method import Callback, Options, part_of
+from gld_ros.generators.offload import Residency, check_offload
+from gld_ros.generators.presets import preset as find_preset
+from gld_ros.generators.synthesis import Synthesis
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.checkpoints import load_model
-from gld_ros.models.configs import ModelConfig
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.hub import resolve
-from gld_ros.models.layout import DTYPES, open_folder
-from gld_ros.models.memory import check_fits, estimate
-from gld_ros.models.quantization import check_quantize
-from gld_ros.models.quantization import quantize as quantize_weights
-from gld_ros.models.released import MODELS
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.quantization import check_quantize
+from gld_ros.networks.quantization import quantize as quantize_weights
+from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.budget import SIZES, capped, plan, smaller
 from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
 from gld_ros.pipeline.costs import CostModel
-from gld_ros.pipeline.devices import compute_dtype, has_bfloat16, out_of_memory, usable_device
-from gld_ros.pipeline.engine import Engine
-from gld_ros.pipeline.generation import Generated
-from gld_ros.pipeline.method import Callback, Options, part_of
-from gld_ros.pipeline.offload import Residency, check_offload
-from gld_ros.pipeline.presets import preset as find_preset
 from gld_ros.pipeline.request import (
     check_options,
     check_request,
@@ -43,9 +41,12 @@ from gld_ros.pipeline.request import (
     warn_of_poses,
     working_size,
 )
-from gld_ros.pipeline.synthesis import Synthesis
-from gld_ros.pipeline.uncertainty import check_novelty, combine, load_calibration
-from gld_ros.pipeline.views import SourceView, View
+from gld_ros.views import SourceView, View
+from gld_ros.weights.calibration import load_calibration
+from gld_ros.weights.hub import resolve
+from gld_ros.weights.layout import DTYPES, open_folder
+from gld_ros.weights.loading import load_model
+from gld_ros.weights.memory import check_fits, estimate
 
 Result = TypeVar("Result")
 

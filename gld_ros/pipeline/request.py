@@ -13,9 +13,9 @@ from torch import Tensor
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.configs import ModelConfig
-from gld_ros.pipeline.context import overlap
-from gld_ros.pipeline.views import SourceView
+from gld_ros.geometry.frustum import overlap
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.views import SourceView
 
 MAX_SAMPLES = 64  # of one request: each costs as much as the first
 
@@ -37,27 +37,6 @@ def warn_of_poses(sources: Sequence[SourceView], targets: Sequence[Camera]) -> N
             warnings.warn(
                 f"{name} looks away from {seen}: nothing they see would be in it{hint * likely}", stacklevel=3
             )
-
-
-class RelativeFrame:
-    """World coordinates of a request, near 0 and near 1: float32 would lose a robot's position in map coordinates.
-
-    The origin is the first source camera's centre, the unit the mean distance between source cameras (1 where they
-    coincide).
-    """
-
-    def __init__(self, cameras: Sequence[Camera]):
-        centres = np.stack([c.center for c in cameras])
-        pairs = [np.linalg.norm(a - b) for i, a in enumerate(centres) for b in centres[:i]]
-        self.baseline = float(np.mean(pairs)) if pairs else 0.0
-        self.unit = self.baseline if self.baseline > 1e-9 else 1.0
-        self.origin = centres[0]
-
-    def relative(self, c2w: np.ndarray) -> np.ndarray:
-        """(4, 4) c2w in this frame."""
-        pose = c2w.copy()
-        pose[:3, 3] = (pose[:3, 3] - self.origin) / self.unit
-        return pose
 
 
 def working_size(camera: Camera, config: ModelConfig) -> tuple[int, int]:

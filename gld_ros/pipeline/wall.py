@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from gld_ros.geometry.cameras import Camera
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 DISTANCE = 2.0  # of the wall, metres
 BASELINE = 0.1  # between neighbouring cameras of a request, metres

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from gld_ros.evaluation.html_report import STYLE
+from gld_ros.reports.html import STYLE
+from gld_ros.reports.reproduction_plots import write_plots
+from gld_ros.reports.reproduction_tables import PAPER, Cell, Table, ratios, tables
 from gld_ros.reproduction.plans import Plan
-from gld_ros.reproduction.plots import write_plots
 from gld_ros.reproduction.runs import write_json
-from gld_ros.reproduction.tables import PAPER, Cell, Table, ratios, tables
 from gld_ros.training.checkpoint import git_revision
 
 

@@ -16,7 +16,7 @@ import torch
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction import scoring
 from gld_ros.reproduction.plans import Plan
 from gld_ros.reproduction.progress import Progress

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
-from gld_ros.evaluation.depth_metrics import align_depth, depth_errors
-from gld_ros.evaluation.image_metrics import psnr, ssim_map
-from gld_ros.evaluation.trajectory import trajectory_errors
 from gld_ros.geometry.ray_pose import cameras_from_rays
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.metrics.depth import align_depth, depth_errors
+from gld_ros.metrics.image import psnr, ssim_map
+from gld_ros.metrics.trajectory import trajectory_errors
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction.plans import Plan
 from gld_ros.reproduction.rooms import SOURCES, StoredRooms
 from gld_ros.reproduction.spaces import Levels

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gld_ros.data.clips import ClipBatch
-from gld_ros.models.encoder import GeometryEncoder, Level
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.encoder import GeometryEncoder, Level
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.latents import GeometricLatents, LatentSpace, RunningStatistics
 from gld_ros.training.losses import geometry_loss
 from gld_ros.training.stage import Stage

@@ -10,7 +10,7 @@ import torch
 
 from gld_ros.diffusion.prediction import NOISELESS
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.models.dit import MultiViewDiT
+from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.reproduction.plans import Plan
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import LatentSpace

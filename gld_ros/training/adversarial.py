@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gld_ros.models.dino import Dino
+from gld_ros.metrics.dino import Dino
 from gld_ros.training.config import DiscriminatorConfig
 
 

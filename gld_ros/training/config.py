@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.configs import ModelConfig, from_dict, to_dict
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.plain import from_dict, to_dict
 
 STAGES = ("encoder", "rgb-decoder", "level1", "cascade")
 DIFFUSION = STAGES[2:]
@@ -131,7 +132,7 @@ class TrainConfig:
     #: Share of the batches whose upper levels follow from level 1 with the first view's camera token, as at inference
     #: (stages encoder, rgb-decoder).
     propagation: float = 0.0
-    #: Weight of LPIPS beside L1, and the folder of its weights (see evaluation/lpips.py); without: no LPIPS.
+    #: Weight of LPIPS beside L1, and the folder of its weights (see metrics/lpips.py); without: no LPIPS.
     lpips_weight: float = 1.0
     lpips: str = ""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.dpt import Geometry
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.rgb_decoder import RGBDecoder
+from gld_ros.networks.dpt import Geometry
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.training.adversarial import same_crop
 from gld_ros.training.losses import geometry_loss
 from gld_ros.training.perceptual import Critic, Perceptual, distance, patch_distance

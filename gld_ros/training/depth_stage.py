@@ -20,9 +20,9 @@ from gld_ros.data.room_views import BUCKETS
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.rays import exact
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.matching import PosedDepth, SourceDepth
-from gld_ros.models.picture_features import GROUPS
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.picture_features import GROUPS
+from gld_ros.networks.posed_depth import PosedDepth, SourceDepth
 from gld_ros.training.data import Rooms
 from gld_ros.training.perceptual import Perceptual
 from gld_ros.training.stage import Stage

@@ -13,8 +13,8 @@ from torch import Tensor
 from gld_ros.diffusion.flow import interpolate, shift_of, shift_time, time_grid
 from gld_ros.diffusion.prediction import output_for
 from gld_ros.diffusion.sampler import integrate
-from gld_ros.models.configs import Compat, FlowConfig
-from gld_ros.models.dit import MultiViewDiT
+from gld_ros.networks.configs import Compat, FlowConfig
+from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.training.config import Distillation, FlowTraining
 from gld_ros.training.flow_stage import Conditions, Draw, FlowStage
 from gld_ros.training.latents import LatentSpace

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.encoder import GeometryEncoder, Level
-from gld_ros.models.gld import BOUNDARY, GLDNetworks
-from gld_ros.pipeline.method import resize
+from gld_ros.generators.method import resize
+from gld_ros.networks.encoder import GeometryEncoder, Level
+from gld_ros.networks.gld import BOUNDARY, GLDNetworks
 from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
 from gld_ros.training.records import sheet
 from gld_ros.training.stage import Stage

@@ -16,10 +16,10 @@ from gld_ros.diffusion.conditioning import Cameras, camera_conditions
 from gld_ros.diffusion.flow import Velocity, guided, interpolate, time_grid, training_times
 from gld_ros.diffusion.prediction import NOISELESS, training_target
 from gld_ros.diffusion.sampler import integrate
-from gld_ros.models.configs import Compat, FlowConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import CameraTables
-from gld_ros.pipeline.generation import velocity
+from gld_ros.generators.generation import velocity
+from gld_ros.networks.configs import Compat, FlowConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import CameraTables
 from gld_ros.training.config import FlowTraining
 from gld_ros.training.latents import LatentSpace
 from gld_ros.training.records import sheet

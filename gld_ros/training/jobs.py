@@ -14,12 +14,9 @@ import torch
 
 from gld_ros.diffusion.prediction import NOISELESS
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.lpips import LPIPS
-from gld_ros.models.checkpoints import load_model, save_model
-from gld_ros.models.configs import DiTConfig
-from gld_ros.models.folder import on_meta
-from gld_ros.models.gld import BOUNDARY, GLDNetworks
-from gld_ros.models.hub import resolve
+from gld_ros.metrics.lpips import LPIPS
+from gld_ros.networks.configs import DiTConfig
+from gld_ros.networks.gld import BOUNDARY, GLDNetworks
 from gld_ros.training.adversarial import adversary
 from gld_ros.training.checkpoint import full, git_revision
 from gld_ros.training.config import STAGES, TrainConfig, plain
@@ -29,6 +26,9 @@ from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents
 from gld_ros.training.rgb_stage import RGBDecoderStage
 from gld_ros.training.stage import Stage
+from gld_ros.weights.folder import on_meta
+from gld_ros.weights.hub import resolve
+from gld_ros.weights.loading import load_model, save_model
 
 #: Networks that each stage trains; the others come from `start`.
 TRAINED = {

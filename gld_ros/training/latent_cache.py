@@ -27,11 +27,11 @@ from gld_ros.data.look_away import render_look_away
 from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import RoomViews
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.checkpoints import load_model
-from gld_ros.models.files import write_tensors
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.pipeline.warping import encode_warps, warp_sources
+from gld_ros.generators.warping import encode_warps, warp_sources
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.data import quiet_worker
+from gld_ros.weights.files import write_tensors
+from gld_ros.weights.loading import load_model
 
 SCENES = 32  # of a shard
 #: Width and height of the working images, and of one shard in eight.

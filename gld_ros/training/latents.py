@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from gld_ros.models.encoder import Level
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.encoder import Level
+from gld_ros.networks.gld import GLDNetworks
 
 
 class LatentSpace(nn.Module, ABC):

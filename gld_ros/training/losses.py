@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.geometry.rays import invert_rigid, ray_map
-from gld_ros.models.dpt import Geometry
-from gld_ros.models.matching import SourceDepth
+from gld_ros.networks.dpt import Geometry
+from gld_ros.networks.posed_depth import SourceDepth
 
 
 def log_gradients(log_depth: Tensor, target: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import BUCKETS
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.checkpoints import save_model
-from gld_ros.models.configs import ModelConfig, to_dict
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.pipeline.method import resize
+from gld_ros.generators.method import resize
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.plain import to_dict
 from gld_ros.training.config import OptimizerConfig, TrainConfig
 from gld_ros.training.data import Numbered, Rooms
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder
@@ -28,6 +28,7 @@ from gld_ros.training.latents import GeometricLatents
 from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
 from gld_ros.training.stage import Stage, TrainingData
 from gld_ros.training.warped_flow import FIELDS, WarpedFlowStage
+from gld_ros.weights.loading import save_model
 
 #: In this order: the encoder with its heads; posed depth alone; latents of many scenes to disk; and, on these, the
 #: decoders and both diffusion stages.

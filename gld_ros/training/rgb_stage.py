@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.lpips import LPIPS
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.metrics.lpips import LPIPS
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.adversarial import Adversary
 from gld_ros.training.encoder_stage import ROWS, decoder_features
 from gld_ros.training.losses import level_dropout

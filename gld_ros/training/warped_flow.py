@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import interpolate, shift_time
-from gld_ros.models.gld import BOUNDARY, GLDNetworks
+from gld_ros.networks.gld import BOUNDARY, GLDNetworks
 from gld_ros.training.latent_cache import LatentBatch
 from gld_ros.training.stage import Stage
 

@@ -13,7 +13,7 @@ import pytest
 from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 SHARED = Path(os.environ.get("GLD_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 

@@ -14,7 +14,8 @@ from gld_ros.data.ply import Points
 from gld_ros.data.sequence import open_sequence
 from gld_ros.evaluation.comparison import compare, nearest
 from gld_ros.evaluation.holdout import hold_out
-from gld_ros.evaluation.pictures import (
+from gld_ros.evaluation.results import summary
+from gld_ros.reports.pictures import (
     GENERATED,
     MARGIN,
     OUTLINE,
@@ -28,7 +29,6 @@ from gld_ros.evaluation.pictures import (
     contact_sheet,
     outlined,
 )
-from gld_ros.evaluation.results import summary
 
 
 @pytest.mark.parametrize("count", (3, 4, 5, 8, 25, 51, 1000))

@@ -20,7 +20,7 @@ from gld_ros.data.scenes import Scenes, open_scenes
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.quaternions import from_matrix
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 SEED, COUNT, WIDTH, HEIGHT = 4, 6, 80, 60
 K = np.array([[70.0, 0, 41.5], [0, 66.0, 28.75], [0, 0, 1]])

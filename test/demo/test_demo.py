@@ -99,7 +99,7 @@ def test_camera_nodes_end_cleanly(drive, module, how):
     ),
 )
 def test_replay_names_what_it_cannot_play(parameters, message):
-    code = "import sys; from gld_ros.ros.replay import main; sys.exit(main())"
+    code = "import sys; from gld_ros.ros.drivers.replay import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--ros-args"]
     for parameter in parameters:
         command += ["-p", parameter]

@@ -13,8 +13,8 @@ from cv_bridge import CvBridge
 
 from gld_ros.data.simulation import Robot
 from gld_ros.msg import SynthesizedView
-from gld_ros.ros.demo_report import Answer, Outcome, write_demo_report
-from gld_ros.ros.scenario import Scenario
+from gld_ros.ros.demo.report import Answer, Outcome, write_demo_report
+from gld_ros.ros.demo.scenario import Scenario
 
 NEEDED = 0.25
 

@@ -7,9 +7,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from gld_ros.ros.counters import TopicCounters
-from gld_ros.ros.events import subscription_events
-from gld_ros.ros.guards import forget_destroyed
+from gld_ros.ros.node.counters import TopicCounters
+from gld_ros.ros.node.events import subscription_events
+from gld_ros.ros.node.guards import forget_destroyed
 from gld_ros.srv import SynthesizeViews
 
 CAMERA = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -22,10 +22,11 @@ from tf2_msgs.msg import TFMessage
 
 from gld_ros.action import SynthesizeTrajectory
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.views import Progress, Scale, View
 from gld_ros.pipeline.wall import Wall
-from gld_ros.ros import conversions, node
+from gld_ros.ros import conversions
+from gld_ros.ros.node.node import node
 from gld_ros.srv import SynthesizeViews
+from gld_ros.views import Progress, Scale, View
 
 PATIENCE = 60.0  # seconds for what takes a fraction of one on a free machine
 STAGES = ("encode", "level1", "level0", "decode")

@@ -16,7 +16,7 @@ from bare import BareNode
 from patient import Patient, Response
 
 from gld_ros.benchmarks.process_use import heap_bytes, private_bytes, robust_slope
-from gld_ros.ros.node import GLDNode
+from gld_ros.ros.node.node import GLDNode
 
 CYCLES = int(os.environ.get("GLD_CYCLES", "20"))
 SETTLED = 0.4  # share of the cycles after which caches and DDS's histories are full; /rosout keeps 1,000 lines

@@ -13,10 +13,10 @@ import pytest
 from oracle import STATISTICS, Golden, built, golden_file
 from torch import Tensor
 
-from gld_ros.models.dpt import DualDPT
-from gld_ros.models.encoder import GeometryEncoder
-from gld_ros.models.official import Part, vggt_block
-from gld_ros.models.released import DA3_BASE, VGGT_1B, VGGT_HEAD
+from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.encoder import GeometryEncoder
+from gld_ros.networks.released import DA3_BASE, VGGT_1B, VGGT_HEAD
+from gld_ros.weights.official import Part, vggt_block
 
 COMPLETENESS = "test_completeness.py"
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gld_ros.models.configs import ModelConfig
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.official import Part
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.weights.official import Part
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Data of other people, which this project does not redistribute; in the development environment only.

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
-from gld_ros.models import prope
-from gld_ros.models.configs import DiTCompat
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.layers import attend
-from gld_ros.models.released import GLD_DA3
+from gld_ros.networks import prope
+from gld_ros.networks.configs import DiTCompat
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.layers import attend
+from gld_ros.networks.released import GLD_DA3
 
 BOUND = 1e-5
 RELEASED = DiTCompat(uninverted_intrinsics=True)

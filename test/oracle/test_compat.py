@@ -10,8 +10,8 @@ from oracle import GOLDEN, Golden
 from test_dit import load, toy
 
 from gld_ros.diffusion.conditioning import camera_conditions
-from gld_ros.models.encoder import position_table
-from gld_ros.models.released import DA3_BASE, GLD_DA3, GLD_VGGT, VGGT_1B
+from gld_ros.networks.encoder import position_table
+from gld_ros.networks.released import DA3_BASE, GLD_DA3, GLD_VGGT, VGGT_1B
 
 
 def error(ours: torch.Tensor, reference: torch.Tensor) -> float:

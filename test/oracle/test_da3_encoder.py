@@ -6,8 +6,8 @@ import pytest
 import torch
 from oracle import assembled, given
 
-from gld_ros.models.encoder import Level
-from gld_ros.models.released import DA3_BASE, GLD_DA3
+from gld_ros.networks.encoder import Level
+from gld_ros.networks.released import DA3_BASE, GLD_DA3
 
 BOUND = 2e-5
 C = DA3_BASE.width

@@ -10,11 +10,11 @@ from pose_scores import accuracy, auc, maa, pair_errors
 from gld_ros.geometry.pose_encoding import decode_camera
 from gld_ros.geometry.ray_pose import cameras_from_rays, gld_cameras_from_rays
 from gld_ros.geometry.rays import invert_rigid
-from gld_ros.models.camera_heads import CameraDecoder
-from gld_ros.models.dpt import DualDPT
-from gld_ros.models.encoder import GeometryEncoder
-from gld_ros.models.official import Part
-from gld_ros.models.released import DA3_BASE, DA3_BASE_HEAD
+from gld_ros.networks.camera_heads import CameraDecoder
+from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.encoder import GeometryEncoder
+from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD
+from gld_ros.weights.official import Part
 
 BOUND = 5e-5
 C = DA3_BASE.channels

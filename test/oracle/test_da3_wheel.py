@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from gld_ros.geometry.pose_encoding import decode_camera
 from gld_ros.geometry.ray_pose import cameras_from_rays
-from gld_ros.models.camera_heads import CameraDecoder, CameraEncoder
-from gld_ros.models.configs import DPTConfig, EncoderConfig
-from gld_ros.models.dpt import DualDPT
-from gld_ros.models.encoder import GeometryEncoder, normalize_images
+from gld_ros.networks.camera_heads import CameraDecoder, CameraEncoder
+from gld_ros.networks.configs import DPTConfig, EncoderConfig
+from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.encoder import GeometryEncoder, normalize_images
 
 os.environ["DA3_LOG_LEVEL"] = "ERROR"  # it logs to stdout
 pytest.importorskip("depth_anything_3", reason="needs the wheel depth-anything-3 (pip install --no-deps)")

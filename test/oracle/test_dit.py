@@ -10,10 +10,10 @@ from oracle import Golden, given, recipe
 
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import guided
-from gld_ros.models.configs import DiTConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import camera_tables
-from gld_ros.models.released import GLD_DA3, GLD_VGGT
+from gld_ros.networks.configs import DiTConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import camera_tables
+from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 
 #: fixture, stage of the released model whose quirks apply, bound, bound of intermediate states
 STAGES = [

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import time_grid
+from gld_ros.generators.generation import Generated, SourceLatents
 from gld_ros.geometry.ray_pose import gld_cameras_from_rays
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.gld import GLDNetworks, stored_dtype
-from gld_ros.models.official import Part
-from gld_ros.models.rgb_decoder import RGBDecoder
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.gld import GLDNetworks, stored_dtype
+from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.generation import Generated, SourceLatents
+from gld_ros.weights.official import Part
 
 BOUND = 2e-4
 SIZE, GRID, SOURCES, STEPS = (56, 70), (4, 5), 2, 4

@@ -6,12 +6,12 @@ import pytest
 import torch
 from oracle import given, recipe
 
-from gld_ros.models.configs import RGBDecoderConfig
-from gld_ros.models.encoder import IMAGE_MEAN, IMAGE_STD, Level, map_to_tokens
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.official import Part
-from gld_ros.models.released import GLD_DA3
-from gld_ros.models.rgb_decoder import RGBDecoder
+from gld_ros.networks.configs import RGBDecoderConfig
+from gld_ros.networks.encoder import IMAGE_MEAN, IMAGE_STD, Level, map_to_tokens
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.released import GLD_DA3
+from gld_ros.networks.rgb_decoder import RGBDecoder
+from gld_ros.weights.official import Part
 
 BOUND = 2e-5
 

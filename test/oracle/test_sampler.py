@@ -17,8 +17,8 @@ from gld_ros.diffusion.flow import (
     training_times,
 )
 from gld_ros.diffusion.sampler import integrate
-from gld_ros.models.configs import FlowConfig
-from gld_ros.models.released import GLD_DA3, GLD_VGGT
+from gld_ros.networks.configs import FlowConfig
+from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 
 BOUND, GRID_BOUND = 2e-5, 3e-6
 

@@ -10,11 +10,11 @@ import torch
 from oracle import Call, recipe, watched
 from torch import Tensor
 
-from gld_ros.models.configs import StemConfig
-from gld_ros.models.encoder import GeometryEncoder, Level, position_table
-from gld_ros.models.layers import rotate
-from gld_ros.models.official import Part, vggt_block
-from gld_ros.models.released import VGGT_1B
+from gld_ros.networks.configs import StemConfig
+from gld_ros.networks.encoder import GeometryEncoder, Level, position_table
+from gld_ros.networks.layers import rotate
+from gld_ros.networks.released import VGGT_1B
+from gld_ros.weights.official import Part, vggt_block
 
 BOUND = 1e-5
 S = VGGT_1B.specials

@@ -7,10 +7,10 @@ import torch
 from oracle import built, given, watched
 
 from gld_ros.geometry.pose_encoding import decode_camera, encode_camera
-from gld_ros.models.camera_heads import CameraHead
-from gld_ros.models.dpt import PointDPT, uv_embedding
-from gld_ros.models.official import Part
-from gld_ros.models.released import VGGT_1B, VGGT_HEAD
+from gld_ros.networks.camera_heads import CameraHead
+from gld_ros.networks.dpt import PointDPT, uv_embedding
+from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
+from gld_ros.weights.official import Part
 
 BOUND = 5e-5
 C = VGGT_1B.channels

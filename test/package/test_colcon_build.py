@@ -12,11 +12,11 @@ import pytest
 
 IMPORTS = """
 import gld_ros.action, gld_ros.msg, gld_ros.srv
-import gld_ros.pipeline, gld_ros.ros.node
+import gld_ros.pipeline, gld_ros.ros.node.node
 from rclpy.serialization import deserialize_message, serialize_message
 request = gld_ros.srv.SynthesizeViews.Request(seed=7)
 assert deserialize_message(serialize_message(request), type(request)) == request
-for module in (gld_ros, gld_ros.srv, gld_ros.pipeline, gld_ros.ros.node):
+for module in (gld_ros, gld_ros.srv, gld_ros.pipeline, gld_ros.ros.node.node):
     print(module.__file__)
 """
 

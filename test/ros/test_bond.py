@@ -14,10 +14,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from robot import PATIENCE
 
-from gld_ros.ros import bond
-from gld_ros.ros.bond import State
-from gld_ros.ros.node import GLDNode
-from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.node.bond import State
+from gld_ros.ros.node.node import GLDNode, bond
+from gld_ros.ros.node.parameters import Parameters
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "nav2_lifecycle.yaml"
 AT_REST = 1.0  # seconds, ten heartbeats

@@ -13,12 +13,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
+from gld_ros.confidence import Calibration, RegionCalibration
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
-from gld_ros.pipeline.uncertainty import Calibration, RegionCalibration
-from gld_ros.pipeline.views import Scale, View
 from gld_ros.ros import conversions
-from gld_ros.ros.view_messages import cloud_to_msg, frusta_to_msg, view_to_msg
+from gld_ros.ros.node.view_messages import cloud_to_msg, frusta_to_msg, view_to_msg
+from gld_ros.views import Scale, View
 
 K = np.array([[200.0, 0, 79.5], [0, 210, 59.5], [0, 0, 1]])
 UTM = (448_262.25, 5_411_932.5, 120.0)

@@ -21,11 +21,11 @@ from PIL import Image
 from robot import PATIENCE
 from scipy.spatial.transform import Rotation
 
-from gld_ros.dashboard.scene import OCCUPIED
 from gld_ros.data.rig import camera_topics
 from gld_ros.data.simulation import Robot
 from gld_ros.ros.client import Client
-from gld_ros.ros.processes import Processes
+from gld_ros.ros.dashboard.scene import OCCUPIED
+from gld_ros.ros.demo.processes import Processes
 from gld_ros.srv import SynthesizeViews
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'viser>=1.1,<1.2'")
@@ -66,19 +66,19 @@ def url(processes):
     width, height = SIZE
     processes.start(
         "camera",
-        "gld_ros.ros.sim_camera",
+        "gld_ros.ros.drivers.sim_camera",
         {"seed": SEED, "frames": FRAMES, "width": width, "height": height, "loop": True, "wait_for_subscribers": 1,
          "publish_depth": False},
     )  # fmt: skip
     processes.start(
         "gld_node",
-        "gld_ros.ros.node",
+        "gld_ros.ros.node.node",
         {"image_topics": [TOPICS.image], "camera_info_topics": [TOPICS.camera_info], "autostart": True,
          "diagnostics_period": 0.3, "map_enabled": True, "map_rate": 0.5, "map_voxel_size": 0.1,
          "map_generated_lifetime": 1000.0},
     )  # fmt: skip
     port = free_port()
-    processes.start("dashboard", "gld_ros.ros.dashboard", {"port": port, "silence": 3.0})
+    processes.start("dashboard", "gld_ros.ros.dashboard.node", {"port": port, "silence": 3.0})
     return f"http://127.0.0.1:{port}"
 
 

@@ -18,8 +18,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
 from gld_ros.msg import SynthesizedView
-from gld_ros.pipeline.viewpoints import at_offsets
 from gld_ros.ros import conversions
+from gld_ros.scene.viewpoints import at_offsets
 from gld_ros.srv import SynthesizeViews
 
 SEED = 77

@@ -10,8 +10,8 @@ from lifecycle_msgs.msg import Transition
 from robot import NodeProcess, Robot
 from std_srvs.srv import Trigger
 
-from gld_ros.ros.counters import Latencies
-from gld_ros.ros.outputs import LATCHED
+from gld_ros.ros.node.counters import Latencies
+from gld_ros.ros.node.outputs import LATCHED
 from gld_ros.srv import SynthesizeViews
 
 STAGES = ("queue", "pose", "sources", "encode", "level1", "decode", "view", "review", "messages")

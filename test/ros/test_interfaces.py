@@ -18,13 +18,13 @@ from robot import PATIENCE, NodeProcess
 
 from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
-from gld_ros.pipeline.views import SourceView
-from gld_ros.ros.graph import parameters_of, settled_interfaces
-from gld_ros.ros.interface_page import parse_interface, template_name
-from gld_ros.ros.meanings import CAMERA, DASHBOARD, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
-from gld_ros.ros.node import GLDNode
-from gld_ros.ros.policy import read_policy
-from gld_ros.ros.processes import Processes
+from gld_ros.ros.demo.processes import Processes
+from gld_ros.ros.interface.graph import parameters_of, settled_interfaces
+from gld_ros.ros.interface.meanings import CAMERA, DASHBOARD, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
+from gld_ros.ros.interface.page import parse_interface, template_name
+from gld_ros.ros.interface.policy import read_policy
+from gld_ros.ros.node.node import GLDNode
+from gld_ros.views import SourceView
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "interfaces.md").read_text()
@@ -84,10 +84,12 @@ def cameras(tmp_path_factory):
     view = SourceView(np.zeros((24, 32, 3), np.uint8), camera, 1, np.ones((24, 32), np.float32))
     sequence = str(write_folder(folder / "sequence", [view]))
     processes = Processes(folder, time.monotonic() + 10 * PATIENCE)
-    processes.start("gld_sim_camera", "gld_ros.ros.sim_camera", {"stamps": "recorded", "wait_for_subscribers": 100})
+    processes.start(
+        "gld_sim_camera", "gld_ros.ros.drivers.sim_camera", {"stamps": "recorded", "wait_for_subscribers": 100}
+    )
     processes.start(
         "gld_replay",
-        "gld_ros.ros.replay",
+        "gld_ros.ros.drivers.replay",
         {"sequence": sequence, "stamps": "recorded", "wait_for_subscribers": 100},
     )
     yield processes
@@ -96,7 +98,7 @@ def cameras(tmp_path_factory):
 
 @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="not the venv of the Makefile")
 def test_the_generated_documents_are_up_to_date():
-    command = [sys.executable, "-m", "gld_ros.ros.reference", "--check"]
+    command = [sys.executable, "-m", "gld_ros.ros.interface.reference", "--check"]
     check = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert check.returncode == 0, check.stderr
 

@@ -19,12 +19,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import PATIENCE
 
 from gld_ros.geometry.cameras import Camera
-from gld_ros.mapping.config import MapConfig
-from gld_ros.mapping.voxel_map import VoxelMap
-from gld_ros.pipeline.views import Scale, View
-from gld_ros.ros.counters import TopicCounters
-from gld_ros.ros.map_topics import MapTopics
-from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.node.counters import TopicCounters
+from gld_ros.ros.node.map_topics import MapTopics
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.scene.map.config import MapConfig
+from gld_ros.scene.map.voxel_map import VoxelMap
+from gld_ros.views import Scale, View
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 GRID, UPDATES = "/map_node/map/occupancy", "/map_node/map/occupancy_updates"

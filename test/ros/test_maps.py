@@ -18,16 +18,17 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
 
 from gld_ros.errors import InvalidRequest
+from gld_ros.pipeline.observed_depth import ObservedDepth
 from gld_ros.geometry.points import project
-from gld_ros.pipeline.context import KeyFrameBuffer
-from gld_ros.pipeline.observed import ObservedDepth
-from gld_ros.pipeline.views import Scale, SourceView, View
-from gld_ros.ros import conversions, map_outputs
-from gld_ros.ros.counters import Throttle, TopicCounters
-from gld_ros.ros.map_outputs import MapOutputs, path_inside
-from gld_ros.ros.parameters import Parameters
-from gld_ros.ros.worker import Worker
+from gld_ros.ros import conversions
+from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.map_outputs import MapOutputs, path_inside
+from gld_ros.ros.node.node import map_outputs
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.worker import Worker
+from gld_ros.scene.key_frames import KeyFrameBuffer
 from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
+from gld_ros.views import Scale, SourceView, View
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

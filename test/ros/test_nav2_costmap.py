@@ -12,8 +12,8 @@ import rclpy
 import yaml
 from robot import NodeProcess
 
-from gld_ros.ros.graph import settled_interfaces
-from gld_ros.ros.parameters import Parameters
+from gld_ros.ros.interface.graph import settled_interfaces
+from gld_ros.ros.node.parameters import Parameters
 
 FILE = Path(__file__).parents[2] / "config" / "nav2_costmap.yaml"
 COSTMAP = {

@@ -4,7 +4,7 @@
 
 from collections import Counter
 
-from gld_ros.ros.pairing import StampPairing
+from gld_ros.ros.node.pairing import StampPairing
 
 SECOND = 1_000_000_000
 

@@ -12,11 +12,11 @@ import rclpy
 import yaml
 from rclpy.parameter import Parameter
 
-from gld_ros.pipeline.context import KeyFrameBuffer
-from gld_ros.ros.counters import Throttle, TopicCounters
-from gld_ros.ros.guards import RCLError
-from gld_ros.ros.inputs import Inputs
-from gld_ros.ros.parameters import FIELDS, Parameters, declare_parameters, read_parameters
+from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.guards import RCLError
+from gld_ros.ros.node.inputs import Inputs
+from gld_ros.ros.node.parameters import FIELDS, Parameters, declare_parameters, read_parameters
+from gld_ros.scene.key_frames import KeyFrameBuffer
 
 ROOT = Path(__file__).parents[2]
 

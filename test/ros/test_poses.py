@@ -14,7 +14,7 @@ from nav_msgs.msg import Odometry
 from rclpy.time import Time
 
 from gld_ros.errors import InvalidRequest, TFError
-from gld_ros.ros.poses import PendingFrames, TFPoses, TopicPoses
+from gld_ros.ros.node.poses import PendingFrames, TFPoses, TopicPoses
 
 SECOND = 1_000_000_000
 

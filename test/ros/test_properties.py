@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gld_ros.errors import GLDError, TFError
-from gld_ros.ros.pairing import JUMP_BACK, StampPairing
-from gld_ros.ros.poses import PendingFrames
-from gld_ros.ros.worker import Worker
+from gld_ros.ros.node.pairing import JUMP_BACK, StampPairing
+from gld_ros.ros.node.poses import PendingFrames
+from gld_ros.ros.node.worker import Worker
 
 STAMPS = st.one_of(st.integers(1, 20), st.integers(1, 10 * JUMP_BACK))
 EVENTS = st.lists(st.tuples(st.sampled_from(["image", "info"]), STAMPS), max_size=60)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gld_ros.ros.graph import interfaces_of
-from gld_ros.ros.node import GLDNode
+from gld_ros.ros.interface.graph import interfaces_of
+from gld_ros.ros.node.node import GLDNode
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config" / "gld.rviz").read_text())["Visualization Manager"]
 TYPES = {

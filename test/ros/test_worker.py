@@ -14,12 +14,12 @@ import torch
 
 from gld_ros.errors import Cancelled, ModelError, RequestTimeout
 from gld_ros.geometry.cameras import Camera
-from gld_ros.pipeline.context import KeyFrameBuffer
-from gld_ros.pipeline.views import Scale, SourceView, View
-from gld_ros.ros.parameters import Parameters
-from gld_ros.ros.poses import TFPoses
-from gld_ros.ros.synthesis import Result, Synthesizer, ViewRequest
-from gld_ros.ros.worker import Worker
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.poses import TFPoses
+from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest
+from gld_ros.ros.node.worker import Worker
+from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.views import Scale, SourceView, View
 
 PATIENCE = 20
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.encoder import normalize_images
+from gld_ros.networks.encoder import normalize_images
 from gld_ros.training.adversarial import Adversary, ConvDiscriminator, DinoDiscriminator, augmented
 from gld_ros.training.config import (
     DiscriminatorConfig,

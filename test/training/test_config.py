@@ -11,8 +11,7 @@ import torch
 from tiny import CONFIG, MODEL, Clips
 
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.models.checkpoints import load_model, save_model
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training import checkpoint
 from gld_ros.training.config import (
     load_config,
@@ -23,6 +22,7 @@ from gld_ros.training.config import (
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
 from gld_ros.training.jobs import build
+from gld_ros.weights.loading import load_model, save_model
 
 
 def test_configurations_come_from_yaml_and_the_command_line(tmp_path):

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from gld_ros.data.room_views import render_scenes
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.rays import invert_rigid, ray_map
-from gld_ros.models.configs import RGBDecoderConfig
-from gld_ros.models.dpt import Geometry
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.rgb_decoder import PixelTail, RGBDecoder
+from gld_ros.networks.configs import RGBDecoderConfig
+from gld_ros.networks.dpt import Geometry
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.rgb_decoder import PixelTail, RGBDecoder
 from gld_ros.training.data import Numbered
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder, noised
 from gld_ros.training.engine import Engine

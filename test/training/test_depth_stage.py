@@ -12,10 +12,9 @@ from tiny import Clips
 from gld_ros.data.sequence import write_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.configs import ModelConfig
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.matching import PosedDepth, SourceDepth
-from gld_ros.pipeline.views import SourceView
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.posed_depth import PosedDepth, SourceDepth
 from gld_ros.training.depth_stage import (
     DepthStage,
     SensorClips,
@@ -26,6 +25,7 @@ from gld_ros.training.depth_stage import (
     measured_loss,
     recoloured,
 )
+from gld_ros.views import SourceView
 
 
 def test_unknown_depth_counts_for_nothing():

@@ -13,12 +13,12 @@ from tiny import CONFIG, DIT, MODEL, Clips
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.flow import interpolate, time_grid
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.checkpoints import load_model, save_model
-from gld_ros.models.configs import FlowConfig, from_dict
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.generators.method import Reporter
+from gld_ros.networks.configs import FlowConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.method import Reporter
+from gld_ros.plain import from_dict
 from gld_ros.training import checkpoint
 from gld_ros.training.config import Distillation, FlowTraining, merged, plain, restored
 from gld_ros.training.data import Numbered
@@ -28,6 +28,7 @@ from gld_ros.training.flow_stage import Conditions, FlowStage
 from gld_ros.training.jobs import build
 from gld_ros.training.latents import LatentSpace
 from gld_ros.training.records import read_log
+from gld_ros.weights.loading import load_model, save_model
 
 VIEWS = 3
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.configs import ModelConfig
-from gld_ros.models.files import read_tensors, write_tensors
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
 from gld_ros.training.mini import PAINTED
 from gld_ros.training.warped_flow import FIELDS, WarpedFlowOptions, WarpedFlowStage
+from gld_ros.weights.files import read_tensors, write_tensors
 
 PLAN = ShardPlan(shards=2, first_seed=40, scenes=3, painted=2)
 

@@ -11,9 +11,8 @@ from tiny import CONFIG, MODEL, Clips, flow_stage
 from gld_ros.cli import main
 from gld_ros.data.augment import photometric
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.checkpoints import load_model
-from gld_ros.models.configs import ModelConfig
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.adversarial import Adversary, ConvDiscriminator
 from gld_ros.training.config import (
     DiscriminatorConfig,
@@ -27,6 +26,7 @@ from gld_ros.training.losses import level_dropout
 from gld_ros.training.mini import DepthStage, GeometryStage, MiniTraining, train_mini
 from gld_ros.training.records import read_log
 from gld_ros.training.rgb_stage import RGBDecoderStage
+from gld_ros.weights.loading import load_model
 
 
 def test_level_dropout_never_drops_all_levels_of_a_view():

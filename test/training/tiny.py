@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import render_scenes
-from gld_ros.models.configs import DiTConfig, DPTConfig, EncoderConfig, FlowConfig, ModelConfig, RGBDecoderConfig
-from gld_ros.models.gld import GLDNetworks
+from gld_ros.networks.configs import DiTConfig, DPTConfig, EncoderConfig, FlowConfig, ModelConfig, RGBDecoderConfig
+from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.config import FlowTraining, OptimizerConfig, TrainConfig
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents

@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gld_ros.models.camera_heads import CameraDecoder, CameraEncoder
-from gld_ros.models.configs import ModelConfig, RGBDecoderConfig, StemConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.dpt import DualDPT
-from gld_ros.models.encoder import GeometryEncoder
-from gld_ros.models.official import Part, vggt_block
-from gld_ros.models.released import MODELS
-from gld_ros.models.rgb_decoder import RGBDecoder
+from gld_ros.networks.camera_heads import CameraDecoder, CameraEncoder
+from gld_ros.networks.configs import ModelConfig, RGBDecoderConfig, StemConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.encoder import GeometryEncoder
+from gld_ros.networks.released import MODELS
+from gld_ros.networks.rgb_decoder import RGBDecoder
+from gld_ros.weights.official import Part, vggt_block
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from recipe import tensor_for  # noqa: E402

@@ -20,8 +20,10 @@ from gld_ros.evaluation.away_metrics import agreement, spread_and_error
 from gld_ros.evaluation.away_scenes import AwayScene, away_scenes
 from gld_ros.evaluation.away_sheet import AwaySheet
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
-from gld_ros.evaluation.bootstrap import estimate_ratio
-from gld_ros.evaluation.patch_distance import (
+from gld_ros.evaluation.scenes import Scene
+from gld_ros.geometry.cameras import Camera
+from gld_ros.metrics.bootstrap import estimate_ratio
+from gld_ros.metrics.patch_distance import (
     PATCH,
     SCALES,
     choose_centres,
@@ -30,9 +32,7 @@ from gld_ros.evaluation.patch_distance import (
     patches,
     sliced_wasserstein,
 )
-from gld_ros.evaluation.scenes import Scene
-from gld_ros.geometry.cameras import Camera
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 WIDTH, HEIGHT, WALL = 64, 48, 3.0
 K = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gld_ros.benchmarks import plots, quality, scaling, suite, tables, variants
+from gld_ros.benchmarks import quality, scaling, suite, variants
 from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.requests import Shape, Variant, wall_request
 from gld_ros.benchmarks.timing import StageTimes
@@ -26,11 +26,13 @@ from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.rooms import held_out_scene
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import camera_tables
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import camera_tables
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.views import Progress
 from gld_ros.pipeline.wall import DISTANCE, Wall
+from gld_ros.reports import benchmark_plots as plots
+from gld_ros.reports import benchmark_tables as tables
+from gld_ros.views import Progress
 
 SIZE = (42, 56)  # 3 x 4 patches
 DEVICE = torch.device("cpu")
@@ -367,9 +369,9 @@ def test_compare_runs_the_code_of_the_folder(capsys, folder, tmp_path):
 STAND_IN = """
 import torch
 from gld_ros.diffusion.conditioning import Cameras
-from gld_ros.models.configs import DiTCompat, DiTConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import camera_tables
+from gld_ros.networks.configs import DiTCompat, DiTConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import camera_tables
 
 
 class DiTwDDTHead(MultiViewDiT):

@@ -18,7 +18,9 @@ from gld_ros.cli import main
 from gld_ros.diffusion.sampler import SOLVERS, Sampling, integrate
 from gld_ros.errors import InvalidRequest, ModelError, RequestTimeout
 from gld_ros.evaluation.memory_use import write_random_model
-from gld_ros.models.configs import (
+from gld_ros.generators.method import Options
+from gld_ros.generators.presets import preset
+from gld_ros.networks.configs import (
     DiTConfig,
     DPTConfig,
     EncoderConfig,
@@ -27,14 +29,12 @@ from gld_ros.models.configs import (
     ModelConfig,
     RGBDecoderConfig,
 )
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.released import GLD_DA3
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline, calibration
 from gld_ros.pipeline.budget import candidates
 from gld_ros.pipeline.calibration import Probe, wall_views
 from gld_ros.pipeline.costs import CostModel, Demand, evaluations, fit, non_negative
-from gld_ros.pipeline.method import Options
-from gld_ros.pipeline.presets import preset
 
 STAGE = DiTConfig(width=32, depth=1, heads=2, head_width=32, head_depth=1, head_heads=2)
 WARPED = ModelConfig(

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
-from gld_ros.models import conversion
-from gld_ros.models.checkpoints import load_model, save_model
-from gld_ros.models.hub import EMBEDDED
-from gld_ros.models.layout import CONFIG, WEIGHTS
-from gld_ros.models.storage import sha256
+from gld_ros.files import sha256
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.weights import conversion
+from gld_ros.weights.hub import EMBEDDED
+from gld_ros.weights.layout import CONFIG, WEIGHTS
+from gld_ros.weights.loading import load_model, save_model
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from torch.nn import functional as F
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.consistency import (
+from gld_ros.evaluation.methods import methods_for
+from gld_ros.evaluation.protocol import evaluate
+from gld_ros.evaluation.rooms import SPLITS, held_out_scene
+from gld_ros.evaluation.scenes import Scene
+from gld_ros.geometry.cameras import Camera
+from gld_ros.metrics.consistency import (
     Consistency,
     FeatureView,
     disagreement,
@@ -22,14 +27,9 @@ from gld_ros.evaluation.consistency import (
     source_depths,
     with_nearest_target,
 )
-from gld_ros.evaluation.methods import methods_for
-from gld_ros.evaluation.protocol import evaluate
-from gld_ros.evaluation.rooms import SPLITS, held_out_scene
-from gld_ros.evaluation.scenes import Scene
-from gld_ros.geometry.cameras import Camera
-from gld_ros.models.dino import Dino
+from gld_ros.metrics.dino import Dino
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.views import SourceView
+from gld_ros.views import SourceView
 
 DEPTH, FOCAL, SIZE = 2.0, 80.0, (72, 96)
 

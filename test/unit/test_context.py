@@ -7,9 +7,10 @@ import pytest
 
 from gld_ros.errors import NoContext
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.frustum import frustum
 from gld_ros.geometry.se3 import look_at
-from gld_ros.pipeline.context import KeyFrameBuffer, KeyFrameRules, frustum, select_sources
-from gld_ros.pipeline.views import SourceView
+from gld_ros.scene.key_frames import KeyFrameBuffer, KeyFrameRules, select_sources
+from gld_ros.views import SourceView
 
 K = np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]])
 SECOND = 1_000_000_000

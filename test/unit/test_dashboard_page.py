@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from gld_ros.dashboard.health import ERROR, OK, WARN, Status, health_html, read_health
-from gld_ros.dashboard.scene import FREE, OCCUPIED, Cloud, Frusta, by_provenance, floor_plan, viewpoint
+from gld_ros.ros.dashboard.health import ERROR, OK, WARN, Status, health_html, read_health
+from gld_ros.ros.dashboard.scene import FREE, OCCUPIED, Cloud, Frusta, by_provenance, floor_plan, viewpoint
 
 NODE = Status("/gld_node: node", 0, "active", {"state": "active", "model": "mini", "answers_NONE": "3"})
 IMAGE = {"received": "9", "dropped_by_dds": "2", "dropped_no_pose": "1", "dropped": "3", "published": "0"}

@@ -16,7 +16,7 @@ from gld_ros.diffusion.flow import (
     velocity_of,
 )
 from gld_ros.diffusion.sampler import integrate
-from gld_ros.models.configs import FlowConfig
+from gld_ros.networks.configs import FlowConfig
 
 
 def test_grid_goes_from_noise_to_the_shifted_end():

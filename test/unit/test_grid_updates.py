@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.mapping.grid_updates import GridUpdates, Rectangle, changed_rectangle, patched
-from gld_ros.mapping.occupancy import BLOCK, OccupancyGrid, occupancy_grid
-from gld_ros.mapping.voxels import VoxelGrid, pack
+from gld_ros.scene.map.grid_updates import GridUpdates, Rectangle, changed_rectangle, patched
+from gld_ros.scene.map.occupancy import BLOCK, OccupancyGrid, occupancy_grid
+from gld_ros.scene.map.voxels import VoxelGrid, pack
 
 NEVER = float("inf")
 cells = st.tuples(st.integers(0, 7), st.integers(0, 11), st.sampled_from([-1, 0, 40, 100]))

@@ -20,8 +20,8 @@ from hub_server import COMMIT, HubServer  # noqa: E402
 
 from gld_ros.cli import main  # noqa: E402
 from gld_ros.errors import ModelError  # noqa: E402
-from gld_ros.models import hub  # noqa: E402
-from gld_ros.models.released_files import RELEASED, HubSource, ReleasedFile, ReleasedModel  # noqa: E402
+from gld_ros.weights import hub  # noqa: E402
+from gld_ros.weights.released_files import RELEASED, HubSource, ReleasedFile, ReleasedModel  # noqa: E402
 
 WEIGHTS = {"checkpoints/level1.pt": bytes(range(256)) * 400, "pretrained_models/decoder.pt": b"decoder" * 100}
 ENCODER = b"encoder" * 50

@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, ScaleUnknown
+from gld_ros.generators.scale import consistent_scale, joint_scale
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.frame import RelativeFrame
 from gld_ros.geometry.se3 import look_at
-from gld_ros.models import memory
-from gld_ros.models.configs import RGBDecoderConfig, StemConfig
-from gld_ros.models.dpt import Geometry
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.prope import camera_tables, transform
-from gld_ros.models.released import GLD_DA3, GLD_VGGT
+from gld_ros.networks.configs import RGBDecoderConfig, StemConfig
+from gld_ros.networks.dpt import Geometry
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.prope import camera_tables, transform
+from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline import pipeline as pipeline_module
-from gld_ros.pipeline.request import RelativeFrame, working_size
-from gld_ros.pipeline.scale import consistent_scale, joint_scale
+from gld_ros.pipeline.request import working_size
+from gld_ros.weights import memory
 
 STAGE = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
 VGGT_STAGE = STAGE | {"head_width": 64, "head_heads": 2}

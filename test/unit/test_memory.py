@@ -14,10 +14,10 @@ import torch
 
 from gld_ros.cli import main
 from gld_ros.errors import OutOfMemory
-from gld_ros.models import memory
-from gld_ros.models.gld import GLDNetworks
-from gld_ros.models.released import DA3_SMALL, DA3_SMALL_HEAD, GLD_DA3, GLD_VGGT
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.released import DA3_SMALL, DA3_SMALL_HEAD, GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.weights import memory
 
 
 def test_info_of_the_released_models_without_their_weights(capsys):
@@ -68,7 +68,7 @@ def test_more_views_and_pixels_need_more():
 MEASURE = """
 import sys, torch
 from gld_ros.diffusion.conditioning import camera_conditions
-from gld_ros.models.dit import MultiViewDiT
+from gld_ros.networks.dit import MultiViewDiT
 sys.path.insert(0, sys.argv[1])
 from test_memory import SIZE, medium, resident
 torch.set_num_threads(1)

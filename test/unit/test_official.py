@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
-from gld_ros.models import official_layout, verification
-from gld_ros.models.checkpoints import load_model
-from gld_ros.models.files import read_tensors
-from gld_ros.models.layout import open_folder
-from gld_ros.models.official import Part, vggt_block
+from gld_ros.weights import official_layout, verification
+from gld_ros.weights.files import read_tensors
+from gld_ros.weights.layout import open_folder
+from gld_ros.weights.loading import load_model
+from gld_ros.weights.official import Part, vggt_block
 
 ENCODER, DPT = "pretrained_models/da3/model.safetensors", "pretrained_models/da3/dpt_decoder.pt"
 RGB, LEVEL1, CASCADE = "pretrained_models/mae_decoder.pt", "checkpoints/da3_level1.pt", "checkpoints/da3_cascade.pt"

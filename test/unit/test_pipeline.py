@@ -12,12 +12,13 @@ from scipy.spatial.transform import Rotation
 from gld_ros.data.room_views import render_scenes, sample_cameras
 from gld_ros.data.rooms import TEST_SEED, random_room
 from gld_ros.errors import Cancelled, InvalidRequest, ModelError, ScaleUnknown
+from gld_ros.generators.scale import consistent_scale
 from gld_ros.geometry.cameras import Camera
-from gld_ros.models.configs import ModelConfig
+from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.networks.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline.calibration import Probe, wall_views
-from gld_ros.pipeline.request import RelativeFrame, working_size
-from gld_ros.pipeline.scale import consistent_scale
+from gld_ros.pipeline.request import working_size
 
 
 @pytest.fixture(scope="module")

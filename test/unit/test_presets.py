@@ -10,12 +10,12 @@ from test_joint import tiny, views
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.configs import FlowConfig, ModelConfig
-from gld_ros.models.released import GLD_DA3, GLD_VGGT
+from gld_ros.generators.native import native_size
+from gld_ros.generators.presets import NAMES, preset
+from gld_ros.networks.configs import FlowConfig, ModelConfig
+from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.pipeline.costs import evaluations
-from gld_ros.pipeline.native import native_size
-from gld_ros.pipeline.presets import NAMES, preset
 
 
 def stages(name: str, config: ModelConfig, *asked) -> tuple[Sampling, Sampling]:

@@ -15,7 +15,7 @@ from gld_ros.geometry.pose_encoding import (
 )
 from gld_ros.geometry.ray_pose import cameras_from_rays, gld_cameras_from_rays
 from gld_ros.geometry.rays import ray_map
-from gld_ros.models.camera_heads import CameraDecoder, CameraEncoder, CameraHead
+from gld_ros.networks.camera_heads import CameraDecoder, CameraEncoder, CameraHead
 
 SIZE = (56, 70)
 GRID = (32, 40)

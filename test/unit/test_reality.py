@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
-from gld_ros.pipeline.reality import DriftMonitor
-from gld_ros.pipeline.reality_report import RealityConfig
-from gld_ros.pipeline.views import Scale, View
+from gld_ros.scene.drift import DriftMonitor
+from gld_ros.scene.drift_report import RealityConfig
+from gld_ros.views import Scale, View
 
 SECOND = 1_000_000_000
 W, H = 64, 48

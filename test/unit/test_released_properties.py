@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from gld_ros.diffusion.conditioning import camera_conditions
-from gld_ros.models.configs import DPTConfig, RGBDecoderConfig, StemConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.dpt import DualDPT
-from gld_ros.models.encoder import GeometryEncoder
-from gld_ros.models.released import DA3_BASE, GLD_DA3, GLD_VGGT, VGGT_1B
-from gld_ros.models.rgb_decoder import RGBDecoder
+from gld_ros.networks.configs import DPTConfig, RGBDecoderConfig, StemConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.encoder import GeometryEncoder
+from gld_ros.networks.released import DA3_BASE, GLD_DA3, GLD_VGGT, VGGT_1B
+from gld_ros.networks.rgb_decoder import RGBDecoder
 
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
 STAGES = {

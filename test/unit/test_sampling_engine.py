@@ -15,14 +15,14 @@ from gld_ros.diffusion.field import Conditioning
 from gld_ros.diffusion.flow import guided, shift_time, time_grid
 from gld_ros.diffusion.sampler import SOLVERS, Sampling
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.models.configs import Compat, FlowConfig
-from gld_ros.models.dit import MultiViewDiT
-from gld_ros.models.prope import multiply
-from gld_ros.models.released import GLD_DA3
+from gld_ros.generators.forward import Engine
+from gld_ros.generators.generation import velocity
+from gld_ros.networks.configs import Compat, FlowConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import multiply
+from gld_ros.networks.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.pipeline.calibration import weights_identity
-from gld_ros.pipeline.engine import Engine
-from gld_ros.pipeline.generation import velocity
 
 CPU, GRID, SIZE, SOURCES, VIEWS = torch.device("cpu"), (3, 4), (42, 56), 2, 3
 SMALL = {"width": 32, "depth": 3, "heads": 2, "head_width": 48, "head_depth": 2, "head_heads": 2}

@@ -11,7 +11,7 @@ from gld_ros.diffusion import sampler
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import SOLVERS, integrate, log_snr
 from gld_ros.errors import InvalidRequest
-from gld_ros.models.configs import FlowConfig
+from gld_ros.networks.configs import FlowConfig
 
 NOISE = torch.linspace(-2, 2, 24, dtype=torch.float64).reshape(2, 1, 3, 2, 2)
 

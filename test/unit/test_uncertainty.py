@@ -10,29 +10,19 @@ import pytest
 
 from gld_ros.cli import main
 from gld_ros.cli.confidence import _text
+from gld_ros.confidence import LEVELS, RIGHT, Calibration, RegionCalibration, combine, novelty, occupancy
 from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import InvalidRequest, ModelError, NoContext
-from gld_ros.evaluation.calibration import Pixels, Rooms, check, conformal_factor, falling_curve, fit
-from gld_ros.evaluation.plots import reliability_diagram
-from gld_ros.evaluation.uncertainty import calibration_error, reliability, share_interval
+from gld_ros.evaluation.confidence_fit import Pixels, Rooms, check, conformal_factor, falling_curve, fit
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
-from gld_ros.models.hub import resolve
+from gld_ros.metrics.uncertainty import calibration_error, reliability, share_interval
 from gld_ros.pipeline import GLDPipeline, SourceView
-from gld_ros.pipeline.uncertainty import (
-    FILE,
-    LEVELS,
-    RIGHT,
-    Calibration,
-    RegionCalibration,
-    combine,
-    load_calibration,
-    novelty,
-    occupancy,
-    weights_of,
-)
-from gld_ros.pipeline.views import Scale, View
+from gld_ros.reports.confidence_plots import reliability_diagram
+from gld_ros.views import Scale, View
+from gld_ros.weights.calibration import FILE, load_calibration, weights_of
+from gld_ros.weights.hub import resolve
 
 REGION = RegionCalibration((0.01, 0.1, 0.5), (0.95, 0.6, 0.1), (0.7, 1.6, 2.3, 3.0))
 

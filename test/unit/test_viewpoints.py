@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.pipeline.viewpoints import along_path, at_offsets
+from gld_ros.scene.viewpoints import along_path, at_offsets
 
 CORNER = np.array([[0.0, 0, 0], [4, 0, 0], [4, 6, 0]])
 

@@ -9,11 +9,11 @@ from test_joint import tiny
 from gld_ros.data.look_away import render_look_away
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.diffusion.conditioning import RequestCameras
-from gld_ros.models.configs import Compat, ModelConfig
-from gld_ros.models.matching import SourceDepth
+from gld_ros.generators.native import meet
+from gld_ros.generators.warping import align, warp_sources
+from gld_ros.networks.configs import Compat, ModelConfig
+from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.native import meet
-from gld_ros.pipeline.warping import align, warp_sources
 
 S, N = 2, 3
 

@@ -1,0 +1,98 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Warp conditioning: what the posed sources show of each target, as images and as latents. Training uses it, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gld_ros.geometry.warp import forward_warp, pull_push, resample
+from gld_ros.networks.dpt import Geometry
+from gld_ros.networks.encoder import Level
+from gld_ros.networks.gld import GLDNetworks
+from gld_ros.networks.posed_depth import SourceDepth
+
+
+@dataclass
+class WarpedSources:
+    """The sources seen from N targets, with holes filled smoothly. image: (B, N, 3, H, W) 0..1; depth: (B, N, H, W) in
+    the poses' unit; spread: (B, N, H, W) expected error of log depth; seen: (B, N, H, W) bool, where a source shows
+    something."""
+
+    image: Tensor
+    depth: Tensor
+    spread: Tensor
+    seen: Tensor
+
+
+@dataclass
+class WarpLatents:
+    """Latents (B, N, C, h, w) of the warped sources, encoded together with the sources themselves, and the raw level-1
+    camera tokens (B, S + N, C) of that encoding."""
+
+    level0: Tensor
+    level1: Tensor
+    camera: Tensor
+
+
+def source_geometry(
+    net: GLDNetworks, levels: list[Level], images: Tensor, K: Tensor, c2w: Tensor, detail: Tensor | None = None
+) -> tuple[Geometry, SourceDepth | None]:
+    """The head's geometry of the sources (model units) and, with two sources or more, their depth in the poses' unit.
+
+    levels: all four of the encoder; images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4); detail:
+    the images (B, S, 3, 2 H, 2 W), for posed depth.
+    """
+    grid = levels[0].grid
+    features = [net.encoder.to_decoder(level) for level in levels]
+    geometry = net.dpt(features, grid, (images.shape[-2], images.shape[-1]))
+    return geometry, net.matching(images, K, c2w, features[3], grid, detail) if images.shape[1] > 1 else None
+
+
+def warp_sources(
+    images: Tensor,
+    depth: SourceDepth,
+    K: Tensor,
+    c2w: Tensor,
+    target_K: Tensor,
+    target_c2w: Tensor,
+    sharp: bool = True,
+) -> WarpedSources:
+    """Splat the sources into every target by their depth, then read them back along the splatted depth.
+
+    images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4); target_K, target_c2w: (B, N, ...).
+    sharp: False leaves the reading back out, for comparison.
+    """
+    B, N = target_K.shape[:2]
+    size = (images.shape[-2], images.shape[-1])
+
+    def for_each(x: Tensor) -> Tensor:
+        return x.repeat_interleave(N, dim=0)
+
+    values = torch.cat([images.float(), depth.spread[:, :, None]], dim=2)
+    posed = for_each(values), for_each(depth.depth), for_each(K), for_each(c2w)
+    camera = target_K.flatten(0, 1), target_c2w.flatten(0, 1)
+    warp = forward_warp(*posed, *camera, size, for_each(depth.confidence().clamp_min(0.05)))
+    if sharp:
+        warp = resample(warp, *posed, *camera)
+    values = pull_push(warp.values, warp.seen)
+    inverse = pull_push(warp.depth.clamp_min(1e-9).reciprocal()[:, None], warp.seen)[:, 0]
+    found = values[:, :3], inverse.reciprocal(), values[:, 3], warp.seen
+    return WarpedSources(*(x.unflatten(0, (B, N)) for x in found))
+
+
+def encode_warps(net: GLDNetworks, images: Tensor, warped: WarpedSources) -> WarpLatents:
+    """The warped sources as the encoder sees them beside the sources (B, S, 3, H, W)."""
+    S = images.shape[1]
+    level0, level1 = net.encoder(torch.cat([images, warped.image], dim=1), levels=2)
+    latent0, latent1 = net.to_latent(level0, 0)[:, S:].float(), net.to_latent(level1, 1)[:, S:].float()
+    return WarpLatents(latent0, latent1, level1.camera.float())
+
+
+def align(depth: Tensor, reference: Tensor, seen: Tensor) -> Tensor:
+    """The factor (B,) that takes depth (B, V, H, W) to the reference where seen: the median ratio over all views."""
+    ratio = torch.where(seen, reference / depth.clamp_min(1e-9), torch.nan)
+    return ratio.flatten(1).nanmedian(dim=1).values

@@ -1,0 +1,110 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A long run of the real `gld_node`: a camera at full rate, requests all the while, and what its memory does.
+
+`make soak` runs `python -m gld_ros.ros.bench.soak --minutes 30`: it writes soak.json and prints the row of docs/quality.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gld_ros import allocator
+from gld_ros.benchmarks.process_use import cpu_seconds
+from gld_ros.benchmarks.requests import model_folder
+from gld_ros.reports.benchmark_tables import interval
+from gld_ros.ros.bench.node_memory import NodeMemory
+from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, running_node
+from gld_ros.ros.client import Client
+from gld_ros.ros.demo.processes import Processes
+from gld_ros.srv import SynthesizeViews
+
+BEHIND = 0.15  # metres behind the newest image that views are asked for
+CODES = {
+    value: name
+    for name, value in vars(SynthesizeViews.Response).items()
+    if name.isupper() and isinstance(value, int) and not name.startswith("_")
+}
+
+
+def soak(run: NodeRun, period: float) -> dict[str, Any]:
+    """Play `run.frames` images and ask for a view every `period` seconds meanwhile; figures of the node.
+
+    Raises GLDError where the node dies or does not answer.
+    """
+    run.check()
+    with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-soak-") as logs:
+        with running_node(run, "gld_soak", model, logs) as (client, cameras, processes):
+            figures = _play(run, period, client, cameras, processes)
+        log = (Path(logs) / f"{NODE}.log").read_text(errors="replace")
+    return {**figures, "tracebacks": log.count("Traceback"), "errors_in_log": log.count("[ERROR]")}
+
+
+def _play(run: NodeRun, period: float, client: Client, cameras: Cameras, processes: Processes) -> dict[str, Any]:
+    answers, seconds, pid = Counter[str](), list[float](), processes.pid(NODE)
+    memory = NodeMemory(pid, client)
+    cpu, began = cpu_seconds(pid), time.monotonic()
+    cameras.start()
+    while cameras.playing(period):
+        processes.check()
+        memory.sample(cameras.published)
+        x = SPEED * cameras.published / run.cameras / run.rate - BEHIND
+        answer, took = client.timed_synthesize([cameras.wall.camera(x)], len(seconds), REQUEST)
+        answers[CODES[answer.error_code]] += 1
+        seconds.append(took)
+    wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
+    for _ in range(2):  # the first may have been under way
+        client.wait_for_diagnostics(STARTUP)
+    counts = client.counts.get("/camera0/image_raw", {})
+    return {
+        "minutes": wall / 60,
+        "images": {**counts, "published": cameras.published, "rate": (cameras.published - 1) / cameras.seconds},
+        "answers": dict(answers),
+        "answer_ms": [1e3 * float(np.percentile(seconds, q)) for q in (50, 95, 100)] if seconds else [],
+        "core_share": busy / wall,
+        **memory.figures(),
+    }
+
+
+def row(figures: dict[str, Any]) -> str:
+    """The result in words, for a table."""
+    images, slopes = figures["images"], figures["memory_slopes"]
+    answers = ", ".join(f"{count} {code}" for code, count in sorted(figures["answers"].items()))
+    median, p95, _ = figures["answer_ms"]
+    return (
+        f"{figures['minutes']:.1f} min at {images['rate']:.1f} Hz: {images.get('received', 0)} of "
+        f"{images['published']} images received, {images.get('dropped', 0)} dropped; answers: {answers}; "
+        f"{median:.0f} ms (median), {p95:.0f} ms (p95); memory {figures['memory_bytes'] / 1e6:.0f} MB, in the "
+        f"second half {interval(slopes['heap_bytes'])} bytes of the heap, {interval(slopes['private_bytes'])} of "
+        f"resident memory and {interval(slopes['python_blocks'])} Python objects an image; "
+        f"{figures['tracebacks']} tracebacks"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m gld_ros.ros.bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=30.0, help="images a second (default %(default)s)")
+    parser.add_argument("--period", type=float, default=2.0, help="seconds between requests (default %(default)s)")
+    parser.add_argument("--model", default="mini", help="name or folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("soak.json"), help="figures (default %(default)s)")
+    args = parser.parse_args(arguments)
+    allocator.ensure()
+    run = NodeRun(model=args.model, frames=round(60 * args.minutes * args.rate), size=(480, 640), rate=args.rate)
+    figures = soak(run, args.period)
+    args.out.write_text(json.dumps(figures, indent=1) + "\n")
+    print(row(figures))
+    return 0 if not figures["tracebacks"] and set(figures["answers"]) == {"NONE"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes posed images as a camera driver would: Image or CompressedImage, CameraInfo, depth, TF and /clock."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import TransformStamped, Vector3
+from PIL import Image as PILImage
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
+
+from gld_ros.data.rig import Instant, StampedTransform, camera_topics, optical_frame
+from gld_ros.errors import GLDError, InvalidRequest
+from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
+from gld_ros.ros.drivers.declare import parameter
+
+JPEG_QUALITY = 92
+ACKNOWLEDGE_TIMEOUT = 5.0  # seconds to wait for a subscriber that stalls, before publishing on
+# Seconds between the images of one instant: a shared-memory segment of FastDDS (512 KB) does not hold several at once,
+# and a best-effort subscriber would lose the first.
+SPACING = 0.015
+# Deep enough for what DDS has to send again after 3 s, its heartbeat, at 10 Hz.
+QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Player:
+    """Plays `Instant`s from a thread of its own; the node's executor stays free.
+
+    instants: () -> the instants of one pass. static: transforms that never change. Declares the parameters `rate`,
+    `as_fast_as_possible`, `loop`, `wait_for_subscribers`, `settle`, `stamps`, `compressed` and `publish_depth`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        camera_names: list[str],
+        static: list[StampedTransform],
+        instants: Callable[[], Iterable[Instant]],
+        rate: float,
+    ) -> None:
+        self._node = node
+        self._instants = instants
+        self._rate = parameter(node, "rate", rate, "instants a second; 0: as their stamps say", 0.0, 1000.0)
+        self._unpaced = parameter(
+            node, "as_fast_as_possible", False, "ignore the rate: publish as soon as subscribers have acknowledged"
+        )
+        self._loop = parameter(node, "loop", False, "start again at the end")
+        self._wait_for = parameter(
+            node,
+            "wait_for_subscribers",
+            0,
+            "subscribers that every image topic, CameraInfo topic and /tf must have first",
+            0,
+            100,
+        )
+        self._settle = parameter(
+            node, "settle", 0.5, "seconds from finding the subscribers until they have surely found us, too", 0.0, 60.0
+        )
+        stamps = parameter(node, "stamps", "now", "now: stamp with the clock; recorded: keep stamps, publish /clock")
+        if stamps not in ("now", "recorded"):
+            raise ValueError(f"parameter stamps is '{stamps}', expected now or recorded")
+        self._recorded = stamps == "recorded"
+        self._compressed = parameter(node, "compressed", False, "publish JPEG CompressedImage instead of Image")
+        self._with_depth = parameter(node, "publish_depth", True, "publish depth (32FC1, metres) where it is known")
+        self._publishers = {}
+        for name in camera_names:
+            topics = camera_topics(name)
+            image_type, image_topic = (
+                (CompressedImage, topics.compressed) if self._compressed else (Image, topics.image)
+            )
+            self._publishers[name, "image"] = node.create_publisher(image_type, image_topic.lstrip("/"), QOS)
+            self._publishers[name, "info"] = node.create_publisher(CameraInfo, topics.camera_info.lstrip("/"), QOS)
+            if self._with_depth:
+                self._publishers[name, "depth"] = node.create_publisher(Image, topics.depth.lstrip("/"), QOS)
+        self._clock = node.create_publisher(Clock, "/clock", QOS) if self._recorded else None
+        self._broadcaster = TransformBroadcaster(node)
+        self._static_broadcaster = StaticTransformBroadcaster(node)
+        now = node.get_clock().now().nanoseconds
+        self._static_broadcaster.sendTransform(
+            [_transform(item, item.stamp if self._recorded else now) for item in static]
+        )
+        self._stop = threading.Event()
+        self.error: Exception | None = None
+        self.finished = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="player", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the playing and wait for the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        try:
+            if not self._subscribed():
+                return
+            self._node.get_logger().info("the camera plays")
+            while not self._stop.is_set():
+                count = self._pass()
+                if not self._stop.is_set():
+                    self._node.get_logger().info(f"played {count} instants")
+                if not self._loop or count == 0:
+                    break
+        except GLDError as error:
+            self.error = error
+            self._node.get_logger().error(f"{error.code}: {error}")
+        except Exception as error:  # publishing fails when the context is shut down under this thread
+            if not self._stop.is_set() and self._node.context.ok():
+                self.error = error
+                raise
+        finally:
+            self.finished.set()
+
+    def _subscribed(self) -> bool:
+        """Wait for the subscribers asked for; False when stopped meanwhile."""
+        needed = [publisher for (_, kind), publisher in self._publishers.items() if kind != "depth"]
+        needed.append(self._broadcaster.pub_tf)
+        if self._wait_for:
+            self._node.get_logger().info(f"waiting for {self._wait_for} subscriber(s) of {needed[0].topic_name}")
+        while not self._stop.is_set():
+            if all(publisher.get_subscription_count() >= self._wait_for for publisher in needed):
+                return not self._stop.wait(self._settle)
+            self._stop.wait(0.05)
+        return False
+
+    def _pass(self) -> int:
+        previous: int | None = None
+        due = time.monotonic()
+        count = 0
+        for instant in self._instants():
+            if self._unpaced:
+                self._acknowledged()
+            else:
+                step = 1 / self._rate if self._rate else (instant.stamp - (previous or instant.stamp)) / 1e9
+                due = max(due + step, time.monotonic() - 1.0)  # after a stall, do not catch up in one burst
+                previous = instant.stamp
+                self._stop.wait(max(0.0, due - time.monotonic()))
+            if self._stop.is_set():
+                break
+            self._publish(instant)
+            count += 1
+        return count
+
+    def _acknowledged(self) -> None:
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_TIMEOUT))
+
+    def _publish(self, instant: Instant) -> None:
+        stamp = instant.stamp if self._recorded else self._node.get_clock().now().nanoseconds
+        if self._clock:
+            self._clock.publish(Clock(clock=ns_to_stamp(stamp)))
+        if instant.transforms:
+            self._broadcaster.sendTransform([_transform(item, stamp) for item in instant.transforms])
+        for index, (name, view) in enumerate(instant.views):
+            if index:
+                self._stop.wait(SPACING)
+            header = Header(stamp=ns_to_stamp(stamp), frame_id=optical_frame(name))
+            self._publishers[name, "info"].publish(info_from_camera(view.camera, header))
+            image = _jpeg(view.image, header) if self._compressed else image_to_msg(view.image, "rgb8", header)
+            self._publishers[name, "image"].publish(image)
+            if self._with_depth and view.depth is not None:
+                self._publishers[name, "depth"].publish(image_to_msg(view.depth, "32FC1", header))
+
+
+def _transform(item: StampedTransform, stamp: int) -> TransformStamped:
+    message = TransformStamped(header=Header(stamp=ns_to_stamp(stamp), frame_id=item.parent), child_frame_id=item.child)
+    pose = matrix_to_pose(item.matrix)
+    message.transform.translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)
+    message.transform.rotation = pose.orientation
+    return message
+
+
+def _jpeg(image: np.ndarray, header: Header) -> CompressedImage:
+    buffer = io.BytesIO()
+    PILImage.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=buffer.getvalue())
+
+
+def frame_numbers(node: Node, name: str, description: str) -> set[int]:
+    """Declare a parameter that holds numbers like "2,4,6" and return them. Raises InvalidRequest for other text."""
+    text = parameter(node, name, "", f"{description}, e.g. 2,4,6")
+    try:
+        return {int(part) for part in text.split(",") if part.strip()}
+    except ValueError:
+        raise InvalidRequest(f"parameter {name} is '{text}', expected frame numbers like 2,4,6") from None
+
+
+def play(name: str, make_node: Callable[[], Any]) -> int:
+    """Run a node that has a `player` until it ends; returns the exit code. A named error is one line on stderr."""
+    rclpy.init()
+    try:
+        node = make_node()
+        return _spin(node, node.player)
+    except (GLDError, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(node: Node, player: Player) -> int:
+    """Play until SIGINT, SIGTERM or an error; returns the exit code.
+
+    The node outlives the end of the playing: late subscribers still get the latched /tf_static.
+    """
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    player.start()
+    try:
+        while player.error is None:
+            executor.spin_once(timeout_sec=0.5)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        player.stop()
+        executor.shutdown()
+        node.destroy_node()
+    return 1 if player.error else 0

@@ -1,0 +1,47 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""gld_replay: plays a posed sequence folder (transforms.json) or a rosbag2 as a camera driver would."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from rclpy.node import Node
+
+from gld_ros.data.rig import Instant, Rig
+from gld_ros.data.sequence import open_sequence
+from gld_ros.errors import InvalidRequest
+from gld_ros.ros.drivers.declare import parameter
+from gld_ros.ros.drivers.player import Player, frame_numbers, play
+
+
+class ReplayNode(Node):
+    """Publishes NAME/image_raw[/compressed], NAME/camera_info, NAME/depth/image_raw and TF of every camera NAME."""
+
+    def __init__(self) -> None:
+        super().__init__("gld_replay")
+        path = parameter(self, "sequence", "", "folder with transforms.json, or a rosbag2; must be given")
+        self._hold_out = frame_numbers(self, "hold_out", "frames that are not published: numbers in the sequence")
+        if not path:
+            raise InvalidRequest("parameter sequence is empty; the path of a sequence or rosbag2 is expected")
+        self._sequence = open_sequence(path)
+        self._rig = Rig(self._sequence)
+        self.player = Player(self, self._sequence.camera_names, self._rig.static, self._instants, rate=0.0)
+
+    def _instants(self) -> Iterator[Instant]:
+        left_out = {id(frame) for index, frame in enumerate(self._sequence.frames) if index in self._hold_out}
+        for frames in self._sequence.instants():
+            kept = [frame for frame in frames if id(frame) not in left_out]
+            if kept:
+                # The main camera moves base_link, so its pose is sent even where its image is left out.
+                moving = [transform for frame in frames if (transform := self._rig.moving(frame))]
+                yield Instant(kept[0].stamp, [(frame.camera_name, frame.view()) for frame in kept], moving)
+
+
+def main() -> int:
+    return play("gld_replay", ReplayNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Topic ~/reality_check of `gld_node`: what was generated against what is observed, and what follows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from gld_ros.pipeline.observed_depth import ObservedDepth, just_observed
+from gld_ros.msg import RealityCheck
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.ros.conversions import ns_to_stamp
+from gld_ros.ros.node.counters import TopicCounters
+from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.outputs import LATCHED
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.scene.drift import DriftMonitor
+from gld_ros.scene.drift_report import RealityConfig, RealityReport
+from gld_ros.views import SourceView, View
+
+
+class RealityChecker:
+    """Judges each view, and remembers it for later ones; published is each check that had something to judge.
+
+    With the parameter `reality_check` alone; its methods may be called from any thread.
+    """
+
+    def __init__(self, node: Node, parameters: Parameters, counters: TopicCounters) -> None:
+        self.parameters = parameters
+        self._counters = counters
+        self._monitor = DriftMonitor(reality_config(parameters))
+        self._lock = threading.Lock()
+        self._cleared = 0  # times
+        self._publisher = node.create_publisher(RealityCheck, "~/reality_check", LATCHED, event_callbacks=NO_EVENTS)
+        counters.add(self._publisher.topic_name, "published", 0)
+
+    @property
+    def trust(self) -> float:
+        """0..1, as in msg/RealityCheck."""
+        return self._monitor.trust()
+
+    def review(self, pipe: GLDPipeline, view: View, sources: Sequence[SourceView]) -> View:
+        """`view`, fresh from `pipe`, with the confidence that its generated pixels deserve.
+
+        What its `sources` show judges earlier views: by their own depth, or by what the view shows of them.
+        """
+        if not self.parameters.reality_check:
+            return view
+        with self._lock:
+            cleared = self._cleared
+            awaited = self._monitor.awaits(max(source.stamp for source in sources))
+        if awaited:
+            observed = just_observed(pipe, sources)
+            for found in observed:
+                self.observe(found)
+            if not observed:
+                with self._lock:
+                    report = self._monitor.observe_view(view)
+                self._publish(report)
+        with self._lock:
+            if cleared == self._cleared:
+                self._monitor.remember(view)
+            return self._monitor.trusted(view)
+
+    def observe(self, found: ObservedDepth) -> None:
+        """Judge earlier views by the depth of a key frame."""
+        if not self.parameters.reality_check:
+            return
+        with self._lock:
+            report = self._monitor.observe(found.depth, found.image, found.confidence, found.camera, found.stamp)
+        self._publish(report)
+
+    def clear(self) -> None:
+        """Forget all views, as time or the map's frame jumped; trust stays."""
+        with self._lock:
+            self._monitor.clear()
+            self._cleared += 1
+
+    def reset(self) -> None:
+        """Start anew: the next model has to be judged by itself."""
+        with self._lock:
+            self._monitor = DriftMonitor(self._monitor.config)
+
+    def _publish(self, report: RealityReport | None) -> None:
+        if report is not None:
+            self._publisher.publish(report_to_msg(report, self.parameters.map_frame))
+            self._counters.add(self._publisher.topic_name, "published")
+
+
+def reality_config(p: Parameters) -> RealityConfig:
+    """The drift monitor's settings among a node's parameters."""
+    return RealityConfig(tolerance=p.reality_tolerance, lifetime=p.reality_lifetime)
+
+
+def report_to_msg(report: RealityReport, map_frame: str) -> RealityCheck:
+    """msg/RealityCheck of one check."""
+    return RealityCheck(
+        header=Header(stamp=ns_to_stamp(report.stamp), frame_id=map_frame),
+        oldest=ns_to_stamp(report.oldest),
+        newest=ns_to_stamp(report.newest),
+        right=report.right,
+        ghosts=report.ghosts,
+        missed=report.missed,
+        hidden=report.hidden,
+        ghost_share=report.ghosts / report.judged,
+        missed_share=report.missed / report.judged,
+        error=report.error,
+        colour_error=report.colour_error,
+        age_limits=[bin.limit for bin in report.ages],
+        age_counts=[bin.count for bin in report.ages],
+        age_errors=[bin.error for bin in report.ages],
+        distance_limits=[bin.limit for bin in report.distances],
+        distance_counts=[bin.count for bin in report.distances],
+        distance_errors=[bin.error for bin in report.distances],
+        trust=report.trust,
+    )

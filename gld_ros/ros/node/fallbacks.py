@@ -1,0 +1,109 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the model fails: out of memory it is asked for less, and what it cannot do is kept for those who mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gld_ros.errors import FileError, ModelError, OutOfMemory
+from gld_ros.generators.devices import out_of_memory
+from gld_ros.geometry.cameras import Camera
+from gld_ros.pipeline import failed_request
+from gld_ros.pipeline.failed_request import FailedRequest
+from gld_ros.views import SourceView, View
+
+LEAST_SOURCES = 2  # fewer show no parallax, so that there would be no scale
+Ask = Callable[..., View]
+
+
+class Fallbacks:
+    """folder: of the requests that failed, the newest `keep`; 0 keeps none. warn(key, message): the log.
+
+    `degraded` and `kept` count what was made with less and what was written. Used in the worker's thread only.
+    """
+
+    def __init__(
+        self, folder: str = "", keep: int = 0, warn: Callable[[str, str], object] = lambda key, message: None
+    ) -> None:
+        self.degraded = self.kept = 0
+        self._folder, self._keep, self._warn = Path(folder).expanduser(), keep, warn
+
+    def smaller(self, pipe: Any, sources: Sequence[SourceView], ask: Ask) -> View:
+        """`ask(sources)`; while the memory does not suffice, with fewer sources, then `size` (H, W) smaller.
+
+        Raises OutOfMemory where the least is too much, and whatever else `ask` raises.
+        """
+        reason = ""
+        for attempt, (fewer, settings) in enumerate(attempts(pipe, sources)):
+            try:
+                view = ask(fewer, **settings)
+                self.degraded += attempt > 0
+                return view
+            except Exception as error:
+                if not (isinstance(error, OutOfMemory) or out_of_memory(error)):
+                    raise
+                reason = str(error)
+            # Outside `except`, whose traceback holds the tensors.
+            release(pipe)
+            what = f"{len(fewer)} sources" + (f" at {settings['size']}" if settings else "")
+            self._warn("memory", f"too little memory for {what}, trying with less: {reason}")
+        raise OutOfMemory(f"the device has too little memory, even for {what}: {reason}")
+
+    def keep(self, error: Exception, failed: FailedRequest) -> ModelError:
+        """`error` as a ModelError that says where the request was kept."""
+        message = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+        if not self._keep:
+            return ModelError(message)
+        try:
+            file = failed_request.save(self._folder, failed, self._keep)
+        except FileError as full:
+            self._warn("failure", f"a failed request is not kept: {full}")
+            return ModelError(message)
+        self.kept += 1
+        return ModelError(f"{message} (the request is kept in {file})")
+
+
+def attempts(pipe: Any, sources: Sequence[SourceView]) -> Iterator[tuple[Sequence[SourceView], dict[str, Any]]]:
+    """Sources and settings that take less and less memory."""
+    yield sources, {}
+    least = sources[:LEAST_SOURCES]
+    if len(sources) > len(least):
+        yield least, {}
+    for size in pipe.smaller_sizes(least[0].camera):
+        yield least, {"size": size}
+
+
+def release(pipe: Any = None) -> None:
+    """Give back what a pipeline keeps besides its weights, and what nobody uses any more."""
+    if pipe is not None:
+        pipe.forget()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def checked_view(views: Sequence[View], target: Camera) -> View:
+    """The one of `views`. Raises ModelError unless it is whole: sizes of `target`, finite, depths above 0 or NaN."""
+    if len(views) != 1:
+        raise ModelError(f"the model gave {len(views)} views, expected 1")
+    (view,) = views
+    size = target.height, target.width
+    shapes = {"image": (*size, 3), "depth": size, "confidence": size, "generated": size}
+    for name, shape in shapes.items():
+        found = np.shape(getattr(view, name))
+        if found != shape:
+            raise ModelError(f"the model's {name} is {found}, expected {shape}")
+    if view.image.dtype != np.uint8:
+        raise ModelError(f"the model's image is {view.image.dtype}, expected uint8")
+    if not (np.isfinite(view.confidence).all() and 0 <= view.confidence.min() and view.confidence.max() <= 1):
+        raise ModelError("the model's confidence is not finite, or not within 0 and 1")
+    if not (np.isnan(view.depth) | (np.isfinite(view.depth) & (view.depth > 0))).all():
+        raise ModelError("the model's depth is not above 0 and finite, or NaN where unknown")
+    if not np.isfinite(view.camera.c2w).all() or not np.isfinite(view.scale.value) or view.scale.value <= 0:
+        raise ModelError(f"the model's pose or scale ({view.scale.value}) is not finite")
+    return view

@@ -1,0 +1,216 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Continuous mode of `gld_node`: views at offsets from the robot, or along its path, made while no request waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import nav_msgs.msg
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_srvs.srv import SetBool
+
+from gld_ros.errors import Cancelled, GLDError, TFError
+from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert, rotation_angle
+from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.events import subscription_events
+from gld_ros.ros.node.outputs import IMAGES, Outputs
+from gld_ros.ros.node.poses import TFPoses
+from gld_ros.ros.node.requests import RequestServer
+from gld_ros.ros.node.synthesizer import Synthesizer, ViewRequest
+from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
+from gld_ros.ros.node.worker import Job
+from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.scene.viewpoints import along_path, at_offsets
+from gld_ros.views import Progress, View
+
+MAX_PATH = 10_000  # poses of a path that are looked at
+
+
+class Following:
+    """Service ~/follow pauses and resumes; results go out on the topics of answers, with the seed `follow_seed`.
+
+    `follow_rate` times a second the viewpoints are looked at, and those that moved since their last view are made. It
+    is counted under the service's name how many views were `published`, and why nothing was done: `skipped_inactive`,
+    `skipped_working` (the worker makes such views already), `skipped_request` (it answers somebody, or was stopped for
+    that), `skipped_budget`, `skipped_unheard` (nobody subscribes), `skipped_no_pose` (of the robot),
+    `skipped_no_viewpoint` (no path, or one that ends before), `skipped_not_moved`, `failed_<error code>`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        requests: RequestServer,
+        outputs: Outputs,
+        counters: TopicCounters,
+        warn: Throttle,
+        context: KeyFrameBuffer,
+        tf: Callable[[], TFPoses | None],
+    ) -> None:
+        """requests: whose worker, synthesizer and parameters are used. tf: the present source of transforms."""
+        self._node, self._requests, self._outputs, self._context, self._tf = node, requests, outputs, context, tf
+        self._counters, self._warn = counters, warn
+        self._job: Job | None = None
+        self._made: list[np.ndarray] = []  # poses (4, 4) of views that still are what the viewpoints show
+        self._last_work = (0.0, 0.0)  # its end, by time.monotonic, and its duration in seconds
+        self._path = ("", np.empty((0, 3)))  # frame, positions
+        of_views, of_map = ("views", *IMAGES, "points"), ("map/generated", "map/occupancy")
+        self._topics = {name: node.resolve_topic_name(f"~/{name}") for name in (*of_views, *of_map)}
+        self._name = node.resolve_service_name("~/follow")
+        node.create_service(SetBool, "~/follow", self._on_follow)
+        if topic := requests.parameters.follow_path_topic:
+            self._path_topic = node.resolve_topic_name(topic)
+            events = subscription_events(node, self._path_topic, counters)
+            node.create_subscription(nav_msgs.msg.Path, topic, self._on_path, 1, event_callbacks=events)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
+        p = requests.parameters
+        self._timer = node.create_timer(1 / p.follow_rate, self._tick, clock=steady, autostart=p.follow)
+        counters.add(self._name, "published", 0)
+
+    def set_rate(self, rate: float) -> None:
+        """Look `rate` times a second from now on."""
+        period = int(1e9 / rate)
+        if self._timer.timer_period_ns != period:
+            self._timer.timer_period_ns = period
+
+    def forget(self) -> None:
+        """Make all views anew, as the map that held them was emptied; from any thread."""
+        self._made = []
+
+    # ---- in the executor's thread
+
+    def _on_follow(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if request.data and self._timer.is_canceled():
+            self._timer.reset()
+        elif not request.data:
+            self._timer.cancel()
+            if self._job is not None:
+                self._job.cancel("continuous mode is paused")
+        response.success, response.message = True, "resumed" if request.data else "paused"
+        return response
+
+    def _on_path(self, path: nav_msgs.msg.Path) -> None:
+        self._counters.add(self._path_topic, "received")
+        positions = [stamped.pose.position for stamped in path.poses[:MAX_PATH]]
+        xyz = np.array([(q.x, q.y, q.z) for q in positions]).reshape(-1, 3)
+        self._path = path.header.frame_id, xyz[np.isfinite(xyz).all(axis=1)]
+
+    def _tick(self) -> None:
+        synthesizer = self._requests.synthesizer
+        reason = self._reason_to_wait()
+        if synthesizer is None or reason:
+            self._count(reason)
+            return
+        try:
+            viewpoints = self._viewpoints()
+        except TFError as error:
+            self._warn("follow_pose", f"continuous mode: {error}")
+            self._count("skipped_no_pose")
+            return
+        except GLDError as error:
+            self._warn("follow_viewpoints", f"continuous mode: {error}")
+            viewpoints = []
+        self._made = [made for made in self._made if self._near(made, viewpoints)]
+        new = [viewpoint for viewpoint in viewpoints if not self._near(viewpoint, self._made)]
+        if not new:
+            self._count("skipped_not_moved" if viewpoints else "skipped_no_viewpoint")
+            return
+        try:
+            self._job = self._requests.worker.submit(partial(self._work, synthesizer, new))
+        except GLDError:  # requests wait, or the worker is broken
+            self._count("skipped_request")
+        else:
+            self._job.future.add_done_callback(self._settle)
+
+    def _reason_to_wait(self) -> str:
+        """Why no views should be made now, whatever the viewpoints are; empty for none."""
+        if self._requests.synthesizer is None:
+            self._made = []
+            return "skipped_inactive"
+        if self._job is not None and not self._job.future.done():
+            return "skipped_working"
+        if self._requests.worker.busy or self._requests.worker.waiting:
+            return "skipped_request"
+        ended, took = self._last_work
+        if (time.monotonic() - ended + took) * self._requests.parameters.follow_budget <= took:
+            return "skipped_budget"
+        return "" if self._heard() else "skipped_unheard"
+
+    def _heard(self) -> bool:
+        """Whether somebody takes the views, or the map that is made of them."""
+        with_map = self._requests.parameters.map_enabled
+        topics = [topic for name, topic in self._topics.items() if with_map or not name.startswith("map/")]
+        return any(self._node.count_subscribers(topic) for topic in topics)
+
+    def _viewpoints(self) -> list[np.ndarray]:
+        """c2w (4, 4) in the map frame. Raises TFError for a robot or a path without a pose, InvalidRequest."""
+        p, tf = self._requests.parameters, self._tf()
+        assert tf is not None  # the node is active
+        if p.follow_frame:
+            robot = tf.lookup(p.follow_frame, 0)
+        else:
+            frames = self._context.frames()
+            if not frames:
+                raise TFError("no key frame so far, whose camera could be followed (parameter follow_frame is empty)")
+            robot = frames[-1].camera.c2w @ invert(BODY_FROM_OPTICAL)
+        if not p.follow_path_topic:
+            return at_offsets(robot, p.follow_offsets)
+        frame, path = self._path
+        in_map = tf.lookup(frame or p.map_frame, 0)
+        path = path @ in_map[:3, :3].T + in_map[:3, 3]
+        return along_path(path, robot[:3, 3], p.follow_path_distances, p.request_height)
+
+    def _near(self, pose: np.ndarray, others: list[np.ndarray]) -> bool:
+        """Whether `pose` (4, 4) is one of `others`, by the rules of key frames."""
+        p = self._requests.parameters
+        return any(
+            np.linalg.norm(pose[:3, 3] - other[:3, 3]) <= p.keyframe_translation
+            and rotation_angle(pose, other) <= p.keyframe_rotation
+            for other in others
+        )
+
+    # ---- in the worker's thread
+
+    def _work(self, synthesizer: Synthesizer, viewpoints: list[np.ndarray], job: Job) -> None:
+        p, started = self._requests.parameters, time.monotonic()
+        poses = tuple((p.map_frame, 0, pose) for pose in viewpoints)
+        request = ViewRequest(poses, None, p.follow_seed, None, coverage=p.depth_coverage)
+
+        def on_view(view: View, stamp: int) -> None:
+            self._requests.on_view(view)
+            self._made = [*self._made, view.camera.c2w]
+            self._outputs.view(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
+            self._counters.add(self._name, "published")
+
+        def give_way(index: int, progress: Progress) -> None:
+            if self._requests.worker.waiting:
+                raise Cancelled("a request waits")
+
+        result = synthesizer.run(request, job, on_view, give_way)
+        ended = time.monotonic()
+        self._last_work = ended, ended - started
+        if isinstance(result.error, Cancelled):
+            self._count("skipped_request")
+        elif result.error is not None:
+            self._count(f"failed_{result.error.code}")
+            self._warn("follow", f"continuous mode: {result.error.code}: {result.error}")
+        stamp = max(result.stamps, default=0)
+        if result.views and stamp > self._requests.answered:  # an answer stays until there is something newer
+            self._outputs.points(cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence))
+            cameras = [view.camera for view in result.views]
+            self._outputs.frusta("requests", cameras, stamp, p.map_frame, p.frustum_length)
+
+    # ---- in any thread
+
+    def _settle(self, future: Any) -> None:
+        error = future.exception()
+        if error is not None and not isinstance(error, Cancelled):
+            self._warn("follow", f"continuous mode: {type(error).__name__}: {error}")
+
+    def _count(self, key: str) -> None:
+        self._counters.add(self._name, key)

@@ -1,0 +1,111 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How `gld_node` is: `/diagnostics` for those who watch, `~/status` for those who come late."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+
+from gld_ros.benchmarks.process_use import heap_bytes, resident_bytes
+from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.ros.node.counters import Throttle, TopicCounters, diagnostic
+from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.outputs import LATCHED
+from gld_ros.ros.node.worker import Worker
+
+MB = 1e6
+
+
+class Health:
+    """Publishes both, and warns of inputs that are silent. Called by the node's timer.
+
+    `~/status` is the node's own part of the diagnostics, sent again whenever its level or message changes.
+    """
+
+    def __init__(self, node: LifecycleNode, counters: TopicCounters, warn: Throttle) -> None:
+        self._node, self._counters, self._warn = node, counters, warn
+        self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
+        self._said: tuple[bytes, str] | None = None
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS)
+        self._status = node.create_publisher(DiagnosticStatus, "~/status", LATCHED, event_callbacks=NO_EVENTS)
+        counters.add(self._status.topic_name, "published", 0)
+
+    def listen(self, topic: str) -> None:
+        """Warn from now on where nothing comes on `topic`."""
+        self._heard[topic] = (0, time.monotonic())
+        self._counters.add(topic, "received", 0)
+
+    def forget_inputs(self) -> None:
+        self._heard.clear()
+
+    def report(self, state: str, worker: Worker, values: dict[str, object], input_timeout: float, hang: float) -> None:
+        """Publish how the node is. values: of its own status; input_timeout, hang: seconds (parameters
+        `input_timeout`, `watchdog_timeout`)."""
+        counts = self._counters.snapshot()
+        self._warn_of_silence(counts, input_timeout)
+        name = self._node.get_fully_qualified_name()
+        level, message = self._verdict(worker, hang)
+        own = diagnostic(f"{name}: node", name, level, message or state, {"state": state, **values})
+        if (own.level, own.message) != self._said:
+            self._said = own.level, own.message
+            self._status.publish(own)
+            self._counters.add(self._status.topic_name, "published")
+        topics = [
+            diagnostic(f"{name}: {topic}", name, DiagnosticStatus.OK, "", dict(topic_counts))
+            for topic, topic_counts in sorted(counts.items())
+        ]
+        msg = DiagnosticArray(status=[own, *topics])
+        msg.header.stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics.publish(msg)
+
+    def _verdict(self, worker: Worker, hang: float) -> tuple[bytes, str]:
+        """Level and message; no message where all is well."""
+        if worker.failure:
+            return DiagnosticStatus.ERROR, worker.failure
+        hangs = worker.hangs(hang)
+        if hangs:
+            self._warn("watchdog", f"the request at work hangs: {hangs}")
+            return DiagnosticStatus.ERROR, hangs
+        if worker.crashes:
+            return DiagnosticStatus.WARN, f"the worker crashed {worker.crashes} times"
+        return DiagnosticStatus.OK, ""
+
+    def _warn_of_silence(self, counts: dict[str, dict[str, int]], timeout: float) -> None:
+        now = time.monotonic()
+        silent = []
+        for topic, (before, since) in self._heard.items():
+            received = counts[topic]["received"]
+            if received != before:
+                self._heard[topic] = (received, now)
+            elif 0 < timeout < now - since:
+                silent.append(f"'{topic}' ({now - since:.0f} s, {self._node.count_publishers(topic)} publishers)")
+        if silent:
+            self._warn("silence", f"no input on {', '.join(silent)}")
+
+
+def model_values(pipe: GLDPipeline | None) -> dict[str, Any]:
+    """Which model works where, and what memory that takes. Empty texts without a model."""
+    values: dict[str, Any] = {
+        "model": pipe.name if pipe is not None else "",
+        "device": str(pipe.device) if pipe is not None else "",
+        "memory_mb": round(resident_bytes(os.getpid()) / MB),
+        "heap_bytes": heap_bytes() or "",
+        "python_blocks": sys.getallocatedblocks(),
+    }
+    if pipe is not None and pipe.device.type == "cuda":
+        values["gpu_memory_mb"] = round(torch.cuda.memory_allocated(pipe.device) / MB)
+        values["gpu_memory_peak_mb"] = round(torch.cuda.max_memory_allocated(pipe.device) / MB)
+    return values
+
+
+def age_values(stamps: list[int], now: int) -> dict[str, str]:
+    """Seconds from the key frames' stamps (ns) to `now` (ns): of the newest and of the oldest."""
+    ages = [f"{(now - stamp) * 1e-9:.1f}" for stamp in (max(stamps), min(stamps))] if stamps else ["", ""]
+    return {"newest_key_frame_age_s": ages[0], "oldest_key_frame_age_s": ages[1]}

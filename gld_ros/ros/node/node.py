@@ -1,0 +1,301 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`gld_node`: posed camera images in, views the camera never took out."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import rclpy
+import tf2_ros
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterException, ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from gld_ros.ros.node.bond import Bond
+from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.drift_check import RealityChecker
+from gld_ros.ros.node.fallbacks import Fallbacks
+from gld_ros.ros.node.following import Following
+from gld_ros.ros.node.guards import RCLError, forget_destroyed, guard_services, said, spin
+from gld_ros.ros.node.health import Health, age_values, model_values
+from gld_ros.ros.node.inputs import Inputs
+from gld_ros.ros.node.loading import load
+from gld_ros.ros.node.map_outputs import MapOutputs
+from gld_ros.ros.node.outputs import Outputs
+from gld_ros.ros.node.parameters import Parameters, declare_parameters, read_parameters
+from gld_ros.ros.node.pose_jumps import JumpRules, follow_map_frame
+from gld_ros.ros.node.poses import TFPoses
+from gld_ros.ros.node.requests import RequestServer
+from gld_ros.ros.node.synthesizer import Synthesizer
+from gld_ros.scene.key_frames import KeyFrameBuffer, KeyFrameRules
+
+STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
+EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
+
+
+class GLDNode(LifecycleNode):
+    """Lifecycle node. configure: load the model and warm it up; activate: subscribe and answer requests.
+
+    One executor thread runs all callbacks, which only enqueue; `Intake` and `Worker` have a thread each.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """options: of `rclpy.node.Node`, such as cli_args. Raises as `declare_parameters` does."""
+        super().__init__("gld_node", **options)
+        try:
+            self.parameters: Parameters = declare_parameters(self)
+        except Exception:
+            self._leave_graph()
+            raise
+        self.counters = TopicCounters()
+        self.warn = Throttle(self.get_logger().warning)
+        self.key_frames = KeyFrameBuffer(self._rules())
+        self.outputs = Outputs(self, self.counters)
+        self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
+        self.maps = MapOutputs(self, self.parameters, self.counters, self.warn, self.key_frames, self.requests.worker)
+        self.requests.on_view = self.maps.add_view
+        self.reality = RealityChecker(self, self.parameters, self.counters)
+        self.maps.on_depth = self.reality.observe
+        self.following = Following(
+            self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
+        )
+        self.maps.on_clear = self.following.forget
+        self.fallbacks = Fallbacks(self.parameters.failure_folder, self.parameters.failure_keep, self.warn)
+        self.bond = Bond(self, self.warn)
+        self.pipe: Any = None
+        self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
+        self.tf: TFPoses | None = None
+        self.inputs: Inputs | None = None
+        self.pose_jumps = 0
+        self.create_service(Trigger, "~/clear_context", self._on_clear)
+        self.health = Health(self, self.counters, self.warn)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
+        self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._on_parameters)
+        guard_services(self)
+
+    # ---- lifecycle
+
+    @said
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        p = self.parameters
+        self.get_logger().info(f"loading the model '{p.model}'")
+        try:
+            started = time.monotonic()
+            self.requests.worker.start()
+            self.pipe = self.requests.worker.call(partial(load, p), p.watchdog_timeout)
+        except Exception as error:  # whatever is wrong with a model or device, the node must say it
+            self.pipe = None
+            self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._listener = tf2_ros.TransformListener(self._buffer, self, spin_thread=False)
+        self.tf = TFPoses(self._buffer, p.map_frame, p.odom_frame)
+        self.get_logger().info(f"model '{self.pipe.name}' is ready after {time.monotonic() - started:.1f} s")
+        return super().on_configure(state)
+
+    @said
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        p = self.parameters
+        assert self.tf is not None
+        self.inputs = Inputs(
+            self, p, self.tf, self.key_frames, self.counters, self.warn, self.health, on_jump=self._on_jump
+        )
+        review = partial(self.reality.review, self.pipe)
+        self.requests.synthesizer = Synthesizer(
+            self.pipe, self.key_frames, self.tf, lambda: self.parameters, review, self.fallbacks
+        )
+        self.maps.pipe = self.pipe
+        self.bond.start(p.bond_heartbeat_period)
+        return super().on_activate(state)
+
+    @said
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self.requests.give_memory_back(self.pipe)
+        return super().on_deactivate(state)
+
+    @said
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    def autostart(self) -> None:
+        """Configure and activate; what goes wrong is in the log, and the node waits to be configured again."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def close(self) -> bool:
+        """End all threads; returns whether they did within STOP_TIMEOUT. Loading a model cannot be cut short."""
+        end = time.monotonic() + STOP_TIMEOUT
+        ended = [self._stop()]
+        stops = (self.requests.stop, self.maps.stop)
+        ended += [stop(max(end - time.monotonic(), 0.1)) for stop in stops]
+        if not all(ended):
+            self.get_logger().warning(f"a worker is in the middle of its work after {STOP_TIMEOUT:g} s")
+        return all(ended)
+
+    def destroy_node(self) -> None:
+        """With the action, for which rclpy leaves the node in the graph."""
+        self.requests.destroy()
+        self._leave_graph()
+
+    def _leave_graph(self) -> None:
+        """rclpy's destroy_node, and the lifecycle's services, for which it leaves the node in the graph."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
+    def _stop(self) -> bool:
+        """Take no more in and answer nothing; returns whether the intake's thread ended."""
+        self.maps.pipe = None
+        self.requests.deactivate()
+        ended = self.inputs is None or self.inputs.stop(STOP_TIMEOUT)
+        self.inputs = None
+        self.bond.stop()
+        return ended
+
+    def _free(self) -> None:
+        self._stop()
+        self.key_frames.clear()
+        self.reality.reset()
+        if self.pipe is not None:
+            self.pipe = None
+            self.requests.give_memory_back()
+        if self.tf is not None:
+            self._listener.unregister()
+            self._buffer.clear()
+            self.tf = None
+            forget_destroyed(self)
+
+    @property
+    def state(self) -> str:
+        """Of the lifecycle: unconfigured, inactive, active, finalized, or on the way between two."""
+        return self._state_machine.current_state[1]
+
+    # ---- callbacks
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        if any(change.name == "model" for change in changes) and self.state == "active":
+            return SetParametersResult(successful=False, reason="model cannot change while the node is active")
+        return SetParametersResult(successful=True)
+
+    def _on_parameters(self, _: object) -> None:
+        self.parameters = self.requests.parameters = self.maps.parameters = read_parameters(self)
+        self.reality.parameters = self.parameters
+        self.key_frames.rules = self._rules()
+        self.following.set_rate(self.parameters.follow_rate)
+        if self.inputs is not None:
+            self.inputs.intake.pending.timeout = self.parameters.tf_timeout
+
+    def _rules(self) -> KeyFrameRules:
+        p = self.parameters
+        return KeyFrameRules(p.keyframe_translation, p.keyframe_rotation, p.keyframe_max_age, p.context_capacity)
+
+    def _on_clear(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = f"forgot {len(self.key_frames)} key frames"
+        self.key_frames.clear()
+        response.success = True
+        return response
+
+    def _on_jump(self) -> None:
+        self.key_frames.clear()
+        self.requests.answered = 0
+        self.reality.clear()
+        self.maps.clear()
+
+    def _follow_map_frame(self) -> None:
+        p = self.parameters
+        if self.inputs is None:
+            return
+        rules = JumpRules(p.pose_jump_translation, p.pose_jump_rotation)
+        moved, dropped = follow_map_frame(self.key_frames, self.inputs.intake.pose_now, rules)
+        if moved or dropped:
+            self.pose_jumps += 1
+            self.get_logger().warning(
+                f"the frame '{p.map_frame}' moved: {moved} key frames got new poses, {dropped} were dropped, what was "
+                "made of them is forgotten"
+            )
+            self.reality.clear()
+            self.maps.clear()
+
+    def _report(self) -> None:
+        p = self.parameters
+        self._follow_map_frame()
+        frames = self.key_frames.frames()
+        stamps = [frame.stamp for frame in frames]
+        cameras = [frame.camera for frame in frames]
+        self.outputs.frusta("sources", cameras, max(stamps, default=0), p.map_frame, p.frustum_length)
+        worker, inputs = self.requests.worker, self.inputs
+        values: dict[str, object] = {
+            **model_values(self.pipe),
+            "working": worker.busy,
+            "requests_waiting": worker.waiting,
+            "images_waiting_for_pose": len(inputs.intake.pending) if inputs is not None else 0,
+            "worker_crashes": worker.crashes,
+            "made_with_less_memory": self.fallbacks.degraded,
+            "failed_requests_kept": self.fallbacks.kept,
+            "pose_jumps": self.pose_jumps,
+            "key_frames": len(frames),
+            **age_values(stamps, self.get_clock().now().nanoseconds),
+            **self.requests.latencies.values(),
+            "scale_residual": self.requests.scale_residual,
+            "trust": f"{self.reality.trust:.3f}",
+            **self.maps.report,
+            **{f"answers_{code}": count for code, count in dict(self.requests.answers).items()},
+        }
+        self.health.report(self.state, worker, values, p.input_timeout, p.watchdog_timeout)
+
+
+def _end_in_time() -> None:
+    """After a signal shut the context down: end the process where loading a model or a hanging kernel keeps it."""
+    while rclpy.ok():
+        time.sleep(0.1)
+    time.sleep(EXIT_TIMEOUT)
+    os._exit(0)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where it cannot start: a parameter that
+    cannot be, security that cannot be enforced."""
+    try:
+        rclpy.init(args=args)
+        threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
+        node = GLDNode()
+    except (ValueError, ParameterException, InvalidParameterException, RCLError) as error:
+        rclpy.try_shutdown()
+        raise SystemExit(f"gld_node cannot start: {error}") from None
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.parameters.autostart:
+            node.autostart()
+        spin(executor, node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:  # a signal shut the context down while the node configured itself
+        if rclpy.ok():
+            raise
+    finally:
+        ended = node.close()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    if not ended:
+        os._exit(0)  # the interpreter's end would take from a thread what it works with

@@ -1,0 +1,244 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The three ways to ask `gld_node` for views: service, action, topic. Callbacks only enqueue and await the worker."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+
+from gld_ros.action import SynthesizeTrajectory
+from gld_ros.errors import Cancelled, GLDError, ModelError, NotActive
+from gld_ros.ros.conversions import image_to_msg
+from gld_ros.ros.node.counters import Latencies, TopicCounters
+from gld_ros.ros.node.events import subscription_events
+from gld_ros.ros.node.fallbacks import release
+from gld_ros.ros.node.outputs import Outputs
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.profiling import Profiler
+from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
+from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
+from gld_ros.ros.node.waiting import done
+from gld_ros.ros.node.worker import Job, Worker
+from gld_ros.srv import SynthesizeViews
+from gld_ros.views import Progress, View
+
+SWEEP_PERIOD = 0.05  # seconds
+#: DDS drops what the node has not taken yet beyond this depth, and the client would wait for ever; the default is 10.
+SERVICE_QOS = QoSProfile(depth=100)
+RESULT_KEPT = 10  # seconds that a goal's result, with all its images, waits for a client; rclpy's default is 900
+
+
+class RequestServer:
+    """Service ~/synthesize, action ~/synthesize_trajectory and topic ~/request of a node.
+
+    `synthesizer` is None while the node is not active; requests are answered NOT_ACTIVE then.
+    """
+
+    def __init__(self, node: Node, parameters: Parameters, outputs: Outputs, counters: TopicCounters) -> None:
+        self.parameters = parameters
+        self.synthesizer: Synthesizer | None = None
+        self.on_view: Callable[[View], None] = lambda view: None  # told of each view, in the worker's thread
+        self.latencies = Latencies()  # of the requests that were answered with views
+        self.scale_residual = ""  # of the newest view
+        self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
+        self.answered = 0  # stamp (ns) of the newest answer with views
+        self._node, self._outputs, self._counters = node, outputs, counters
+        self._log = node.get_logger()
+        self._profiler = Profiler(node, parameters.profile_folder)
+        self.worker = Worker(parameters.max_requests, lambda message: self._log.error(message))
+        self._goals: dict[bytes, Job] = {}
+        node.create_service(
+            SynthesizeViews,
+            "~/synthesize",
+            self._on_service,
+            qos_profile=SERVICE_QOS,
+            callback_group=ReentrantCallbackGroup(),
+        )
+        self._action = ActionServer(
+            node,
+            SynthesizeTrajectory,
+            "~/synthesize_trajectory",
+            self._on_goal,
+            goal_service_qos_profile=SERVICE_QOS,
+            cancel_callback=self._on_cancel,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            result_timeout=RESULT_KEPT,
+        )
+        events = subscription_events(node, node.resolve_topic_name("~/request"), counters)
+        self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1, event_callbacks=events)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
+        self._sweeper = node.create_timer(SWEEP_PERIOD, self._sweep, clock=steady, autostart=False)
+
+    def deactivate(self) -> None:
+        """Answer everything in work or waiting with CANCELLED and new requests with NOT_ACTIVE."""
+        self.synthesizer = None
+        self.worker.cancel_all("the node was deactivated")
+
+    def give_memory_back(self, pipe: Any = None) -> None:
+        """Once nothing is at work any more, free what the model holds besides its weights, or what is left of it."""
+        try:
+            self.worker.submit(lambda job: release(pipe))
+        except GLDError as error:
+            self._log.warning(f"the model's memory is not freed: {error}")
+
+    def _sweep(self) -> None:
+        """While requests wait behind the one in work, look for those whose time is up."""
+        self.worker.sweep()
+        if not self.worker.waiting:
+            self._sweeper.cancel()
+
+    def stop(self, timeout: float) -> bool:
+        """End the worker for good; returns whether it ended within `timeout` seconds."""
+        return self.worker.stop(timeout)
+
+    def destroy(self) -> None:
+        """To be called before the node is destroyed: rclpy leaves the action to whoever made it."""
+        self._action.destroy()
+
+    async def _on_service(
+        self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
+    ) -> SynthesizeViews.Response:
+        try:
+            job = self._submit(request, response)
+        except GLDError as error:
+            return self._refuse(response, error)
+        await self._ended(job)
+        if response.error_code != SynthesizeViews.Response.NONE:
+            response.views = []
+            response.points = type(response.points)()
+        return response
+
+    async def _on_goal(self, goal: ServerGoalHandle) -> SynthesizeTrajectory.Result:
+        result = SynthesizeTrajectory.Result()
+        count = len(goal.request.poses)
+        feedback = SynthesizeTrajectory.Feedback()
+
+        def on_progress(index: int, progress: Progress) -> None:
+            feedback.view, feedback.step, feedback.steps = index, progress.step, progress.steps
+            feedback.fraction = (index + progress.fraction) / count
+            if progress.preview is not None:
+                feedback.preview = image_to_msg(progress.preview, "rgb8", Header())
+            goal.publish_feedback(feedback)
+
+        key = bytes(goal.goal_id.uuid)
+        try:
+            self._goals[key] = job = self._submit(goal.request, result, on_progress)
+        except GLDError as error:
+            goal.abort()
+            return self._refuse(result, error)
+        if goal.is_cancel_requested:
+            job.cancel()
+        await self._ended(job)
+        del self._goals[key]
+        if result.error_code == SynthesizeTrajectory.Result.NONE:
+            goal.succeed()
+        elif goal.is_cancel_requested:
+            goal.canceled()
+        else:
+            goal.abort()
+        return result
+
+    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+        job = self._goals.get(bytes(goal.goal_id.uuid))
+        if job is not None:
+            job.cancel()
+            self.worker.sweep()
+        return CancelResponse.ACCEPT
+
+    def _on_pose(self, pose: PoseStamped) -> None:
+        self._counters.add(self._topic.topic_name, "received")
+        request = request_from_pose(pose, self.parameters)
+        try:
+            job = self._submit(request, SynthesizeViews.Response())
+        except GLDError as error:
+            self._counters.add(self._topic.topic_name, "dropped_refused")
+            self._refuse(SynthesizeViews.Response(), error)
+        else:
+            job.future.add_done_callback(lambda future: None if future.exception() else future.result()())
+
+    def _submit(self, request: Any, answer: Any, on_progress: Any = None) -> Job:
+        """Queue a request whose outcome fills `answer`, a service response or action result. Raises GLDError."""
+        synthesizer = self.synthesizer
+        if synthesizer is None:
+            raise NotActive("the node is not active; configure and activate it first")
+        parsed = parse_request(request, self.parameters.map_frame, self.parameters.max_views)
+        on_progress = on_progress or (lambda index, progress: None)
+        job = self.worker.submit(lambda job: self._work(synthesizer, parsed, job, answer, on_progress), parsed.budget)
+        job.future.add_done_callback(lambda future: self._settle(future, answer))
+        if self._sweeper.is_canceled():
+            self._sweeper.reset()
+        return job
+
+    async def _ended(self, job: Job) -> None:
+        """Wait for a job; its cloud and frusta are published as soon as the caller has answered."""
+        await done(self._node, job)
+        executor = self._node.executor
+        if executor is not None and job.future.exception() is None:
+            executor.create_task(job.future.result())
+
+    def _work(
+        self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any
+    ) -> Callable[[], None]:
+        """In the worker's thread: make and publish the views, fill `answer`. Returns what is to be done after that."""
+        p = self.parameters
+
+        def on_view(view: View, stamp: int) -> None:
+            self.on_view(view)
+            answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
+            self._outputs.view(answer.views[-1])
+
+        with self._profiler.recorded():
+            result = synthesizer.run(request, job, on_view, on_progress)
+        if result.views:
+            self.answered = stamp = max(result.stamps)
+            answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
+        if result.error is not None:
+            self._refuse(answer, result.error)
+        else:
+            self.answers["NONE"] += 1
+            job.at("messages")
+            self.latencies.add(job.elapsed, job.seconds)
+            self.scale_residual = f"{result.views[-1].scale.residual:.3f}"
+        answer.latency = job.elapsed
+        return partial(self._publish, result, answer.points)
+
+    def _settle(self, future: concurrent.futures.Future[None], answer: Any) -> None:
+        """Answer a job that never ran, or whose outcome could not be put into messages."""
+        error = future.exception()
+        if error is not None:
+            self._refuse(
+                answer, error if isinstance(error, GLDError) else ModelError(f"{type(error).__name__}: {error}")
+            )
+
+    def _publish(self, result: Result, cloud: PointCloud2) -> None:
+        if not result.views:
+            return
+        p = self.parameters
+        self._outputs.points(cloud)
+        cameras = [view.camera for view in result.views]
+        self._outputs.frusta("requests", cameras, max(result.stamps), p.map_frame, p.frustum_length)
+
+    def _refuse(self, answer: Any, error: GLDError) -> Any:
+        """Fill `answer` with a named error and say so in the log."""
+        answer.error_code = getattr(SynthesizeViews.Response, error.code)
+        answer.error_message = str(error)
+        self.answers[error.code] = self.answers.get(error.code, 0) + 1
+        message = f"request answered {error.code}: {error}"
+        if isinstance(error, Cancelled):
+            self._log.info(message)
+        else:  # rclpy refuses two severities from one line
+            self._log.warning(message)
+        return answer

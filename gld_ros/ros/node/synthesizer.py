@@ -1,0 +1,236 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a request message to views: checks, poses, choice of sources, the model, named errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+
+from gld_ros.confidence import check_level
+from gld_ros.errors import Cancelled, GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout, TFError
+from gld_ros.geometry.distortion import Pinhole
+from gld_ros.pipeline.failed_request import FailedRequest
+from gld_ros.pipeline.request import MAX_SAMPLES
+from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
+from gld_ros.ros.node.fallbacks import Fallbacks, checked_view
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.poses import TFPoses
+from gld_ros.ros.node.worker import Job, without_history
+from gld_ros.scene.key_frames import KeyFrameBuffer, select_sources
+from gld_ros.srv import SynthesizeViews
+from gld_ros.views import Progress, SourceView, View
+
+# Far beyond what the model resolves, and a bound for the memory a request can ask for.
+MAX_SIDE = 4096  # pixels
+MAX_PIXELS = 2**26  # of all views together; one takes about 50 bytes in images and cloud
+TF_SLICE = 0.05  # seconds between two looks whether a request that waits for TF has to end
+
+
+@dataclass(frozen=True)
+class ViewRequest:
+    """A request whose numbers are in order. budget: seconds, None without limit. samples: drawn for each view.
+    coverage: of the depth bounds, 0 for none."""
+
+    poses: tuple[tuple[str, int, np.ndarray], ...]  # frame, stamp (ns), (4, 4) optical pose in that frame
+    intrinsics: Pinhole | None
+    seed: int
+    budget: float | None
+    samples: int = 1
+    coverage: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a request came to; `stamps` (ns) belong to `views`."""
+
+    views: list[View]
+    stamps: list[int]
+    error: GLDError | None = None
+
+
+def parse_request(msg: Any, map_frame: str, max_views: int) -> ViewRequest:
+    """Check a SynthesizeViews request or a SynthesizeTrajectory goal. Raises InvalidRequest naming what is wrong."""
+    if not msg.poses:
+        raise InvalidRequest("poses is empty, at least one is expected")
+    if len(msg.poses) > max_views:
+        raise InvalidRequest(f"{len(msg.poses)} poses, at most {max_views} are answered (parameter max_views)")
+    if msg.axes not in (SynthesizeViews.Request.OPTICAL, SynthesizeViews.Request.BODY):
+        raise InvalidRequest(f"axes is {msg.axes}, expected OPTICAL (0) or BODY (1)")
+    budget = msg.time_budget.sec + msg.time_budget.nanosec * 1e-9
+    if budget < 0:
+        raise InvalidRequest(f"time_budget is {budget:g} s, expected 0 (no limit) or more")
+    if msg.samples > MAX_SAMPLES:
+        raise InvalidRequest(f"samples is {msg.samples}, expected at most {MAX_SAMPLES} (0 is 1)")
+    poses = []
+    for i, stamped in enumerate(msg.poses):
+        matrix = optical_pose(pose_to_matrix(stamped.pose, f"poses[{i}]"), msg.axes == SynthesizeViews.Request.BODY)
+        poses.append((stamped.header.frame_id or map_frame, stamp_to_ns(stamped.header.stamp), matrix))
+    intrinsics = requested_intrinsics(msg.camera_info, MAX_SIDE)
+    samples = msg.samples or 1
+    coverage = round(msg.depth_coverage, 3)  # it is a float32
+    if coverage:
+        check_level(coverage)
+    request = ViewRequest(tuple(poses), intrinsics, msg.seed, budget or None, samples, coverage)
+    if intrinsics is not None:
+        check_pixels(request, intrinsics.width, intrinsics.height)
+    return request
+
+
+def check_pixels(request: ViewRequest, width: int, height: int) -> None:
+    """Raise InvalidRequest where views of this size would be too much together."""
+    if len(request.poses) * request.samples * width * height > MAX_PIXELS:
+        size = f"{width}x{height} pixels" + f" in {request.samples} samples" * (request.samples > 1)
+        raise InvalidRequest(
+            f"{len(request.poses)} views of {size}, at most {MAX_PIXELS} pixels are made together (set by camera_info)"
+        )
+
+
+def request_from_pose(pose: PoseStamped, p: Parameters) -> SynthesizeViews.Request:
+    """The request that a message on ~/request stands for, by the parameters about such."""
+    lifted = PoseStamped(header=pose.header, pose=pose.pose)
+    lifted.pose.position.z += p.request_height
+    axes = SynthesizeViews.Request.BODY if p.request_axes == "body" else SynthesizeViews.Request.OPTICAL
+    return SynthesizeViews.Request(poses=[lifted], axes=axes, depth_coverage=p.depth_coverage)
+
+
+class Synthesizer:
+    """Answers requests with a pipeline and a context. Runs in the worker's thread only.
+
+    review(view, sources): has the last word on each view. fallbacks: where the model fails.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        context: KeyFrameBuffer,
+        tf: TFPoses,
+        parameters: Callable[[], Parameters],
+        review: Callable[[View, Sequence[SourceView]], View] = lambda view, sources: view,
+        fallbacks: Fallbacks | None = None,
+    ) -> None:
+        self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
+        self._review = review
+        self._fallbacks = fallbacks or Fallbacks()
+
+    def run(
+        self,
+        request: ViewRequest,
+        job: Job,
+        on_view: Callable[[View, int], None],
+        on_progress: Callable[[int, Progress], None] = lambda view, progress: None,
+    ) -> Result:
+        """All views of `request`, or those made before an error together with it; none where the context's frames got
+        other poses meanwhile, or went.
+
+        Each view has its own best sources. on_view(view, stamp): called as soon as a view is there.
+        on_progress(index, progress): called between steps.
+        """
+        result = Result([], [])
+        try:
+            if request.coverage and not self._pipe.calibrated:
+                raise InvalidRequest(
+                    f"depth_coverage is {request.coverage:g}, expected 0: no coverage is known of the model "
+                    f"'{self._pipe.name}', which is not calibrated (gld calibrate-confidence)"
+                )
+            epoch = self._context.epoch
+            frames = self._context.frames()
+            if not frames:
+                raise NoContext("the context holds no frame: no image with a CameraInfo and a pose came in so far")
+            if request.intrinsics is None:
+                _, width, height = max(
+                    (f.camera.width * f.camera.height, f.camera.width, f.camera.height) for f in frames
+                )
+                check_pixels(request, width, height)
+            poses = [self._in_map(*pose, job) for pose in request.poses]
+            for i, c2w in enumerate(poses):
+                view, sources = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
+                if self._context.epoch != epoch:
+                    return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
+                view = self._review(view, sources)
+                job.at("review")
+                result.views.append(view)
+                result.stamps.append(request.poses[i][1] or max(view.source_stamps))
+                on_view(view, result.stamps[-1])
+        except GLDError as error:
+            return dataclasses.replace(result, error=without_history(error))
+        except Exception as error:  # of what surrounds the model; the node must survive it
+            return dataclasses.replace(result, error=ModelError(f"{type(error).__name__}: {error}"))
+        return result
+
+    def _in_map(self, frame: str, stamp: int, pose: np.ndarray, job: Job) -> np.ndarray:
+        """(4, 4) of a pose in `frame`, in the map frame. Waits for TF until `tf_timeout` or the end of `job`."""
+        end = time.monotonic() + self._parameters().tf_timeout
+        while True:
+            job.check()
+            left = end - time.monotonic()
+            try:
+                found = self._tf.lookup(frame, stamp, min(max(left, 0.0), TF_SLICE))
+            except TFError:
+                if left <= 0:
+                    raise
+            else:
+                job.at("pose", f" of '{frame}'")
+                return found @ pose
+
+    def _view(
+        self,
+        frames: Sequence[SourceView],
+        c2w: np.ndarray,
+        request: ViewRequest,
+        job: Job,
+        views: int,
+        on_progress: Callable[[Progress], None],
+    ) -> tuple[View, Sequence[SourceView]]:
+        """One view and what it was made of, in its share of the time that is left for so many `views`."""
+        job.check()
+        parameters = self._parameters()
+        if request.intrinsics is not None:
+            target = request.intrinsics.camera(c2w)
+        else:  # those of the frame that sees best what the wanted camera looks at
+            (best,) = select_sources(frames, [frames[-1].camera.moved(c2w)], 1)
+            target = best.camera.moved(c2w)
+        sources = select_sources(frames, [target], min(parameters.max_sources, self._pipe.max_sources))
+        job.at("sources")
+
+        def callback(progress: Progress) -> None:
+            job.at(progress.stage, f", step {progress.step} of {progress.steps}")
+            job.check_cancelled()
+            on_progress(progress)
+
+        settings = {
+            "steps": parameters.steps or None,
+            "guidance_scale": parameters.guidance_scale or None,
+            "seed": request.seed,
+            "samples": request.samples,
+            "max_novelty": parameters.max_novelty,
+        }
+
+        def ask(sources: Sequence[SourceView], **more: Any) -> View:
+            views = self._pipe(sources, [target], callback=callback, **settings, **more)
+            return checked_view(views, target)
+
+        def ask_in_time(sources: Sequence[SourceView], **more: Any) -> View:
+            try:
+                return ask(sources, time_budget=job.left and job.left / views, **more)
+            except RequestTimeout:
+                if views == 1:
+                    raise
+                job.check()
+                return ask(sources, time_budget=job.left, preset="fast", **more)  # not all views fit: as many as do
+
+        try:
+            view = self._fallbacks.smaller(self._pipe, sources, ask_in_time)
+        except Exception as error:
+            if isinstance(error, GLDError) and not isinstance(error, ModelError):
+                raise
+            raise self._fallbacks.keep(error, FailedRequest(sources, [target], settings, str(error))) from None
+        job.at("view")
+        return view, sources[: len(view.source_stamps)]  # fewer where memory was short

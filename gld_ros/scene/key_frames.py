@@ -1,0 +1,138 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The context of a request: which observed frames are kept, and which of them support a wanted view best."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gld_ros.errors import NoContext
+from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.frustum import angle_between, sample_points, sees, unit
+from gld_ros.geometry.se3 import rotation_angle
+from gld_ros.views import SourceView
+
+FULL_PARALLAX = np.radians(3.0)  # triangulation angle that counts as a full baseline
+VIEWING_ANGLE = np.radians(30.0)  # a surface seen from this much aside is worth exp(-1) of one seen head-on
+BASELINE_WEIGHT = 0.5  # of the share of triangulated points, against the share of seen points
+
+
+@dataclass(frozen=True)
+class KeyFrameRules:
+    """When a frame becomes a key frame, and how long it is kept.
+
+    translation: metres, rotation: radians; a frame nearer than both to a kept frame of its camera is not kept.
+    max_age: seconds behind the newest stamp. capacity: frames of all cameras together; the oldest goes first.
+    """
+
+    translation: float = 0.1
+    rotation: float = 0.15
+    max_age: float = 120.0
+    capacity: int = 64
+
+
+class KeyFrameBuffer:
+    """Bounded store of posed images of several cameras. Thread-safe.
+
+    epoch: goes up when all frames are forgotten or get other poses; what was made of the frames before is out of date.
+    """
+
+    def __init__(self, rules: KeyFrameRules | None = None) -> None:
+        self.rules = rules or KeyFrameRules()
+        self.epoch = 0
+        self._frames: deque[tuple[str, SourceView]] = deque()
+        self._lock = threading.Lock()
+
+    def wants(self, name: str, c2w: np.ndarray, stamp: int) -> bool:
+        """Whether a frame of the camera `name` at pose `c2w` (4, 4) and `stamp` (ns) would become a key frame."""
+        with self._lock:
+            self._expire(stamp)
+            newest_first = reversed(self._frames)  # most frames are near the newest
+            return not any(name == other and self._near(c2w, view.camera.c2w) for other, view in newest_first)
+
+    def add(self, name: str, view: SourceView) -> bool:
+        """Keep `view` of the camera `name` if it is a key frame; returns whether it was kept."""
+        if not self.wants(name, view.camera.c2w, view.stamp):
+            return False
+        with self._lock:
+            self._frames.append((name, view))
+            while len(self._frames) > self.rules.capacity:
+                self._frames.popleft()
+        return True
+
+    def frames(self) -> list[SourceView]:
+        """The kept views, oldest first."""
+        with self._lock:
+            return [view for _, view in self._frames]
+
+    def named_frames(self) -> list[tuple[str, SourceView]]:
+        """The kept views with the names of their cameras, oldest first."""
+        with self._lock:
+            return list(self._frames)
+
+    def replace(self, change: Callable[[str, SourceView], SourceView | None]) -> None:
+        """Put `change(name, view)` in the place of each kept view; None drops it."""
+        with self._lock:
+            changed = [(name, change(name, view)) for name, view in self._frames]
+            self._frames = deque((name, view) for name, view in changed if view is not None)
+            self.epoch += 1
+
+    def clear(self) -> None:
+        with self._lock:
+            self._frames.clear()
+            self.epoch += 1
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def _near(self, a: np.ndarray, b: np.ndarray) -> bool:
+        distance = float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
+        return distance < self.rules.translation and rotation_angle(a, b) < self.rules.rotation
+
+    def _expire(self, newest: int) -> None:
+        while self._frames and newest - self._frames[0][1].stamp > self.rules.max_age * 1e9:
+            self._frames.popleft()
+
+
+def select_sources(frames: Sequence[SourceView], targets: Sequence[Camera], count: int) -> list[SourceView]:
+    """At most `count` of `frames` that see best what `targets` look at, best first.
+
+    Points on rays of the targets, at depths measured in distances to the frames, stand for the unknown scene. Frames
+    are added greedily by the share of points seen (head-on and from as near as the target counts most) plus the share
+    seen by two frames under a triangulation angle, without which neither parallax nor metric scale can be found.
+
+    Raises NoContext when there is no frame, or none whose frustum meets a target's.
+    """
+    if not frames:
+        raise NoContext("the context holds no frame")
+    points, origins = sample_points([frame.camera for frame in frames], targets)
+    seen = np.stack([sees(frame.camera, points) for frame in frames])
+    offsets = points - np.stack([frame.camera.center for frame in frames])[:, None]
+    directions = unit(offsets)
+    nearness = np.linalg.norm(points - origins, axis=-1) / np.maximum(np.linalg.norm(offsets, axis=-1), 1e-12)
+    worth = seen * np.minimum(nearness, 1) * np.exp(-angle_between(directions, unit(points - origins)) / VIEWING_ANGLE)
+    candidates = {i for i in range(len(frames)) if seen[i].any()}
+    if not candidates:
+        raise NoContext(f"none of the {len(frames)} frames in the context looks at what the wanted cameras would see")
+    chosen: list[int] = []
+    covered = np.zeros(len(points))
+    triangulated = np.zeros(len(points))
+
+    def with_frame(i: int) -> tuple[float, np.ndarray, np.ndarray]:
+        cover, parallax = np.maximum(covered, worth[i]), triangulated
+        for j in chosen:
+            angle = np.minimum(angle_between(directions[i], directions[j]) / FULL_PARALLAX, 1)
+            parallax = np.maximum(parallax, worth[i] * worth[j] * angle)
+        return float(cover.mean() + BASELINE_WEIGHT * parallax.mean()), cover, parallax
+
+    while candidates and len(chosen) < count:
+        best = max(candidates, key=lambda i: with_frame(i)[0])
+        _, covered, triangulated = with_frame(best)
+        chosen.append(best)
+        candidates.remove(best)
+    return [frames[i] for i in chosen]

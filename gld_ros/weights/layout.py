@@ -1,0 +1,95 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a model folder, in the official layout (official_layout.py) or in ours.
+
+Ours: config.json with the whole ModelConfig and what is known of the files; safetensors files, one or several a
+component, whose keys are those of `GLDNetworks.state_dict()`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from gld_ros.errors import ModelError
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.plain import from_dict
+from gld_ros.weights import official_layout
+from gld_ros.weights.files import read_tensors
+from gld_ros.weights.folder import STATISTICS, ModelFolder, Piece, on_meta
+from gld_ros.weights.official import Part
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def open_folder(path: Path) -> ModelFolder:
+    """What is in a model folder; nothing but the files' directories is read. Raises ModelError if it is none."""
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such folder")
+    description = read_description(path)
+    if files := recorded(description):
+        return _open_own(path, description, [*files])
+    told = description.get("model", {})
+    kinds = [kind for kind in official_layout.kinds_in(path) if told.get("name", f"gld-{kind}") == f"gld-{kind}"]
+    if len(kinds) == 1:
+        return official_layout.open_official(path, kinds[0], told)
+    if kinds:
+        raise ModelError(
+            f"{path}: holds both released models; say which one in {CONFIG}: "
+            '{"model": {"name": "gld-da3"}} or {"model": {"name": "gld-vggt"}}'
+        )
+    if (path / CONFIG).is_file():
+        return _open_own(path, description, [WEIGHTS])
+    raise ModelError(
+        f"{path}: no model: neither a {CONFIG} of a converted model nor the official files, such as "
+        "checkpoints/da3_level1.pt or checkpoints/vggt_level1.pt"
+    )
+
+
+def read_description(path: Path) -> dict:
+    """config.json of a folder; {} without one."""
+    try:
+        description = json.loads((path / CONFIG).read_text())
+        if not isinstance(description, dict) or not isinstance(description.get("model", {}), dict):
+            raise ValueError('expected {"model": {...}}')
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path / CONFIG}: not a model description ({error})") from error
+    return description
+
+
+def recorded(description: Mapping) -> dict[str, dict]:
+    """{file: {"sha256": ..., "size": ...}} that a config.json of ours records; those of `save_model` without sizes."""
+    return description.get("files") or {
+        file: {"sha256": digest} for file, digest in (description.get("sha256") or {}).items()
+    }
+
+
+def _open_own(path: Path, description: dict, files: list[str]) -> ModelFolder:
+    try:
+        config = from_dict(ModelConfig, description["model"])
+        dtype = DTYPES[description.get("dtype", "float32")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path / CONFIG}: not a model description ({error})") from error
+    folder = ModelFolder(path, config, [], files, dtype=dtype)
+    pieces: dict[str, Piece] = {}
+    for file in files:
+        for key, tensor in folder.read(read_tensors, file).items():
+            component = key.split(".")[0] if "." in key else STATISTICS
+            part = Part("" if component == STATISTICS else f"{component}.")
+            piece = pieces.setdefault(component, Piece(component, file, {}, part))
+            if key in piece.tensors:
+                folder.problems.append(f"{component} ({file}): {key} a second time")
+            piece.tensors[key] = tensor
+            if file not in piece.file.split(", "):
+                piece.file += f", {file}"
+    known = {name for name, _ in on_meta(config).named_children()} | {STATISTICS}
+    for name in pieces.keys() - known:
+        folder.problems.append(f"unexpected {', '.join(list(pieces[name].tensors)[:4])} ({pieces[name].file})")
+    folder.pieces = [piece for name, piece in pieces.items() if name in known]
+    return folder
