@@ -13,8 +13,8 @@ import numpy as np
 from gld_ros.benchmarks.latency import WARM_UP, Tick, ignore
 from gld_ros.benchmarks.requests import Shape, request_settings, wall_request
 from gld_ros.errors import InvalidRequest, RequestTimeout
-from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.generators.timer import grace
+from gld_ros.pipeline.pipeline import GLDPipeline
 
 #: Budgets lie between these factors of the seconds that the request takes without one.
 SPAN = (0.1, 2.0)

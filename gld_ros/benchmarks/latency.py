@@ -112,7 +112,7 @@ def utilisation(
     grid = (H // config.encoder.patch, W // config.encoder.patch)
     views = shape.sources + shape.targets
     tokens = flops = 0
-    for (stage, level), how in zip((("level1", "level1"), ("cascade", "level0")), sampling, strict=True):
+    for (stage, level), how in zip((("level1", "level1"), ("level0", "level0")), sampling, strict=True):
         if level not in times.steps:
             continue
         count = times.rounds * sum(evaluations(how, config.flow))

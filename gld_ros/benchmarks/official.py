@@ -82,7 +82,7 @@ def official_dit(config: ModelConfig, stage: str, ours: MultiViewDiT) -> nn.Modu
         "use_pos_embed": False,
         "use_prope": True,
         "is_concat_mode": True,
-        "source_condition_mode": "l1_as_cond" if own.cascade_channels else None,
+        "source_condition_mode": "l1_as_cond" if own.level1_channels else None,
         "cam_input_size": own.compat.fixed_image_size or config.long_side or 504,
         "cam_patch_size": config.encoder.patch,
         "cam_in_channels": own.camera_channels,
@@ -123,7 +123,7 @@ def sample(
         "prope_image_size": size,
         "cond_num": S,
     }
-    if level1 is not None and ours.config.cascade_channels:
+    if level1 is not None and ours.config.level1_channels:
         told["source_condition"] = level1[0]
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def measure(
     with official_code(folder):
         dits = {
             stage: official_dit(reference.net.config, stage, getattr(reference.net, stage))
-            for stage in ("level1", "cascade")
+            for stage in ("level1", "level0")
         }
         run_official(reference, dits, images, K, c2w, noise, 1)
         theirs = [run_official(reference, dits, images, K, c2w, noise, steps) for _ in range(repeat)]
@@ -172,7 +172,7 @@ def measure(
         "views": [shape.sources, shape.targets],
         "size": [shape.size[1], shape.size[0]],
         "dtype": str(ours.synthesis.dtype).removeprefix("torch."),
-        "steps": [ours.net.config.flow.sampling(stage, steps)[0] for stage in ("level1", "cascade")],
+        "steps": [ours.net.config.flow.sampling(stage, steps)[0] for stage in ("level1", "level0")],
         "official": mean(theirs),
         "ours": mean(mine),
         "difference": {
@@ -233,7 +233,7 @@ def run_official(
     rest = lap()
     level1 = sample(pipe, dits["level1"], "level1", K, c2w, given, noise[0], size, steps)
     seconds = {"level1_s": lap()}
-    level0 = sample(pipe, dits["cascade"], "cascade", K, c2w, given, noise[1], size, steps, level1)
+    level0 = sample(pipe, dits["level0"], "level0", K, c2w, given, noise[1], size, steps, level1)
     seconds["level0_s"] = lap()
     cond = synthesis.condition(images, K, c2w, given, None)
     made = synthesis.decode(level0, level1, cond, given.grid, size)

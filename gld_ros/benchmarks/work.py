@@ -18,7 +18,7 @@ SECONDS = 0.5  # of multiplying, a side
 
 
 def evaluation_flops(config: ModelConfig, stage: str, views: int, grid: tuple[int, int]) -> int:
-    """FLOPs of one evaluation of a stage's network, "level1" or "cascade", for one scene of `views` views.
+    """FLOPs of one evaluation of a stage's network, "level1" or "level0", for one scene of `views` views.
 
     From the shapes: 2 a multiply-add of matrix products, convolutions and attention; what is done element by element
     is left out, as by torch's FlopCounterMode. No engine's shortcut changes the count.
@@ -27,7 +27,7 @@ def evaluation_flops(config: ModelConfig, stage: str, views: int, grid: tuple[in
     C, D, head = config.encoder.channels, dit.width, dit.head_width
     patches, specials = views * grid[0] * grid[1], views * dit.special_tokens
     tokens = patches + specials
-    embedded = (C + (dit.cascade_channels or C)) * D + 2 * C * head + dit.camera_channels * config.encoder.patch**2 * D
+    embedded = (C + (dit.level1_channels or C)) * D + 2 * C * head + dit.camera_channels * config.encoder.patch**2 * D
     products = patches * embedded + specials * (2 * C * (D + head) + C * C)
     products += tokens * (D * head + 2 * head**2 + head * C)  # between encoder and head; the last layer
     products += 512 * D + D**2  # time

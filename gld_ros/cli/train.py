@@ -11,7 +11,7 @@ from pathlib import Path
 from gld_ros.cli.extras import check_training_libraries
 
 #: As in gld_ros.training.config, which imports torch.
-STAGES = ("encoder", "rgb-decoder", "level1", "cascade")
+STAGES = ("encoder", "rgb-decoder", "level1", "level0")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

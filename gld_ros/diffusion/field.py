@@ -27,7 +27,7 @@ class Conditioning:
     """All that a stage is conditioned on in a request.
 
     base: latents (B, V, C, h, w) of the sources and of what is known of the targets; cameras: of all views; null: those
-    of the unconditional branch, None where guidance is not asked for; level1: latents that the cascade is conditioned
+    of the unconditional branch, None where guidance is not asked for; level1: latents that level 0 is conditioned
     on, None for level 1 itself.
     """
 

@@ -123,9 +123,9 @@ class Generation:
             cameras = RequestCameras(K, c2w, images.shape[1], size, given.grid, config.compat, seen)
             step = partial(self._step, on_step, cond.warped)
             level1 = self.stage("level1", sampling[0], cond.level1, cameras, noise[0], None, partial(step, "level1"))
-            # Without a cascade level 0 is diffused independently of level 1.
-            hint = level1 if config.cascade.cascade_channels else None
-            level0 = self.stage("cascade", sampling[1], cond.level0, cameras, noise[1], hint, partial(step, "level0"))
+            # Without channels for level 1, level 0 is diffused independently of level 1.
+            hint = level1 if config.level0.level1_channels else None
+            level0 = self.stage("level0", sampling[1], cond.level0, cameras, noise[1], hint, partial(step, "level0"))
             return self.decode(level0, level1, cond, given.grid, size)
 
     @staticmethod
@@ -180,7 +180,7 @@ class Generation:
         level1: Tensor | None,
         on_step: Callable[[int], bool | None],
     ) -> Tensor:
-        """Latents (B, V, ...) of one stage from noise; base: the condition; level1: given to the cascade."""
+        """Latents (B, V, ...) of one stage from noise; base: the condition; level1: given to level 0."""
         with self.residency.at_work(name) as dit:
             assert isinstance(dit, MultiViewDiT)
             null = cameras.condition(dit, drop=True) if sampling.guided else None
@@ -207,7 +207,7 @@ class Generation:
 
 
 def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor | None) -> Velocity:
-    """The velocity that a stage predicts, given the sources' latents, cameras and, in the cascade, level 1."""
+    """The velocity that a stage predicts, given the sources' latents, cameras and, for level 0, level 1."""
 
     def at(noisy: Tensor, t: Tensor) -> Tensor:
         out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()

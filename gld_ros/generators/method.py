@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from gld_ros.diffusion.sampler import Sampling
 from gld_ros.generators.presets import EXACT, Preset
+from gld_ros.generators.timer import UNLIMITED, Timer
 from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.configs import FlowConfig
-from gld_ros.generators.timer import UNLIMITED, Timer
 from gld_ros.views import Progress
 
 Callback = Callable[[Progress], None]
@@ -41,7 +41,7 @@ class Options:
     timer: Timer = UNLIMITED
 
     def sampling(self, flow: FlowConfig) -> tuple[Sampling, Sampling]:
-        """Of level 1 and of the cascade."""
+        """Of level 1 and of level 0."""
         return self.preset.sampling(flow, self.steps, self.guidance_scale)
 
 

@@ -15,14 +15,14 @@ from gld_ros.networks.configs import FlowConfig, ModelConfig
 class Preset:
     """How both stages are sampled; None: as the model is configured.
 
-    steps, cascade_steps: of level 1 and of the cascade; a stage whose model takes no more by itself (few-step students)
+    steps, level0_steps: of level 1 and of level 0; a stage whose model takes no more by itself (few-step students)
     is sampled as configured, by Euler, which it was trained for. pixels: observed pixels are taken from the sources at
     the cameras' own resolution up to so many; larger views are enlarged. The rest: see `Sampling`.
     """
 
     name: str
     steps: int | None = None
-    cascade_steps: int | None = None
+    level0_steps: int | None = None
     guidance_scale: float | None = None
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     solver: str = "euler"
@@ -31,10 +31,10 @@ class Preset:
     def sampling(
         self, flow: FlowConfig, steps: int | None = None, guidance_scale: float | None = None
     ) -> tuple[Sampling, Sampling]:
-        """Of level 1 and of the cascade. steps, guidance_scale: asked for, instead of the preset's."""
+        """Of level 1 and of level 0. steps, guidance_scale: asked for, instead of the preset's."""
         return (
             self._stage(*flow.sampling("level1"), self.steps, steps, guidance_scale),
-            self._stage(*flow.sampling("cascade"), self.cascade_steps, steps, guidance_scale),
+            self._stage(*flow.sampling("level0"), self.level0_steps, steps, guidance_scale),
         )
 
     def _stage(

@@ -132,8 +132,8 @@ class DiTConfig:
     camera_channels: int = 8
     #: Separate embedders for sources and targets.
     split_embedders: bool = False
-    #: Channels of the level the cascade is conditioned on; 0: none (level 1, or level 0 diffused independently).
-    cascade_channels: int = 0
+    #: Channels of level 1, which level 0 is made from; 0: none (level 1, or level 0 diffused independently).
+    level1_channels: int = 0
     #: Tokens of a view in front of its patches that are diffused with them (VGGT: 5).
     special_tokens: int = 0
     #: "velocity" (released), "data" or "regression" (diffusion/prediction.py).
@@ -153,15 +153,15 @@ class FlowConfig:
     #: Last time of the linear grid before the shift: 0.001 in the released models, 0 = down to the data.
     t_end: float = 0.0
     guidance_scale: float = 1.0
-    #: Steps and guidance of the cascade where they are its own (few-step models); 0: those above.
-    cascade_steps: int = 0
-    cascade_guidance: float = 0.0
+    #: Steps and guidance of level 0 where they are its own (few-step models); 0: those above.
+    level0_steps: int = 0
+    level0_guidance: float = 0.0
 
     def sampling(self, stage: str, steps: int | None = None, guidance_scale: float | None = None) -> tuple[int, float]:
-        """Steps and guidance of a stage, "level1" or "cascade": those asked for, otherwise the model's own."""
+        """Steps and guidance of a stage, "level1" or "level0": those asked for, otherwise the model's own."""
         own = self.steps, self.guidance_scale
-        if stage == "cascade":
-            own = self.cascade_steps or own[0], self.cascade_guidance or own[1]
+        if stage == "level0":
+            own = self.level0_steps or own[0], self.level0_guidance or own[1]
         return steps or own[0], own[1] if guidance_scale is None else guidance_scale
 
 
@@ -197,10 +197,10 @@ class ModelConfig:
             width=192, depth=5, heads=6, head_width=192, head_heads=6, split_embedders=True
         )
     )
-    cascade: DiTConfig = field(
-        default_factory=lambda: DiTConfig(depth=2, head_width=160, head_heads=5, cascade_channels=256)
+    level0: DiTConfig = field(
+        default_factory=lambda: DiTConfig(depth=2, head_width=160, head_heads=5, level1_channels=256)
     )
-    flow: FlowConfig = field(default_factory=lambda: FlowConfig(shift=6.0, steps=3, cascade_steps=1))
+    flow: FlowConfig = field(default_factory=lambda: FlowConfig(shift=6.0, steps=3, level0_steps=1))
     #: Patches of one view the model works at; images are resized to about as many, keeping their aspect.
     patches: int = 108
     #: Longest side of the images the model works at, pixels; 0: as `patches` says.

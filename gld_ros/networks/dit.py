@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The multi-view diffusion transformer with a DDT head: level 1, and the cascade level 1 -> 0 (spec gld.md)."""
+"""The multi-view diffusion transformer with a DDT head: level 1, and level 0 from it (spec gld.md)."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class PatchProjection(nn.Module):
 class MultiViewDiT(nn.Module):
     """Predicts the velocity of all views' latents, or their data (`DiTConfig.prediction`).
 
-    An encoder reads condition, noise (or, in the cascade, level 1) and cameras; its tokens modulate, one by one, a wide
+    An encoder reads condition, noise (or, for level 0, level 1) and cameras; its tokens modulate, one by one, a wide
     head that reads condition and noise. Latents are maps (B, V, C, h, w), or packed with `special_tokens` tokens in
     front of the patches: (B, V, C, S + h * w, 1).
     """
@@ -122,7 +122,7 @@ class MultiViewDiT(nn.Module):
         roles = ("_ref", "_tgt") if config.split_embedders else ("",)
         for role in roles:
             setattr(self, f"x_embedder{role}", PatchProjection(2 * channels, head))
-            setattr(self, f"s_embedder{role}", PatchProjection(channels + (config.cascade_channels or channels), D))
+            setattr(self, f"s_embedder{role}", PatchProjection(channels + (config.level1_channels or channels), D))
         if S:
             self.special_s_embedder = nn.Linear(2 * channels, D)
             self.special_x_embedder = nn.Linear(2 * channels, head)
@@ -159,7 +159,7 @@ class MultiViewDiT(nn.Module):
         level1: Tensor | None = None,
     ) -> Tensor:
         """noisy, condition: latents of all views, sources first; t: (B,); camera_map: (B, V, c, H, W); tables: PRoPE of
-        encoder and head; level1: latents that the cascade is conditioned on. Returns the shape of `noisy`.
+        encoder and head; level1: latents that level 0 is conditioned on. Returns the shape of `noisy`.
 
         What stays the same over many calls may be given embedded: t as (B, D) by `t_embedder`, camera_map as
         (B, V, h * w, D) by `camera_embedder`.

@@ -46,7 +46,7 @@ class GLDNetworks(nn.Module):
             self.matching = PosedDepth(channels, config.matching)
         self.rgb = RGBDecoder(channels, patch, config.rgb)
         self.level1 = MultiViewDiT(channels, patch, config.level1)
-        self.cascade = MultiViewDiT(channels, patch, config.cascade)
+        self.level0 = MultiViewDiT(channels, patch, config.level0)
         for k in (0, 1):
             for kind in ("level", "special") if config.level1.special_tokens else ("level",):
                 self.register_buffer(f"{kind}{k}_mean", torch.zeros(channels))

@@ -11,7 +11,7 @@ from gld_ros.networks.gld import GLDNetworks
 
 KINDS = ("int8", "fp8")
 #: Networks of transformers, which hold nearly all weights. The others are small, and made of convolutions.
-NETWORKS = ("encoder", "level1", "cascade", "rgb")
+NETWORKS = ("encoder", "level1", "level0", "rgb")
 
 
 def check_quantize(kind: str | None) -> None:

@@ -74,11 +74,11 @@ GLD_DA3 = ModelConfig(
     rgb=RGB_DECODER,
     level1=_LEVEL1,
     # Trained with the older code: one embedder a stack, K always normalised by 504 x 504 and kept without a condition.
-    cascade=replace(
+    level0=replace(
         _LEVEL1,
         head_depth=2,
         split_embedders=False,
-        cascade_channels=DA3_BASE.channels,
+        level1_channels=DA3_BASE.channels,
         compat=DiTCompat(uninverted_intrinsics=True, fixed_image_size=504),
     ),
     flow=FlowConfig(shift_dim=1536 * 18 * 18, steps=49, t_end=0.001, guidance_scale=1.5),
@@ -93,7 +93,7 @@ GLD_VGGT = replace(
     dpt=VGGT_HEAD,
     level1=replace(_LEVEL1, special_tokens=VGGT_1B.specials),
     # Published with 806 M parameters although its yaml says two head blocks: the loader reads the depth from the file.
-    cascade=replace(_LEVEL1, special_tokens=VGGT_1B.specials, cascade_channels=VGGT_1B.channels),
+    level0=replace(_LEVEL1, special_tokens=VGGT_1B.specials, level1_channels=VGGT_1B.channels),
     flow=FlowConfig(shift_dim=2048 * 37 * 37, steps=99, t_end=0.001, guidance_scale=1.5),
     compat=replace(_COMPAT, level1_special_statistics=True),
 )

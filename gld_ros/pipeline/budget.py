@@ -10,10 +10,10 @@ from dataclasses import replace
 from gld_ros.errors import RequestTimeout
 from gld_ros.generators.method import Options
 from gld_ros.generators.presets import Preset, presets
+from gld_ros.generators.timer import Clock, Deadline, grace
 from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.configs import FlowConfig, ModelConfig
 from gld_ros.pipeline.costs import CostModel, demands
-from gld_ros.generators.timer import Clock, Deadline, grace
 
 #: Shares of the working size, along each side, that the released models may give up.
 SIZES = (0.75, 0.5)
@@ -91,8 +91,8 @@ def capped(options: Options, flow: FlowConfig, limit: int | None) -> Options:
     """At most so many steps of each stage."""
     if limit is None:
         return options
-    steps, cascade_steps = (min(limit, how.steps) for how in replace(options, steps=None).sampling(flow))
-    preset: Preset = replace(options.preset, steps=steps, cascade_steps=cascade_steps)
+    steps, level0_steps = (min(limit, how.steps) for how in replace(options, steps=None).sampling(flow))
+    preset: Preset = replace(options.preset, steps=steps, level0_steps=level0_steps)
     return replace(options, preset=preset, steps=None)
 
 

@@ -22,12 +22,12 @@ import torch
 from gld_ros.errors import ModelError
 from gld_ros.files import write_text
 from gld_ros.generators.method import Options
+from gld_ros.generators.timer import Stopwatch
 from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.pipeline.budget import smaller
 from gld_ros.pipeline.costs import CostModel, Measured, demands, fit
 from gld_ros.pipeline.request import working_size
-from gld_ros.generators.timer import Stopwatch
 from gld_ros.pipeline.wall import BASELINE, DISTANCE, Wall
 from gld_ros.views import SourceView
 

@@ -57,7 +57,7 @@ class Plan:
             matching=None,
             rgb=self.rgb,
             level1=self.dit,
-            cascade=self.dit,
+            level0=self.dit,
             flow=self.flow,
         )
 

@@ -91,7 +91,7 @@ def build_stage(plan: Plan, name: str, space: LatentSpace) -> FlowStage:
     Only the layers into and out of a latent of few channels are smaller.
     """
     variant = VARIANTS[name]
-    config = replace(plan.dit, cascade_channels=0 if variant.given is None else space.channels)
+    config = replace(plan.dit, level1_channels=0 if variant.given is None else space.channels)
     if variant.regression:
         config = replace(config, prediction=NOISELESS)
     torch.manual_seed(plan.seed)

@@ -16,7 +16,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.plain import from_dict, to_dict
 
-STAGES = ("encoder", "rgb-decoder", "level1", "cascade")
+STAGES = ("encoder", "rgb-decoder", "level1", "level0")
 DIFFUSION = STAGES[2:]
 #: Fields that change neither the model nor the order of the data: a run may be resumed with others.
 FREE = ("workers", "device", "save_every", "keep", "sample_every", "bad_steps", "discriminator.weights", "lpips")
@@ -56,11 +56,11 @@ class Distillation:
 
 @dataclass(frozen=True)
 class FlowTraining:
-    """Of the stages level1 and cascade. What the network predicts is `model.level1.prediction`."""
+    """Of the stages level1 and level0. What the network predicts is `model.level1.prediction`."""
 
-    #: Level that is diffused; -1: the stage's own (level1: the boundary 1, cascade: 0).
+    #: Level that is diffused; -1: the stage's own (level1: the boundary 1, level0: 0).
     level: int = -1
-    #: Level of all views that the network is given, noised; -1: the cascade's own 1; -2: none (independent).
+    #: Level of all views that the network is given, noised; -1: level 0's own 1; -2: none (independent).
     given: int = -1
     #: The given truth becomes (truth + s noise) / sqrt(1 + s^2) with s = |normal| times this, one s a scene.
     given_noise: float = 0.0

@@ -73,11 +73,9 @@ class DistillationStage(FlowStage):
 
 
 def few_step_flow(flow: FlowConfig, stage: str, distill: Distillation) -> FlowConfig:
-    """How the model with the student of `stage` ("level1" or "cascade") is sampled; the other stage is as before."""
+    """How the model with the student of `stage` ("level1" or "level0") is sampled; the other stage is as before."""
     guidance = 1.0 if distill.guidance > 1 else flow.sampling(stage)[1]
-    if stage == "cascade":
-        return replace(flow, cascade_steps=distill.windows, cascade_guidance=guidance)
-    steps0, guidance0 = flow.sampling("cascade")
-    return replace(
-        flow, steps=distill.windows, guidance_scale=guidance, cascade_steps=steps0, cascade_guidance=guidance0
-    )
+    if stage == "level0":
+        return replace(flow, level0_steps=distill.windows, level0_guidance=guidance)
+    steps0, guidance0 = flow.sampling("level0")
+    return replace(flow, steps=distill.windows, guidance_scale=guidance, level0_steps=steps0, level0_guidance=guidance0)

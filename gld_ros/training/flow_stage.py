@@ -58,7 +58,7 @@ class Conditions:
 
 
 class FlowStage(Stage):
-    """One DiT on one level of a latent space, given the sources' latents, cameras and, in a cascade, another level.
+    """One DiT on one level of a latent space, given the sources' latents, cameras and perhaps another level.
 
     level: what is generated. given: the level of all views it is conditioned on, None for none. Both of `space`.
     The loss is over all views: sources are generated too.

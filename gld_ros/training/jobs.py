@@ -35,7 +35,7 @@ TRAINED = {
     "encoder": ("encoder", "dpt", "rgb", "matching"),
     "rgb-decoder": ("rgb",),
     "level1": ("level1",),
-    "cascade": ("cascade",),
+    "level0": ("level0",),
 }
 
 
@@ -72,7 +72,7 @@ def build(config: TrainConfig) -> Job:
         "encoder": lambda: EncoderStage(net, config.level_dropout, config.propagation),
         "rgb-decoder": lambda: rgb_stage(config, net),
         "level1": lambda: flow_stage(config, net, BOUNDARY, None),
-        "cascade": lambda: flow_stage(config, net, 0, BOUNDARY if net.config.cascade.cascade_channels else None),
+        "level0": lambda: flow_stage(config, net, 0, BOUNDARY if net.config.level0.level1_channels else None),
     }
     return Job(config, makers[config.stage](), net)
 
@@ -122,13 +122,13 @@ def flow_stage(config: TrainConfig, net: GLDNetworks, level: int, given: int | N
 
     With `flow.distill` the model that is written takes the student's few steps.
     """
-    dit = net.level1 if config.stage == "level1" else net.cascade
+    dit = net.level1 if config.stage == "level1" else net.level0
     options: DiTConfig = dit.config
     level = level if config.flow.level < 0 else config.flow.level
     given = {-1: given, -2: None}.get(config.flow.given, config.flow.given)
-    if (given is not None) != bool(options.cascade_channels):
+    if (given is not None) != bool(options.level1_channels):
         raise InvalidRequest(
-            f"model.{config.stage}.cascade_channels is {options.cascade_channels}, but the given level is {given}"
+            f"model.{config.stage}.level1_channels is {options.level1_channels}, but the given level is {given}"
         )
     if net.config.matching is not None:
         raise InvalidRequest(f"model '{net.config.name}' warps its sources; this stage trains models that do not")

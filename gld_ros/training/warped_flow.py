@@ -43,7 +43,7 @@ class WarpedFlowStage(Stage):
 
     def __init__(self, net: GLDNetworks, level: int, options: WarpedFlowOptions | None = None):
         super().__init__()
-        self.dit = net.level1 if level == BOUNDARY else net.cascade
+        self.dit = net.level1 if level == BOUNDARY else net.level0
         self.level, self.config, self.options = level, net.config, options or WarpedFlowOptions()
 
     def loss(self, batch: LatentBatch) -> dict[str, Tensor]:

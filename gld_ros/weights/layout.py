@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,13 @@ from gld_ros.weights.official import Part
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+#: What level 0's network and its settings were called in older files.
+OLD_NAMES = {
+    "cascade": "level0",
+    "cascade_steps": "level0_steps",
+    "cascade_guidance": "level0_guidance",
+    "cascade_channels": "level1_channels",
+}
 
 
 def open_folder(path: Path) -> ModelFolder:
@@ -60,7 +68,14 @@ def read_description(path: Path) -> dict:
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"{path / CONFIG}: not a model description ({error})") from error
-    return description
+    return {**description, "model": renamed(description["model"])} if "model" in description else description
+
+
+def renamed(values: Any) -> Any:
+    """A model's description with today's names for `OLD_NAMES`."""
+    if not isinstance(values, Mapping):
+        return values
+    return {OLD_NAMES.get(key, key): renamed(value) for key, value in values.items()}
 
 
 def recorded(description: Mapping) -> dict[str, dict]:
@@ -82,6 +97,7 @@ def _open_own(path: Path, description: dict, files: list[str]) -> ModelFolder:
         for key, tensor in folder.read(read_tensors, file).items():
             component = key.split(".")[0] if "." in key else STATISTICS
             part = Part("" if component == STATISTICS else f"{component}.")
+            component = OLD_NAMES.get(component, component)
             piece = pieces.setdefault(component, Piece(component, file, {}, part))
             if key in piece.tensors:
                 folder.problems.append(f"{component} ({file}): {key} a second time")

@@ -85,7 +85,7 @@ def estimate(
         "encoder": _encoder(config, V, N, byte, written_out),
         "rgb": _rgb(config, V, N, byte, written_out),
         "level1": _dit(config, "level1", batch * V, N, byte, written_out),
-        "cascade": _dit(config, "cascade", batch * V, N, byte, written_out),
+        "level0": _dit(config, "level0", batch * V, N, byte, written_out),
     }
     if config.dpt is not None:
         needed["dpt"] = _dpt(config, V, N, H * W, byte)

@@ -59,16 +59,17 @@ ENCODER_PARTS = {
 UNREAD = ("aggregator.patch_embed.mask_token", "track_head.")
 
 
+#: Files of the diffusion stages, by what the networks are called here.
+STAGE_FILES = {"level1": "checkpoints/{kind}_level1.pt", "level0": "checkpoints/{kind}_cascade.pt"}
+
+
 def kinds_in(path: Path) -> list[str]:
     """The models, "da3", "vggt", that some file of the folder belongs to."""
-    stages = ("level1", "cascade")
-    return [
-        kind
-        for kind in ENCODER_PARTS
-        if any(
-            (path / file).exists() for file in (*(f"checkpoints/{kind}_{s}.pt" for s in stages), *ENCODER_FILES[kind])
-        )
-    ]
+
+    def files(kind: str) -> list[str]:
+        return [*(file.format(kind=kind) for file in STAGE_FILES.values()), *ENCODER_FILES[kind]]
+
+    return [kind for kind in ENCODER_PARTS if any((path / file).exists() for file in files(kind))]
 
 
 def open_official(path: Path, kind: str, told: dict) -> ModelFolder:
@@ -82,8 +83,8 @@ def open_official(path: Path, kind: str, told: dict) -> ModelFolder:
         pieces["dpt"] = _dpt_piece(folder)
     rgb_file = _place(folder, RGB_FILES[kind])
     pieces["rgb"] = Piece("rgb", rgb_file, folder.read(read_tensors, rgb_file), Part("decoder."))
-    for stage in ("level1", "cascade"):
-        file = _place(folder, (f"checkpoints/{kind}_{stage}.pt",))
+    for stage, name in STAGE_FILES.items():
+        file = _place(folder, (name.format(kind=kind),))
         pieces[stage] = Piece(stage, file, folder.read(read_tensors, file))
     pieces[STATISTICS] = _statistics(folder, kind)
     if pieces["encoder"].tensors and not pieces["dpt"].tensors and kind == "vggt":
@@ -106,7 +107,7 @@ def _read_config(released: ModelConfig, told: dict, pieces: Mapping[str, Piece])
     config = from_dict(ModelConfig, _merged(to_dict(released), told))
     shapes = {name: Shapes(piece.tensors, piece.part.prefix) for name, piece in pieces.items()}
     # Where the encoder's file cannot be read, the stages tell its channels.
-    told_by = [size for name in ("level1", "cascade") for size in shapes[name].sizes(("final_layer.linear.bias", 0))]
+    told_by = [size for name in STAGE_FILES for size in shapes[name].sizes(("final_layer.linear.bias", 0))]
     channels = majority(told_by, config.encoder.channels)
     encoder = read_encoder(replace(config.encoder, width=channels // 2), shapes["encoder"])
     config = replace(
@@ -115,10 +116,10 @@ def _read_config(released: ModelConfig, told: dict, pieces: Mapping[str, Piece])
         dpt=config.dpt and read_dpt(config.dpt, shapes["dpt"]),
         rgb=read_rgb(config.rgb, shapes["rgb"]),
         level1=read_dit(config.level1, shapes["level1"], encoder.channels),
-        cascade=read_dit(config.cascade, shapes["cascade"], encoder.channels),
+        level0=read_dit(config.level0, shapes["level0"], encoder.channels),
     )
     check_heads("rgb", "heads", config.rgb.width, config.rgb.heads)
-    for name, dit in (("level1", config.level1), ("cascade", config.cascade)):
+    for name, dit in (("level1", config.level1), ("level0", config.level0)):
         check_heads(name, "heads", dit.width, dit.heads)
         check_heads(name, "head_heads", dit.head_width, dit.head_heads)
     return config

@@ -147,7 +147,7 @@ def read_dit(base: DiTConfig, shapes: Shapes, channels: int) -> DiTConfig:
         head_width=head_width,
         head_depth=total - depth,
         camera_channels=shapes.vote(base.camera_channels, ("camera_embedder.proj.weight", 1)),
-        cascade_channels=channels if base.cascade_channels else 0,
+        level1_channels=channels if base.level1_channels else 0,
         mlp_ratio=_ratio(base.mlp_ratio, hidden),
     )
 

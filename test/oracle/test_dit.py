@@ -18,9 +18,9 @@ from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 #: fixture, stage of the released model whose quirks apply, bound, bound of intermediate states
 STAGES = [
     ("gld_dit_level1", GLD_DA3.level1, 3e-4, 5e-5),
-    ("gld_dit_cascade", GLD_DA3.cascade, 1e-4, 1e-4),
+    ("gld_dit_cascade", GLD_DA3.level0, 1e-4, 1e-4),
     ("gld_dit_vggt_level1", GLD_VGGT.level1, 1e-4, 1e-4),
-    ("gld_dit_vggt_cascade", GLD_VGGT.cascade, 1e-4, 1e-4),
+    ("gld_dit_vggt_cascade", GLD_VGGT.level0, 1e-4, 1e-4),
 ]
 
 
@@ -45,7 +45,7 @@ def toy(fixture: Golden, released: DiTConfig) -> MultiViewDiT:
     C = meta["in_channels"]
     config = DiTConfig(
         width, depth, heads, head_width, head_depth, head_heads, released.camera_channels, released.split_embedders,
-        C if released.cascade_channels else 0, released.special_tokens, "velocity", meta["mlp_ratio"], released.compat,
+        C if released.level1_channels else 0, released.special_tokens, "velocity", meta["mlp_ratio"], released.compat,
     )  # fmt: skip
     return recipe(MultiViewDiT(C, 14, config), salt=fixture.meta["salt"])
 

@@ -52,7 +52,7 @@ def vggt(statistics, vggt_1b, vggt_depth_head) -> GLDPipeline:
         dpt=vggt_depth_head,
         rgb=recipe(RGBDecoder(C, patch, config.rgb), Part("decoder."), salts["rgb"]),
         level1=built(lambda: MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
-        cascade=built(lambda: MultiViewDiT(C, patch, config.cascade), salt=salts["cascade"]),
+        level0=built(lambda: MultiViewDiT(C, patch, config.level0), salt=salts["level0"]),
     )
     return GLDPipeline(net)
 
@@ -75,7 +75,7 @@ def generate(pipe: GLDPipeline, fixture: Golden) -> tuple[Generated, dict[str, T
     shape = (config.encoder.channels, *((special + GRID[0] * GRID[1], 1) if special else GRID))
     V = images.shape[1]
     noise = given("noise_level1", (V, *shape), seed)[None], given("noise_level0", (1, V, *shape), seed)
-    with watched({"level1": pipe.net.level1, "level0": pipe.net.cascade}) as calls:
+    with watched({"level1": pipe.net.level1, "level0": pipe.net.level0}) as calls:
         made = pipe.generate(images[:, :SOURCES], fixture["K"], fixture["c2w"], steps=STEPS, noise=noise)
     # Each step asks twice, without and with the condition.
     return made, {name: torch.cat([call.args[0] for call in all_[2::2]]) for name, all_ in calls.items()}

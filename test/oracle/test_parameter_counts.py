@@ -36,10 +36,10 @@ VGGT_PARTS = {
 }
 DITS = {
     "da3_level1": lambda: MultiViewDiT(DA3_BASE.channels, 14, GLD_DA3.level1),
-    "da3_cascade": lambda: MultiViewDiT(DA3_BASE.channels, 14, GLD_DA3.cascade),
+    "da3_cascade": lambda: MultiViewDiT(DA3_BASE.channels, 14, GLD_DA3.level0),
     "vggt_level1": lambda: MultiViewDiT(VGGT_1B.channels, 14, GLD_VGGT.level1),
     # As its yaml says; the published file has more blocks in the head (below).
-    "vggt_cascade": lambda: MultiViewDiT(VGGT_1B.channels, 14, replace(GLD_VGGT.cascade, head_depth=2)),
+    "vggt_cascade": lambda: MultiViewDiT(VGGT_1B.channels, 14, replace(GLD_VGGT.level0, head_depth=2)),
 }
 
 
@@ -70,7 +70,7 @@ def published(file: str) -> dict[str, tuple[int, ...]]:
         pytest.param([DITS["vggt_level1"]], 805_890_556, id="vggt-level1"),
         pytest.param([DITS["vggt_cascade"]], 503_758_676, id="vggt-cascade-yaml"),
         pytest.param(
-            [lambda: MultiViewDiT(VGGT_1B.channels, 14, GLD_VGGT.cascade)], 805_890_556, id="vggt-cascade-file"
+            [lambda: MultiViewDiT(VGGT_1B.channels, 14, GLD_VGGT.level0)], 805_890_556, id="vggt-cascade-file"
         ),
         pytest.param([lambda: RGBDecoder(DA3_BASE.channels, 14, RGB_DECODER)], 422_536_396, id="da3-rgb"),
         pytest.param([lambda: RGBDecoder(VGGT_1B.channels, 14, RGB_DECODER)], 424_895_692, id="vggt-rgb"),

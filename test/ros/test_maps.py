@@ -18,8 +18,8 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.pipeline.observed_depth import ObservedDepth
 from gld_ros.geometry.points import project
+from gld_ros.pipeline.observed_depth import ObservedDepth
 from gld_ros.ros import conversions
 from gld_ros.ros.node.counters import Throttle, TopicCounters
 from gld_ros.ros.node.map_outputs import MapOutputs, path_inside

@@ -46,7 +46,7 @@ def test_configurations_come_from_yaml_and_the_command_line(tmp_path):
         ("batch: [", None, "not a readable YAML file"),
         ("", "batch", "expected key=value"),
         ("", "batch=[", r"--set batch=\[: not a readable YAML value"),
-        ("stage: cascade", None, "stage is 'cascade', but 'level1' was asked for"),
+        ("stage: level0", None, "stage is 'level0', but 'level1' was asked for"),
     ],
 )
 def test_what_cannot_be_is_named(tmp_path, text, change, message):
@@ -77,23 +77,23 @@ def test_a_chain_of_stages_gives_one_model(tmp_path):
     """Each job takes a model folder and leaves one: what it trains is new, the rest is that of the start."""
     start = saved_start(tmp_path / "start")
     given = load_model(tmp_path / "start").state_dict()
-    for stage in ("level1", "cascade"):
+    for stage in ("level1", "level0"):
         config = replace(CONFIG, stage=stage, start=start, steps=2)
         job = build(config)
         Engine(job.stage, config, tmp_path / stage).fit(Numbered(Clips()))
         job.write(tmp_path / f"{stage}-model")
         start = str(tmp_path / f"{stage}-model")
-    made = load_model(tmp_path / "cascade-model").state_dict()
+    made = load_model(tmp_path / "level0-model").state_dict()
     level1 = load_model(tmp_path / "level1-model").state_dict()
     assert made.keys() == given.keys()
     for key in given:
         expected = level1 if key.startswith("level1") else given
-        if key.split(".")[0] not in ("cascade", "level0_mean", "level0_var"):
+        if key.split(".")[0] not in ("level0", "level0_mean", "level0_var"):
             assert torch.equal(made[key], expected[key]), key
-    for key in ("cascade.final_layer.linear.weight", "level0_mean", "level1_mean", "level1.final_layer.linear.weight"):
+    for key in ("level0.final_layer.linear.weight", "level0_mean", "level1_mean", "level1.final_layer.linear.weight"):
         assert not torch.equal(made[key], given[key]), key
-    history = json.loads((tmp_path / "cascade-model" / "training.json").read_text())
-    assert history["config"]["stage"] == "cascade" and history["revision"]
+    history = json.loads((tmp_path / "level0-model" / "training.json").read_text())
+    assert history["config"]["stage"] == "level0" and history["revision"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_chain_of_stages_gives_one_model(tmp_path):
     [
         ({"flow": {"statistics_batches": 0}}, "no latent statistics: set flow.statistics_batches"),
         ({"model": {"encoder": {"width": 48}}}, "is of another shape than in `model`; it is not trained"),
-        ({"model": {"level1": {"cascade_channels": 64}}}, "cascade_channels is 64, but the given level is None"),
+        ({"model": {"level1": {"level1_channels": 64}}}, "level1_channels is 64, but the given level is None"),
         ({"start": ""}, "trains on a frozen encoder: give its model folder as start="),
         ({"start": "nowhere/at-all"}, "nowhere"),
         ({"start": "mini"}, "model 'mini' warps its sources"),

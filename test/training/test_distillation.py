@@ -198,11 +198,11 @@ def few_steps(start: str, stage: str, **distill):
 def test_both_stages_become_one_model_of_few_steps(tmp_path):
     torch.manual_seed(4)
     net = GLDNetworks(replace(MODEL, flow=FlowConfig(t_end=0.001, steps=20, guidance_scale=1.5)))
-    for part in (net.level1, net.cascade):
+    for part in (net.level1, net.level0):
         part.final_layer.linear.weight.data.normal_(std=0.1)
     save_model(tmp_path / "start", net, torch.float32)
     start, flows = str(tmp_path / "start"), []
-    for stage, distill in (("level1", {"windows": 3, "guidance": 1.5}), ("cascade", {"windows": 1})):
+    for stage, distill in (("level1", {"windows": 3, "guidance": 1.5}), ("level0", {"windows": 1})):
         config = few_steps(start, stage, teacher_steps=2, **distill)
         job = build(config)
         teacher, given = job.stage.teacher.state_dict(), getattr(net, stage).state_dict()
@@ -211,33 +211,33 @@ def test_both_stages_become_one_model_of_few_steps(tmp_path):
         start = str(tmp_path / f"{stage}-model")
         job.write(tmp_path / f"{stage}-model")
         flows.append(load_model(tmp_path / f"{stage}-model").config.flow)
-    kept = FlowConfig(t_end=0.001, steps=3, guidance_scale=1.0, cascade_steps=20, cascade_guidance=1.5)
+    kept = FlowConfig(t_end=0.001, steps=3, guidance_scale=1.0, level0_steps=20, level0_guidance=1.5)
     assert flows == [
         kept,
-        replace(kept, cascade_steps=1),
+        replace(kept, level0_steps=1),
     ]  # no guidance was learned by the cascade: it still has its own
-    history = json.loads((tmp_path / "cascade-model" / "training.json").read_text())
+    history = json.loads((tmp_path / "level0-model" / "training.json").read_text())
     assert history["config"]["flow"]["distill"]["windows"] == 1
 
-    made, calls = load_model(tmp_path / "cascade-model"), []
+    made, calls = load_model(tmp_path / "level0-model"), []
     assert not torch.equal(made.level1.final_layer.linear.weight, net.level1.final_layer.linear.weight)
-    for name in ("level1", "cascade"):
+    for name in ("level1", "level0"):
         getattr(made, name).register_forward_pre_hook(lambda *_, name=name: calls.append(name))
     pipe, batch = GLDPipeline(made), Clips()(0)
     request = batch.images[:, :2], batch.K, batch.c2w
     pipe.generate(*request)
-    assert calls == ["level1"] * 3 + ["cascade"] * 2  # with and without a condition
+    assert calls == ["level1"] * 3 + ["level0"] * 2  # with and without a condition
     calls.clear()
     pipe.generate(*request, steps=2, guidance_scale=1.0)
-    assert calls == ["level1"] * 2 + ["cascade"] * 2
+    assert calls == ["level1"] * 2 + ["level0"] * 2
 
 
 def test_a_stage_without_steps_of_its_own_has_those_of_the_model():
     old = from_dict(FlowConfig, {"steps": 8, "guidance_scale": 1.5})
-    assert old.sampling("level1") == old.sampling("cascade") == (8, 1.5)
-    assert old.sampling("cascade", 3, 0.0) == (3, 0.0)
-    few = few_step_flow(old, "cascade", Distillation(1, 8, 1.5))
-    assert (few.sampling("level1"), few.sampling("cascade")) == ((8, 1.5), (1, 1.0))
+    assert old.sampling("level1") == old.sampling("level0") == (8, 1.5)
+    assert old.sampling("level0", 3, 0.0) == (3, 0.0)
+    few = few_step_flow(old, "level0", Distillation(1, 8, 1.5))
+    assert (few.sampling("level1"), few.sampling("level0")) == ((8, 1.5), (1, 1.0))
     seen = []
     report = Reporter(seen.append, (4, 1))
     for stage, step in (("encode", 0), *(("level1", i) for i in (1, 2, 3, 4)), ("level0", 1), ("decode", 1)):

@@ -59,10 +59,10 @@ def test_augmented_pictures_stay_pictures_of_the_same_scene():
     assert torch.equal(photometric(images, 0.0), images)
 
 
-@pytest.mark.parametrize("cascade", [False, True], ids=["level1", "cascade"])
+@pytest.mark.parametrize("level0", [False, True], ids=["level1", "level0"])
 @pytest.mark.parametrize("prediction", ["velocity", "data", "regression"])
-def test_diffusion_stages_overfit_one_batch(tmp_path, cascade, prediction):
-    stage = flow_stage(cascade, camera_dropout=0.0)
+def test_diffusion_stages_overfit_one_batch(tmp_path, level0, prediction):
+    stage = flow_stage(level0, camera_dropout=0.0)
     stage.dit.config = replace(stage.dit.config, prediction=prediction)
     one = Clips()(0)
     config = replace(CONFIG, steps=60, save_every=100, optimizer=replace(CONFIG.optimizer, learning_rate=3e-3))
@@ -193,7 +193,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 def test_any_level_may_be_the_boundary(level, given):
     torch.manual_seed(2)
     net = GLDNetworks(MODEL)
-    dit = net.level1 if given is None else net.cascade
+    dit = net.level1 if given is None else net.level0
     stage = FlowStage(GeometricLatents(net), dit, level, given, MODEL.flow, CONFIG.flow)
     stage.prepare(Numbered(Clips()).batches(0))
     batch = Clips()(0)

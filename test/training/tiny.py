@@ -35,7 +35,7 @@ MODEL = ModelConfig(
     rgb=RGBDecoderConfig(width=32, depth=1, heads=2, hidden=64, base_grid=4),
     matching=None,
     level1=DIT,
-    cascade=replace(DIT, cascade_channels=64, split_embedders=False),
+    level0=replace(DIT, level1_channels=64, split_embedders=False),
     flow=FlowConfig(t_end=0.001),
 )
 CONFIG = TrainConfig(
@@ -105,10 +105,10 @@ class Clips:
         return ClipBatch(rooms.images, rooms.K, rooms.c2w, rooms.depth, [str(s) for s in seeds])
 
 
-def flow_stage(cascade: bool = False, **options) -> FlowStage:
+def flow_stage(level0: bool = False, **options) -> FlowStage:
     """A tiny diffusion stage on a tiny random encoder."""
     torch.manual_seed(2)
     net = GLDNetworks(MODEL)
-    dit = net.cascade if cascade else net.level1
+    dit = net.level0 if level0 else net.level1
     flow = replace(CONFIG.flow, **options)
-    return FlowStage(GeometricLatents(net), dit, 0 if cascade else 1, 1 if cascade else None, MODEL.flow, flow)
+    return FlowStage(GeometricLatents(net), dit, 0 if level0 else 1, 1 if level0 else None, MODEL.flow, flow)

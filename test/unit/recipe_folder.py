@@ -23,14 +23,15 @@ from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import MODELS
 from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.weights.official import Part, vggt_block
+from gld_ros.weights.official_layout import STAGE_FILES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from recipe import tensor_for  # noqa: E402
 
 #: Salts of the golden end-to-end fixtures (end_to_end, end_to_end_vggt).
 SALTS = {
-    "da3": {"level1": "level1/", "cascade": "cascade/", "rgb": "mae/", "dpt": "dpt/"},
-    "vggt": {"level1": "vggt_e2e_level1/", "cascade": "vggt_e2e_cascade/", "rgb": "vggt_mae/", "dpt": ""},
+    "da3": {"level1": "level1/", "level0": "cascade/", "rgb": "mae/", "dpt": "dpt/"},
+    "vggt": {"level1": "vggt_e2e_level1/", "level0": "vggt_e2e_cascade/", "rgb": "vggt_mae/", "dpt": ""},
 }
 
 
@@ -40,15 +41,15 @@ def fixture_config(kind: str = "da3") -> ModelConfig:
     rgb = RGBDecoderConfig(width=64, depth=2, heads=4, hidden=128, base_grid=36)
     if kind == "da3":
         toy = {"width": 64, "heads": 4, "head_width": 128, "head_heads": 4}
-        level1, cascade = ({"depth": 3, "head_depth": 2}, {"depth": 2, "head_depth": 1})
+        level1, level0 = ({"depth": 3, "head_depth": 2}, {"depth": 2, "head_depth": 1})
     else:
         toy = {"width": 64, "heads": 4, "head_width": 2048, "head_heads": 16, "mlp_ratio": 0.25}
-        level1 = cascade = {"depth": 2, "head_depth": 1}
+        level1 = level0 = {"depth": 2, "head_depth": 1}
     return replace(
         config,
         rgb=rgb,
         level1=replace(config.level1, **toy, **level1),
-        cascade=replace(config.cascade, **toy, **cascade),
+        level0=replace(config.level0, **toy, **level0),
     )
 
 
@@ -59,11 +60,11 @@ def small_config(kind: str = "da3") -> ModelConfig:
     encoder = replace(config.encoder, width=64, heads=1, position_grid=5)
     if kind == "vggt":
         encoder = replace(encoder, stem=StemConfig(depth=2, heads=1), schedule="LG" * 4, taps=(1, 3, 5, 7))
-    cascade = replace(config.cascade, cascade_channels=encoder.channels)
+    level0 = replace(config.level0, level1_channels=encoder.channels)
     level1 = config.level1
     if kind == "vggt":
-        level1, cascade = (replace(c, head_width=128, head_heads=4) for c in (level1, cascade))
-    return replace(config, encoder=encoder, dpt=dpt, level1=level1, cascade=cascade)
+        level1, level0 = (replace(c, head_width=128, head_heads=4) for c in (level1, level0))
+    return replace(config, encoder=encoder, dpt=dpt, level1=level1, level0=level0)
 
 
 def recipe_tensors(net: nn.Module, part: Part | None = None, salt: str = "") -> dict[str, Tensor]:
@@ -114,9 +115,9 @@ def write_official_folder(
     rgb = RGBDecoder(channels, patch, config.rgb)
     where = "pretrained_models" if kind == "da3" else "pretrained_models/vggt"
     save(folder / where / "mae_decoder.pt", {"ema": recipe_tensors(rgb, Part("decoder."), salts["rgb"])})
-    for stage in ("level1", "cascade"):
+    for stage in ("level1", "level0"):
         net = MultiViewDiT(channels, patch, getattr(config, stage))
-        save(folder / f"checkpoints/{kind}_{stage}.pt", {"ema": recipe_tensors(net, salt=salts[stage])})
+        save(folder / STAGE_FILES[stage].format(kind=kind), {"ema": recipe_tensors(net, salt=salts[stage])})
     write_statistics(folder / "model_stats" / kind, kind, channels, statistics)
     (folder / "config.json").write_text(json.dumps({"model": untold(config)}, indent=1))
     return config
@@ -144,7 +145,7 @@ def untold(config: ModelConfig) -> dict:
     """What the shapes do not tell of a model smaller than the released ones: head counts, schedule, taps."""
     heads = {
         stage: {k: getattr(getattr(config, stage), k) for k in ("heads", "head_heads")}
-        for stage in ("level1", "cascade")
+        for stage in ("level1", "level0")
     }
     encoder: dict = {"taps": config.encoder.taps}
     if config.encoder.stem:

@@ -114,7 +114,7 @@ def test_stage_times_add_up():
 
 
 @pytest.mark.parametrize("kind", ["da3", "vggt"])
-@pytest.mark.parametrize("stage", ["level1", "cascade"])
+@pytest.mark.parametrize("stage", ["level1", "level0"])
 def test_flops_are_those_that_torch_counts(kind, stage):
     config, grid, V = small_config(kind), (2, 3), 3
     channels, patch = config.encoder.channels, config.encoder.patch
@@ -124,7 +124,7 @@ def test_flops_are_those_that_torch_counts(kind, stage):
     camera_map = torch.zeros(1, V, dit.config.camera_channels, *size)
     K, w2c = torch.eye(3).expand(1, V, 3, 3), torch.eye(4).expand(1, V, 4, 4)
     encoder, head = (camera_tables(K, w2c, size, grid, dim) for dim in dit.head_dims)
-    level1 = latent if dit.config.cascade_channels else None
+    level1 = latent if dit.config.level1_channels else None
     # The counter does not know the attention kernel of CPUs; written out as products it does.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
         dit(latent, latent, torch.ones(1), camera_map, (encoder, head), 2, level1)
@@ -153,7 +153,7 @@ def test_latency(capsys, folder, tmp_path):
         assert 0 < case["achieved_flops_per_s"] and 0 < case["share_of_peak"]
         # Two levels, two steps, two branches of guidance.
         views = sum(case["views"])
-        flops = sum(evaluation_flops(small_config(), stage, views, (3, 4)) for stage in ("level1", "cascade"))
+        flops = sum(evaluation_flops(small_config(), stage, views, (3, 4)) for stage in ("level1", "level0"))
         assert case["sampling_flops"] == 4 * flops
         sampling = case["stages"]["level1"] + case["stages"]["level0"]
         assert case["tokens_per_s"] == pytest.approx(2 * 2 * 2 * views * 12 / sampling)
@@ -189,7 +189,7 @@ def test_latency_of_mini():
     assert row["working_size"] != row["size"]  # mini has a size of its own
     assert sum(row["stages"].values()) == pytest.approx(row["staged_s"])
     grid = (row["working_size"][1] // 8, row["working_size"][0] // 8)
-    level1, level0 = (evaluation_flops(pipe.net.config, stage, 4, grid) for stage in ("level1", "cascade"))
+    level1, level0 = (evaluation_flops(pipe.net.config, stage, 4, grid) for stage in ("level1", "level0"))
     assert row["sampling_flops"] == level1 + level0  # all four views together, one step each
     assert "share_of_peak" not in row
     assert "mini" in tables.latency_table([row])

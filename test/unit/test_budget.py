@@ -44,7 +44,7 @@ WARPED = ModelConfig(
     matching=MatchingConfig(features=8, planes=4, widths=(8, 8, 8), fine_features=8, fine_planes=3, fine_widths=(8, 8)),
     rgb=RGBDecoderConfig(width=32, depth=1, heads=2, hidden=32, base_grid=4),
     level1=replace(STAGE, split_embedders=True),
-    cascade=replace(STAGE, cascade_channels=64),
+    level0=replace(STAGE, level1_channels=64),
     flow=FlowConfig(steps=6),
     patches=12,
 )
@@ -57,7 +57,7 @@ class Machine:
         self.time, self.slower = 0.0, 1.0
         self._usual: dict[str, int] = {}
         self._random, self._noise = np.random.default_rng(0), noise
-        for name, seconds in {"encoder": 0.04, "level1": 0.02, "cascade": 0.01, "rgb": 0.05}.items():
+        for name, seconds in {"encoder": 0.04, "level1": 0.02, "level0": 0.01, "rgb": 0.05}.items():
             getattr(pipe.net, name).register_forward_pre_hook(
                 lambda _, args, n=name, s=seconds: self.work(n, s, args[0])
             )

@@ -3,6 +3,7 @@
 """Models on disk: strict, checksummed, errors that name the file and the key."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from gld_ros.cli import main
 from gld_ros.errors import ModelError
 from gld_ros.files import sha256
 from gld_ros.pipeline import GLDPipeline
+from gld_ros.plain import to_dict
 from gld_ros.weights import conversion
+from gld_ros.weights.files import write_tensors
 from gld_ros.weights.hub import EMBEDDED
 from gld_ros.weights.layout import CONFIG, WEIGHTS
 from gld_ros.weights.loading import load_model, save_model
@@ -206,3 +209,17 @@ def test_a_component_that_does_not_belong_is_named(folder):
     rewrite(folder, lambda t: t.update({"track.weight": torch.zeros(1)}))
     with pytest.raises(ModelError, match="unexpected track.weight"):
         load_model(folder)
+
+
+def test_files_with_the_older_names_of_level_0_load(tmp_path):
+    new = load_model(EMBEDDED / "mini")
+    old = {re.sub(r"^level0\.", "cascade.", key): value for key, value in new.state_dict().items()}
+    write_tensors(tmp_path / WEIGHTS, old)
+    text = json.dumps({"model": to_dict(new.config)})
+    for name in ("level0_steps", "level0_guidance"):
+        text = text.replace(f'"{name}"', f'"{name.replace("level0", "cascade")}"')
+    text = text.replace('"level1_channels"', '"cascade_channels"').replace('"level0":', '"cascade":')
+    (tmp_path / CONFIG).write_text(text)
+    net = load_model(tmp_path)
+    assert net.config == new.config
+    assert all(torch.equal(value, new.state_dict()[key]) for key, value in net.state_dict().items())

@@ -48,7 +48,7 @@ def tiny(family: str) -> GLDNetworks:
         dpt=replace(released.dpt, features=16, out_channels=(16, 16, 16, 16), hidden=8),
         rgb=RGBDecoderConfig(width=32, depth=1, heads=2, hidden=64, base_grid=6),
         level1=replace(released.level1, **stage),
-        cascade=replace(released.cascade, **stage, cascade_channels=64),
+        level0=replace(released.level0, **stage, level1_channels=64),
         flow=replace(released.flow, steps=2),
         long_side=56,
     )
@@ -131,9 +131,9 @@ def test_one_source_and_one_target(pipe, tensors):
     assert not torch.equal(made.image, other.image)
 
 
-def test_without_a_cascade_level_0_does_not_depend_on_level_1(da3):
+def test_without_channels_for_level_1_level_0_does_not_depend_on_level_1(da3):
     net = da3.net
-    config = replace(net.config, cascade=replace(net.config.cascade, cascade_channels=0))
+    config = replace(net.config, level0=replace(net.config.level0, level1_channels=0))
     pipe = GLDPipeline(shaken(GLDNetworks(config)))
     K, c2w = torch.eye(3).expand(1, 2, 3, 3) * 40, torch.eye(4).repeat(1, 2, 1, 1)
     c2w[:, 1, 0, 3] = 0.1
@@ -348,7 +348,7 @@ def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
         component.register_forward_pre_hook(lambda *_, name=name: at_work.append((name, set(residency.resident))))
     made = pipe.generate(**tensors)
     assert torch.equal(made.image, expected.image)
-    assert {name for name, _ in at_work} == {"encoder", "level1", "cascade", "rgb", "dpt"}
+    assert {name for name, _ in at_work} == {"encoder", "level1", "level0", "rgb", "dpt"}
     assert all(resident == {name} for name, resident in at_work)
     assert residency.resident == set()
     with pytest.raises(ModelError, match="offload is 'disk'"):

@@ -24,7 +24,7 @@ def test_info_of_the_released_models_without_their_weights(capsys):
     assert main(["models", "info", "gld-da3", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     counts = info["parameters"]
-    assert (counts["level1"], counts["cascade"], counts["rgb"]) == (783_326_716, 472_541_268, 422_536_396)
+    assert (counts["level1"], counts["level0"], counts["rgb"]) == (783_326_716, 472_541_268, 422_536_396)
     assert info["published"] == {"DA3-Base": 135_366_599}
     assert info["total"] == sum(counts.values()) and info["weights"]["bfloat16"] == pytest.approx(
         2 * info["total"], rel=1e-4

@@ -101,20 +101,20 @@ def test_prope_output_undoes_the_value_transform():
     assert torch.allclose(decode(encode(v, v, v, t)[2], t), v, atol=1e-4)
 
 
-def dit_call(dit, views=3, sources=2, cascade=False):
+def dit_call(dit, views=3, sources=2, level0=False):
     K, w2c = random_cameras(views)
     t = [tables(K, w2c, d) for d in dit.head_dims]
     x = torch.randn(3, 1, views, 8, 3, 4)
-    level1 = torch.randn(1, views, 6, 3, 4) if cascade else None
+    level1 = torch.randn(1, views, 6, 3, 4) if level0 else None
     return dit(x[0], x[1], torch.tensor([0.7]), torch.randn(1, views, 8, 24, 32), (t[0], t[1]), sources, level1)
 
 
-@pytest.mark.parametrize(("split", "cascade"), [(True, 0), (False, 6)])
-def test_dit_is_zero_at_initialisation_and_not_after(split, cascade):
+@pytest.mark.parametrize(("split", "channels"), [(True, 0), (False, 6)])
+def test_dit_is_zero_at_initialisation_and_not_after(split, channels):
     config = DiTConfig(width=32, depth=2, heads=2, head_width=32, head_heads=2, split_embedders=split)
-    dit = MultiViewDiT(8, 8, replace(config, cascade_channels=cascade))
-    assert dit_call(dit, cascade=bool(cascade)).abs().max() == 0
-    assert dit_call(shaken(dit), cascade=bool(cascade)).abs().max() > 1e-3
+    dit = MultiViewDiT(8, 8, replace(config, level1_channels=channels))
+    assert dit_call(dit, level0=bool(channels)).abs().max() == 0
+    assert dit_call(shaken(dit), level0=bool(channels)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("pictures", [False, True])

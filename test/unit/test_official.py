@@ -20,9 +20,10 @@ from gld_ros.weights.files import read_tensors
 from gld_ros.weights.layout import open_folder
 from gld_ros.weights.loading import load_model
 from gld_ros.weights.official import Part, vggt_block
+from gld_ros.weights.official_layout import STAGE_FILES
 
 ENCODER, DPT = "pretrained_models/da3/model.safetensors", "pretrained_models/da3/dpt_decoder.pt"
-RGB, LEVEL1, CASCADE = "pretrained_models/mae_decoder.pt", "checkpoints/da3_level1.pt", "checkpoints/da3_cascade.pt"
+RGB, LEVEL1, LEVEL0 = "pretrained_models/mae_decoder.pt", "checkpoints/da3_level1.pt", "checkpoints/da3_cascade.pt"
 STATISTICS = "model_stats/da3/normalization_stats_level1.pt"
 
 
@@ -78,8 +79,8 @@ def verify(capsys, folder: Path) -> str:
 def test_a_folder_loads_and_is_what_was_written(originals, kind):
     net = load_model(originals / kind)
     assert net.config == small_config(kind)
-    for stage in ("level1", "cascade"):
-        written = torch.load(originals / kind / f"checkpoints/{kind}_{stage}.pt", weights_only=True)["ema"]
+    for stage, file in STAGE_FILES.items():
+        written = torch.load(originals / kind / file.format(kind=kind), weights_only=True)["ema"]
         assert all(torch.equal(v, written[k]) for k, v in getattr(net, stage).state_dict().items())
     encoder = load_file(originals / kind / f"pretrained_models/{kind}/model.safetensors")
     part = Part("model.backbone.pretrained.") if kind == "da3" else Part("aggregator.", vggt_block)
@@ -152,7 +153,7 @@ def test_any_one_wrong_key_is_named_alone(originals, kind, monkeypatch):
     ("file", "key", "component"),
     [
         (LEVEL1, "blocks.1.attn.qkv.weight", "level1"),
-        (CASCADE, "t_embedder.W", "cascade"),
+        (LEVEL0, "t_embedder.W", "level0"),
         (RGB, "decoder.decoder_layers.0.output.dense.bias", "rgb"),
         (DPT, "decoder.scratch.layer1_rn.weight", "dpt"),
         (ENCODER, "model.backbone.pretrained.blocks.3.ls1.gamma", "encoder"),
@@ -211,7 +212,7 @@ class Evil:
 
 @pytest.mark.parametrize("wrap", [True, False])
 def test_a_pickled_object_is_refused(da3, capsys, wrap):
-    path = da3 / CASCADE
+    path = da3 / LEVEL0
     if wrap:
         content = torch.load(path, weights_only=True)
         save(path, content | {"args": Evil()})
@@ -230,7 +231,7 @@ def test_truncated_files_are_named_in_one_report(da3):
     for file in (LEVEL1, ENCODER):
         (da3 / file).write_bytes((da3 / file).read_bytes()[:-5000])
     (da3 / RGB).unlink()
-    change(da3 / CASCADE, rename("s_projector.bias", "other"))
+    change(da3 / LEVEL0, rename("s_projector.bias", "other"))
     with pytest.raises(ModelError) as caught:
         load_model(da3)
     report = str(caught.value)
@@ -240,13 +241,13 @@ def test_truncated_files_are_named_in_one_report(da3):
     assert "4 problems" in report and f"{da3 / RGB}: missing" in report
     assert f"{da3 / LEVEL1}: not a whole torch.save archive" in report
     assert f"{da3 / ENCODER}: not a readable safetensors file" in report
-    assert f"cascade ({CASCADE}): missing s_projector.bias; unexpected other" in report
+    assert f"level0 ({LEVEL0}): missing s_projector.bias; unexpected other" in report
 
 
 def test_swapped_stages_and_foreign_models_do_not_pass(da3, vggt):
-    shutil.copy(da3 / CASCADE, da3 / "spare.pt")
-    shutil.copy(da3 / LEVEL1, da3 / CASCADE)
-    with pytest.raises(ModelError, match=r"cascade .*unexpected x_embedder_ref.proj.weight"):
+    shutil.copy(da3 / LEVEL0, da3 / "spare.pt")
+    shutil.copy(da3 / LEVEL1, da3 / LEVEL0)
+    with pytest.raises(ModelError, match=r"level0 .*unexpected x_embedder_ref.proj.weight"):
         load_model(da3)
     shutil.copy(da3 / "spare.pt", da3 / LEVEL1)
     with pytest.raises(ModelError, match=r"level1 .*missing x_embedder_ref.proj.weight"):

@@ -41,7 +41,7 @@ def test_each_preset_asks_for_less_than_the_one_before():
 
 
 def test_a_model_of_few_steps_is_sampled_as_it_was_trained():
-    student = replace(GLD_DA3, flow=FlowConfig(steps=4, guidance_scale=1.0, cascade_steps=20, cascade_guidance=1.5))
+    student = replace(GLD_DA3, flow=FlowConfig(steps=4, guidance_scale=1.0, level0_steps=20, level0_guidance=1.5))
     level1, cascade = stages("balanced", student)
     assert level1 == Sampling(4, 1.0)
     assert cascade.steps == 6 and cascade.solver != "euler"

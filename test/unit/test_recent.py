@@ -10,8 +10,8 @@ from recipe_folder import small_config
 
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.evaluation.memory_use import write_random_model
-from gld_ros.pipeline.observed_depth import just_observed, observed_depth
 from gld_ros.generators.recent import RecentSources, fingerprint
+from gld_ros.pipeline.observed_depth import just_observed, observed_depth
 from gld_ros.pipeline.pipeline import GLDPipeline
 
 

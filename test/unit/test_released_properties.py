@@ -18,9 +18,9 @@ from gld_ros.networks.rgb_decoder import RGBDecoder
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
 STAGES = {
     "da3-level1": (GLD_DA3, replace(GLD_DA3.level1, **SMALL)),
-    "da3-cascade": (GLD_DA3, replace(GLD_DA3.cascade, **SMALL, cascade_channels=6)),
+    "da3-cascade": (GLD_DA3, replace(GLD_DA3.level0, **SMALL, level1_channels=6)),
     "vggt-level1": (GLD_VGGT, replace(GLD_VGGT.level1, **SMALL)),
-    "vggt-cascade": (GLD_VGGT, replace(GLD_VGGT.cascade, **SMALL, cascade_channels=6)),
+    "vggt-cascade": (GLD_VGGT, replace(GLD_VGGT.level0, **SMALL, level1_channels=6)),
 }
 ENCODERS = {
     "da3": replace(DA3_BASE, width=24, heads=2, position_grid=5),
@@ -59,7 +59,7 @@ class Stage:
         shape = (2, VIEWS, 6, S + GRID[0] * GRID[1], 1) if S else (2, VIEWS, 6, *GRID)
         self.noisy, self.condition = torch.randn(2, *shape).unbind(0)
         self.condition[:, SOURCES:] = 0
-        self.level1 = torch.randn(shape) if config.cascade_channels else None
+        self.level1 = torch.randn(shape) if config.level1_channels else None
         self.t = torch.tensor([0.9, 0.2])
         self.K = torch.tensor([[40.0, 0, 21], [0, 35, 14], [0, 0, 1]]).repeat(2, VIEWS, 1, 1)
         self.K[..., :2, :2] *= 1 + 0.2 * torch.rand(2, VIEWS, 1, 1)

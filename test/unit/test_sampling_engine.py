@@ -29,10 +29,10 @@ SMALL = {"width": 32, "depth": 3, "heads": 2, "head_width": 48, "head_depth": 2,
 FLOW = FlowConfig(shift=4.0, t_end=0.001)
 
 
-def network(cascade: bool = False, **changes) -> MultiViewDiT:
+def network(from_level1: bool = False, **changes) -> MultiViewDiT:
     torch.manual_seed(0)
-    config = GLD_DA3.cascade if cascade else GLD_DA3.level1
-    config = replace(config, **SMALL | ({"cascade_channels": 6} if cascade else {}) | changes)
+    config = GLD_DA3.level0 if from_level1 else GLD_DA3.level1
+    config = replace(config, **SMALL | ({"level1_channels": 6} if from_level1 else {}) | changes)
     return shaken(MultiViewDiT(6, 14, config)).requires_grad_(False)
 
 
@@ -49,7 +49,7 @@ def request(dit: MultiViewDiT, views: int = VIEWS) -> tuple[Conditioning, torch.
     base, level1, noise = torch.randn(3, 1, views, 6, *GRID)
     base[:, SOURCES:] = 0
     shared = cameras(views=views)
-    hint = level1 if dit.config.cascade_channels else None
+    hint = level1 if dit.config.level1_channels else None
     return Conditioning(base, shared.condition(dit), shared.condition(dit, drop=True), hint), noise
 
 
@@ -74,9 +74,9 @@ def plain(dit: MultiViewDiT, how: Sampling) -> torch.Tensor:
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])
 @pytest.mark.parametrize("prediction", ["velocity", "data"])
-@pytest.mark.parametrize("cascade", [False, True])
-def test_exact_is_the_plain_method_bit_for_bit(cascade, prediction, scale):
-    dit, how = network(cascade, prediction=prediction), Sampling(4, scale)
+@pytest.mark.parametrize("from_level1", [False, True])
+def test_exact_is_the_plain_method_bit_for_bit(from_level1, prediction, scale):
+    dit, how = network(from_level1, prediction=prediction), Sampling(4, scale)
     assert torch.equal(sampled(dit, how), plain(dit, how))
 
 
@@ -134,17 +134,17 @@ def to_meta(cameras):
 
 
 def test_stages_share_the_tables_that_are_equal():
-    level1, cascade = network(), network(True)
+    level1, from_level1 = network(), network(True)
     square, other = cameras((504, 504)), cameras()
-    assert square.condition(level1).tables[0] is square.condition(cascade).tables[0]
+    assert square.condition(level1).tables[0] is square.condition(from_level1).tables[0]
     assert (
-        other.condition(level1).tables[0] is not other.condition(cascade).tables[0]
-    )  # normalised by 504 x 504 in the cascade
+        other.condition(level1).tables[0] is not other.condition(from_level1).tables[0]
+    )  # normalised by 504 x 504 in the from_level1
     assert (
-        square.condition(level1, True).tables[0] is not square.condition(cascade, True).tables[0]
+        square.condition(level1, True).tables[0] is not square.condition(from_level1, True).tables[0]
     )  # which keeps K, too
-    assert other.condition(level1).camera_map is other.condition(cascade).camera_map
-    for dit in (level1, cascade):
+    assert other.condition(level1).camera_map is other.condition(from_level1).camera_map
+    for dit in (level1, from_level1):
         for drop in (False, True):
             alone = camera_conditions(
                 dit, other.K, torch.linalg.inv(other.w2c), SOURCES, SIZE, GRID, Compat(), None, drop

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long run of the real `gld_node`: a camera at full rate, requests all the while, and what its memory does.
 
-`make soak` runs `python -m gld_ros.ros.bench.soak --minutes 30`: it writes soak.json and prints the row of docs/quality.md.
+`make soak` runs `python -m gld_ros.ros.bench.soak --minutes 30`. It writes soak.json and prints a row of
+docs/quality.md.
 """
 
 from __future__ import annotations

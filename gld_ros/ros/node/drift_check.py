@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from gld_ros.pipeline.observed_depth import ObservedDepth, just_observed
 from gld_ros.msg import RealityCheck
+from gld_ros.pipeline.observed_depth import ObservedDepth, just_observed
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.conversions import ns_to_stamp
 from gld_ros.ros.node.counters import TopicCounters
