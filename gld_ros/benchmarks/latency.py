@@ -16,7 +16,6 @@ from gld_ros.benchmarks.work import evaluation_flops
 from gld_ros.diffusion.sampler import Sampling
 from gld_ros.generators.presets import EXACT
 from gld_ros.generators.presets import preset as find_preset
-from gld_ros.pipeline.costs import evaluations
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.request import working_size
 from gld_ros.views import Progress
@@ -77,7 +76,7 @@ def measure(
         "size": [shape.size[1], shape.size[0]],
         "device": pipe.device.type,
         "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
-        "compiled": pipe.synthesis.engine.compiled,
+        "compiled": pipe.synthesis.sampler.compiled,
         "quantize": pipe.quantize,
         **summary(seconds[True]),
         "again_s": float(np.median(seconds[False])),
@@ -115,7 +114,7 @@ def utilisation(
     for (stage, level), how in zip((("level1", "level1"), ("level0", "level0")), sampling, strict=True):
         if level not in times.steps:
             continue
-        count = times.rounds * sum(evaluations(how, config.flow))
+        count = times.rounds * sum(how.evaluations(config.flow.t_end))
         tokens += count * views * (grid[0] * grid[1] + getattr(config, stage).special_tokens)
         flops += count * evaluation_flops(config, stage, views, grid)
     seconds = sum(stages[level] for level in LEVELS if level in stages)

@@ -1,6 +1,9 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Flow matching: x_t = (1 - t) data + t noise, velocity = noise - data, t = 1 is noise (spec gld.md)."""
+"""Flow matching: x_t = (1 - t) data + t noise, velocity = noise - data, t = 1 is noise (spec gld.md).
+
+The path and its time grid, guidance, and how a network's output becomes a velocity (`DiTConfig.prediction`).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,14 @@ from gld_ros.networks.configs import FlowConfig
 
 #: (noisy (B, V, C, h, w), t (B,)) -> velocity (B, V, C, h, w)
 Velocity = Callable[[Tensor, Tensor], Tensor]
+
+#: The network predicts noise - data (released models).
+VELOCITY = "velocity"
+#: The network predicts the data; learns faster in short trainings.
+DATA = "data"
+#: The network predicts the data from no noise at all, in one step: a regression, the baseline of generation.
+NOISELESS = "regression"
+PREDICTIONS = (VELOCITY, DATA, NOISELESS)
 
 
 def shift_time(t: Tensor, shift: float) -> Tensor:
@@ -67,3 +78,33 @@ def guided(conditional: Velocity, unconditional: Velocity, scale: float) -> Velo
         return base + scale * (conditional(x, t) - base)
 
     return velocity
+
+
+def guidance_times(config: FlowConfig, interval: tuple[float, float], views: int) -> tuple[float, float]:
+    """A guidance interval of the linear grid, on the shifted one."""
+    low, high = (shift_time(torch.tensor(t), shift_of(config, views)).item() for t in interval)
+    # Both ends belong to it, whatever the grid's rounding.
+    return low - 1e-6, high + 1e-6
+
+
+def training_target(prediction: str, data: Tensor, noise: Tensor) -> Tensor:
+    """What the network's output is compared with."""
+    _check(prediction)
+    return target_velocity(data, noise) if prediction == VELOCITY else data
+
+
+def as_velocity(prediction: str, out: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+    """The velocity at x_t that a network's output stands for."""
+    _check(prediction)
+    return out if prediction == VELOCITY else velocity_of(noisy, out, t)
+
+
+def output_for(prediction: str, velocity: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+    """The output that stands for a velocity at x_t; the inverse of `as_velocity`."""
+    _check(prediction)
+    return velocity if prediction == VELOCITY else noisy - t[:, None, None, None, None] * velocity
+
+
+def _check(prediction: str) -> None:
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction is '{prediction}', expected one of {', '.join(PREDICTIONS)}")

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sampling of a diffusion stage: its settings, and the loop that solves dx/dt = velocity(x, t) from noise to data.
+"""Sampling of a diffusion stage: its settings, the velocity it predicts, and the loop that follows it to the data.
 
 Every velocity points at data, x - t velocity, on the path x_t = (1 - t) data + t noise. Euler's method goes along the
 velocity. DPM-Solver++(2M), arXiv 2211.01095, follows these data in lambda = log((1 - t) / t), where the linear part has
@@ -10,13 +10,20 @@ an exact solution. A grid may begin at noise alone (t = 1) and end at the data (
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from gld_ros.diffusion.flow import Velocity
+from gld_ros.diffusion.conditioning import Cameras
+from gld_ros.diffusion.flow import Velocity, as_velocity, guidance_times, time_grid
 from gld_ros.errors import InvalidRequest
+from gld_ros.networks.configs import FlowConfig
+from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.prope import CameraTables
 
 SOLVERS = ("euler", "dpmpp2m")
 #: Steps this many times as long as the one before, or longer, extrapolate no farther than one of this length. Shifted
@@ -26,6 +33,10 @@ LONGEST = 1.0
 OnStep = Callable[[int], bool | None]
 #: Data (B, ...) predicted at a lambda.
 Prediction = tuple[Tensor, float]
+#: A network as it is run: `MultiViewDiT.forward` with embedded times and cameras.
+Network = Callable[..., Tensor]
+#: How many compiled shapes are kept: two networks, with guidance and without, of four numbers of views or sizes.
+SHAPES = 16
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,174 @@ class Sampling:
         """True where guidance needs the unconditional branch."""
         return self.guidance_scale > 1
 
+    def evaluations(self, t_end: float = 0.0) -> list[int]:
+        """How often each step evaluates the network: twice with guidance, else once. t_end: of the linear grid."""
+        first, last = self.guidance_interval
+        times = torch.linspace(1, t_end, self.steps + 1).tolist()[:-1]
+        return [2 if self.guided and first <= t <= last else 1 for t in times]
+
+
+@dataclass
+class Conditioning:
+    """What a stage is conditioned on in a request.
+
+    base: latents (B, V, C, h, w) of the sources and of what is known of the targets; cameras: of all views; null: those
+    of the unconditional branch, None where guidance is not asked for; level1: latents that level 0 is conditioned
+    on, None for level 1 itself.
+    """
+
+    base: Tensor
+    cameras: Cameras
+    null: Cameras | None = None
+    level1: Tensor | None = None
+
+
+@dataclass
+class Branch:
+    """A batch that the network evaluates: one branch of guidance, or both. camera: (B, V, h * w, D) tokens."""
+
+    base: Tensor
+    camera: Tensor
+    tables: tuple[CameraTables, CameraTables]
+    level1: Tensor | None
+
+    def joined(self, other: Branch) -> Branch:
+        """This and the other in one batch, in this order."""
+        first, second = (
+            replace(
+                a,
+                project=torch.cat([a.project, b.project]),
+                unproject=torch.cat([a.unproject, b.unproject]),
+            )
+            for a, b in zip(self.tables, other.tables, strict=True)
+        )
+        level1 = None if self.level1 is None or other.level1 is None else torch.cat([self.level1, other.level1])
+        base, camera = torch.cat([self.base, other.base]), torch.cat([self.camera, other.camera])
+        return Branch(base, camera, (first, second), level1)
+
+
+class Sampler:
+    """Samples the stages of a model on one device.
+
+    compiled: with `torch.compile`, for each shape (batch, views, grid) at its first use, which takes minutes for the
+    released models; CUDA graphs on CUDA. The least recently used of more than `shapes` is forgotten. joined: both
+    branches of guidance in one batch; by default on CUDA, where it fills the device: a CPU is full as it is.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        compiled: bool = False,
+        joined: bool | None = None,
+        shapes: int = SHAPES,
+        backend: str = "inductor",
+    ):
+        self.cuda = device.type == "cuda"
+        self.compiled, self.shapes, self.backend = compiled, shapes, backend
+        self.joined = self.cuda if joined is None else joined
+        self._networks: OrderedDict[tuple, Network] = OrderedDict()
+
+    def sample(
+        self,
+        dit: MultiViewDiT,
+        flow: FlowConfig,
+        cond: Conditioning,
+        noise: Tensor,
+        sampling: Sampling,
+        on_step: OnStep = lambda step: None,
+    ) -> Tensor:
+        """Latents (B, V, C, h, w) of a stage from noise, on its device.
+
+        `on_step(i)` is called in step i = 1, 2, ...; True ends the sampling (see `integrate`), as does an exception.
+        Raises InvalidRequest for an unknown solver.
+        """
+        views = noise.shape[1]
+        interval = guidance_times(flow, sampling.guidance_interval, views)
+        velocity = self.velocity(dit, cond, sampling, interval)
+        return integrate(velocity, noise, time_grid(flow, sampling.steps, views), sampling.solver, on_step)
+
+    def velocity(
+        self, dit: MultiViewDiT, cond: Conditioning, sampling: Sampling, interval: tuple[float, float]
+    ) -> Velocity:
+        """velocity(x (B, V, C, h, w), t (B,) on the host) with guidance between the times of `interval`.
+
+        What stays the same from step to step is computed here, once; nothing waits for the device.
+        """
+        network, prediction, sources = self.network(dit), dit.config.prediction, cond.cameras.sources
+
+        def branch(cameras: Cameras) -> Branch:
+            return Branch(cond.base, dit.camera_embedder(cameras.camera_map), cameras.tables, cond.level1)
+
+        conditional = [branch(cond.cameras)]
+        both: list[Branch] = []
+        if sampling.guided and cond.null is not None:
+            both = [branch(cond.null), *conditional]
+            both = [both[0].joined(both[1])] if self.joined else both
+
+        def at(x: Tensor, t: Tensor) -> Tensor:
+            time = float(t[0])
+            moment = torch.full((len(x),), time, device=cond.base.device)
+            embedded = dit.t_embedder(moment)
+            velocities: list[Tensor] = []
+            for b in both if both and interval[0] <= time <= interval[1] else conditional:
+                rounds = len(b.base) // len(x)  # both branches of guidance in one batch, or one of them
+                noisy, times = (torch.cat([y] * rounds) if rounds > 1 else y for y in (x, embedded))
+                out = network(noisy, b.base, times, b.camera, b.tables, sources, b.level1).float()
+                velocities += [as_velocity(prediction, o, x, moment) for o in out.chunk(rounds)]
+            if len(velocities) == 1:
+                return velocities[0]
+            return velocities[0] + sampling.guidance_scale * (velocities[1] - velocities[0])
+
+        return at
+
+    def network(self, dit: MultiViewDiT) -> Network:
+        """The network as it is run."""
+        return (lambda noisy, *args: self._for_shape(dit, noisy, *args)(noisy, *args)) if self.compiled else dit
+
+    @property
+    def kept(self) -> int:
+        """How many compiled shapes there are."""
+        return len(self._networks)
+
+    def _for_shape(self, dit: MultiViewDiT, noisy: Tensor, *args: Any) -> Network:
+        sources, level1 = args[-2:]
+        key = (id(dit), tuple(noisy.shape), sources, level1 is None)
+        if key not in self._networks:
+            if len(self._networks) >= self.shapes:
+                self._networks.popitem(last=False)
+            self._networks[key] = self._compile(dit)
+        self._networks.move_to_end(key)
+        return self._networks[key]
+
+    def _compile(self, dit: MultiViewDiT) -> Network:
+        def forward(*args: Any) -> Tensor:
+            return dit(*args)
+
+        # What is compiled belongs to the code object. With one of its own a shape is compiled once, without guards of
+        # the others, and freed with this function.
+        forward.__code__ = forward.__code__.replace()
+        graphs = self.cuda and self.backend == "inductor"
+        mode = "reduce-overhead" if graphs else None
+        compiled = torch.compile(forward, dynamic=False, mode=mode, backend=self.backend)
+
+        def run(*args: Any) -> Tensor:
+            if not graphs:
+                return compiled(*args)
+            torch.compiler.cudagraph_mark_step_begin()
+            return compiled(*args).clone()  # the graph's own output is overwritten by its next run
+
+        return run
+
+
+def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor | None) -> Velocity:
+    """The velocity that a stage predicts without guidance, everything embedded anew: for training."""
+
+    def at(noisy: Tensor, t: Tensor) -> Tensor:
+        out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
+        return as_velocity(dit.config.prediction, out, noisy, t)
+
+    return at
+
 
 def integrate(
     velocity: Velocity, noise: Tensor, times: Tensor, solver: str = "euler", on_step: OnStep = lambda step: None
@@ -54,7 +233,7 @@ def integrate(
 
     Euler's method also takes times on the noise's device, and a grid (N, B) of each scene's own. As soon as `on_step`
     says so, before the last step, the result is the data that the last velocity points at. An exception in `on_step`
-    ends the sampling, too. Raises InvalidRequest for a solver that there is not.
+    ends the sampling, too. Raises InvalidRequest for an unknown solver.
     """
     if solver not in SOLVERS:
         raise InvalidRequest(f"solver is '{solver}', expected one of {', '.join(SOLVERS)}")

@@ -16,13 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.diffusion.conditioning import Cameras, RequestCameras
-from gld_ros.diffusion.field import Conditioning
-from gld_ros.diffusion.flow import Velocity
-from gld_ros.diffusion.prediction import as_velocity
-from gld_ros.diffusion.sampler import Sampling
+from gld_ros.diffusion.conditioning import RequestCameras
+from gld_ros.diffusion.sampler import Conditioning, Sampler, Sampling
 from gld_ros.errors import InvalidRequest
-from gld_ros.generators.forward import Engine
 from gld_ros.generators.offload import Residency
 from gld_ros.generators.warping import WarpedSources, encode_warps, source_geometry, warp_sources
 from gld_ros.networks.dit import MultiViewDiT
@@ -81,10 +77,10 @@ def silent(stage: str, step: int, preview: Tensor | None = None) -> None:
 class Generation:
     """The networks of a GLD at work on one device. dtype: of autocast."""
 
-    def __init__(self, residency: Residency, dtype: torch.dtype, engine: Engine | None = None):
+    def __init__(self, residency: Residency, dtype: torch.dtype, sampler: Sampler | None = None):
         self.residency, self.dtype = residency, dtype
         self.net, self.device = residency.net, residency.device
-        self.engine = engine or Engine(self.device)
+        self.sampler = sampler or Sampler(self.device)
 
     @torch.inference_mode()
     def generate(
@@ -185,7 +181,7 @@ class Generation:
             assert isinstance(dit, MultiViewDiT)
             null = cameras.condition(dit, drop=True) if sampling.guided else None
             cond = Conditioning(base, cameras.condition(dit), null, level1)
-            return self.engine.sample(dit, self.net.config.flow, cond, noise.to(self.device), sampling, on_step)
+            return self.sampler.sample(dit, self.net.config.flow, cond, noise.to(self.device), sampling, on_step)
 
     def decode(
         self, level0: Tensor, level1: Tensor, cond: Condition, grid: tuple[int, int], size: tuple[int, int]
@@ -204,13 +200,3 @@ class Generation:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-
-
-def velocity(dit: MultiViewDiT, base: Tensor, cameras: Cameras, level1: Tensor | None) -> Velocity:
-    """The velocity that a stage predicts, given the sources' latents, cameras and, for level 0, level 1."""
-
-    def at(noisy: Tensor, t: Tensor) -> Tensor:
-        out = dit(noisy, base, t, cameras.camera_map, cameras.tables, cameras.sources, level1).float()
-        return as_velocity(dit.config.prediction, out, noisy, t)
-
-    return at

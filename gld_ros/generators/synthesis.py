@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gld_ros.confidence import Calibration, confidence, novelty
+from gld_ros.diffusion.sampler import Sampler
 from gld_ros.errors import ModelError, NoContext
-from gld_ros.generators.forward import Engine
 from gld_ros.generators.generation import Generated, Generation, SourceLatents
 from gld_ros.generators.method import Callback, Options, Pixels, Reporter, at_size, resize, to_uint8
 from gld_ros.generators.native import NativeSources, native_sources, paste_observed
@@ -55,8 +55,8 @@ class Synthesis(Generation):
     min_baseline: mean distance between cameras, in the poses' unit, below which no scale is claimed.
     """
 
-    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float, engine: Engine | None = None):
-        super().__init__(residency, dtype, engine)
+    def __init__(self, residency: Residency, dtype: torch.dtype, min_baseline: float, sampler: Sampler | None = None):
+        super().__init__(residency, dtype, sampler)
         self.min_baseline = min_baseline
         self.recent: RecentSources[PreparedSources] = RecentSources()
         self.calibration: Calibration | None = None

@@ -136,7 +136,7 @@ class DiTConfig:
     level1_channels: int = 0
     #: Tokens of a view in front of its patches that are diffused with them (VGGT: 5).
     special_tokens: int = 0
-    #: "velocity" (released), "data" or "regression" (diffusion/prediction.py).
+    #: "velocity" (released), "data" or "regression" (diffusion/flow.py).
     prediction: str = "data"
     mlp_ratio: float = 4.0
     compat: DiTCompat = field(default_factory=DiTCompat)

@@ -101,7 +101,7 @@ def measure(
         size = smaller(working_size(targets[0], config), probe.share, config.encoder.patch)
         options = Options(size, steps=STEPS, guidance_scale=probe.guidance_scale, strict_scale=False)
         # A GPU allocates for each shape, and with `compile` first compiles, then records; a CPU gets going but once.
-        cold = 2 if pipe.device.type == "cuda" or pipe.synthesis.engine.compiled else not measured
+        cold = 2 if pipe.device.type == "cuda" or pipe.synthesis.sampler.compiled else not measured
         requests = [timed(pipe, sources, targets, options) for _ in range(cold + repeat)]
         measured += requests[cold:]
     return fit(measured)
@@ -140,7 +140,7 @@ def identity(pipe: GLDPipeline) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
         "offload": pipe.synthesis.residency.offload,
-        "compiled": pipe.synthesis.engine.compiled,
+        "compiled": pipe.synthesis.sampler.compiled,
         "quantize": pipe.quantize,
         "torch": torch.__version__,
     }

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import torch
 
-from gld_ros.diffusion.sampler import Sampling
 from gld_ros.generators.method import Options
 from gld_ros.generators.native import native_size
 from gld_ros.geometry.cameras import Camera
-from gld_ros.networks.configs import FlowConfig, ModelConfig
+from gld_ros.networks.configs import ModelConfig
 
 #: Quantile of (measured / modelled) seconds of whole requests that is expected at worst.
 QUANTILE = 0.95
@@ -110,18 +108,12 @@ def demands(
         decode = Demand(views * patches, pixels=sum(target.width * target.height for target in targets))
     levels = {
         level: [
-            Demand(views * (patches + config.level1.special_tokens), rows) for rows in evaluations(stage, config.flow)
+            Demand(views * (patches + config.level1.special_tokens), rows)
+            for rows in stage.evaluations(config.flow.t_end)
         ]
         for level, stage in sampling.items()
     }
     return {"encode": [encode], **between, **levels, "decode": [decode]}
-
-
-def evaluations(sampling: Sampling, flow: FlowConfig) -> list[int]:
-    """How often each step evaluates the network: twice with guidance, else once."""
-    first, last = sampling.guidance_interval
-    times = torch.linspace(1, flow.t_end, sampling.steps + 1).tolist()[:-1]
-    return [2 if sampling.guided and first <= t <= last else 1 for t in times]
 
 
 def _pixels(camera: Camera, limit: int) -> int:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from gld_ros.confidence import check_novelty, combine
+from gld_ros.diffusion.sampler import Sampler
 from gld_ros.errors import ModelError, OutOfMemory, RequestTimeout
 from gld_ros.generators.devices import compute_dtype, has_bfloat16, out_of_memory, usable_device
-from gld_ros.generators.forward import Engine
 from gld_ros.generators.generation import Generated
 from gld_ros.generators.method import Callback, Options, part_of
 from gld_ros.generators.offload import Residency, check_offload
@@ -67,7 +67,7 @@ class GLDPipeline:
         """min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is claimed: it
         has to stand well above the noise of the poses. offload: "sequential" keeps only the component at work on the
         device. dtype: to compute in; see `compute_dtype` for the default. compile: the
-        diffusion networks, for each shape at its first use, see `Engine` and `warm_up`. quantize: "int8" or "fp8"
+        diffusion networks, for each shape at its first use, see `Sampler` and `warm_up`. quantize: "int8" or "fp8"
         weights, needs torchao. Neither goes together with offload."""
         self.net = net
         self.device = torch.device(device)
@@ -78,8 +78,8 @@ class GLDPipeline:
         self.quantize = quantize
         residency = Residency(net, self.device, offload)
         self._costs: CostModel | None = None
-        engine = Engine(self.device, compile)
-        self.synthesis = Synthesis(residency, dtype or compute_dtype(net, self.device), min_baseline, engine)
+        sampler = Sampler(self.device, compile)
+        self.synthesis = Synthesis(residency, dtype or compute_dtype(net, self.device), min_baseline, sampler)
 
     @classmethod
     def from_pretrained(
@@ -228,7 +228,7 @@ class GLDPipeline:
         options = Options(working_size(cameras[0], config), find_preset(preset, config), strict_scale=False)
         # Few steps, but some with guidance and some without. The second time CUDA graphs are recorded.
         options = capped(options, config.flow, 4)
-        for _ in range(2 if self.device.type == "cuda" or self.synthesis.engine.compiled else 1):
+        for _ in range(2 if self.device.type == "cuda" or self.synthesis.sampler.compiled else 1):
             self.forget()
             with warnings.catch_warnings():  # of a scene that no model was trained on
                 warnings.simplefilter("ignore")

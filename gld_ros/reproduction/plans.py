@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gld_ros.diffusion.prediction import DATA
+from gld_ros.diffusion.flow import DATA
 from gld_ros.networks.configs import DiTConfig, DPTConfig, EncoderConfig, FlowConfig, ModelConfig, RGBDecoderConfig
 from gld_ros.training.config import FlowTraining, OptimizerConfig, TrainConfig
 

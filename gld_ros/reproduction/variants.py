@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gld_ros.diffusion.prediction import NOISELESS
+from gld_ros.diffusion.flow import NOISELESS
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.reproduction.plans import Plan

@@ -10,8 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gld_ros.diffusion.flow import interpolate, shift_of, shift_time, time_grid
-from gld_ros.diffusion.prediction import output_for
+from gld_ros.diffusion.flow import interpolate, output_for, shift_of, shift_time, time_grid
 from gld_ros.diffusion.sampler import integrate
 from gld_ros.networks.configs import Compat, FlowConfig
 from gld_ros.networks.dit import MultiViewDiT

@@ -13,10 +13,8 @@ from torch.nn import functional as F
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.conditioning import Cameras, camera_conditions
-from gld_ros.diffusion.flow import Velocity, guided, interpolate, time_grid, training_times
-from gld_ros.diffusion.prediction import NOISELESS, training_target
-from gld_ros.diffusion.sampler import integrate
-from gld_ros.generators.generation import velocity
+from gld_ros.diffusion.flow import NOISELESS, Velocity, guided, interpolate, time_grid, training_target, training_times
+from gld_ros.diffusion.sampler import integrate, velocity
 from gld_ros.networks.configs import Compat, FlowConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.prope import CameraTables

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gld_ros.diffusion.prediction import NOISELESS
+from gld_ros.diffusion.flow import NOISELESS
 from gld_ros.errors import InvalidRequest
 from gld_ros.metrics.lpips import LPIPS
 from gld_ros.networks.configs import DiTConfig

@@ -80,7 +80,7 @@ def estimate(
     V = sum(views)
     H, W = size
     N = (H // config.encoder.patch) * (W // config.encoder.patch)
-    batch = 2 if device == "cuda" and config.flow.guidance_scale > 1 else 1  # both branches together, see Engine
+    batch = 2 if device == "cuda" and config.flow.guidance_scale > 1 else 1  # both branches together, see Sampler
     needed = {
         "encoder": _encoder(config, V, N, byte, written_out),
         "rgb": _rgb(config, V, N, byte, written_out),

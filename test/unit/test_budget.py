@@ -34,7 +34,7 @@ from gld_ros.networks.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline, calibration
 from gld_ros.pipeline.budget import candidates
 from gld_ros.pipeline.calibration import Probe, wall_views
-from gld_ros.pipeline.costs import CostModel, Demand, evaluations, fit, non_negative
+from gld_ros.pipeline.costs import CostModel, Demand, fit, non_negative
 
 STAGE = DiTConfig(width=32, depth=1, heads=2, head_width=32, head_depth=1, head_heads=2)
 WARPED = ModelConfig(
@@ -227,10 +227,9 @@ def test_candidates_begin_with_what_is_asked_for_and_end_with_the_least(family):
 
 
 def test_guidance_is_counted_where_it_is_applied():
-    flow = FlowConfig()
-    assert evaluations(Sampling(4, 1.5), flow) == [2, 2, 2, 2]
-    assert evaluations(Sampling(4, 1.5, (0.3, 0.8)), flow) == [1, 2, 2, 1]  # at 1, 0.75, 0.5, 0.25
-    assert evaluations(Sampling(3, 1.0, (0.3, 0.8)), flow) == [1, 1, 1]
+    assert Sampling(4, 1.5).evaluations() == [2, 2, 2, 2]
+    assert Sampling(4, 1.5, (0.3, 0.8)).evaluations() == [1, 2, 2, 1]  # at 1, 0.75, 0.5, 0.25
+    assert Sampling(3, 1.0, (0.3, 0.8)).evaluations() == [1, 1, 1]
 
 
 def test_costs_are_found_again():

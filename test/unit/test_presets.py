@@ -15,7 +15,6 @@ from gld_ros.generators.presets import NAMES, preset
 from gld_ros.networks.configs import FlowConfig, ModelConfig
 from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.costs import evaluations
 
 
 def stages(name: str, config: ModelConfig, *asked) -> tuple[Sampling, Sampling]:
@@ -62,5 +61,5 @@ def test_unknown_presets_are_named():
 
 def test_evaluations_of_the_released_model():
     """As the README says: guidance costs a second one in the steps of its interval."""
-    found = [[sum(evaluations(how, GLD_DA3.flow)) for how in stages(name, GLD_DA3)] for name in NAMES]
+    found = [[sum(how.evaluations(GLD_DA3.flow.t_end)) for how in stages(name, GLD_DA3)] for name in NAMES]
     assert found == [[98, 98], [23, 10], [10, 1]]

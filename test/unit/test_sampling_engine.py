@@ -11,12 +11,9 @@ import torch
 from test_joint import shaken, tiny, views
 
 from gld_ros.diffusion.conditioning import RequestCameras, camera_conditions
-from gld_ros.diffusion.field import Conditioning
 from gld_ros.diffusion.flow import guided, shift_time, time_grid
-from gld_ros.diffusion.sampler import SOLVERS, Sampling
+from gld_ros.diffusion.sampler import SOLVERS, Conditioning, Sampler, Sampling, velocity
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.generators.forward import Engine
-from gld_ros.generators.generation import velocity
 from gld_ros.networks.configs import Compat, FlowConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.prope import multiply
@@ -55,7 +52,7 @@ def request(dit: MultiViewDiT, views: int = VIEWS) -> tuple[Conditioning, torch.
 
 def sampled(dit, how: Sampling, **options) -> torch.Tensor:
     cond, noise = request(dit)
-    return Engine(CPU, **options).sample(dit, FLOW, cond, noise, how)
+    return Sampler(CPU, **options).sample(dit, FLOW, cond, noise, how)
 
 
 def euler(field, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -124,7 +121,7 @@ def test_the_host_waits_for_nothing(monkeypatch):
     meta = Conditioning(cond.base.to("meta"), *(to_meta(c) for c in (cond.cameras, cond.null)), None)
     for name in SOLVERS:
         how = Sampling(4, 1.5, (0.2, 0.8), name)
-        made = Engine(CPU, joined=True).sample(dit, FLOW, meta, noise.to("meta"), how)
+        made = Sampler(CPU, joined=True).sample(dit, FLOW, meta, noise.to("meta"), how)
         assert made.shape == noise.shape
 
 
@@ -159,11 +156,11 @@ def test_stages_share_the_tables_that_are_equal():
 
 def test_compiled_for_each_shape_and_no_more_than_it_keeps():
     dit, how = network(depth=1, head_depth=1), Sampling(2)
-    engine = Engine(CPU, compiled=True, shapes=1, backend="eager")
+    engine = Sampler(CPU, compiled=True, shapes=1, backend="eager")
     for count in (3, 4):
         cond, noise = request(dit, count)
         made = engine.sample(dit, FLOW, cond, noise, how)
-        assert torch.allclose(made, Engine(CPU).sample(dit, FLOW, cond, noise, how), atol=1e-5)
+        assert torch.allclose(made, Sampler(CPU).sample(dit, FLOW, cond, noise, how), atol=1e-5)
         assert engine.kept == 1
 
 
@@ -187,14 +184,14 @@ def test_unknown_solvers_are_named():
 @pytest.mark.filterwarnings("ignore:the generated views contradict")
 def test_a_compiled_pipeline_is_warmed_up(monkeypatch):
     """Both networks with and without guidance; the request that follows compiles nothing."""
-    monkeypatch.setattr(Engine, "_compile", lambda engine, dit: dit)
+    monkeypatch.setattr(Sampler, "_compile", lambda engine, dit: dit)
     pipe = GLDPipeline(tiny("da3"), compile=True)
     pipe.net.config = replace(pipe.net.config, flow=replace(pipe.net.config.flow, steps=20))
     pipe.warm_up(2, 1, (60, 80), "balanced")
-    kept = pipe.synthesis.engine.kept
+    kept = pipe.synthesis.sampler.kept
     assert kept == 2  # on a CPU both branches have the same shape
     pipe(*views(), preset="balanced", strict_scale=False)
-    assert pipe.synthesis.engine.kept == kept
+    assert pipe.synthesis.sampler.kept == kept
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("int8", 0.03), ("fp8", 0.1)])
