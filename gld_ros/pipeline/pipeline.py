@@ -140,6 +140,11 @@ class GLDPipeline:
     def max_sources(self) -> int:
         return self.net.config.max_sources
 
+    @property
+    def max_views(self) -> int:
+        """Most sources and targets of one call; 0 means no limit."""
+        return self.net.config.max_views
+
     @torch.inference_mode()
     def __call__(
         self,

@@ -20,6 +20,7 @@ from gld_ros.views import SourceView
 FULL_PARALLAX = np.radians(3.0)  # triangulation angle that counts as a full baseline
 VIEWING_ANGLE = np.radians(30.0)  # a surface seen from this much aside is worth exp(-1) of one seen head-on
 BASELINE_WEIGHT = 0.5  # of the share of triangulated points, against the share of seen points
+SHARED = 0.5  # targets share sources that see at least so much of what all frames see of each of them
 
 
 @dataclass(frozen=True)
@@ -136,3 +137,32 @@ def select_sources(frames: Sequence[SourceView], targets: Sequence[Camera], coun
         chosen.append(best)
         candidates.remove(best)
     return [frames[i] for i in chosen]
+
+
+def select_together(
+    frames: Sequence[SourceView], targets: Sequence[Camera], count: int, most: int = 0
+) -> tuple[list[SourceView], list[Camera]]:
+    """At most `count` of `frames`, and as many of the first `targets` as these support together.
+
+    They support a target if they see at least SHARED of what all frames together see of it, and if two of them see at
+    least SHARED of what two frames see: parallax needs two. most: limit of sources and targets together; 0 means none.
+    Raises NoContext as `select_sources` does for the first target.
+    """
+
+    def supported(seen: np.ndarray, sources: Sequence[SourceView]) -> bool:
+        chosen = [any(frame is source for source in sources) for frame in frames]
+        by_sources, by_all = seen[chosen].sum(axis=0), seen.sum(axis=0)
+        return all((by_sources >= views).mean() >= SHARED * (by_all >= views).mean() for views in (1, min(2, count)))
+
+    number = min(len(targets), most - min(count, len(frames))) if most else len(targets)
+    looked_at = [sample_points([frame.camera for frame in frames], [target])[0] for target in targets[:number]]
+    seen = [np.stack([sees(frame.camera, points) for frame in frames]) for points in looked_at]
+    while number > 1:
+        if not all(of_target.any() for of_target in seen[:number]):
+            number //= 2
+            continue
+        sources = select_sources(frames, targets[:number], count)
+        if all(supported(of_target, sources) for of_target in seen[:number]):
+            return sources, list(targets[:number])
+        number //= 2
+    return select_sources(frames, targets[:1], count), list(targets[:1])

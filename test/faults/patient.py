@@ -24,7 +24,7 @@ from gld_ros.action import SynthesizeTrajectory
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.wall import Wall
 from gld_ros.ros import conversions
-from gld_ros.ros.node.node import node
+from gld_ros.ros.node import node
 from gld_ros.srv import SynthesizeViews
 from gld_ros.views import Progress, Scale, View
 
@@ -41,7 +41,8 @@ class Model:
     fault: called in each stage of each request. result: what it is given becomes the answer. sizes: of the requests.
     """
 
-    name, max_sources, synthesis, calibrated, device = "model", 4, None, False, torch.device("cpu")
+    name, max_sources, max_views, calibrated, device = "model", 4, 12, False, torch.device("cpu")
+    synthesis = None
 
     def __init__(self):
         self.heal()

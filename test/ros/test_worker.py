@@ -19,7 +19,7 @@ from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest
 from gld_ros.ros.node.worker import Worker
 from gld_ros.scene.key_frames import KeyFrameBuffer
-from gld_ros.views import Scale, SourceView, View
+from gld_ros.views import Progress, Scale, SourceView, View
 
 PATIENCE = 20
 
@@ -118,15 +118,20 @@ class Model:
 
     max_sources, name, calibrated = 4, "model", False
 
-    def __init__(self, meanwhile=lambda sources: None):
-        self._meanwhile = meanwhile
+    def __init__(self, meanwhile=lambda sources: None, max_views=0):
+        self._meanwhile, self.max_views = meanwhile, max_views
+        self.asked = []  # sources, targets and time budget of each call
 
-    def __call__(self, sources, targets, **_):
+    def __call__(self, sources, targets, callback, time_budget=None, **_):
+        self.asked.append((len(sources), len(targets), time_budget))
         self._meanwhile(sources)
-        (target,) = targets
-        size, stamps = (target.height, target.width), tuple(source.stamp for source in sources)
+        callback(Progress("level1", 1, 2, 0.5))
+        return [self._view(target, tuple(source.stamp for source in sources)) for target in targets]
+
+    def _view(self, target, stamps):
+        size = target.height, target.width
         image, ones, generated = np.full((*size, 3), 9, np.uint8), np.ones(size, np.float32), np.zeros(size, bool)
-        return [View(target, image, ones, ones, generated, Scale(1.0, "stereo", 0.0), self.name, 0, stamps)]
+        return View(target, image, ones, ones, generated, Scale(1.0, "stereo", 0.0), self.name, 0, stamps)
 
     def smaller_sizes(self, camera):
         return [(56, 56)]
@@ -145,13 +150,23 @@ def context_of(*places):
     return context
 
 
-def run(worker, model, context, *poses, budget=None, on_view=lambda view, stamp: None, review=None, **parameters):
+def run(
+    worker,
+    model,
+    context,
+    *poses,
+    budget=None,
+    on_view=lambda view, stamp: None,
+    on_progress=lambda index, progress: None,
+    review=None,
+    **parameters,
+):
     """The result of a request for views at `poses`."""
     tf = TFPoses(tf2_ros.Buffer(), "map")
     review = review or (lambda view, sources: view)
     synthesizer = Synthesizer(model, context, tf, lambda: Parameters(**parameters), review)
     request = ViewRequest(poses or (HERE,), None, 0, budget)
-    job = worker.submit(lambda job: synthesizer.run(request, job, on_view), budget)
+    job = worker.submit(lambda job: synthesizer.run(request, job, on_view, on_progress), budget)
     return job.future.result(PATIENCE)
 
 
@@ -234,7 +249,7 @@ def test_what_was_made_of_frames_that_moved_meanwhile_is_no_answer(worker, jump)
     jumps = iter([lambda: None, lambda: jump(context)])  # while the second view is made
     result = run(
         worker,
-        Model(lambda sources: next(jumps)()),
+        Model(lambda sources: next(jumps)(), max_views=3),
         context,
         HERE,
         HERE,
@@ -260,6 +275,57 @@ def test_a_view_of_fewer_sources_is_reviewed_with_those(worker):
     assert result.error is None
     (stamps,) = reviewed
     assert len(stamps) == 2 and stamps == list(result.views[0].source_stamps)
+
+
+def at(x, turned=0.0):
+    """A pose at x metres, turned about the vertical by so many radians."""
+    c2w = np.eye(4)
+    c2w[:3, :3] = [[np.cos(turned), 0, np.sin(turned)], [0, 1, 0], [-np.sin(turned), 0, np.cos(turned)]]
+    c2w[0, 3] = x
+    return ("map", 0, c2w)
+
+
+def test_poses_of_a_request_are_generated_together_as_many_as_the_model_takes(worker):
+    """In the order of the poses, in shares of the time; the progress is that of the whole request."""
+    model, seen, progress = Model(max_views=5), [], []
+    poses = [at(0.02 * i) for i in range(7)]
+    result = run(
+        worker,
+        model,
+        context_of(0.0, 0.2),
+        *poses,
+        budget=PATIENCE,
+        on_view=lambda view, stamp: seen.append(view.camera.center[0]),
+        on_progress=lambda index, progressed: progress.append((index, progressed.fraction)),
+    )
+    assert result.error is None and seen == [pose[2][0, 3] for pose in poses]
+    assert [asked[:2] for asked in model.asked] == [(2, 3), (2, 3), (2, 1)]
+    assert progress == [(0, pytest.approx(1.5 / 7)), (3, pytest.approx(4.5 / 7)), (6, pytest.approx(6.5 / 7))]
+    budgets = [asked[2] / PATIENCE for asked in model.asked]
+    assert budgets == [pytest.approx(share, rel=0.2) for share in (3 / 7, 3 / 4, 1)]
+
+
+def test_poses_that_other_sources_support_are_generated_apart(worker):
+    model = Model()
+    context = context_of(0.0, 0.2)
+    for number, x in enumerate((0.0, 0.2)):  # looking back
+        context.add("behind", SourceView(np.zeros((120, 160, 3), np.uint8), CAMERA.moved(at(x, np.pi)[2]), 50 + number))
+    poses = [at(0.05), at(0.1), at(0.05, np.pi), at(0.1, np.pi)]
+    result = run(worker, model, context, *poses)
+    assert [asked[:2] for asked in model.asked] == [(2, 2), (2, 2)]
+    assert [set(view.source_stamps) for view in result.views] == [{5, 6}] * 2 + [{50, 51}] * 2
+
+
+def test_a_budget_or_memory_for_fewer_views_is_answered_in_parts(worker):
+    model = Model()
+    whole = Model.__call__
+    model.__class__ = type("Half", (Model,), {"__call__": lambda self, *args, **kw: whole(self, *args, **kw)[:2]})
+    result = run(worker, model, context_of(0.0, 0.2), *[at(0.01 * i) for i in range(5)])
+    assert len(result.views) == 5 and [asked[1] for asked in model.asked] == [5, 2, 1]
+    model = Model()
+    model._meanwhile = lambda sources: model.asked[-1][1] == 1 or np.zeros(2**50)
+    result = run(worker, model, context_of(0.0, 0.2), *[at(0.01 * i) for i in range(3)])
+    assert len(result.views) == 3 and [asked[1] for asked in model.asked] == [3, 1, 1, 1]
 
 
 def test_waiting_for_tf_ends_with_the_budget_and_with_the_job(worker):

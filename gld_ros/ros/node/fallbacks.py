@@ -19,7 +19,7 @@ from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.views import SourceView, View
 
 LEAST_SOURCES = 2  # fewer show no parallax, so that there would be no scale
-Ask = Callable[..., View]
+Ask = Callable[..., list[View]]
 
 
 class Fallbacks:
@@ -34,24 +34,26 @@ class Fallbacks:
         self.degraded = self.kept = 0
         self._folder, self._keep, self._warn = Path(folder).expanduser(), keep, warn
 
-    def smaller(self, pipe: Any, sources: Sequence[SourceView], ask: Ask) -> View:
-        """`ask(sources)`; while the memory does not suffice, with fewer sources, then `size` (H, W) smaller.
+    def smaller(self, pipe: Any, sources: Sequence[SourceView], targets: Sequence[Camera], ask: Ask) -> list[View]:
+        """`ask(sources, targets)`; while the memory does not suffice, with the first target alone, with fewer sources,
+        then with a smaller `size` (H, W).
 
         Raises OutOfMemory where the least is too much, and whatever else `ask` raises.
         """
         reason = ""
-        for attempt, (fewer, settings) in enumerate(attempts(pipe, sources)):
+        for attempt, (fewer, first, settings) in enumerate(attempts(pipe, sources, targets)):
             try:
-                view = ask(fewer, **settings)
+                views = ask(fewer, first, **settings)
                 self.degraded += attempt > 0
-                return view
+                return views
             except Exception as error:
                 if not (isinstance(error, OutOfMemory) or out_of_memory(error)):
                     raise
                 reason = str(error)
             # Outside `except`, whose traceback holds the tensors.
             release(pipe)
-            what = f"{len(fewer)} sources" + (f" at {settings['size']}" if settings else "")
+            what = f"{len(fewer)} sources" + (f" and {len(first)} views" if len(first) > 1 else "")
+            what += f" at {settings['size']}" if settings else ""
             self._warn("memory", f"too little memory for {what}, trying with less: {reason}")
         raise OutOfMemory(f"the device has too little memory, even for {what}: {reason}")
 
@@ -69,14 +71,18 @@ class Fallbacks:
         return ModelError(f"{message} (the request is kept in {file})")
 
 
-def attempts(pipe: Any, sources: Sequence[SourceView]) -> Iterator[tuple[Sequence[SourceView], dict[str, Any]]]:
-    """Sources and settings that take less and less memory."""
-    yield sources, {}
+def attempts(
+    pipe: Any, sources: Sequence[SourceView], targets: Sequence[Camera]
+) -> Iterator[tuple[Sequence[SourceView], Sequence[Camera], dict[str, Any]]]:
+    """Sources, targets and settings that take less and less memory."""
+    yield sources, targets, {}
+    if len(targets) > 1:
+        yield sources, targets[:1], {}
     least = sources[:LEAST_SOURCES]
     if len(sources) > len(least):
-        yield least, {}
+        yield least, targets[:1], {}
     for size in pipe.smaller_sizes(least[0].camera):
-        yield least, {"size": size}
+        yield least, targets[:1], {"size": size}
 
 
 def release(pipe: Any = None) -> None:
@@ -87,11 +93,18 @@ def release(pipe: Any = None) -> None:
         torch.cuda.empty_cache()
 
 
-def checked_view(views: Sequence[View], target: Camera) -> View:
-    """The one of `views`. Raises ModelError unless it is whole: sizes of `target`, finite, depths above 0 or NaN."""
-    if len(views) != 1:
-        raise ModelError(f"the model gave {len(views)} views, expected 1")
-    (view,) = views
+def checked_views(views: Sequence[View], targets: Sequence[Camera]) -> list[View]:
+    """`views`, of the first of `targets`: within a time budget there may be fewer, but at least one. Raises ModelError
+    unless each is whole: of its target's size, finite, depths above 0 or NaN."""
+    if not 1 <= len(views) <= len(targets):
+        raise ModelError(f"the model gave {len(views)} views, expected {len(targets)}")
+    for view, target in zip(views, targets, strict=False):
+        check_view(view, target)
+    return list(views)
+
+
+def check_view(view: View, target: Camera) -> None:
+    """Raise ModelError that names what is wrong with a view."""
     size = target.height, target.width
     shapes = {"image": (*size, 3), "depth": size, "confidence": size, "generated": size}
     for name, shape in shapes.items():
@@ -106,4 +119,3 @@ def checked_view(views: Sequence[View], target: Camera) -> View:
         raise ModelError("the model's depth is not above 0 and finite, or NaN where unknown")
     if not np.isfinite(view.camera.c2w).all() or not np.isfinite(view.scale.value) or view.scale.value <= 0:
         raise ModelError(f"the model's pose or scale ({view.scale.value}) is not finite")
-    return view

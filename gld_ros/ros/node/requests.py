@@ -123,12 +123,11 @@ class RequestServer:
 
     async def _on_goal(self, goal: ServerGoalHandle) -> SynthesizeTrajectory.Result:
         result = SynthesizeTrajectory.Result()
-        count = len(goal.request.poses)
         feedback = SynthesizeTrajectory.Feedback()
 
         def on_progress(index: int, progress: Progress) -> None:
             feedback.view, feedback.step, feedback.steps = index, progress.step, progress.steps
-            feedback.fraction = (index + progress.fraction) / count
+            feedback.fraction = progress.fraction
             if progress.preview is not None:
                 feedback.preview = image_to_msg(progress.preview, "rgb8", Header())
             goal.publish_feedback(feedback)

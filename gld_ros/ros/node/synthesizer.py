@@ -8,7 +8,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,16 @@ from geometry_msgs.msg import PoseStamped
 
 from gld_ros.confidence import check_level
 from gld_ros.errors import Cancelled, GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout, TFError
+from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.pipeline.request import MAX_SAMPLES
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
-from gld_ros.ros.node.fallbacks import Fallbacks, checked_view
+from gld_ros.ros.node.fallbacks import Fallbacks, checked_views
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.worker import Job, without_history
-from gld_ros.scene.key_frames import KeyFrameBuffer, select_sources
+from gld_ros.scene.key_frames import KeyFrameBuffer, select_sources, select_together
 from gld_ros.srv import SynthesizeViews
 from gld_ros.views import Progress, SourceView, View
 
@@ -119,6 +119,7 @@ class Synthesizer:
         self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
         self._review = review
         self._fallbacks = fallbacks or Fallbacks()
+        self._limit = 1  # views generated together in the request at work, as memory and time allow
 
     def run(
         self,
@@ -130,8 +131,9 @@ class Synthesizer:
         """All views of `request`, or those made before an error together with it; none where the context's frames got
         other poses meanwhile, or went.
 
-        Each view has its own best sources. on_view(view, stamp): called as soon as a view is there.
-        on_progress(index, progress): called between steps.
+        Poses that the same sources support are generated together, as many as the model takes.
+        on_view(view, stamp): called as soon as a view is there. on_progress(index, progress): called between steps,
+        with the index of the first pose at work and the fraction of the whole request.
         """
         result = Result([], [])
         try:
@@ -150,15 +152,24 @@ class Synthesizer:
                 )
                 check_pixels(request, width, height)
             poses = [self._in_map(*pose, job) for pose in request.poses]
-            for i, c2w in enumerate(poses):
-                view, sources = self._view(frames, c2w, request, job, len(poses) - i, partial(on_progress, i))
+            targets = [self._target(frames, pose, request) for pose in poses]
+            self._limit = len(targets)
+            while len(result.views) < len(targets):
+                done = len(result.views)
+
+                def progressed(progress: Progress, count: int, done: int = done) -> None:
+                    fraction = (done + count * progress.fraction) / len(targets)
+                    on_progress(done, dataclasses.replace(progress, fraction=fraction))
+
+                views, sources = self._views(frames, targets[done:], request, job, progressed)
                 if self._context.epoch != epoch:
                     return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
-                view = self._review(view, sources)
-                job.at("review")
-                result.views.append(view)
-                result.stamps.append(request.poses[i][1] or max(view.source_stamps))
-                on_view(view, result.stamps[-1])
+                for view in views:
+                    view = self._review(view, sources)
+                    job.at("review")
+                    result.stamps.append(request.poses[len(result.views)][1] or max(view.source_stamps))
+                    result.views.append(view)
+                    on_view(view, result.stamps[-1])
         except GLDError as error:
             return dataclasses.replace(result, error=without_history(error))
         except Exception as error:  # of what surrounds the model; the node must survive it
@@ -180,31 +191,28 @@ class Synthesizer:
                 job.at("pose", f" of '{frame}'")
                 return found @ pose
 
-    def _view(
+    def _target(self, frames: Sequence[SourceView], c2w: np.ndarray, request: ViewRequest) -> Camera:
+        """The requested camera at pose `c2w`: without intrinsics that of the frame that sees best what it looks at."""
+        if request.intrinsics is not None:
+            return request.intrinsics.camera(c2w)
+        (best,) = select_sources(frames, [frames[-1].camera.moved(c2w)], 1)
+        return best.camera.moved(c2w)
+
+    def _views(
         self,
         frames: Sequence[SourceView],
-        c2w: np.ndarray,
+        targets: Sequence[Camera],
         request: ViewRequest,
         job: Job,
-        views: int,
-        on_progress: Callable[[Progress], None],
-    ) -> tuple[View, Sequence[SourceView]]:
-        """One view and what it was made of, in its share of the time that is left for so many `views`."""
+        on_progress: Callable[[Progress, int], None],
+    ) -> tuple[list[View], Sequence[SourceView]]:
+        """Views of the first of `targets`, at least one, in their share of the time that is left for all; and the
+        sources that they were generated from. on_progress(progress, count): of so many views."""
         job.check()
-        parameters = self._parameters()
-        if request.intrinsics is not None:
-            target = request.intrinsics.camera(c2w)
-        else:  # those of the frame that sees best what the wanted camera looks at
-            (best,) = select_sources(frames, [frames[-1].camera.moved(c2w)], 1)
-            target = best.camera.moved(c2w)
-        sources = select_sources(frames, [target], min(parameters.max_sources, self._pipe.max_sources))
+        parameters, pipe = self._parameters(), self._pipe
+        count = min(parameters.max_sources, pipe.max_sources)
+        sources, together = select_together(frames, targets[: self._limit], count, pipe.max_views)
         job.at("sources")
-
-        def callback(progress: Progress) -> None:
-            job.at(progress.stage, f", step {progress.step} of {progress.steps}")
-            job.check_cancelled()
-            on_progress(progress)
-
         settings = {
             "steps": parameters.steps or None,
             "guidance_scale": parameters.guidance_scale or None,
@@ -213,24 +221,31 @@ class Synthesizer:
             "max_novelty": parameters.max_novelty,
         }
 
-        def ask(sources: Sequence[SourceView], **more: Any) -> View:
-            views = self._pipe(sources, [target], callback=callback, **settings, **more)
-            return checked_view(views, target)
+        def ask(sources: Sequence[SourceView], cameras: Sequence[Camera], **more: Any) -> list[View]:
+            def callback(progress: Progress) -> None:
+                job.at(progress.stage, f", step {progress.step} of {progress.steps}")
+                job.check_cancelled()
+                on_progress(progress, len(cameras))
 
-        def ask_in_time(sources: Sequence[SourceView], **more: Any) -> View:
+            return checked_views(pipe(sources, cameras, callback=callback, **settings, **more), cameras)
+
+        def ask_in_time(sources: Sequence[SourceView], cameras: Sequence[Camera], **more: Any) -> list[View]:
+            share = len(cameras) / len(targets)
             try:
-                return ask(sources, time_budget=job.left and job.left / views, **more)
+                return ask(sources, cameras, time_budget=job.left and job.left * share, **more)
             except RequestTimeout:
-                if views == 1:
+                if share == 1:
                     raise
                 job.check()
-                return ask(sources, time_budget=job.left, preset="fast", **more)  # not all views fit: as many as do
+                return ask(sources, cameras, time_budget=job.left, preset="fast", **more)  # as many as fit
 
         try:
-            view = self._fallbacks.smaller(self._pipe, sources, ask_in_time)
+            views = self._fallbacks.smaller(pipe, sources, together, ask_in_time)
         except Exception as error:
             if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
-            raise self._fallbacks.keep(error, FailedRequest(sources, [target], settings, str(error))) from None
+            raise self._fallbacks.keep(error, FailedRequest(sources, together, settings, str(error))) from None
         job.at("view")
-        return view, sources[: len(view.source_stamps)]  # fewer where memory was short
+        if len(views) < len(together):
+            self._limit = len(views)
+        return views, sources[: len(views[0].source_stamps)]  # fewer where memory was short
