@@ -69,9 +69,9 @@ class Plan:
     def representation_run(self, stage: str) -> TrainConfig:
         """Settings of an encoder's or the VAE's training."""
         optimizer = OptimizerConfig(
-            self.representation_rate,
-            (0.9, 0.98),
-            0.01,
+            learning_rate=self.representation_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
             schedule="cosine",
             warmup=min(50, self.representation_steps // 4),
             final=0.02,
@@ -83,7 +83,7 @@ class Plan:
     def flow_run(self, stage: str, steps: int) -> TrainConfig:
         """Settings of a diffusion stage's training up to a milestone: a constant rate, so that it can go on."""
         warmup = min(30, self.flow_steps // 8)
-        optimizer = OptimizerConfig(self.flow_rate, (0.9, 0.95), 0.0, warmup=warmup, ema=0.99, ema_warmup=True)
+        optimizer = OptimizerConfig(learning_rate=self.flow_rate, warmup=warmup, ema=0.99, ema_warmup=True)
         return self._run(stage, steps, optimizer)
 
     def _run(self, stage: str, steps: int, optimizer: OptimizerConfig) -> TrainConfig:

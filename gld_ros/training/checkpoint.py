@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 import gld_ros
 from gld_ros.errors import ModelError
-from gld_ros.training.average import Average, trained
+from gld_ros.training.optimizer import Average, trained
 from gld_ros.training.stage import Stage
 
 PATTERN = "checkpoint-*.safetensors"
@@ -118,20 +118,26 @@ def fill(target: Tensor, source: Tensor) -> None:
     target.copy_(source)
 
 
-def collected(stage: Stage, average: Average, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """A checkpoint's tensors: "model/NAME", "average/NAME", "adam/exp_avg/NAME"; all processes have to call this."""
+#: What each optimiser, by its name, holds of every parameter.
+States = Mapping[str, Mapping[nn.Parameter, dict[str, Tensor]]]
+
+
+def collected(stage: Stage, average: Average, states: States) -> dict[str, Tensor]:
+    """A checkpoint's tensors: "model/NAME", "average/NAME", "adam/exp_avg/NAME", "muon/momentum_buffer/NAME".
+
+    All processes have to call this.
+    """
     tensors = {f"model/{name}": full(value) for name, value in stage.kept().items()}
     tensors |= {f"average/{name}": full(value) for name, value in average.values.items()}
-    for name, parameter in trained(stage):
-        tensors |= {f"adam/{key}/{name}": full(value) for key, value in optimizer.state.get(parameter, {}).items()}
+    for kind, state in states.items():
+        for name, parameter in trained(stage):
+            tensors |= {f"{kind}/{key}/{name}": full(value) for key, value in state.get(parameter, {}).items()}
     return tensors
 
 
-def restore(
-    path: Path, tensors: Mapping[str, Tensor], stage: Stage, average: Average, optimizer: torch.optim.Optimizer
-) -> None:
+def restore(path: Path, tensors: Mapping[str, Tensor], stage: Stage, average: Average, states: States) -> None:
     """The inverse of `collected`. Raises ModelError naming `path` where names or shapes do not fit the stage."""
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}}
+    groups: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("model", "average", *states)}
     for key, value in tensors.items():
         kind, name = key.split("/", 1)
         groups[kind][name] = value
@@ -141,13 +147,14 @@ def restore(
         for name, target in targets.items():
             fill(target, groups[kind][name])
     parameters = dict(trained(stage))
-    for entry, value in groups["adam"].items():  # parameters that are not here had no gradient so far
-        key, name = entry.split("/", 1)
-        state = value.clone()  # AdamW's step count stays on the CPU
-        if value.ndim:
-            state = torch.zeros_like(parameters[name])
-            fill(state, value)
-        optimizer.state[parameters[name]][key] = state
+    for kind, state in states.items():
+        for entry, value in groups[kind].items():  # parameters that are not here had no gradient so far
+            key, name = entry.split("/", 1)
+            copy = value.clone()  # AdamW's step count stays on the CPU
+            if value.ndim:
+                copy = torch.zeros_like(parameters[name])
+                fill(copy, value)
+            state[parameters[name]][key] = copy
 
 
 def misfits(targets: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:

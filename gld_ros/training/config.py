@@ -24,8 +24,10 @@ FREE = ("workers", "device", "save_every", "keep", "sample_every", "bad_steps", 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW, its schedule, and the average of the weights; the defaults are those of the released DiTs."""
+    """The optimiser, its schedule, and the average of the weights; the defaults are those of the released DiTs."""
 
+    #: "adamw", or "muon": Muon for the matrices of transformer blocks, AdamW for all other parameters.
+    kind: str = "adamw"
     learning_rate: float = 5e-5
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
@@ -153,6 +155,7 @@ class TrainConfig:
     def check(self) -> TrainConfig:
         """Return self, or raise InvalidRequest naming a field that cannot be."""
         choices = {
+            "optimizer.kind": (self.optimizer.kind, ("adamw", "muon")),
             "optimizer.schedule": (self.optimizer.schedule, ("constant", "cosine", "linear")),
             "precision": (self.precision, ("bf16", "fp32")),
             "device": (self.device, ("auto", "cpu", "cuda")),

@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.training import checkpoint
-from gld_ros.training.average import Average, rate_factor, trained
 from gld_ros.training.checkpoint import Progress
 from gld_ros.training.config import TrainConfig, differences, plain
+from gld_ros.training.optimizer import Average, optimizers, rate_factor, trained
 from gld_ros.training.records import Records
-from gld_ros.training.stage import Stage, TrainingData
+from gld_ros.training.stage import Stage, TrainingData, total
 
 
 class Interrupted(BaseException):
@@ -95,17 +95,15 @@ class Engine:
         return self.finished
 
     def _build(self) -> None:
-        """Wrap the stage for this machine, make optimiser and average, and fill them from the checkpoint."""
+        """Wrap the stage for this machine, make optimisers and average, and fill them from the checkpoint."""
         options = self.config.optimizer
-        parameters = [p for _, p in trained(self.stage)]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=options.learning_rate, betas=options.betas, weight_decay=options.weight_decay
-        )
-        self.model, self.optimizer = self.accelerator.prepare(self.stage, optimizer)
+        made = optimizers(self.stage, options)
+        self.model, *prepared = self.accelerator.prepare(self.stage, *made.values())
+        self.optimizers = dict(zip(made, prepared, strict=True))
         self.stage = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.average = Average(self.stage, options)
         if self._found is not None:
-            checkpoint.restore(*self._found, self.stage, self.average, self.optimizer.optimizer)
+            checkpoint.restore(*self._found, self.stage, self.average, self._states())
             self._found = None
 
     def _run(self, data: TrainingData) -> None:
@@ -158,15 +156,24 @@ class Engine:
         means = self._mean(sums | {"loss": total(sums)})
         self.step += 1
         if np.isfinite(norm) and np.isfinite(means["loss"]):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
-            self.optimizer.step()
+            for optimizer in self.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = self._rate()
+                optimizer.step()
             self.average.update(self.step)
             self._bad_in_a_row = 0
         else:
             self._skip(means, norm)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._forget_gradients()
         return means, norm
+
+    def _forget_gradients(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def _states(self) -> dict[str, Any]:
+        """The state of each optimiser by its name: what it holds of every parameter."""
+        return {name: optimizer.optimizer.state for name, optimizer in self.optimizers.items()}
 
     def _next(self, batches: Iterator[Any]) -> Any:
         self._waiting = self._alone
@@ -177,7 +184,7 @@ class Engine:
 
     def _give_up_step(self) -> None:
         """Forget the micro steps of a step that still waited for data, and save what was reached before."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self._forget_gradients()
         self.micro = self.step * self.config.accumulation
         if self.step:
             self.save()
@@ -243,7 +250,7 @@ class Engine:
 
     def save(self) -> None:
         """Write a checkpoint; all processes have to call this."""
-        tensors = checkpoint.collected(self.stage, self.average, self.optimizer.optimizer)
+        tensors = checkpoint.collected(self.stage, self.average, self._states())
         progress = Progress(
             step=self.step,
             micro=self.micro,
@@ -291,8 +298,3 @@ class Engine:
         finally:
             for restored, handler in previous.items():
                 signal.signal(restored, handler)
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    """The sum of the losses that are minimised."""
-    return torch.stack([value.float() for name, value in losses.items() if not name.startswith("_")]).sum()

@@ -16,6 +16,7 @@ from gld_ros.data.room_views import BUCKETS
 from gld_ros.errors import InvalidRequest
 from gld_ros.generators.method import resize
 from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.plain import to_dict
 from gld_ros.training.config import OptimizerConfig, TrainConfig
@@ -74,11 +75,23 @@ class MiniTraining:
     device: str = "auto"
     #: "fp32", or "bf16" where that is fast: GPUs, CPUs with AMX.
     precision: str = "fp32"
+    #: Optimiser of the diffusion stages (`OptimizerConfig.kind`).
+    flow_optimizer: str = "muon"
+    #: Compile the transformer blocks of the diffusion stages on a CPU: 1.3 times as many steps an hour.
+    compiled: bool = True
 
     def run(self, stage: str, steps: int, rate: float, model: ModelConfig, seed: int) -> TrainConfig:
         """The settings of one stage's run."""
         optimizer = OptimizerConfig(
-            rate, (0.9, 0.98), 0.01, schedule="cosine", warmup=100, final=0.02, ema=0.998, ema_warmup=True
+            kind=self.flow_optimizer if stage in ("mini-level1", "mini-level0") else "adamw",
+            learning_rate=rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            schedule="cosine",
+            warmup=100,
+            final=0.02,
+            ema=0.998,
+            ema_warmup=True,
         )
         return TrainConfig(
             stage=stage,
@@ -154,7 +167,10 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
         stage, data = stage_of(name, net, plan, folder, number)
         steps, rate = getattr(plan, f"{name}_steps"), getattr(plan, f"{name}_rate")
         config = plan.run(f"mini-{name}", steps, rate, net.config, plan.seed + number)
-        if not Engine(stage, config, folder / name).fit(data):
+        engine = Engine(stage, config, folder / name)
+        if plan.compiled and isinstance(stage, WarpedFlowStage) and engine.accelerator.device.type == "cpu":
+            compile_blocks(stage.dit)
+        if not engine.fit(data):
             return False
     save_model(out, net)
     return True
@@ -173,6 +189,13 @@ def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, numb
         return DecoderStage(net, DecoderTraining()), CachedLatents(latents, plan.decoder_batch, PAINTED, plan.seed)
     level = 1 if name == "level1" else 0
     return WarpedFlowStage(net, level), CachedLatents(latents, plan.flow_batch, FIELDS[level], plan.seed)
+
+
+def compile_blocks(dit: MultiViewDiT) -> None:
+    """Compile each transformer block for every shape it meets: image sizes by numbers of views."""
+    torch._dynamo.config.recompile_limit = 64
+    for block in dit.blocks:
+        block.compile(dynamic=False)
 
 
 def cache(folder: Path, net: GLDNetworks, plan: MiniTraining) -> None:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -64,3 +65,8 @@ class Stage(nn.Module, ABC):
         """Parameters and buffers by name that a checkpoint holds; the average replaces those that are trained."""
         frozen = {name for name, _ in self.named_parameters() if any(name.startswith(prefix) for prefix in self.frozen)}
         return {name: value for name, value in self.state_dict().items() if name not in frozen}
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of the losses that are minimised."""
+    return torch.stack([value.float() for name, value in losses.items() if not name.startswith("_")]).sum()

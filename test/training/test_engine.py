@@ -6,23 +6,24 @@ import errno
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CONFIG, Numbers, Toy
+from tiny import CONFIG, Clips, Numbers, Toy, flow_stage
 
 import gld_ros
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.training import checkpoint
-from gld_ros.training.average import Average, rate_factor
 from gld_ros.training.config import (
     OptimizerConfig,
 )
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
+from gld_ros.training.optimizer import Average, rate_factor
 from gld_ros.training.records import Records, read_log
 
 
@@ -54,6 +55,37 @@ def test_resumed_equals_uninterrupted(tmp_path):
     again = Toy()
     assert Engine(again, CONFIG, tmp_path / "parts").fit(Numbered(PowerCut()))
     assert torch.equal(again.line.weight, whole.line.weight)
+
+
+def test_muon_trains_the_blocks_and_adamw_the_rest_and_both_resume(tmp_path):
+    config = replace(CONFIG, steps=3, save_every=2, optimizer=replace(CONFIG.optimizer, kind="muon", warmup=2))
+    ends = []
+    for name in ("whole", "parts"):
+        stage = flow_stage()
+        engine = Engine(stage, config, tmp_path / name)
+        if name == "parts":
+            (tmp_path / name).mkdir()
+            shutil.copy(tmp_path / "whole" / "checkpoint-00000002.safetensors", tmp_path / name)
+            engine = Engine(stage, config, tmp_path / name)
+            assert engine.step == 2
+        assert engine.fit(Numbered(Clips()))
+        ends.append(checkpoint.read(checkpoint.latest(tmp_path / name))[0])
+        rates = {group["lr"] for optimizer in engine.optimizers.values() for group in optimizer.param_groups}
+        assert len(engine.optimizers) == 2 and len(rates) == 1, "one schedule"
+    whole, parts = ends
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+    names = {name for name, parameter in stage.named_parameters() if parameter.requires_grad}
+    held = {kind: {key.split("/")[2] for key in whole if key.startswith(f"{kind}/")} for kind in ("adam", "muon")}
+    assert held["adam"] | held["muon"] == names and not held["adam"] & held["muon"]
+    assert held["muon"] == {n for n in names if ".blocks." in n and stage.get_parameter(n).ndim == 2}
+
+
+def test_muon_without_transformer_blocks_is_refused(tmp_path):
+    config = replace(CONFIG, optimizer=replace(CONFIG.optimizer, kind="muon"))
+    with pytest.raises(InvalidRequest, match="optimizer.kind is 'muon', but no transformer block.* expected 'adamw'"):
+        Engine(Toy(), config, tmp_path).fit(Numbered(Numbers()))
+    with pytest.raises(InvalidRequest, match="optimizer.kind is 'sgd', expected one of adamw, muon"):
+        replace(CONFIG, optimizer=replace(CONFIG.optimizer, kind="sgd")).check()
 
 
 def test_accumulated_equals_one_large_batch(tmp_path):

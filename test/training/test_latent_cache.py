@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latents on disk, and the diffusion stages that train on them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,8 +10,9 @@ import torch
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
+from gld_ros.training import checkpoint
 from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
-from gld_ros.training.mini import PAINTED
+from gld_ros.training.mini import PAINTED, MiniTraining, compile_blocks, train_mini
 from gld_ros.training.warped_flow import FIELDS, WarpedFlowOptions, WarpedFlowStage
 from gld_ros.weights.files import read_tensors, write_tensors
 
@@ -108,3 +109,37 @@ def test_level_0_is_told_a_noised_level_1(net, folder):
     assert stage.truth(batch, 3)[1] is not None and WarpedFlowStage(net, 1).truth(batch, 3)[1] is None
     times = stage.times(4000)
     assert times.max() == 1 and 0.12 < (times == 1).float().mean() < 0.18 and times.median() > 0.6
+
+
+def test_compiled_blocks_have_the_loss_and_the_gradients_of_those_as_written(net, folder):
+    one = replace(net.config.level1, depth=1, head_depth=0)  # compiling takes a while
+    small = GLDNetworks(replace(net.config, level1=one))
+    batch = CachedLatents(folder, 3, FIELDS[1]).read(0).to("cpu")
+    for parameter in small.level1.parameters():  # the last layer begins at zero
+        torch.nn.init.normal_(parameter, std=0.05)
+    results = []
+    for compiled in (False, True):
+        if compiled:
+            compile_blocks(small.level1)
+        small.zero_grad()
+        torch.manual_seed(1)
+        loss = WarpedFlowStage(small, 1).loss(batch)["flow"]
+        loss.backward()
+        assert all((block._compiled_call_impl is not None) == compiled for block in small.level1.blocks)
+        results.append([loss.detach(), *(p.grad.clone() for p in small.level1.parameters() if p.requires_grad)])
+    for written, fused in zip(*results, strict=True):
+        torch.testing.assert_close(fused, written, rtol=1e-3, atol=1e-4 * float(written.abs().max()))
+
+
+def test_diffusion_stages_of_mini_train_with_muon(net, folder, tmp_path):
+    plan = MiniTraining(
+        stages=("level1",), start="a sha256", level1_steps=1, flow_batch=3, device="cpu", compiled=False
+    )
+    (tmp_path / "cache").symlink_to(folder)
+    assert train_mini(tmp_path, tmp_path / "model", net, plan)
+    kinds = {name: plan.run(f"mini-{name}", 1, 1e-3, net.config, 0).optimizer.kind for name in ("depth", "level0")}
+    held = checkpoint.read(checkpoint.latest(tmp_path / "level1"))[0]
+    assert kinds == {"depth": "adamw", "level0": "muon"}
+    assert any(key.startswith("muon/momentum_buffer/dit.blocks.") for key in held)
+    # `net` is shared, and one step of training is no harm: but it was asked for gradients.
+    net.eval().requires_grad_(False)

@@ -23,10 +23,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from gld_ros.training.average import trained
 from gld_ros.training.checkpoint import full
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
+from gld_ros.training.optimizer import trained
 
 #: Two processes cannot share one GPU.
 AUTO = "cpu" if torch.accelerator.is_available() else "auto"

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning-rate schedules, and the average of the weights over the steps."""
+"""Optimisers, learning-rate schedules, and the average of the weights over the steps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from gld_ros.errors import InvalidRequest
 from gld_ros.training.config import OptimizerConfig
 
 
@@ -24,6 +25,28 @@ def rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
     part = min((step - config.warmup) / max(end - config.warmup, 1), 1.0)
     fall = 1 - part if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * part))
     return config.final + (1 - config.final) * fall
+
+
+def optimizers(module: nn.Module, config: OptimizerConfig) -> dict[str, torch.optim.Optimizer]:
+    """The optimisers of the trained parameters by name: "adam", and "muon" for matrices of transformer blocks.
+
+    Raises InvalidRequest where "muon" is asked for and there are no such matrices.
+    """
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in trained(module):
+        orthogonal = config.kind == "muon" and parameter.ndim == 2 and "blocks" in name.split(".")
+        (matrices if orthogonal else others).append(parameter)
+    adam = torch.optim.AdamW(others, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    if config.kind == "adamw":
+        return {"adam": adam}
+    if not matrices:
+        raise InvalidRequest("optimizer.kind is 'muon', but no transformer block is trained here: expected 'adamw'")
+    # Its steps are scaled to the size of AdamW's, so that both share one learning rate.
+    muon = torch.optim.Muon(
+        matrices, config.learning_rate, config.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    return {"adam": adam, "muon": muon}
 
 
 class Average:
