@@ -5,8 +5,8 @@
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -28,6 +28,13 @@ ARGUMENTS = {  # name: (default, description)
     "security_enclave": ("/", "SROS2 enclave of the node, such as /gld_ros/gld_node; of use with ROS_SECURITY_ENABLE."),
     "rviz": ("false", "Start RViz with config/gld.rviz; its camera display shows the topic image."),
 }
+
+
+def check_config(context: LaunchContext) -> None:
+    """Raise RuntimeError unless the parameter file is there: rcl would name neither the argument nor the reason."""
+    path = LaunchConfiguration("config").perform(context)
+    if not Path(path).is_file():
+        raise RuntimeError(f"config:={path}: there is no such file; a YAML file of gld_node's parameters is expected")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -72,4 +79,4 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, *large_images, gld, rviz])
+    return LaunchDescription([*arguments, OpaqueFunction(function=check_config), *large_images, gld, rviz])

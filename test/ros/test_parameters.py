@@ -4,8 +4,10 @@
 
 import ast
 import re
+import sys
 import threading
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import rclpy
@@ -112,6 +114,22 @@ def test_the_launch_file_compiles_and_describes_its_arguments():
         "rviz",
     }
     assert all(len(description) > 10 for description in arguments.values())
+
+
+def test_a_parameter_file_that_is_not_there_is_refused(monkeypatch, tmp_path):
+    """Whether launch is installed or not: here it is a stand-in that knows what `config` is."""
+    modules = ("", ".actions", ".conditions", ".launch_description_sources", ".substitutions")
+    for name in (*(f"launch{module}" for module in modules), "launch_ros.actions", "launch_ros.parameter_descriptions"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    names = {}
+    exec(compile((ROOT / "launch" / "gld.launch.py").read_text(), "gld.launch.py", "exec"), names)
+    sys.modules["launch.substitutions"].LaunchConfiguration.return_value.perform = lambda context: context["config"]
+    (tmp_path / "mine.yaml").write_text("{}")
+    names["check_config"]({"config": str(tmp_path / "mine.yaml")})
+    with pytest.raises(RuntimeError, match=r"config:=.*nothing.yaml: there is no such file; a YAML file"):
+        names["check_config"]({"config": str(tmp_path / "nothing.yaml")})
+    names["generate_launch_description"]()
+    names["OpaqueFunction"].assert_called_once_with(function=names["check_config"])
 
 
 def test_the_launch_description_on_a_distribution():

@@ -38,6 +38,7 @@ from gld_ros.ros.dashboard.scene import Cloud, Frusta
 from gld_ros.ros.drivers.declare import parameter
 from gld_ros.ros.node.counters import Throttle
 from gld_ros.ros.node.map_messages import grid_from_msg, patch_grid
+from gld_ros.ros.signals import ignore_signals, interrupt_once
 from gld_ros.scene.map.voxel_map import LAYERS
 
 RCLError = rclpy_implementation.RCLError
@@ -210,6 +211,7 @@ def _frusta(marker: Marker) -> Frusta:
 
 def main(args: list[str] | None = None) -> int:
     """Serve the page until SIGINT or SIGTERM; returns the exit code. What cannot be is one line on stderr."""
+    interrupt_once()
     rclpy.init(args=args)
     try:
         node = DashboardNode()
@@ -227,6 +229,7 @@ def main(args: list[str] | None = None) -> int:
         if rclpy.ok():
             raise
     finally:
+        ignore_signals()
         node.close()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()

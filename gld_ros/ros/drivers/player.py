@@ -28,6 +28,7 @@ from gld_ros.data.rig import Instant, StampedTransform, camera_topics, optical_f
 from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
 from gld_ros.ros.drivers.declare import parameter
+from gld_ros.ros.signals import ignore_signals, interrupt_once
 
 JPEG_QUALITY = 92
 ACKNOWLEDGE_TIMEOUT = 5.0  # seconds to wait for a subscriber that stalls, before publishing on
@@ -205,14 +206,18 @@ def frame_numbers(node: Node, name: str, description: str) -> set[int]:
 
 def play(name: str, make_node: Callable[[], Any]) -> int:
     """Run a node that has a `player` until it ends; returns the exit code. A named error is one line on stderr."""
+    interrupt_once()
     rclpy.init()
     try:
         node = make_node()
         return _spin(node, node.player)
+    except KeyboardInterrupt:
+        return 0
     except (GLDError, ValueError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     finally:
+        ignore_signals()
         rclpy.try_shutdown()
 
 
@@ -230,6 +235,7 @@ def _spin(node: Node, player: Player) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        ignore_signals()
         player.stop()
         executor.shutdown()
         node.destroy_node()

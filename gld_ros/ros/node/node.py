@@ -36,6 +36,7 @@ from gld_ros.ros.node.pose_jumps import JumpRules, follow_map_frame
 from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.requests import RequestServer
 from gld_ros.ros.node.synthesizer import Synthesizer
+from gld_ros.ros.signals import ignore_signals, interrupt_once
 from gld_ros.scene.key_frames import KeyFrameBuffer, KeyFrameRules
 
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
@@ -274,6 +275,7 @@ def _end_in_time() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where it cannot start: a parameter that
     cannot be, security that cannot be enforced."""
+    interrupt_once()
     try:
         rclpy.init(args=args)
         threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
@@ -293,6 +295,7 @@ def main(args: list[str] | None = None) -> None:
         if rclpy.ok():
             raise
     finally:
+        ignore_signals()
         ended = node.close()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
