@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gld_ros.files import write_text
+from gld_ros.reports.provenance import git_revision, hardware
 
 
 def complete(kind: str, figures: dict[str, Any]) -> dict[str, Any]:
     """The figures of a benchmark with the command, the revision and the hardware that they hold for."""
-    from gld_ros.reproduction.report import hardware
-    from gld_ros.training.checkpoint import git_revision
 
     head = {"benchmark": kind, "command": shlex.join(["gld", *sys.argv[1:]]), "revision": git_revision()}
     return head | {"hardware": hardware()} | figures

@@ -88,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.evaluation.protocol import evaluate
     from gld_ros.evaluation.report import build_report
     from gld_ros.evaluation.results import write_report
+    from gld_ros.evaluation.sheets import Gallery
     from gld_ros.metrics.dino import Dino
     from gld_ros.metrics.lpips import LPIPS
     from gld_ros.pipeline import GLDPipeline
     from gld_ros.reports.html import write_html
-    from gld_ros.reports.sheets import Gallery
 
     if args.save_views and not args.out:
         raise InvalidRequest("--save-views needs --out, the folder to write them to")

@@ -32,11 +32,11 @@ def run_away(args: argparse.Namespace, count: int) -> int:
     from gld_ros.errors import InvalidRequest
     from gld_ros.evaluation.away import away_figures, evaluate_away
     from gld_ros.evaluation.away_scenes import away_scenes
-    from gld_ros.evaluation.away_sheet import AwaySheet
     from gld_ros.evaluation.methods import OwnDepth, model
     from gld_ros.evaluation.report import versions
     from gld_ros.evaluation.results import write_report
     from gld_ros.evaluation.rooms import SPLITS
+    from gld_ros.evaluation.sheets import AwaySheet
     from gld_ros.pipeline import GLDPipeline
 
     for name, value in OTHERS.items():

@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     """Synthesize, compare with the real frames, write pictures, depth, points and report.json."""
     from gld_ros.data.sequence import open_sequence
     from gld_ros.errors import InvalidRequest
-    from gld_ros.evaluation.comparison import nearest
     from gld_ros.evaluation.results import Result, write_report, write_results
+    from gld_ros.geometry.cameras import nearest
     from gld_ros.pipeline.pipeline import GLDPipeline
 
     sequence = open_sequence(args.sequence)

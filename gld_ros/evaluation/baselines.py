@@ -13,13 +13,13 @@ from torch import Tensor
 
 from gld_ros.confidence import confidence
 from gld_ros.errors import ModelError
-from gld_ros.evaluation.comparison import nearest
+from gld_ros.evaluation.scenes import Scene
 from gld_ros.generators.method import Pixels, at_size, resize, to_uint8
 from gld_ros.generators.native import native_size
 from gld_ros.generators.presets import EXACT
 from gld_ros.generators.scale import geometry_spread, joint_scale
 from gld_ros.generators.warping import warp_sources
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, nearest
 from gld_ros.geometry.frame import RelativeFrame
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.pipeline.pipeline import GLDPipeline
@@ -100,6 +100,23 @@ def with_own_depth(pipe: GLDPipeline, sources: Sequence[SourceView], like: Camer
         native = synthesis.native(sources, images, depth, frame, EXACT.pixels)
     values = native.values
     return PosedSources(values[:, :, :3], SourceDepth(native.depth, values[:, :, 3]), native.K, native.c2w, frame)
+
+
+def source_depths(pipe: GLDPipeline, scene: Scene) -> list[np.ndarray]:
+    """Depth (H, W) of every source: the true one where the data have it, otherwise what the model finds.
+
+    Raises ScaleUnknown, and ModelError for a model without a geometry head.
+    """
+    if scene.source_depths is not None:
+        return scene.source_depths
+    posed = with_own_depth(pipe, scene.sources, scene.cameras[0])
+    depths = (posed.depth.depth[0] * posed.frame.unit).float()
+    sizes = [(source.camera.height, source.camera.width) for source in scene.sources]
+    maps = [
+        torch.nn.functional.interpolate(depth[None, None], size=size, mode="nearest-exact")[0, 0]
+        for depth, size in zip(depths, sizes, strict=True)
+    ]
+    return [depth.cpu().numpy() for depth in maps]
 
 
 @torch.inference_mode()

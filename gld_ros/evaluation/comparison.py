@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.se3 import rotation_angle
 from gld_ros.metrics.depth import depth_errors
 from gld_ros.metrics.image import psnr
 from gld_ros.views import SourceView
@@ -36,18 +34,6 @@ def abs_rel(depth: np.ndarray, real: np.ndarray | None, where: np.ndarray | None
     """Mean |depth - real| / real where both (H, W) maps are known; None without such pixels."""
     errors = None if real is None else depth_errors(depth, real, where)
     return errors["abs_rel"] if errors else None
-
-
-def nearest(target: Camera, cameras: list[Camera]) -> int:
-    """Index of the camera nearest to `target` in pose: distance in units of the median distance, plus radians.
-
-    Raises ValueError without cameras.
-    """
-    if not cameras:
-        raise ValueError("nearest() needs at least one camera")
-    distances = np.array([np.linalg.norm(camera.center - target.center) for camera in cameras])
-    turns = np.array([rotation_angle(camera.c2w, target.c2w) for camera in cameras])
-    return int(np.argmin(distances / max(float(np.median(distances)), 1e-9) + turns))
 
 
 def compare(

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gld_ros.errors import InvalidRequest, ModelError, NoContext, ScaleUnknown
-from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
+from gld_ros.evaluation.baselines import Picture, depth_warp, source_depths, with_true_depth
 from gld_ros.evaluation.encoder_figures import estimate_poses, has_rays, level_pck
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.scenes import Scene, unobserved_by_depth
@@ -25,11 +25,12 @@ from gld_ros.evaluation.scores import (
     sample_figures,
     scene_figures,
 )
-from gld_ros.metrics.consistency import Consistency, source_depths
+from gld_ros.metrics.consistency import Consistency
 from gld_ros.metrics.dino import Dino
 from gld_ros.metrics.lpips import LPIPS
 from gld_ros.metrics.trajectory import MIN_POSES, trajectory_errors
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.views import SourceView
 
 REAL = "real_views"  # the left-out views themselves: what poses and consistency of perfect pictures come to
 
@@ -124,7 +125,7 @@ def _evaluate_scene(
     found = Evaluation()
     try:
         answers = _answers(scene, methods, samples, seed, found)
-        consistency = Consistency(dino, scene, source_depths(pipe, scene)) if dino else None
+        consistency = Consistency(dino, scene.sources, source_depths(pipe, scene)) if dino else None
     except (ScaleUnknown, NoContext) as error:
         return Evaluation(refused=[(scene.name, str(error))])
     regions, by = _regions(scene, answers[methods[0].name][0])
@@ -133,7 +134,7 @@ def _evaluate_scene(
     found.shares[scene.name] = (_share(regions, "observed"), _share(regions, "unobserved"))
     for method in methods:
         _score(found, scene, method.name, answers[method.name], regions, lpips, consistency)
-    if consistency and (figures := consistency.of_real_views()):
+    if consistency and (figures := consistency.figures(scene.targets)):
         found.rows.append(Row(scene.name, scene.group, REAL, "all", figures))
     first = {name: drawn[0] for name, drawn in answers.items()}
     _score_encoder(found, scene, pipe, first)
@@ -206,7 +207,8 @@ def _score(
             if region == "all":
                 made = [p for p in drawn[0] if p is not None]
                 means |= scene_figures(scene, made)
-                means |= consistency.figures(made) if consistency else {}
+                views = [SourceView(p.image, c, depth=p.depth) for p, c in zip(made, scene.cameras, strict=True)]
+                means |= consistency.figures(views) if consistency else {}
             found.rows.append(Row(scene.name, scene.group, name, region, means))
 
 

@@ -20,6 +20,7 @@ from gld_ros.evaluation.scores import MIN_REGION, RIGHT
 from gld_ros.metrics.bootstrap import estimate
 from gld_ros.metrics.uncertainty import expected_coverage
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.reports.provenance import git_revision
 
 #: What every figure means, by the beginning of its name; the longest that fits holds.
 DEFINITIONS = {
@@ -127,8 +128,6 @@ def differences(rows: Sequence[Row], names: Sequence[str], seed: int = 0) -> dic
 
 def versions(pipe: GLDPipeline) -> dict[str, str]:
     """What the figures may depend on."""
-    from gld_ros.training.checkpoint import git_revision
-
     device = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else platform.processor()
     return {
         "gld_ros": gld_ros.__version__,

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gld_ros.data.ply import Points, write_ply
 from gld_ros.data.sequence import save_depth_png
 from gld_ros.evaluation.comparison import Comparison, compare
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import unproject
 from gld_ros.reports.pictures import SheetRow, cloud_picture, contact_sheet
+from gld_ros.scene.ply import Points, write_ply
 from gld_ros.views import SourceView
 
 SHEET_SOURCES = 2  # shown in a row of the contact sheet

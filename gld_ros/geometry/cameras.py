@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.se3 import check_rigid, invert
+from gld_ros.geometry.se3 import check_rigid, invert, rotation_angle
 
 #: Added to K where pixel centres are whole numbers (ROS, OpenCV), gives K that counts from the first pixel's corner.
 HALF_PIXEL = np.array([[0.0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
@@ -77,3 +78,15 @@ class Camera:
     def moved(self, c2w: np.ndarray) -> Camera:
         """The same intrinsics at another pose."""
         return replace(self, c2w=c2w)
+
+
+def nearest(target: Camera, cameras: Sequence[Camera]) -> int:
+    """Index of the camera nearest to `target` in pose: distance in units of the median distance, plus radians.
+
+    Raises ValueError without cameras.
+    """
+    if not cameras:
+        raise ValueError("nearest() needs at least one camera")
+    distances = np.array([np.linalg.norm(camera.center - target.center) for camera in cameras])
+    turns = np.array([rotation_angle(camera.c2w, target.c2w) for camera in cameras])
+    return int(np.argmin(distances / max(float(np.median(distances)), 1e-9) + turns))

@@ -16,13 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.evaluation.baselines import Picture, with_own_depth
-from gld_ros.evaluation.comparison import nearest
-from gld_ros.evaluation.scenes import Scene
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, nearest
 from gld_ros.metrics.correspondence import shared_pixels
 from gld_ros.metrics.dino import Dino
-from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.views import SourceView
 
 MIN_PIXELS = 20  # that two views share; with fewer nothing is said of them
 CHUNK = 2**15  # pixels whose features are compared at once
@@ -38,30 +35,29 @@ class FeatureView:
 
 
 class Consistency:
-    """Compares any method's pictures of a scene with each other and with the sources, which are encoded once.
+    """Compares any method's views of a scene with each other and with the sources, which are encoded once.
 
-    source_depths: (H, W) of each source, as of `source_depths`.
+    depths: (H, W) of each source.
     """
 
-    def __init__(self, dino: Dino, scene: Scene, source_depths: Sequence[np.ndarray]) -> None:
-        self.dino, self.scene = dino, scene
+    def __init__(self, dino: Dino, sources: Sequence[SourceView], depths: Sequence[np.ndarray]) -> None:
+        self.dino = dino
         self.sources = [
             FeatureView(features(dino, source.image), depth, source.camera)
-            for source, depth in zip(scene.sources, source_depths, strict=True)
+            for source, depth in zip(sources, depths, strict=True)
         ]
 
-    def figures(self, pictures: Sequence[Picture]) -> dict[str, float]:
+    def figures(self, targets: Sequence[SourceView]) -> dict[str, float]:
         """`met3r` over all pairs: each target with its nearest source (`_sources`) and nearest target (`_targets`).
 
-        Of every target's picture, in order. `met3r_share`: of the pixels, those that a pair shares. Nothing for
-        pictures without depth.
+        `met3r_share`: the share of the pixels that a pair shares. Empty where a target has no depth.
         """
         views = [
-            FeatureView(features(self.dino, picture.image), picture.depth, camera)
-            for picture, camera in zip(pictures, self.scene.cameras, strict=True)
-            if picture.depth is not None
+            FeatureView(features(self.dino, target.image), target.depth, target.camera)
+            for target in targets
+            if target.depth is not None
         ]
-        if len(views) < len(pictures):
+        if len(views) < len(targets):
             return {}
         pairs = {"sources": with_nearest_source(views, self.sources), "targets": with_nearest_target(views)}
         compared = {
@@ -74,10 +70,6 @@ class Consistency:
             if known:
                 found[name] = float(np.mean(known))
         return found
-
-    def of_real_views(self) -> dict[str, float]:
-        """Figures of the real views with their true depth, what perfect pictures come to; none without that depth."""
-        return self.figures([Picture(target.image, target.depth) for target in self.scene.targets])
 
 
 Pairs = list[tuple[FeatureView, FeatureView]]
@@ -137,20 +129,3 @@ def features(dino: Dino, image: np.ndarray) -> Tensor:
     pixels = torch.from_numpy(image).to(dino.cls_token.device).permute(2, 0, 1)[None].float() / 255
     pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return dino(pixels)[-1][0].T.unflatten(1, grid)
-
-
-def source_depths(pipe: GLDPipeline, scene: Scene) -> list[np.ndarray]:
-    """Depth (H, W) of every source: the true one where the data have it, otherwise what the model finds.
-
-    Raises ScaleUnknown, and ModelError for a model without a geometry head.
-    """
-    if scene.source_depths is not None:
-        return scene.source_depths
-    posed = with_own_depth(pipe, scene.sources, scene.cameras[0])
-    depths = (posed.depth.depth[0] * posed.frame.unit).float()
-    sizes = [(source.camera.height, source.camera.width) for source in scene.sources]
-    maps = [
-        F.interpolate(depth[None, None], size=size, mode="nearest-exact")[0, 0]
-        for depth, size in zip(depths, sizes, strict=True)
-    ]
-    return [depth.cpu().numpy() for depth in maps]

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gld_ros.data.ply import Points
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import invert, look_at
+from gld_ros.scene.ply import Points
 
 #: (H, W, 3) uint8 of a table; None where there is nothing to show.
 Cell = np.ndarray | None

@@ -5,21 +5,17 @@
 from __future__ import annotations
 
 import base64
-import os
-import platform
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gld_ros.reports.html import STYLE
-from gld_ros.reports.reproduction_plots import write_plots
-from gld_ros.reports.reproduction_tables import PAPER, Cell, Table, ratios, tables
+from gld_ros.reports.provenance import git_revision, hardware
 from gld_ros.reproduction.plans import Plan
+from gld_ros.reproduction.plots import write_plots
 from gld_ros.reproduction.runs import write_json
-from gld_ros.training.checkpoint import git_revision
+from gld_ros.reproduction.tables import PAPER, Cell, Table, ratios, tables
 
 
 def write_report(folder: Path, plan: Plan, results: dict[str, Any], only: list[str], command: str) -> list[Table]:
@@ -40,28 +36,6 @@ def write_report(folder: Path, plan: Plan, results: dict[str, Any], only: list[s
     write_json(folder / "report.json", report)
     (folder / "report.html").write_text(html(report, found, plots))
     return found
-
-
-def hardware() -> dict[str, Any]:
-    """What ran it."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "cpu": cpu_name(),
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "torch": torch.__version__,
-    }
-
-
-def cpu_name() -> str:
-    """As Linux calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def cell_text(found: Cell) -> str:

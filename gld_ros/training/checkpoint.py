@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-import gld_ros
 from gld_ros.errors import ModelError
 from gld_ros.training.optimizer import Average, trained
 from gld_ros.training.stage import Stage
@@ -84,23 +82,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], Progress]:
 def existing(folder: Path) -> Path:
     """The folder, or the nearest parent that exists."""
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-
-
-def git_revision() -> str:
-    """Commit of this checkout, "-dirty" where it has changes; the package's version outside a checkout of it."""
-    root = Path(gld_ros.__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        found = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
-        return found.stdout.strip() if found.returncode == 0 else ""
-
-    try:
-        # It may be installed inside somebody else's repository.
-        top = git("rev-parse", "--show-toplevel")
-        found = git("describe", "--always", "--dirty", "--abbrev=40") if top and Path(top).resolve() == root else ""
-    except (OSError, subprocess.TimeoutExpired):
-        found = ""
-    return found or gld_ros.__version__
 
 
 def full(tensor: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from gld_ros.errors import InvalidRequest, ModelError
+from gld_ros.reports.provenance import git_revision
 from gld_ros.training import checkpoint
 from gld_ros.training.checkpoint import Progress
 from gld_ros.training.config import TrainConfig, differences, plain
@@ -257,7 +258,7 @@ class Engine:
             skipped=self.skipped,
             processes=self.accelerator.num_processes,
             config=plain(self.config),
-            revision=checkpoint.git_revision(),
+            revision=git_revision(),
         )
         if self.is_main:
             checkpoint.write(self.folder, tensors, progress, self.config.keep)

@@ -17,8 +17,9 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.metrics.lpips import LPIPS
 from gld_ros.networks.configs import DiTConfig
 from gld_ros.networks.gld import BOUNDARY, GLDNetworks
+from gld_ros.reports.provenance import git_revision
 from gld_ros.training.adversarial import adversary
-from gld_ros.training.checkpoint import full, git_revision
+from gld_ros.training.checkpoint import full
 from gld_ros.training.config import STAGES, TrainConfig, plain
 from gld_ros.training.distillation import DistillationStage, few_step_flow
 from gld_ros.training.encoder_stage import EncoderStage

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from gld_ros.cli import main
-from gld_ros.data.ply import Points
 from gld_ros.data.sequence import open_sequence
-from gld_ros.evaluation.comparison import compare, nearest
+from gld_ros.evaluation.comparison import compare
 from gld_ros.evaluation.holdout import hold_out
 from gld_ros.evaluation.results import summary
+from gld_ros.geometry.cameras import nearest
 from gld_ros.reports.pictures import (
     GENERATED,
     MARGIN,
@@ -29,6 +29,7 @@ from gld_ros.reports.pictures import (
     contact_sheet,
     outlined,
 )
+from gld_ros.scene.ply import Points
 
 
 @pytest.mark.parametrize("count", (3, 4, 5, 8, 25, 51, 1000))

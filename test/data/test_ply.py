@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gld_ros.data.ply import Points, read_ply, write_ply
 from gld_ros.errors import InvalidRequest
+from gld_ros.scene.ply import Points, read_ply, write_ply
 
 
 @pytest.fixture

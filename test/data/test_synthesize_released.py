@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gld_ros.cli import main
-from gld_ros.data.ply import read_ply
+from gld_ros.scene.ply import read_ply
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from recipe_folder import write_official_folder  # noqa: E402

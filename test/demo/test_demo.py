@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gld_ros.data.ply import read_ply
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.data.simulation import Robot
+from gld_ros.scene.ply import read_ply
 
 COUNT, SHOWN, TARGETS, SEEDS = 7, 4, 3, 2  # every second frame of 7 is left out and asked for
 

@@ -95,7 +95,7 @@ def test_what_a_robot_runs_needs_no_extra():
 import sys
 sys.modules.update(dict.fromkeys({extras.split()}))  # importing them fails
 import {imports}
-from gld_ros.training.checkpoint import git_revision  # of every report
+from gld_ros.reports.provenance import git_revision  # of every report
 """
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr

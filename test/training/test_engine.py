@@ -17,6 +17,7 @@ from tiny import CONFIG, Clips, Numbers, Toy, flow_stage
 
 import gld_ros
 from gld_ros.errors import InvalidRequest, ModelError
+from gld_ros.reports.provenance import git_revision
 from gld_ros.training import checkpoint
 from gld_ros.training.config import (
     OptimizerConfig,
@@ -205,10 +206,10 @@ def test_inside_anothers_repository_the_revision_is_the_version(tmp_path, monkey
     subprocess.run(["git", "-C", tmp_path, *someone, "commit", "-qm", "a", "--allow-empty"], check=True)
     (tmp_path / "libraries" / "gld_ros").mkdir(parents=True)
     monkeypatch.setattr(gld_ros, "__file__", str(tmp_path / "libraries" / "gld_ros" / "__init__.py"))
-    assert checkpoint.git_revision() == gld_ros.__version__
+    assert git_revision() == gld_ros.__version__
     monkeypatch.setattr(gld_ros, "__file__", str(tmp_path / "gld_ros" / "__init__.py"))
     (tmp_path / "gld_ros").mkdir()
-    assert len(checkpoint.git_revision()) == 40
+    assert len(git_revision()) == 40
 
 
 def test_checkpoints_name_configuration_and_revision_and_are_safe_to_load(tmp_path):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.evaluation.baselines import Picture
+from gld_ros.evaluation.baselines import source_depths
 from gld_ros.evaluation.methods import methods_for
 from gld_ros.evaluation.protocol import evaluate
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene
@@ -24,7 +24,6 @@ from gld_ros.metrics.consistency import (
     disagreement,
     features,
     read,
-    source_depths,
     with_nearest_target,
 )
 from gld_ros.metrics.dino import Dino
@@ -137,15 +136,15 @@ def test_every_target_is_compared_with_its_nearest_source_and_target(dino):
     assert with_nearest_target(views) == [(views[0], views[1]), (views[1], views[2])]
     assert with_nearest_target(views[:1]) == []
     asked = scene(texture(0), (8, 24))
-    judge = Consistency(dino, asked, asked.source_depths)
-    real = judge.of_real_views()
+    judge = Consistency(dino, asked.sources, asked.source_depths)
+    real = judge.figures(asked.targets)
     assert set(real) == {"met3r", "met3r_sources", "met3r_targets", "met3r_share"} and real["met3r_share"] > 0.7
     # Both targets of another wall: consistent with each other, not with the sources.
-    other = [Picture(picture(texture(1), x), target.depth) for x, target in zip((8, 24), asked.targets, strict=True)]
+    other = [replace(target, image=picture(texture(1), x)) for x, target in zip((8, 24), asked.targets, strict=True)]
     found = judge.figures(other)
     assert found["met3r_sources"] > 4 * real["met3r_sources"] and found["met3r_targets"] < 0.3 * found["met3r_sources"]
     assert found["met3r_targets"] < found["met3r"] < found["met3r_sources"]
-    assert judge.figures([other[0], Picture(other[1].image)]) == {}
+    assert judge.figures([other[0], replace(other[1], depth=None)]) == {}
 
 
 def test_without_true_depth_the_models_own_is_taken(dino):

@@ -30,6 +30,7 @@ from gld_ros.evaluation.protocol import evaluate
 from gld_ros.evaluation.report import build_report
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
 from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, scenes_of, spread, unobserved_by_depth, windows
+from gld_ros.evaluation.sheets import Gallery
 from gld_ros.geometry.alignment import Similarity
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
@@ -39,7 +40,6 @@ from gld_ros.metrics.trajectory import trajectory_errors
 from gld_ros.networks.configs import DPTConfig
 from gld_ros.networks.dpt import Geometry
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.reports.sheets import Gallery
 from gld_ros.views import SourceView
 
 BASELINES = ("copy_nearest", "own_depth_warp", "own_depth_read_back", "true_depth_warp")

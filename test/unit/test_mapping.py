@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gld_ros.data.ply import read_ply
 from gld_ros.errors import FileError, InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.scene.map.config import BACKENDS, MapConfig
 from gld_ros.scene.map.visibility import observation, seen_free
 from gld_ros.scene.map.voxel_map import VoxelMap
 from gld_ros.scene.map.voxels import REACH, VoxelGrid, VoxelTable, pack, unpack
+from gld_ros.scene.ply import read_ply
 from gld_ros.views import Scale, View
 
 SECOND = 1_000_000_000

@@ -14,7 +14,6 @@ from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import render_scenes
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.reports.reproduction_tables import convergence, ratio_text, tables
 from gld_ros.reproduction import runs, scoring
 from gld_ros.reproduction.plans import PLANS
 from gld_ros.reproduction.progress import Progress
@@ -22,6 +21,7 @@ from gld_ros.reproduction.report import text, write_report
 from gld_ros.reproduction.rooms import StoredRooms, Stream
 from gld_ros.reproduction.runs import Reproduction
 from gld_ros.reproduction.spaces import VAE, EncodingStage, Levels, VAELatents, level_choice
+from gld_ros.reproduction.tables import convergence, ratio_text, tables
 from gld_ros.reproduction.variants import VARIANTS, build_stage, needed, parameters
 
 PLAN = replace(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from cv_bridge import CvBridge
 
-from gld_ros.evaluation.comparison import nearest
 from gld_ros.evaluation.results import Result, write_report, write_results
+from gld_ros.geometry.cameras import nearest
 from gld_ros.ros.conversions import stamp_to_ns
 from gld_ros.ros.demo.scenario import Scenario
 

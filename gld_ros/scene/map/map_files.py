@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.ply import Points, write_ply
 from gld_ros.errors import FileError, InvalidRequest
 from gld_ros.files import write_bytes
 from gld_ros.scene.map.voxels import MapPoints, VoxelGrid, VoxelTable
+from gld_ros.scene.ply import Points, write_ply
 
 FORMAT = "gld_ros map 1"
 BYTES_A_VOXEL = 128  # of both layers together, with room to spare: a bound for what a file may ask to be read

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Contact sheets of an evaluation, and the pictures themselves where they are wanted."""
+"""Contact sheets of `gld eval` and `gld eval --away`, and the pictures themselves where they are wanted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
 from gld_ros.evaluation.scenes import Scene
-from gld_ros.reports.pictures import CELL_WIDTH, Cell, colour_depth, depth_range, draw_table, fit
+from gld_ros.reports.pictures import (
+    CELL_WIDTH,
+    Cell,
+    colour_depth,
+    colour_spread,
+    depth_range,
+    draw_table,
+    fit,
+    outlined,
+)
 
 ROWS, HEIGHT = 8, 150  # of a sheet; of a cell, pixels
+AWAY_ROWS, AWAY_HEIGHT, AWAY_SAMPLES = 12, 144, 3  # scenes that are shown; pixels of a cell; samples of a row
+MOST_SPREAD = 0.5  # spread of log depth that the brightest colour stands for
 
 
 class Gallery:
@@ -77,3 +89,45 @@ class Gallery:
                 Image.fromarray(picture.image).save(folder / f"{name}.png")
                 if picture.depth is not None:
                     np.save(folder / f"{name}_depth.npy", picture.depth.astype(np.float32))
+
+
+class AwaySheet:
+    """Collects a row of each of the first AWAY_ROWS scenes (an `away.AwayWatcher`), of another target in every row."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, dict[str, Cell]]] = []
+
+    def __call__(self, scene: AwayScene, samples: list[list[Picture]], fill: list[Picture]) -> None:
+        count = len(self._rows)
+        if count >= AWAY_ROWS:
+            return
+        k = count % len(scene.scene.targets)
+        self._rows.append(_away_row(scene, k, [sample[k] for sample in samples], fill[k]))
+
+    def write(self, path: Path) -> None:
+        """Write the rows as one PNG; nothing without rows."""
+        if self._rows:
+            columns = list(dict.fromkeys(name for _, cells in self._rows for name in cells))
+            rows = [(title, [cells.get(name) for name in columns]) for title, cells in self._rows]
+            draw_table(columns, rows, AWAY_HEIGHT).save(path)
+
+
+def _away_row(scene: AwayScene, k: int, samples: list[Picture], fill: Picture) -> tuple[str, dict[str, Cell]]:
+    """Title and pictures of target k."""
+    real = scene.scene.targets[k]
+    cells: dict[str, Cell] = {f"source {i + 1}": view.image for i, view in enumerate(scene.scene.sources)}
+    cells["truth (unobserved outlined)"] = outlined(real.image, scene.unobserved[k])
+    cells["smooth fill"] = fill.image
+    for i, sample in enumerate(samples[:AWAY_SAMPLES]):
+        generated = np.zeros_like(scene.unobserved[k]) if sample.seen is None else ~sample.seen
+        cells[f"sample {i + 1} (generated)"] = outlined(sample.image, generated)
+    known = [depth for depth in (real.depth, samples[0].depth) if depth is not None]
+    near, far = depth_range(known[:1])
+    cells["true depth"] = None if real.depth is None else colour_depth(real.depth, near, far)
+    depths = [sample.depth for sample in samples if sample.depth is not None]
+    cells["depth of sample 1"] = colour_depth(depths[0], near, far) if depths else None
+    spread = np.log(np.stack(depths)).std(axis=0, ddof=1) if len(depths) > 1 else None
+    cells[f"spread of log depth, 0 to {MOST_SPREAD:g}"] = None if spread is None else colour_spread(spread, MOST_SPREAD)
+    share = scene.unobserved[k].mean()
+    title = f"{scene.scene.name}  target {scene.scene.names[k]}  {share:.0%} unobserved"
+    return f"{title}  depth {near:.2g} to {far:.2g} {scene.scene.unit}", cells

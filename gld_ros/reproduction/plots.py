@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.reports.reproduction_tables import Cell, Table, cell
+from gld_ros.reproduction.tables import Cell, Table, cell
 from gld_ros.reproduction.variants import SYSTEMS
 
 
