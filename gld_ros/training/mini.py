@@ -24,6 +24,8 @@ from gld_ros.training.data import Numbered, Rooms
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder
 from gld_ros.training.depth_stage import DepthStage, depth_batches, load_pictures
 from gld_ros.training.engine import Engine
+from gld_ros.training.generated_stage import FIELDS as GENERATED
+from gld_ros.training.generated_stage import GeneratedStage
 from gld_ros.training.latent_cache import SCENES, CachedLatents, ShardPlan, build_cache
 from gld_ros.training.latents import GeometricLatents
 from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
@@ -31,9 +33,9 @@ from gld_ros.training.stage import Stage, TrainingData
 from gld_ros.training.warped_flow import FIELDS, WarpedFlowStage
 from gld_ros.weights.loading import save_model
 
-#: In this order: the encoder with its heads; posed depth alone; latents of many scenes to disk; and, on these, the
-#: decoders and both diffusion stages.
-STAGES = ("geometry", "depth", "cache", "decoder", "level1", "level0")
+#: In this order: the encoder with its heads; posed depth alone; latents of many scenes to disk; on these, the decoders
+#: and both diffusion stages; and the RGB decoder on what these generate.
+STAGES = ("geometry", "depth", "cache", "decoder", "level1", "level0", "generated")
 #: The fields of a cache that the decoders are trained on.
 PAINTED = ("level0", "level1", "camera", "images", "depth", "K", "c2w")
 #: Rooms that a stage may use before it meets those of the next one.
@@ -64,6 +66,9 @@ class MiniTraining:
     level1_rate: float = 1e-3
     level0_steps: int = 9000
     level0_rate: float = 1e-3
+    generated_batch: int = 3
+    generated_steps: int = 400
+    generated_rate: float = 3e-4
     level_dropout: float = 0.15
     #: Share of the depth stage's scenes whose pictures are changed as real cameras do.
     augmented: float = 0.7
@@ -187,6 +192,8 @@ def stage_of(name: str, net: GLDNetworks, plan: MiniTraining, folder: Path, numb
     latents = folder / "cache"
     if name == "decoder":
         return DecoderStage(net, DecoderTraining()), CachedLatents(latents, plan.decoder_batch, PAINTED, plan.seed)
+    if name == "generated":
+        return GeneratedStage(net), CachedLatents(latents, plan.generated_batch, GENERATED, plan.seed)
     level = 1 if name == "level1" else 0
     return WarpedFlowStage(net, level), CachedLatents(latents, plan.flow_batch, FIELDS[level], plan.seed)
 
