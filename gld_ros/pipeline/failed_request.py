@@ -1,11 +1,13 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that the model failed on, kept on disk: `load(file)` gives what to ask a pipeline again."""
+"""Requests that the model failed on, kept on disk. `python -m gld_ros.pipeline.failed_request FILE [MODEL]` asks MODEL
+(mini by default) again."""
 
 from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,3 +86,17 @@ def _cameras(arrays: Any, kind: str) -> list[Camera]:
     return [
         Camera(K, c2w, *size) for K, c2w, size in zip(arrays[f"{kind}_K"], arrays[f"{kind}_c2w"], sizes, strict=True)
     ]
+
+
+def main(file: str, model: str = "mini") -> None:
+    """Ask the model again and print what comes of it. Raises as `load` and the pipeline do."""
+    from gld_ros.pipeline.pipeline import GLDPipeline
+
+    failed = load(Path(file))
+    print(f"{len(failed.sources)} sources, {len(failed.targets)} targets, {failed.settings}; then: {failed.reason}")
+    views = GLDPipeline.from_pretrained(model)(failed.sources, failed.targets, **failed.settings)
+    print(f"now: {len(views)} views by '{views[0].model}', scale residual {views[0].scale.residual:.3f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

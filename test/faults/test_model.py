@@ -91,7 +91,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_gives_no_view(patient, name):
+def test_gives_no_view(patient, name, capsys):
     """MODEL_ERROR, and the request is kept: it can be asked again."""
     patient.model.result = RESULTS[name]
     answer = patient.ask(seed=9)
@@ -102,8 +102,9 @@ def test_gives_no_view(patient, name):
     failed = failed_request.load(newest)
     assert failed.settings["seed"] == 9 and failed.reason in answer.error_message
     patient.model.heal()
-    (view,) = patient.model(failed.sources, failed.targets, **failed.settings)
-    assert view.seed == 9 and len(view.source_stamps) == len(failed.sources)
+    failed_request.main(str(newest), "model")
+    assert f"{len(failed.sources)} sources, 1 targets" in (said := capsys.readouterr().out)
+    assert "now: 1 views by 'model'" in said and failed.reason in said
     patient.good()
 
 

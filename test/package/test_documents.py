@@ -94,7 +94,7 @@ def test_every_warning_explained_is_one_that_the_code_gives():
 def test_counters_are_those_of_the_node():
     (table,) = re.findall(r"^\| counter .*\n\|---.*\n((?:\|.*\n)+)", TROUBLES, re.MULTILINE)
     explained = {counter for row in table.splitlines() for counter in re.findall(r"`(\w+)`", row.split("|")[1])}
-    sources = "\n".join(file.read_text() for file in ROOT.glob("gld_ros/ros/*.py"))
+    sources = "\n".join(file.read_text() for file in ROOT.glob("gld_ros/ros/**/*.py"))
     counted = set(re.findall(r"counters\.add\([^)]*?\"(\w+)\"", sources))
     counted |= set(re.findall(r"\"((?:dropped|skipped)_\w+)\"", sources)) - {"dropped_"}
     assert counted <= explained, f"not explained: {counted - explained}"

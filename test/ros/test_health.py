@@ -2,13 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What gld_node says of itself: /diagnostics, ~/status, and where the time of requests goes."""
 
-import json
-
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from robot import NodeProcess, Robot
-from std_srvs.srv import Trigger
 
 from gld_ros.ros.node.counters import Latencies
 from gld_ros.ros.node.outputs import LATCHED
@@ -41,10 +38,8 @@ def robot():
 
 @pytest.fixture(scope="module")
 def node(robot, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("health")
-    with NodeProcess(folder / "log", autostart=True, profile_folder=folder / "profiles") as process:
+    with NodeProcess(tmp_path_factory.mktemp("health") / "log", autostart=True) as process:
         robot.fill_context(0, 2, 4)
-        process.folder = folder
         yield process
 
 
@@ -71,23 +66,6 @@ def test_what_works_where_and_what_took_how_long(robot, node):
     assert sum(stages.values()) > 0.5 * answer.latency
     assert after["latency_histogram"].endswith(": 1")
     assert float(after["scale_residual"]) == pytest.approx(answer.views[0].scale_residual, abs=1e-3)
-
-
-def test_the_next_request_is_profiled_and_no_other(robot, node):
-    """A trace that cannot be written costs nobody an answer."""
-    (node.folder / "profiles").write_text("a file in the way")
-    client = robot.node.create_client(Trigger, "gld_node/profile")
-    robot.wait(client.service_is_ready, "the service")
-    for text in ("cannot be written", "the profile of a request is in"):
-        assert robot.result(client.call_async(Trigger.Request())).success
-        for _ in range(2):
-            answer = robot.synthesize(SynthesizeViews.Request(poses=robot.poses(1)))
-            assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
-        robot.wait(lambda text=text: text in node.log, "a line in the log")
-        (node.folder / "profiles").unlink(missing_ok=True) if text == "cannot be written" else None
-    (trace,) = (node.folder / "profiles").iterdir()
-    names = {event.get("name") for event in json.loads(trace.read_text())["traceEvents"]}
-    assert "aten::convolution" in names
 
 
 def test_an_image_without_a_pose_is_seen_to_wait(robot, node):

@@ -49,7 +49,6 @@ GLD_NODE = {
     "~/clear_context": "Deletes all key frames.",
     "~/clear_map": "Deletes both layers of the map.",
     "~/save_map": "Writes the map to a file in `map_folder`.",
-    "~/profile": "Records the next request, kernel by kernel, into `profile_folder`, for chrome://tracing or Perfetto.",
     "~/load_map": "Replaces the map by one from `map_folder`. A damaged file changes nothing.",
 }
 

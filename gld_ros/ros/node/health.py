@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import Any
 
+import psutil
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
-from gld_ros.benchmarks.process_use import heap_bytes, resident_bytes
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.node.counters import Throttle, TopicCounters, diagnostic
 from gld_ros.ros.node.events import NO_EVENTS
@@ -92,11 +91,12 @@ class Health:
 
 def model_values(pipe: GLDPipeline | None) -> dict[str, Any]:
     """Which model works where, and what memory that takes. Empty texts without a model."""
+    heap = psutil.heap_info() if hasattr(psutil, "heap_info") else None  # since psutil 7.2, with glibc
     values: dict[str, Any] = {
         "model": pipe.name if pipe is not None else "",
         "device": str(pipe.device) if pipe is not None else "",
-        "memory_mb": round(resident_bytes(os.getpid()) / MB),
-        "heap_bytes": heap_bytes() or "",
+        "memory_mb": round(psutil.Process().memory_info().rss / MB),
+        "heap_bytes": heap.heap_used + heap.mmap_used if heap is not None else "",
         "python_blocks": sys.getallocatedblocks(),
     }
     if pipe is not None and pipe.device.type == "cuda":

@@ -213,7 +213,6 @@ class Parameters:
         "~/.ros/gld_failures", "Folder in which requests that the model failed on are kept."
     )
     failure_keep: int = _parameter(5, "Number of failed requests that are kept, the newest; 0 keeps none.", (0, 1000))
-    profile_folder: str = _parameter("~/.ros/gld_profiles", "Folder that ~/profile writes to.")
     diagnostics_period: float = _parameter(1.0, "Time between two messages on /diagnostics, s.", (0.05, 60.0))
     bond_heartbeat_period: float = _parameter(
         0.1, "Time between heartbeats of the bond with Nav2's lifecycle manager, s; 0 makes no bond.", (0.0, 2.0)

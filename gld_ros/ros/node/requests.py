@@ -27,7 +27,6 @@ from gld_ros.ros.node.events import subscription_events
 from gld_ros.ros.node.fallbacks import release
 from gld_ros.ros.node.outputs import Outputs
 from gld_ros.ros.node.parameters import Parameters
-from gld_ros.ros.node.profiling import Profiler
 from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
 from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
 from gld_ros.ros.node.waiting import done
@@ -57,7 +56,6 @@ class RequestServer:
         self.answered = 0  # stamp (ns) of the newest answer with views
         self._node, self._outputs, self._counters = node, outputs, counters
         self._log = node.get_logger()
-        self._profiler = Profiler(node, parameters.profile_folder)
         self.worker = Worker(parameters.max_requests, lambda message: self._log.error(message))
         self._goals: dict[bytes, Job] = {}
         node.create_service(
@@ -199,8 +197,7 @@ class RequestServer:
             answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
             self._outputs.view(answer.views[-1])
 
-        with self._profiler.recorded():
-            result = synthesizer.run(request, job, on_view, on_progress)
+        result = synthesizer.run(request, job, on_view, on_progress)
         if result.views:
             self.answered = stamp = max(result.stamps)
             answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
