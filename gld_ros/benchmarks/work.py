@@ -10,7 +10,7 @@ import torch
 
 from gld_ros.benchmarks.timing import synchronize
 from gld_ros.networks.configs import DiTConfig, ModelConfig
-from gld_ros.weights.sizes import swiglu_hidden
+from gld_ros.networks.dit import swiglu_hidden
 
 #: Sides of the square matrices that are multiplied to find the peak.
 SIDES = {"cuda": (2048, 4096, 8192, 16384), "cpu": (512, 1024, 2048)}

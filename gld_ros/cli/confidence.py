@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from gld_ros.evaluation.confidence_fit import NATIVE, Rooms, check, fit, measure
     from gld_ros.pipeline import GLDPipeline
     from gld_ros.reports.confidence_plots import reliability_diagram
-    from gld_ros.weights.calibration import weights_of
     from gld_ros.weights.hub import resolve
+    from gld_ros.weights.verification import weights_of
 
     if args.split != "val":
         raise InvalidRequest(f"--split {args.split}: fits are made on val rooms; --check test reports on the others")

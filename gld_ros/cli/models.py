@@ -165,8 +165,6 @@ def run_info(args: argparse.Namespace) -> int:
     print(f"{content['model']}: {content['total']:,} parameters")
     for name, count in content["parameters"].items():
         print(f"  {name:12} {count:>13,}")
-    for name, count in content["published"].items():
-        print(f"  as published: {name} {count:,}")
     print("weights: " + ", ".join(f"{size / 1e6:,.0f} MB in {name}" for name, size in content["weights"].items()))
     print("estimated peak, weights and activations:")
     for row in content["peaks"]:

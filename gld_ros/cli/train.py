@@ -84,9 +84,9 @@ def run_mini(args: argparse.Namespace) -> int:
     from gld_ros.networks.configs import ModelConfig
     from gld_ros.networks.gld import GLDNetworks
     from gld_ros.training.mini import MiniTraining, train_mini
-    from gld_ros.weights.calibration import weights_of
     from gld_ros.weights.hub import resolve
     from gld_ros.weights.loading import load_model
+    from gld_ros.weights.verification import weights_of
 
     given = {f.name: getattr(args, f.name, None) for f in fields(MiniTraining)}
     start = resolve(args.start, local_files_only=True) if args.start else None

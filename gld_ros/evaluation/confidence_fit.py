@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from gld_ros.data.rooms import camera_pose, random_room, stack_rooms
 from gld_ros.errors import InvalidRequest, NoContext, ScaleUnknown
 from gld_ros.evaluation.rooms import SPLITS
 from gld_ros.evaluation.scenes import Choice, Scene, scene_of_clip
+from gld_ros.files import replacing
 from gld_ros.geometry.cameras import Camera
 from gld_ros.metrics.uncertainty import calibration_error, reliability, share_interval
 from gld_ros.pipeline.pipeline import GLDPipeline
@@ -62,11 +62,8 @@ class Pixels:
 
     def save(self, path: Path, weights: dict[str, str]) -> None:
         """Write them as .npz, whole or not at all, with the hashes of the model's weights."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, weights=json.dumps(weights), **asdict(self))
-        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path, weights: dict[str, str]) -> Pixels:

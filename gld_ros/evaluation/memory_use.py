@@ -20,9 +20,9 @@ from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import stored_dtype
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.plain import to_dict
-from gld_ros.weights.files import write_tensors
 from gld_ros.weights.folder import STATISTICS, on_meta
 from gld_ros.weights.layout import CONFIG, DTYPES
+from gld_ros.weights.tensor_files import write_tensors
 
 
 def write_random_model(config: ModelConfig, folder: Path, dtype: str) -> None:

@@ -141,12 +141,12 @@ class Generation:
         return SourceLatents(latent0, latent1, camera, levels[0].grid, levels if net.config.warps else None)
 
     def geometry(
-        self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents, detail: Tensor | None = None
+        self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents
     ) -> tuple[Geometry, SourceDepth | None]:
         """The geometry of the sources, for warp conditioning: the head's, and posed depth (see `source_geometry`)."""
         assert given.levels is not None
         with self.autocast(), self.residency.at_work("dpt"), self.residency.at_work("matching"):
-            return source_geometry(self.net, given.levels, images, K, c2w, detail)
+            return source_geometry(self.net, given.levels, images, K, c2w)
 
     def condition(
         self, images: Tensor, K: Tensor, c2w: Tensor, given: SourceLatents, depth: SourceDepth | None

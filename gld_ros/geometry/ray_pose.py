@@ -30,15 +30,10 @@ class RayCameras:
     error: Tensor
 
 
-def cameras_from_rays(
-    rays: Tensor, confidence: Tensor | None, size: tuple[int, int], factorization: str = "qr"
-) -> RayCameras:
+def cameras_from_rays(rays: Tensor, confidence: Tensor | None, size: tuple[int, int]) -> RayCameras:
     """Robust, confidence-weighted cameras of a ray map, each view with its own K.
 
     rays: (B, V, h, w, 6). confidence: (B, V, h, w), positive, or None for equal weights. size: (H, W) of the image.
-    factorization: "qr" splits R K^-1 exactly. "ql" is the split of the official DA3 code, for parity only: it takes
-    K^-1 for lower triangular, which holds for a principal point in the middle of the image alone (6 degrees off in R
-    for one at 0.58 of the width).
     Raises ModelError for rays or confidences that are not finite, and for rays that span no image plane.
     """
     h, w = rays.shape[2:4]
@@ -51,38 +46,12 @@ def cameras_from_rays(
     fit = fit * torch.linalg.det(fit).sign()[..., None, None]
     if not (torch.linalg.det(fit) > 1e-12).all():
         raise ModelError("ray map: the directions of a view span no image plane, so it has no intrinsics")
-    rotation, K = _split(fit, factorization)
+    rotation, K = _split(fit)
     centre = _robust_fit(torch.ones_like(plane[:, :1]), rays[..., 3:], weights)[..., 0]
     own = plane @ (rotation @ torch.linalg.inv(K)).transpose(-1, -2)
     angle = torch.cosine_similarity(own, rays[..., :3], dim=-1).clamp(-1, 1).acos().rad2deg()
     to_pixels = K.new_tensor([[size[1] / 2, 0, size[1] / 2], [0, size[0] / 2, size[0] / 2], [0, 0, 1]])
     return RayCameras(_pose(rotation, centre), to_pixels @ K, _weighted_median(angle, weights))
-
-
-def gld_cameras_from_rays(
-    rays: Tensor, confidence: Tensor | None, size: tuple[int, int] | None, stride: int = 4
-) -> tuple[Tensor, Tensor]:
-    """The pose solve of the official GLD evaluation, quirks included: c2w (B, V, 4, 4), one K (B, 3, 3) a scene.
-
-    rays, confidence as in `cameras_from_rays`; every `stride`-th row and column is used. size: (H, W) of the image;
-    None leaves K in cells of the ray map. Quirks: cells count as if their centres had whole numbers, so that the
-    principal point comes out half a cell short; confidence weighs both sides of the equations and so acts squared;
-    rotations are relative to view 0 while centres stay in the rays' frame; K is not made upper triangular.
-    """
-    h, w = rays.shape[2:4]
-    rays = rays.double()
-    weights = torch.ones_like(rays[..., 0]) if confidence is None else confidence.double()
-    rows, columns = (torch.arange(0, n, stride, device=rays.device, dtype=torch.float64) for n in (h, w))
-    v, u = torch.meshgrid(rows, columns, indexing="ij")
-    cells = torch.stack([u, v, torch.ones_like(u)], dim=-1).flatten(0, 1)
-    used, weight = rays[:, :, ::stride, ::stride, :3].flatten(2, 3), weights[:, :, ::stride, ::stride].flatten(2, 3)
-    fit = torch.linalg.lstsq(weight[..., None] * cells, weight[..., None] * used).solution.transpose(-1, -2)
-    inverse = torch.linalg.inv(fit[:, 0])
-    K = inverse / inverse[:, 2:, 2:]
-    if size is not None:
-        K = K * K.new_tensor([size[1] / w, size[0] / h, 1.0])[:, None]
-    centre = (rays[..., 3:] * weights[..., None]).sum(dim=(2, 3)) / weights.sum(dim=(2, 3))[..., None]
-    return _pose(_nearest_rotation(fit @ inverse[:, None]), centre), K
 
 
 def _check(rays: Tensor, weights: Tensor) -> None:
@@ -130,30 +99,15 @@ def _weighted_median(x: Tensor, weights: Tensor) -> Tensor:
     return x.gather(-1, middle)[..., 0]
 
 
-def _split(fit: Tensor, factorization: str) -> tuple[Tensor, Tensor]:
+def _split(fit: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation and K over the image plane -1..1 of (..., 3, 3) multiples of R K^-1 with a positive determinant."""
-    if factorization == "qr":
-        rotation, inner = torch.linalg.qr(fit)
-    elif factorization == "ql":  # QR of the columns in reverse; the factor is then lower triangular
-        rotation, inner = torch.linalg.qr(fit.flip(-1))
-        rotation, inner = rotation.flip(-1), inner.flip(-2, -1)
-    else:
-        raise ValueError(f'factorization {factorization!r}: "qr" or "ql" is expected')
+    rotation, inner = torch.linalg.qr(fit)
     signs = inner.diagonal(dim1=-2, dim2=-1).sign()
     rotation, inner = rotation * signs[..., None, :], inner * signs[..., :, None]
     inner = inner / inner[..., 2:, 2:]
-    centre = inner[..., 2, :2] if factorization == "ql" else torch.linalg.inv(inner)[..., :2, 2]
     K = torch.diag_embed(1 / inner.diagonal(dim1=-2, dim2=-1))  # no skew
-    K[..., :2, 2] = centre
+    K[..., :2, 2] = torch.linalg.inv(inner)[..., :2, 2]
     return rotation, K
-
-
-def _nearest_rotation(matrix: Tensor) -> Tensor:
-    """The rotations nearest to (..., 3, 3) matrices in the least-squares sense."""
-    left, _, right = torch.linalg.svd(matrix)
-    signs = torch.ones_like(matrix[..., 0])
-    signs[..., 2] = torch.linalg.det(left @ right)
-    return left * signs[..., None, :] @ right
 
 
 def _pose(rotation: Tensor, translation: Tensor) -> Tensor:

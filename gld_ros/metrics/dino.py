@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.encoder import PatchEmbed, normalize_images, position_table
 from gld_ros.networks.layers import Block
-from gld_ros.weights.files import read_tensors
+from gld_ros.weights.tensor_files import read_tensors
 
 
 class Dino(nn.Module):

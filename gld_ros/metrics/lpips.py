@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.weights.files import read_tensors
+from gld_ros.weights.tensor_files import read_tensors
 
 #: The two published files: VGG-16 trained on ImageNet (torchvision) and LPIPS' linear layers (version 0.1).
 BACKBONE, LINEAR = "vgg16-397923af.pth", "vgg.pth"

@@ -86,8 +86,6 @@ class MatchingConfig:
     #: Planes of the first sweep span these ratios baseline / depth, evenly in the square root.
     nearest: float = 0.8
     farthest: float = 0.01
-    #: Whether features that were trained on photographs help (picture_features.py).
-    pictures: bool = False
 
 
 @dataclass(frozen=True)

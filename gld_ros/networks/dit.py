@@ -29,6 +29,11 @@ class RMSNorm(nn.Module):
         return (y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
 
 
+def swiglu_hidden(width: int, ratio: float) -> int:
+    """Hidden channels of a block's MLP."""
+    return int(2 / 3 * int(ratio * width))
+
+
 class SwiGLU(nn.Module):
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -45,6 +50,8 @@ class CameraAttention(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
+        if width % (8 * heads):
+            raise ValueError(f"{width} channels do not split into {heads} heads of a multiple of 8 channels")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
@@ -63,7 +70,7 @@ class DiTBlock(nn.Module):
         self.norm1 = RMSNorm(width)
         self.attn = CameraAttention(width, heads)
         self.norm2 = RMSNorm(width)
-        self.mlp = SwiGLU(width, int(2 / 3 * int(mlp_ratio * width)))
+        self.mlp = SwiGLU(width, swiglu_hidden(width, mlp_ratio))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(self, x: Tensor, condition: Tensor, tables: CameraTables) -> Tensor:

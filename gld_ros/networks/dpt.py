@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Dense heads on the four levels: depth, rays, points (spec models.md A6 and C)."""
+"""The dense head on the four levels: depth and rays (spec models.md A6 and C)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FusionBlock(nn.Module):
 class Scratch(nn.Module):
     """The convolutions after the projections, under the names of the published checkpoints."""
 
-    def __init__(self, config: DPTConfig, outputs: int):
+    def __init__(self, config: DPTConfig):
         super().__init__()
         features, half = config.features, config.features // 2
         for k, channels in enumerate(config.out_channels):
@@ -71,7 +71,7 @@ class Scratch(nn.Module):
                 setattr(self, f"refinenet{k + 1}{chain}", FusionBlock(features, k < 3, config.relu_skip))
         self.output_conv1 = nn.Conv2d(features, half, 3, padding=1)
         self.output_conv2 = nn.Sequential(
-            nn.Conv2d(half, config.hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(config.hidden, outputs, 1)
+            nn.Conv2d(half, config.hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(config.hidden, 2, 1)
         )
         if config.aux_convs:
             # Width alternates F/2, F, F/2 ... without activations between, and one neck a scale, as in DA3.
@@ -102,10 +102,13 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class DPT(nn.Module):
-    """What every dense head does: project and resize the four levels, fuse them from coarse to fine, read maps off."""
+class DualDPT(nn.Module):
+    """Depth + confidence, and with a second chain (`aux_convs`) rays + confidence.
 
-    def __init__(self, channels: int, config: DPTConfig, outputs: int):
+    The four levels are projected and resized, fused from coarse to fine, and maps are read off.
+    """
+
+    def __init__(self, channels: int, config: DPTConfig):
         super().__init__()
         self.config = config
         oc = config.out_channels
@@ -119,7 +122,7 @@ class DPT(nn.Module):
                 nn.Conv2d(oc[3], oc[3], 3, 2, 1),
             ]
         )
-        self.scratch = Scratch(config, outputs)
+        self.scratch = Scratch(config)
 
     def laterals(self, levels: list[Tensor], grid: tuple[int, int], aspect: float) -> list[Tensor]:
         """Feature maps (B V, F, ., .) of the levels at 4, 2, 1 and 1/2 times the patch grid."""
@@ -140,17 +143,10 @@ class DPT(nn.Module):
         return x
 
     def maps(self, laterals: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """The main chain's outputs (B V, outputs, H, W), float32, before their activations."""
+        """The main chain's outputs (B V, channels, H, W), float32, before their activations."""
         x = self.scratch.output_conv1(self.fuse(laterals))
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=True)
         return self.scratch.output_conv2(add_uv(x, size[1] / size[0])).float()
-
-
-class DualDPT(DPT):
-    """Depth + confidence, and with a second chain (`aux_convs`) rays + confidence."""
-
-    def __init__(self, channels: int, config: DPTConfig):
-        super().__init__(channels, config, outputs=2)
 
     def forward(self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> Geometry:
         """levels: four (B, V, h * w, 2C) in decoder space, no special tokens; size: (H, W) of the depth map."""
@@ -165,20 +161,6 @@ class DualDPT(DPT):
             x = x.permute(0, 2, 3, 1).unflatten(0, views)
             geometry.rays, geometry.ray_confidence = x[..., :6], 1 + x[..., 6].exp()
         return geometry
-
-
-class PointDPT(DPT):
-    """Points in the first camera's frame + confidence (VGGT)."""
-
-    def __init__(self, channels: int, config: DPTConfig):
-        super().__init__(channels, config, outputs=4)
-
-    def forward(self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Points (B, V, H, W, 3) in model units and their confidence (B, V, H, W) of the levels as in `DualDPT`."""
-        views = levels[0].shape[:2]
-        x = self.maps(self.laterals(levels, grid, size[1] / size[0]), size).unflatten(0, views)
-        points = x[:, :, :3].permute(0, 1, 3, 4, 2)
-        return points.sign() * points.abs().expm1(), 1 + x[:, :, 3].exp()
 
 
 def add_uv(x: Tensor, aspect: float) -> Tensor:

@@ -15,7 +15,6 @@ from gld_ros.geometry.rays import directions, invert_rigid
 from gld_ros.networks.configs import MatchingConfig
 from gld_ros.networks.consensus import agreed_depth
 from gld_ros.networks.layers import conv, grow, zeroed
-from gld_ros.networks.picture_features import CHANNELS, Hints, PictureFeatures
 
 
 @dataclass
@@ -58,58 +57,31 @@ class PosedDepth(nn.Module):
         self.vote = nn.Parameter(torch.tensor(10.0))
         self.first = zeroed(nn.Conv2d(a, 2, 3, padding=1))
         self.fine = FineSweep(32, a, config)
-        if config.pictures:
-            self.pictures = PictureFeatures()
-            layers = ((config.fine_features, config.fine_widths[0]), (f, a), (f, b), (c,))
-            self.hints = nn.ModuleList(Hints(n, *wide) for n, wide in zip(CHANNELS, layers, strict=True))
 
-    def forward(
-        self,
-        images: Tensor,
-        K: Tensor,
-        c2w: Tensor,
-        tokens: Tensor,
-        grid: tuple[int, int],
-        detail: Tensor | None = None,
-    ) -> SourceDepth:
-        """images: (B, V, 3, H, W) 0..1, V >= 2; K: their pixels; c2w: (B, V, 4, 4); tokens: (B, V, h * w, C), encoder.
-
-        detail: the same pictures (B, V, 3, 2 H, 2 W), for what the smaller ones do not show; enlarged where not given.
-        """
-        found = self.both(images, K, c2w, tokens, grid, detail)[1]
-        return SourceDepth(agreed_depth(found.depth, found.spread, K, c2w), found.spread)
+    def forward(self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]) -> SourceDepth:
+        """images: (B, V, 3, H, W) 0..1, V >= 2; K: (B, V, 3, 3), pixels; c2w: (B, V, 4, 4); tokens: (B, V, h * w, C)
+        of the encoder."""
+        second = self.both(images, K, c2w, tokens, grid)[1]
+        return SourceDepth(agreed_depth(second.depth, second.spread, K, c2w), second.spread)
 
     def both(
-        self,
-        images: Tensor,
-        K: Tensor,
-        c2w: Tensor,
-        tokens: Tensor,
-        grid: tuple[int, int],
-        detail: Tensor | None = None,
+        self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]
     ) -> tuple[SourceDepth, SourceDepth]:
         """Depth after the first and after the second sweep, of each view by itself; arguments as of `forward`."""
         B, V, _, H, W = images.shape
         flat = images.flatten(0, 1)
-        hints = self._hints(flat, detail)
         x = self.stem(flat * 2 - 1)
         features = self.feature(torch.cat([x, grow(self.coarse(x), x)], dim=1))
-        if hints:
-            features = features + hints[1][0] + grow(hints[2][0], x)
         with torch.autocast(images.device.type, enabled=False):
             baseline = mean_baseline(c2w)
             roots = self._roots(images.device)
             depths = (baseline[..., None] / roots**2)[..., None, None]  # (B, V, D, 1, 1)
             cost = plane_costs(F.normalize(features.float(), dim=1).unflatten(0, (B, V)), K, c2w, depths, (H, W))
         x0 = self.enter(torch.cat([cost.flatten(0, 1).to(x.dtype), features, x], dim=1))
-        if hints:
-            x0 = x0 + hints[1][1]
         x1 = self.down1(x0)
-        if hints:
-            x1 = x1 + hints[2][1]
         x2 = self.down2(x1)
         prior = grow(self.tokens(tokens.flatten(0, 1)).transpose(1, 2).unflatten(2, grid), x2)
-        x2 = self.bottom(x2 + prior + hints[3][0] if hints else x2 + prior)
+        x2 = self.bottom(x2 + prior)
         x2 = x2 + self.deeper(x2)
         x1 = self.up1(torch.cat([grow(x2, x1), x1], dim=1))
         x0 = self.up2(torch.cat([grow(x1, x0), x0], dim=1))
@@ -118,20 +90,7 @@ class PosedDepth(nn.Module):
         correction, spread = self.first(x0).float().chunk(2, dim=1)
         found = grow(torch.cat([correction - 2 * ratio.log(), spread], dim=1), flat).unflatten(0, (B, V))
         first = SourceDepth(found[:, :, 0].exp() * baseline[..., None, None], spread_of(found[:, :, 1]))
-        return first, self.fine(flat, x, x0, first, baseline, K, c2w, hints[0] if hints else None)
-
-    def _hints(self, images: Tensor, detail: Tensor | None) -> list[tuple[Tensor, ...]]:
-        """Features that are added to the sweeps' layers, at each scale from the images' own to an eighth.
-
-        There are none without `pictures`. images: (B * V, 3, H, W).
-        """
-        if not self.config.pictures:
-            return []
-        if detail is None:
-            large = F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-        else:
-            large = detail.flatten(0, 1)
-        return [hints(found) for hints, found in zip(self.hints, self.pictures(large), strict=True)]
+        return first, self.fine(flat, x, x0, first, baseline, K, c2w)
 
     def _roots(self, device: torch.device) -> Tensor:
         c = self.config
@@ -164,16 +123,11 @@ class FineSweep(nn.Module):
         baseline: Tensor,
         K: Tensor,
         c2w: Tensor,
-        hints: tuple[Tensor, ...] | None = None,
     ) -> SourceDepth:
-        """images: (B * V, 3, H, W); stem, context: (B * V, C, h, w) of the first sweep; baseline: (B, V).
-
-        hints: what is added to the features and to the first layer, (B * V, C, H, W) each.
-        """
+        """images: (B * V, 3, H, W); stem, context: (B * V, C, h, w) of the first sweep; baseline: (B, V)."""
         B, V, H, W = first.depth.shape
         depth, spread = first.depth.detach().flatten(0, 1)[:, None], first.spread.detach().flatten(0, 1)[:, None]
         features = self.feature(self.pixels(images * 2 - 1)) + grow(self.wide(stem), images)
-        features = features if hints is None else features + hints[0]
         offsets = torch.linspace(-2.5, 2.5, self.count, device=images.device)  # of expected errors
         steps = offsets[:, None, None] * spread  # (B * V, D, H, W) of log depth
         with torch.autocast(images.device.type, enabled=False):
@@ -183,7 +137,6 @@ class FineSweep(nn.Module):
         known = torch.cat([log_ratio, spread.log() + 3], dim=1)
         parts = [part.to(features) for part in (cost, grow(self.context(context), images), images, known)]
         x0 = self.enter(torch.cat([features, *parts], dim=1))
-        x0 = x0 if hints is None else x0 + hints[1]
         x1 = self.down(x0)
         found = self.leave(self.up(torch.cat([grow(x1, x0), x0], dim=1))).float()
         score = (found[:, :-2] + self.vote * cost).softmax(dim=1)

@@ -30,9 +30,7 @@ DA3_BASE = EncoderConfig(
     rope_from=4,
     position_offset=0.1,
 )
-DA3_SMALL = replace(DA3_BASE, width=384, heads=6)
 DA3_BASE_HEAD = DPTConfig(features=128, out_channels=(96, 192, 384, 768), aux_convs=5)
-DA3_SMALL_HEAD = DPTConfig(features=64, out_channels=(48, 96, 192, 384), aux_convs=5)
 
 VGGT_1B = EncoderConfig(
     width=1024,

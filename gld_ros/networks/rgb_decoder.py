@@ -19,6 +19,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
+        if width % heads:
+            raise ValueError(f"{width} channels do not split into {heads} heads")
         self.heads = heads
         self.attention = nn.ModuleDict({k: nn.Linear(width, width) for k in ("query", "key", "value")})
         self.output = nn.ModuleDict({"dense": nn.Linear(width, width)})

@@ -42,10 +42,9 @@ from gld_ros.pipeline.request import (
     working_size,
 )
 from gld_ros.views import SourceView, View
-from gld_ros.weights.calibration import load_calibration
 from gld_ros.weights.hub import resolve
 from gld_ros.weights.layout import DTYPES, open_folder
-from gld_ros.weights.loading import load_model
+from gld_ros.weights.loading import load_calibration, load_model
 from gld_ros.weights.memory import check_fits, estimate
 
 Result = TypeVar("Result")

@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import render_scenes
+from gld_ros.weights.tensor_files import write_tensors
 
 CHUNK = 64  # rooms a file
 SOURCES = 2  # of the four views of a room; the others are targets
@@ -37,8 +37,7 @@ class StoredRooms:
                 rooms = render_scenes(list(range(start, start + min(CHUNK, count))), size, size, renderer=renderer)
                 images = (rooms.images * 255).round().byte()
                 arrays = {"images": images, "depth": rooms.depth, "K": rooms.K, "c2w": rooms.c2w}
-                save_file({k: v.contiguous() for k, v in arrays.items()}, path.with_suffix(".part"))
-                os.replace(path.with_suffix(".part"), path)
+                write_tensors(path, {k: v.contiguous() for k, v in arrays.items()})
             parts.append(load_file(path))
             on_rooms(min(CHUNK, count))
         self.arrays: dict[str, Tensor] = {k: torch.cat([part[k] for part in parts])[:count] for k in parts[0]}

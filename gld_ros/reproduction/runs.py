@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from gld_ros.data.clips import ClipBatch
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.errors import InvalidRequest
+from gld_ros.files import write_text
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction import scoring
 from gld_ros.reproduction.plans import Plan
@@ -262,7 +262,4 @@ def check_plan(plan: Plan, path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """The whole file or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
+    write_text(path, json.dumps(value, indent=1) + "\n")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from gld_ros.errors import ModelError
+from gld_ros.files import replacing
 from gld_ros.training.optimizer import Average, trained
 from gld_ros.training.stage import Stage
 
@@ -48,15 +49,12 @@ def write(folder: Path, tensors: Mapping[str, Tensor], progress: Progress, keep:
     Raises ModelError where it cannot be written, a full disk above all; older checkpoints are untouched then.
     """
     path = folder / f"checkpoint-{progress.step:08d}.safetensors"
-    temporary = path.with_suffix(".part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), temporary, metadata={"progress": json.dumps(asdict(progress))})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(dict(tensors), temporary, metadata={"progress": json.dumps(asdict(progress))})
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         size = sum(t.numel() * t.element_size() for t in tensors.values())
         previous = latest(folder)
         raise ModelError(

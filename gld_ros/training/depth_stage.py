@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.data.augment import photometric
@@ -21,10 +21,8 @@ from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.rays import exact
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.networks.picture_features import GROUPS
-from gld_ros.networks.posed_depth import PosedDepth, SourceDepth
+from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.training.data import Rooms
-from gld_ros.training.perceptual import Perceptual
 from gld_ros.training.stage import Stage
 
 #: Shares of the steps that see 2, 3 and 4 sources.
@@ -41,13 +39,11 @@ class DepthStage(Stage):
     one of them a step; the batch's pictures should be about twice as large.
     """
 
-    frozen = ("encoder.", "matching.pictures.")
+    frozen = ("encoder.",)
 
     def __init__(self, net: GLDNetworks, augmented: float, sizes: Sequence[tuple[int, int]] = BUCKETS):
         super().__init__()
         self.encoder, self.matching = net.encoder.requires_grad_(False), net.matching
-        if self.matching.config.pictures:
-            self.matching.pictures.requires_grad_(False)
         self.augmented, self.sizes = augmented, tuple(sizes)
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
@@ -58,7 +54,7 @@ class DepthStage(Stage):
         with torch.no_grad():
             level = self.encoder(images)[3]
             tokens = self.encoder.to_decoder(level)
-        first, second = self.matching.both(images, K, c2w, tokens, level.grid, detail)
+        first, second = self.matching.both(images, K, c2w, tokens, level.grid)
         losses = {f"first_{name}": 0.5 * value for name, value in measured_loss(first, depth).items()}
         losses |= measured_loss(second, depth)
         with torch.no_grad():
@@ -125,16 +121,6 @@ def jolted(c2w: Tensor, degrees: float = 0.1) -> Tensor:
     turn = torch.stack([zero, -z, y, zero, z, zero, -x, zero, -y, x, zero, zero], dim=-1).unflatten(-1, (3, 4))
     turn = torch.cat([turn, torch.zeros_like(turn[..., :1, :])], dim=-2)
     return c2w @ torch.linalg.matrix_exp(turn)
-
-
-def load_pictures(matching: PosedDepth) -> None:
-    """Fill `matching.pictures` with the published weights. Raises InvalidRequest without their packages."""
-    blocks = sum(count for *_, count in GROUPS)
-    published = [layer for layer in Perceptual.lite0(taps=(blocks - 1,)).modules() if isinstance(layer, nn.Conv2d)]
-    own = [layer for layer in matching.pictures.modules() if isinstance(layer, nn.Conv2d)]
-    for mine, theirs in zip(own, published, strict=True):
-        assert theirs.bias is not None
-        mine.load_state_dict({"weight": theirs.weight, "bias": theirs.bias})
 
 
 class SensorClips:

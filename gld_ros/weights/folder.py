@@ -1,10 +1,10 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model folder holds: components, their tensors, and what is wrong with them."""
+"""A model folder as it lies on the disk: components, their tensors, and the problems with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,51 +14,71 @@ from torch import Tensor, nn
 from gld_ros.errors import ModelError
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.weights.official import Part, misfits, shared_names, shortened
 
-#: Name of what is no network: the buffers of `GLDNetworks` itself.
+#: Name of the component that is no network: the buffers of `GLDNetworks` itself.
 STATISTICS = "statistics"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network inside a file: the prefix of its keys, and how our key names read there."""
+
+    prefix: str = ""
+    rename: Callable[[str], str] = str
+
+    def key(self, ours: str) -> str:
+        """The published key of one of our state-dict keys."""
+        return self.prefix + self.rename(ours)
 
 
 @dataclass
 class Piece:
-    """One component of a folder. tensors: by published key, memory-mapped; file: where they lie in the folder.
-
-    unused: builds a network that is in the file but not part of GLD; its keys are checked all the same.
-    """
+    """One component of a folder. tensors: by published key, memory-mapped; file: where they lie in the folder."""
 
     component: str
     file: str
     tensors: dict[str, Tensor]
     part: Part = field(default_factory=Part)
-    unused: Callable[[], nn.Module] | None = None
 
-    @property
-    def bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
-
-    def wanted(self, net: GLDNetworks) -> dict[str, Tensor]:
-        """What the tensors should be, by published key; `net` may be on the meta device.
-
-        A tensor that the network holds under several names and the file under one is given its other names.
-        """
+    def names(self, net: GLDNetworks) -> dict[str, Tensor]:
+        """The component's tensors by our names in its state dict; `net` may be on the meta device."""
         if self.component == STATISTICS:
-            return {self.part.key(key): value for key, value in net.named_buffers(recurse=False)}
-        if self.unused is None:
-            component = getattr(net, self.component)
-        else:
-            with torch.device("meta"):
-                component = self.unused()
-        for group in shared_names(component):
-            keys = [self.part.key(name) for name in group]
-            if there := next((key for key in keys if key in self.tensors), None):
-                self.tensors = {key: self.tensors[there] for key in keys} | self.tensors
-        return {self.part.key(key): value for key, value in component.state_dict().items()}
+            return dict(net.named_buffers(recurse=False))
+        return getattr(net, self.component).state_dict()
+
+    def misfits(self, net: GLDNetworks) -> list[str]:
+        """Keys and shapes that do not fit the network's, one line a key; no tensor is read.
+
+        A tensor that the network holds under several names and the file under one gets its other names.
+        """
+        if self.component != STATISTICS:
+            for group in shared_names(getattr(net, self.component)):
+                keys = [self.part.key(name) for name in group]
+                if present := next((key for key in keys if key in self.tensors), None):
+                    self.tensors = {key: self.tensors[present] for key in keys} | self.tensors
+        wanted = {self.part.key(name): tensor for name, tensor in self.names(net).items()}
+        problems = [f"missing {key}" for key in wanted if key not in self.tensors]
+        problems += [f"unexpected {key}" for key in self.tensors if key not in wanted]
+        for key in (key for key in wanted if key in self.tensors):
+            tensor, shape = self.tensors[key], tuple(wanted[key].shape)
+            if tuple(tensor.shape) != shape:
+                problems.append(f"{key} is {tuple(tensor.shape)}, expected {shape}")
+            elif not tensor.is_floating_point():
+                problems.append(f"{key} is {tensor.dtype}, expected floating point")
+        return problems
+
+    def wrong_numbers(self) -> list[str]:
+        """Tensors that are not finite, and variances that are not positive. Reads them all."""
+        wrong = [f"{key} is not finite" for key, value in self.tensors.items() if not value.isfinite().all()]
+        if self.component == STATISTICS:
+            variances = {key: value for key, value in self.tensors.items() if "var" in key}
+            wrong += [f"{key} is not positive" for key, value in variances.items() if (value <= 0).any()]
+        return wrong
 
 
 @dataclass
 class ModelFolder:
-    """A folder as found. problems: what keeps it from being loaded; notices: what is left out; files: all it uses."""
+    """A folder as opened. problems: what keeps it from being loaded; notices: what is left out; files: all it uses."""
 
     path: Path
     config: ModelConfig
@@ -66,7 +86,7 @@ class ModelFolder:
     files: list[str]
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    #: What the weights are in, where the folder says so.
+    #: The dtype of the weights, where the folder says so.
     dtype: torch.dtype = torch.float32
 
     def read(self, reader: Callable[[Path], dict], file: str) -> dict:
@@ -77,25 +97,28 @@ class ModelFolder:
             self.problems.append(str(error))
             return {}
 
-    def check(self) -> None:
-        """Compare all keys and shapes with the networks'. Raises one ModelError that lists every problem."""
-        problems = [*self.problems, *self.misfits()]
-        if problems:
-            what = "problem" if len(problems) == 1 else "problems"
-            raise ModelError(f"{self.path}: {len(problems)} {what}\n  " + "\n  ".join(problems))
-
     def misfits(self) -> list[str]:
         """Keys and shapes that do not fit, one line a component."""
         net = on_meta(self.config)
         lines = []
         for piece in self.pieces:
-            if problems := misfits(piece.wanted(net), piece.tensors):
+            if problems := piece.misfits(net):
                 lines.append(f"{piece.component} ({piece.file}): {shortened(problems)}")
-        here = {piece.component for piece in self.pieces}
-        named = [name for name, _ in net.named_children()] + [STATISTICS]
         if not self.problems:  # otherwise it is known which file could not be read
-            lines += [f"{name}: missing" for name in named if name not in here]
+            present = {piece.component for piece in self.pieces}
+            lines += [f"{name}: missing" for name in components(net) if name not in present]
         return lines
+
+    def refuse(self, problems: list[str]) -> None:
+        """Raise one ModelError that lists every problem, if there is one."""
+        if problems:
+            what = "problem" if len(problems) == 1 else "problems"
+            raise ModelError(f"{self.path}: {len(problems)} {what}\n  " + "\n  ".join(problems))
+
+
+def components(net: GLDNetworks) -> list[str]:
+    """Names of the networks, and of the statistics."""
+    return [name for name, _ in net.named_children()] + [STATISTICS]
 
 
 def on_meta(config: ModelConfig) -> GLDNetworks:
@@ -105,3 +128,27 @@ def on_meta(config: ModelConfig) -> GLDNetworks:
             return GLDNetworks(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"model '{config.name}': no networks can be built from its configuration ({error})") from error
+
+
+def shared_names(net: nn.Module) -> list[list[str]]:
+    """Names under which the state dict holds one and the same parameter: DA3's ray scales share their LayerNorm.
+
+    A safetensors file may hold such a parameter under one of its names only.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def shortened(problems: list[str], limit: int = 8) -> str:
+    """One line of at most `limit` problems and the number of the others."""
+    return "; ".join(problems[:limit]) + (f"; and {len(problems) - limit} more" if len(problems) > limit else "")
+
+
+def changed(base: dict, changes: Mapping) -> dict:
+    """`base` with the values of `changes`, section by section."""
+    sections = {
+        k: changed(base[k], v) for k, v in changes.items() if isinstance(v, dict) and isinstance(base.get(k), dict)
+    }
+    return {**base, **changes, **sections}

@@ -41,12 +41,10 @@ from huggingface_hub.errors import (
 )
 
 from gld_ros.errors import ModelError
-from gld_ros.files import sha256, write_bytes, write_text
-from gld_ros.weights.released_files import RELEASED, HubSource, ReleasedFile, ReleasedModel
+from gld_ros.files import replacing, sha256, write_bytes, write_text
+from gld_ros.weights.released_files import CONFIG, RECORD, RELEASED, HubSource, ReleasedFile, ReleasedModel
 
 EMBEDDED = Path(__file__).parent
-CONFIG = "config.json"  # of our own folders, as `gld models convert` writes them
-RECORD = "release.json"
 STATISTICS_MIRROR = "GLD_STATISTICS_URL"  # environment variable: a mirror of the official git tree
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _TIMEOUT = 30.0  # seconds, for the statistics
@@ -253,11 +251,9 @@ def _get_statistics(model: ReleasedModel, file: ReleasedFile, folder: Path) -> s
 
 def _link(target: Path, link: Path) -> None:
     """A symbolic link, replaced atomically."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.absolute())
-    os.replace(temporary, link)
+    with replacing(link) as temporary:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target.absolute())
 
 
 @contextmanager

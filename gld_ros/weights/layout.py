@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Opening a model folder, in the official layout (official_layout.py) or in ours.
+"""Opening a model folder, in the official layout (official.py) or in ours.
 
 Ours: config.json with the whole ModelConfig and what is known of the files; safetensors files, one or several a
 component, whose keys are those of `GLDNetworks.state_dict()`.
@@ -18,12 +18,12 @@ import torch
 from gld_ros.errors import ModelError
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.plain import from_dict
-from gld_ros.weights import official_layout
-from gld_ros.weights.files import read_tensors
-from gld_ros.weights.folder import STATISTICS, ModelFolder, Piece, on_meta
-from gld_ros.weights.official import Part
+from gld_ros.weights import official
+from gld_ros.weights.folder import STATISTICS, ModelFolder, Part, Piece, components, on_meta
+from gld_ros.weights.released_files import CONFIG
+from gld_ros.weights.tensor_files import read_tensors
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: What level 0's network and its settings were called in older files.
 OLD_NAMES = {
@@ -35,16 +35,16 @@ OLD_NAMES = {
 
 
 def open_folder(path: Path) -> ModelFolder:
-    """What is in a model folder; nothing but the files' directories is read. Raises ModelError if it is none."""
+    """The content of a model folder; only the files' directories are read. Raises ModelError if it is none."""
     if not path.is_dir():
         raise ModelError(f"{path}: no such folder")
     description = read_description(path)
     if files := recorded(description):
         return _open_own(path, description, [*files])
-    told = description.get("model", {})
-    kinds = [kind for kind in official_layout.kinds_in(path) if told.get("name", f"gld-{kind}") == f"gld-{kind}"]
+    changes = description.get("model", {})
+    kinds = [kind for kind in official.kinds_in(path) if changes.get("name", f"gld-{kind}") == f"gld-{kind}"]
     if len(kinds) == 1:
-        return official_layout.open_official(path, kinds[0], told)
+        return official.open_official(path, kinds[0], changes)
     if kinds:
         raise ModelError(
             f"{path}: holds both released models; say which one in {CONFIG}: "
@@ -72,10 +72,11 @@ def read_description(path: Path) -> dict:
 
 
 def renamed(values: Any) -> Any:
-    """A model's description with today's names for `OLD_NAMES`."""
+    """A model's description with today's names for `OLD_NAMES`, and without an option that older files leave off."""
     if not isinstance(values, Mapping):
         return values
-    return {OLD_NAMES.get(key, key): renamed(value) for key, value in values.items()}
+    kept = {key: value for key, value in values.items() if (key, value) != ("pictures", False)}
+    return {OLD_NAMES.get(key, key): renamed(value) for key, value in kept.items()}
 
 
 def recorded(description: Mapping) -> dict[str, dict]:
@@ -104,7 +105,7 @@ def _open_own(path: Path, description: dict, files: list[str]) -> ModelFolder:
             piece.tensors[key] = tensor
             if file not in piece.file.split(", "):
                 piece.file += f", {file}"
-    known = {name for name, _ in on_meta(config).named_children()} | {STATISTICS}
+    known = components(on_meta(config))
     for name in pieces.keys() - known:
         folder.problems.append(f"unexpected {', '.join(list(pieces[name].tensors)[:4])} ({pieces[name].file})")
     folder.pieces = [piece for name, piece in pieces.items() if name in known]

@@ -1,18 +1,27 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The published checkpoints: which file holds which network, under which key names (spec gld.md, "Released files")."""
+"""The official layout: which published file holds which component (spec gld.md, "Released files").
+
+checkpoints/{da3,vggt}_{level1,cascade}.pt, pretrained_models/**, model_stats/{da3,vggt}/*.pt. The networks are those of
+networks/released.py. A config.json beside the files may say what differs, as a part of a ModelConfig:
+{"model": {"level1": {"width": 512, "heads": 8}}}.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
-
-def same(key: str) -> str:
-    return key
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.released import MODELS
+from gld_ros.networks.rgb_decoder import position_table
+from gld_ros.plain import from_dict, to_dict
+from gld_ros.weights.folder import STATISTICS, ModelFolder, Part, Piece, changed
+from gld_ros.weights.tensor_files import read_archive, read_tensors
 
 
 def vggt_block(key: str) -> str:
@@ -25,41 +34,124 @@ def vggt_block(key: str) -> str:
     return re.sub(r"^blocks\.(\d+)\.", name, key)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One network inside a published file: the prefix of its keys, and how our key names read there."""
-
-    prefix: str = ""
-    rename: Callable[[str], str] = same
-
-    def key(self, ours: str) -> str:
-        """The published key of one of our state-dict keys."""
-        return self.prefix + self.rename(ours)
-
-
-def shared_names(net: nn.Module) -> list[list[str]]:
-    """Names under which the state dict holds one and the same parameter: DA3's ray scales share their LayerNorm.
-
-    A safetensors file may hold such a parameter under one of its names only.
-    """
-    names: dict[int, list[str]] = {}
-    for name, parameter in net.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return [group for group in names.values() if len(group) > 1]
-
-
-def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What is wrong with the tensors `found` (their shapes; nothing is read), one line a key."""
-    problems = [f"missing {k}" for k in wanted if k not in found]
-    problems += [f"unexpected {k}" for k in found if k not in wanted]
-    for key in (k for k in wanted if k in found):
-        if found[key].shape != wanted[key].shape:
-            problems.append(f"{key} is {tuple(found[key].shape)}, expected {tuple(wanted[key].shape)}")
-        elif not found[key].is_floating_point():
-            problems.append(f"{key} is {found[key].dtype}, expected floating point")
-    return problems
+#: Files of the diffusion stages, by what the networks are called here.
+STAGE_FILES = {"level1": "checkpoints/{kind}_level1.pt", "level0": "checkpoints/{kind}_cascade.pt"}
+#: Places of the RGB decoder and of the encoder; the first one that is there is read.
+RGB_FILES = {
+    "da3": ("pretrained_models/mae_decoder.pt", "pretrained_models/da3/mae_decoder.pt"),
+    "vggt": ("pretrained_models/vggt/mae_decoder.pt",),
+}
+ENCODER_FILES = {
+    "da3": ("pretrained_models/da3/model.safetensors",),
+    "vggt": ("pretrained_models/vggt/model.safetensors", "pretrained_models/vggt/model.pt"),
+}
+#: Components in the encoder's file, and keys there that GLD does not use: other heads, the token of masked patches.
+ENCODER_PARTS = {
+    "da3": {"encoder": Part("model.backbone.pretrained.")},
+    "vggt": {"encoder": Part("aggregator.", vggt_block), "dpt": Part("depth_head.")},
+}
+UNREAD = (
+    *("model.head.", "model.cam_enc.", "model.cam_dec."),
+    *("camera_head.", "point_head.", "track_head.", "aggregator.patch_embed.mask_token"),
+)
+DPT_FILE = "pretrained_models/da3/dpt_decoder.pt"
+DPT_PREFIXES = ("decoder.", "pred.")
+TABLE = "decoder.decoder_pos_embed"
 
 
-def shortened(problems: list[str], limit: int = 8) -> str:
-    """One line of at most `limit` problems and the number of the others."""
-    return "; ".join(problems[:limit]) + (f"; and {len(problems) - limit} more" if len(problems) > limit else "")
+def kinds_in(path: Path) -> list[str]:
+    """The models, "da3", "vggt", that some file of the folder belongs to."""
+    files = {kind: [file.format(kind=kind) for file in STAGE_FILES.values()] for kind in ENCODER_PARTS}
+    return [kind for kind in files if any((path / file).exists() for file in (*files[kind], *ENCODER_FILES[kind]))]
+
+
+def open_official(path: Path, kind: str, changes: dict) -> ModelFolder:
+    """An official folder of a kind; changes: the part of a ModelConfig that its config.json has, if there is one."""
+    folder = ModelFolder(path, MODELS[f"gld-{kind}"], [], [])
+    encoder_file = _place(folder, ENCODER_FILES[kind])
+    pieces = _split(folder.read(read_tensors, encoder_file), kind, encoder_file)
+    if kind == "da3":
+        pieces["dpt"] = _dpt_piece(folder)
+    rgb_file = _place(folder, RGB_FILES[kind])
+    pieces["rgb"] = Piece("rgb", rgb_file, folder.read(read_tensors, rgb_file), Part("decoder."))
+    for stage, name in STAGE_FILES.items():
+        file = _place(folder, (name.format(kind=kind),))
+        pieces[stage] = Piece(stage, file, folder.read(read_tensors, file))
+    pieces[STATISTICS] = _statistics(folder, kind)
+    try:
+        config = folder.config = from_dict(ModelConfig, changed(to_dict(folder.config), changes))
+    except (ValueError, TypeError) as error:
+        folder.problems.append(str(error))
+        return folder
+    if kind == "vggt":
+        # The number of blocks in its published file is not that of its yaml.
+        blocks = {key.split(".")[1] for key in pieces["level0"].tensors if key.startswith("blocks.")}
+        if len(blocks) > config.level0.depth:
+            level0 = replace(config.level0, head_depth=len(blocks) - config.level0.depth)
+            folder.config = replace(config, level0=level0)
+        if pieces["encoder"].tensors and not pieces["dpt"].tensors:
+            folder.notices.append(f"{encoder_file} has no depth_head.*: no depth, so images but no views")
+            folder.config = replace(folder.config, dpt=None)
+    if pieces["rgb"].tensors and TABLE not in pieces["rgb"].tensors:  # it is always the same
+        pieces["rgb"].tensors[TABLE] = position_table(config.rgb.base_grid, config.rgb.width)
+    folder.pieces = [piece for piece in pieces.values() if piece.tensors]
+    return folder
+
+
+def _place(folder: ModelFolder, candidates: Iterable[str]) -> str:
+    """Where the file is, of the places it may be at; noted as one of the folder's."""
+    file = next((file for file in candidates if (folder.path / file).exists()), [*candidates][0])
+    folder.files.append(file)
+    return file
+
+
+def _split(tensors: dict[str, Tensor], kind: str, file: str) -> dict[str, Piece]:
+    """The encoder file's tensors by component; unknown keys go to the encoder, where they will be unexpected."""
+    parts = ENCODER_PARTS[kind]
+    pieces = {name: Piece(name, file, {}, part) for name, part in parts.items()}
+    for key, tensor in tensors.items():
+        if not key.startswith(UNREAD):
+            name = next((name for name, part in parts.items() if key.startswith(part.prefix)), "encoder")
+            pieces[name].tensors[key] = tensor
+    return pieces
+
+
+def _dpt_piece(folder: ModelFolder) -> Piece:
+    """The fine-tuned geometry head of DA3. Its checkpoint may hold other networks, which the official code skips."""
+    _place(folder, (DPT_FILE,))
+    tensors = folder.read(read_tensors, DPT_FILE)
+    own = {key: tensor for key, tensor in tensors.items() if key.startswith(DPT_PREFIXES)}
+    if len(own) < len(tensors):
+        folder.notices.append(
+            f"{DPT_FILE}: {len(tensors) - len(own)} tensors outside {' and '.join(DPT_PREFIXES)} unread"
+        )
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in own.items():
+        name = "decoder." + key.split(".", 1)[1]
+        if name in renamed:
+            folder.problems.append(f"dpt ({DPT_FILE}): {key} under both {' and '.join(DPT_PREFIXES)}")
+        renamed[name] = tensor
+    if tensors and not renamed:
+        folder.problems.append(f"dpt ({DPT_FILE}): no keys that begin with {' or '.join(DPT_PREFIXES)}")
+    return Piece("dpt", DPT_FILE, renamed, Part("decoder."))
+
+
+def _statistics(folder: ModelFolder, kind: str) -> Piece:
+    """Mean and variance of the latents, from files {mean (1, C, 1, 1), var, std, count, level}, under our names."""
+    place = f"model_stats/{kind}"
+    files = {"level": "normalization_stats_level"} | ({"special": "special_stats_level"} if kind == "vggt" else {})
+    tensors = {}
+    for ours, published in files.items():
+        for k in (0, 1):
+            file = _place(folder, (f"{place}/{published}{k}.pt",))
+            content = folder.read(read_archive, file)
+            if not content:
+                continue
+            if content.get("level", k) != k:
+                folder.problems.append(f"{folder.path / file}: is of level {content['level']}, expected {k}")
+            for what in ("mean", "var"):
+                if not isinstance(content.get(what), Tensor):
+                    folder.problems.append(f"{folder.path / file}: has no '{what}'")
+                else:
+                    tensors[f"{ours}{k}_{what}"] = content[what].flatten()
+    return Piece(STATISTICS, place, tensors)

@@ -1,20 +1,46 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`gld models verify`: every file, key, shape and number of a model folder."""
+"""Are the files what they were? Recorded sizes and sha256, checksums inside archives, keys, shapes, finite numbers.
+
+Hashes are recorded in a converted folder's config.json, in the release.json of a download, and in a SHA256SUMS file
+(`sha256sum` format) that anyone may put beside the weights. Loading compares sizes, the sha256 of files up to QUICK
+bytes and the checksums inside torch.save archives (3 GB a second); `gld models verify` compares everything.
+"""
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
-from gld_ros.weights.folder import STATISTICS, ModelFolder, Piece
-from gld_ros.weights.integrity import SUMS, check_fully, known_files
-from gld_ros.weights.layout import open_folder
-from gld_ros.weights.loading import wrong_statistics
-from gld_ros.weights.official import shortened
+from gld_ros.weights.folder import STATISTICS, ModelFolder, shortened
+from gld_ros.weights.layout import CONFIG, open_folder, read_description, recorded
+from gld_ros.weights.released_files import RECORD, RELEASED
+from gld_ros.weights.tensor_files import damage
+
+SUMS = "SHA256SUMS"
+QUICK = 100_000_000
+
+
+@dataclass(frozen=True)
+class Known:
+    """The record of a file, and where it is."""
+
+    source: str
+    sha256: str | None = None
+    size: int | None = None
+
+    def mismatch(self, path: Path) -> str | None:
+        """The sentence for a file whose sha256 is not the recorded one."""
+        return self.problem() if self.sha256 not in (None, sha256(path)) else None
+
+    def problem(self) -> str:
+        digest = f"{self.sha256[:12]}..." if self.sha256 else "of another size"
+        return f"corrupted or incomplete, its sha256 is not the {digest} of {self.source}"
 
 
 @dataclass
@@ -29,17 +55,55 @@ class FileReport:
 
 @dataclass
 class Verification:
-    """What was found; `problems` has a line for each, files and keys alike."""
+    """The result of `verify`; `problems` has a line for each, files and keys alike."""
 
     folder: ModelFolder
-    files: list[FileReport]
+    files: list[FileReport] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def raise_problems(self) -> None:
         """ModelError that lists them all."""
-        if self.problems:
-            what = "problem" if len(self.problems) == 1 else "problems"
-            raise ModelError(f"{self.folder.path}: {len(self.problems)} {what}\n  " + "\n  ".join(self.problems))
+        self.folder.refuse(self.problems)
+
+
+def known_files(folder: Path) -> dict[str, Known]:
+    """What is recorded of a folder's files, by path in it. Raises ModelError for records that cannot be read."""
+    known = {}
+    for line in _text(folder / SUMS).splitlines():
+        digest, _, file = line.partition(" ")
+        if file:
+            known[file.lstrip(" *").removeprefix("./")] = Known(SUMS, digest)
+    try:
+        release = json.loads(_text(folder / RECORD) or "{}").get("files", {})
+        for source, files in ((RECORD, release), (CONFIG, recorded(read_description(folder)))):
+            known |= {file: Known(source, entry.get("sha256"), entry.get("size")) for file, entry in files.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ModelError(f"{folder}: the record of its files is not readable ({error})") from error
+    return known
+
+
+def opened(path: Path) -> ModelFolder:
+    """A folder whose files, keys and shapes are what they should be, before anything of it is loaded.
+
+    Raises ModelError for files that have not their recorded size or, up to QUICK bytes, sha256, for archives with a
+    member that its checksum contradicts, for keys and shapes that do not fit, and for statistics that are not numbers.
+    """
+    folder = open_folder(path)
+    known = known_files(path)
+    for file in (file for file in folder.files if file in known and (path / file).is_file()):
+        size = (path / file).stat().st_size
+        if known[file].size not in (None, size) or (size <= QUICK and known[file].mismatch(path / file)):
+            raise ModelError(f"{path / file}: {known[file].problem()}")
+    folder.refuse([*folder.problems, *folder.misfits()])
+    for file in folder.files:
+        if file.endswith(".pt") and (broken := damage(path / file)):
+            raise ModelError(f"{path / file}: {broken}")
+    for piece in folder.pieces:
+        if piece.component == STATISTICS and (wrong := piece.wrong_numbers()):
+            raise ModelError(f"{path}: {piece.file}: {'; '.join(wrong)}")
+    for notice in folder.notices:
+        warnings.warn(f"{path}: {notice}", stacklevel=2)
+    return folder
 
 
 def verify(path: Path, on_file: Callable[[str], None] = lambda file: None) -> Verification:
@@ -50,21 +114,20 @@ def verify(path: Path, on_file: Callable[[str], None] = lambda file: None) -> Ve
     """
     folder = open_folder(path)
     known = known_files(path)
-    result = Verification(folder, [], [*folder.problems])
+    result = Verification(folder, problems=[*folder.problems])
     for file in dict.fromkeys((*folder.files, *known)):
         on_file(file)
-        compared, problem = check_fully(path, file, known.get(file))
+        compared, problem = _compare(path / file, file, known.get(file))
+        named = f"{path / file}: "
+        reading = next((line.removeprefix(named) for line in folder.problems if line.startswith(named)), None)
+        if problem and not reading:
+            result.problems.append(named + problem)
         size = (path / file).stat().st_size if (path / file).is_file() else 0
-        known_problem = next((line for line in folder.problems if line.startswith(f"{path / file}: ")), None)
-        if problem and not known_problem:
-            result.problems.append(f"{path / file}: {problem}")
-        if known_problem and not problem:
-            problem = known_problem.removeprefix(f"{path / file}: ")
-        result.files.append(FileReport(file, size, compared, problem))
+        result.files.append(FileReport(file, size, compared, problem or reading))
     result.problems += folder.misfits()
     for piece in folder.pieces:
         on_file(piece.component)
-        if wrong := _wrong_numbers(piece):
+        if wrong := piece.wrong_numbers():
             result.problems.append(f"{piece.component} ({piece.file}): {shortened(wrong)}")
     return result
 
@@ -76,7 +139,34 @@ def record(result: Verification) -> Path:
     return result.folder.path / SUMS
 
 
-def _wrong_numbers(piece: Piece) -> list[str]:
-    if piece.component == STATISTICS:
-        return wrong_statistics(piece.tensors)
-    return [f"{key} is not finite" for key, tensor in piece.tensors.items() if not tensor.isfinite().all()]
+def weights_of(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a model folder, as recorded or else computed."""
+    known = known_files(folder)
+    return {file: known.get(file, Known("")).sha256 or sha256(folder / file) for file in open_folder(folder).files}
+
+
+def _compare(path: Path, file: str, known: Known | None) -> tuple[str, str | None]:
+    """(what the content of a file was compared with, what is wrong with it or None)."""
+    if not path.is_file():
+        return "", "missing"
+    archive = path.suffix == ".pt"
+    if archive and (broken := damage(path)):
+        return "", broken
+    if known is not None and known.sha256:
+        return known.source, known.mismatch(path)
+    published = {where: entry for model in RELEASED.values() for where, entry in model.files()}.get(file)
+    compared = "its own CRC" if archive else "nothing"
+    if published and published.sha256 and published.size in (None, path.stat().st_size):
+        if sha256(path) == published.sha256:
+            return "the published file", None
+        compared += " (it is not the published file)"
+    return compared, None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not readable ({error})") from error

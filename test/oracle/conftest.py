@@ -16,7 +16,8 @@ from torch import Tensor
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, VGGT_1B, VGGT_HEAD
-from gld_ros.weights.official import Part, vggt_block
+from gld_ros.weights.folder import Part
+from gld_ros.weights.official import vggt_block
 
 COMPLETENESS = "test_completeness.py"
 

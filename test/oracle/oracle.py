@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.weights.official import Part
+from gld_ros.weights.folder import Part
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Data of other people, which this project does not redistribute; in the development environment only.

@@ -6,15 +6,14 @@ import pytest
 import torch
 from oracle import given, recipe
 from pose_scores import accuracy, auc, maa, pair_errors
+from unread_heads import CameraDecoder, da3_cameras_from_rays, decode_camera, gld_cameras_from_rays
 
-from gld_ros.geometry.pose_encoding import decode_camera
-from gld_ros.geometry.ray_pose import cameras_from_rays, gld_cameras_from_rays
+from gld_ros.geometry.ray_pose import cameras_from_rays
 from gld_ros.geometry.rays import invert_rigid
-from gld_ros.networks.camera_heads import CameraDecoder
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD
-from gld_ros.weights.official import Part
+from gld_ros.weights.folder import Part
 
 BOUND = 5e-5
 C = DA3_BASE.channels
@@ -93,7 +92,7 @@ def test_own_solve_on_noisy_rays(heads):
 @pytest.mark.parametrize(("rays", "expected"), [("rays_clean", "da3_rays"), ("rays_centred", "da3_rays_centred")])
 def test_ql_split_is_that_of_da3(heads, compare, rays, expected):
     size = heads.meta["rays"]["input_size"]
-    cameras = cameras_from_rays(heads[rays], heads["rays_noise_conf"], size, factorization="ql")
+    cameras = da3_cameras_from_rays(heads[rays], heads["rays_noise_conf"], size)
     compare(heads, f"{expected}_w2c", invert_rigid(cameras.c2w)[..., :3, :], BOUND)
     compare(heads, f"{expected}_K", cameras.K, BOUND)
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
+from unread_heads import CameraDecoder, CameraEncoder, da3_cameras_from_rays, decode_camera
 
-from gld_ros.geometry.pose_encoding import decode_camera
 from gld_ros.geometry.ray_pose import cameras_from_rays
-from gld_ros.networks.camera_heads import CameraDecoder, CameraEncoder
 from gld_ros.networks.configs import DPTConfig, EncoderConfig
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder, normalize_images
@@ -206,7 +205,7 @@ def test_camera_decoder(seed):
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_pose_from_rays(seed, centred):
-    """The wheel's split of R K^-1, which is exact only for centred principal points, behind our flag."""
+    """The wheel's split of R K^-1, which is exact only for centred principal points."""
     size, grid = (56, 84), (16, 24)
     c2w, K = cameras(seed, size, centred)
     rows, columns = ((torch.arange(n) + 0.5) * size[i] / n for i, n in enumerate(grid))
@@ -220,7 +219,7 @@ def test_pose_from_rays(seed, centred):
     half = torch.tensor([size[1] / 2, size[0] / 2])
     their_K = torch.diag_embed(torch.cat([focal * half, torch.ones(2, 3, 1)], dim=-1))
     their_K[..., :2, 2] = centre * half
-    ours = cameras_from_rays(rays, confidence, size, factorization="ql")
+    ours = da3_cameras_from_rays(rays, confidence, size)
     assert close(ours.c2w.float(), their_c2w, 1e-4) and close(ours.K.float(), their_K, 1e-4)
     exact = cameras_from_rays(rays, confidence, size)
     assert close(exact.c2w.float(), c2w, 1e-5) and close(exact.K.float(), K, 1e-5)

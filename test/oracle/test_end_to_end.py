@@ -14,16 +14,16 @@ import torch
 from oracle import Golden, assembled, built, given, golden_file, recipe, watched
 from recipe_folder import SALTS, fixture_config, write_official_folder
 from torch import Tensor
+from unread_heads import gld_cameras_from_rays
 
 from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.generators.generation import Generated, SourceLatents
-from gld_ros.geometry.ray_pose import gld_cameras_from_rays
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.weights.official import Part
+from gld_ros.weights.folder import Part
 
 BOUND = 2e-4
 SIZE, GRID, SOURCES, STEPS = (56, 70), (4, 5), 2, 4
@@ -32,7 +32,7 @@ SIZE, GRID, SOURCES, STEPS = (56, 70), (4, 5), 2, 4
 @pytest.fixture(scope="module")
 def da3_folder(statistics, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("gld-da3")
-    write_official_folder(folder, "da3", fixture_config("da3"), statistics.arrays, unused_heads=False)
+    write_official_folder(folder, "da3", fixture_config("da3"), statistics.arrays, unread_heads=False)
     return folder
 
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 from oracle import GOLDEN
 from torch import nn
+from unread_heads import CameraDecoder, CameraEncoder, CameraHead, PointDPT
 
-from gld_ros.networks.camera_heads import CameraDecoder, CameraEncoder, CameraHead
 from gld_ros.networks.dit import MultiViewDiT
-from gld_ros.networks.dpt import DualDPT, PointDPT
+from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD, GLD_DA3, GLD_VGGT, RGB_DECODER, VGGT_1B, VGGT_HEAD
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.official import Part, vggt_block
+from gld_ros.weights.folder import Part
+from gld_ros.weights.official import vggt_block
 
 #: Published, read by nothing: the stem was trained with masked patches. Our networks do without.
 UNUSED = {"aggregator.patch_embed.mask_token": (1, 1024)}

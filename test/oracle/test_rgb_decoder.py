@@ -11,7 +11,7 @@ from gld_ros.networks.encoder import IMAGE_MEAN, IMAGE_STD, Level, map_to_tokens
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.released import GLD_DA3
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.official import Part
+from gld_ros.weights.folder import Part
 
 BOUND = 2e-5
 

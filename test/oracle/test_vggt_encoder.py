@@ -14,7 +14,8 @@ from gld_ros.networks.configs import StemConfig
 from gld_ros.networks.encoder import GeometryEncoder, Level, position_table
 from gld_ros.networks.layers import rotate
 from gld_ros.networks.released import VGGT_1B
-from gld_ros.weights.official import Part, vggt_block
+from gld_ros.weights.folder import Part
+from gld_ros.weights.official import vggt_block
 
 BOUND = 1e-5
 S = VGGT_1B.specials

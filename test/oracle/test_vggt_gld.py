@@ -12,7 +12,7 @@ from recipe_folder import fixture_config
 from gld_ros.networks.encoder import Level, map_to_tokens
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.official import Part
+from gld_ros.weights.folder import Part
 
 BOUND = 2e-5
 CONFIG = fixture_config("vggt")

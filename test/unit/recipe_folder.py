@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gld_ros.networks.camera_heads import CameraDecoder, CameraEncoder
 from gld_ros.networks.configs import ModelConfig, RGBDecoderConfig, StemConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import MODELS
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.official import Part, vggt_block
-from gld_ros.weights.official_layout import STAGE_FILES
+from gld_ros.plain import to_dict
+from gld_ros.weights.folder import Part
+from gld_ros.weights.official import STAGE_FILES, vggt_block
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from recipe import tensor_for  # noqa: E402
@@ -82,13 +82,13 @@ def write_official_folder(
     kind: str = "da3",
     config: ModelConfig | None = None,
     statistics: Mapping[str, np.ndarray] | None = None,
-    unused_heads: bool = True,
+    unread_heads: bool = True,
 ) -> ModelConfig:
     """Write a model of recipe weights as the released one is published; returns its configuration.
 
     kind: "da3" or "vggt"; config: `small_config(kind)` by default, or `fixture_config(kind)` for the golden end-to-end
-    fixtures; statistics: the golden model_stats.npz, else random ones; unused_heads: with the camera networks and the
-    head that DA3-Base's own file has too. Head counts, which no tensor tells, go to a partial config.json.
+    fixtures; statistics: the golden model_stats.npz, else random ones; unread_heads: with something like the camera
+    networks and the head that the encoders' own files have too. Sizes go to config.json.
     """
     config = config or small_config(kind)
     salts, channels, patch = SALTS[kind], config.encoder.channels, config.encoder.patch
@@ -96,17 +96,15 @@ def write_official_folder(
     dpt = DualDPT(channels, config.dpt)
     if kind == "da3":
         tensors = recipe_tensors(encoder, Part("model.backbone.pretrained."))
-        if unused_heads:
-            tensors |= recipe_tensors(dpt, Part("model.head."))
-            tensors |= recipe_tensors(CameraEncoder(config.encoder.width), Part("model.cam_enc."))
-            tensors |= recipe_tensors(CameraDecoder(channels), Part("model.cam_dec."))
+        if unread_heads:
+            tensors |= {f"model.{name}.weight": torch.zeros(3) for name in ("head.norm", "cam_enc.fc", "cam_dec.fc")}
         save(
             folder / "pretrained_models/da3/dpt_decoder.pt",
             {"model": recipe_tensors(dpt, Part("decoder."), salts["dpt"])},
         )
     else:
         tensors = recipe_tensors(encoder, Part("aggregator.", vggt_block)) | recipe_tensors(dpt, Part("depth_head."))
-        tensors["aggregator.patch_embed.mask_token"] = torch.zeros(1, config.encoder.width)
+        tensors |= {key: torch.zeros(3) for key in ("aggregator.patch_embed.mask_token", "camera_head.norm.bias")}
     del encoder
     path = folder / f"pretrained_models/{kind}/model.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +117,7 @@ def write_official_folder(
         net = MultiViewDiT(channels, patch, getattr(config, stage))
         save(folder / STAGE_FILES[stage].format(kind=kind), {"ema": recipe_tensors(net, salt=salts[stage])})
     write_statistics(folder / "model_stats" / kind, kind, channels, statistics)
-    (folder / "config.json").write_text(json.dumps({"model": untold(config)}, indent=1))
+    (folder / "config.json").write_text(json.dumps({"model": to_dict(config)}, indent=1))
     return config
 
 
@@ -139,18 +137,6 @@ def write_statistics(folder: Path, kind: str, channels: int, given: Mapping[str,
             mean, var = mean.reshape(1, channels, 1, 1), var.reshape(1, channels, 1, 1)
             content = {"mean": mean, "var": var, "std": var.sqrt(), "count": 10000, "level": k}
             save(folder / f"{published}{k}.pt", content)
-
-
-def untold(config: ModelConfig) -> dict:
-    """What the shapes do not tell of a model smaller than the released ones: head counts, schedule, taps."""
-    heads = {
-        stage: {k: getattr(getattr(config, stage), k) for k in ("heads", "head_heads")}
-        for stage in ("level1", "level0")
-    }
-    encoder: dict = {"taps": config.encoder.taps}
-    if config.encoder.stem:
-        encoder["stem"] = {"heads": config.encoder.stem.heads}
-    return {"encoder": encoder, "rgb": {"heads": config.rgb.heads}, **heads}
 
 
 def save(path: Path, content: dict) -> None:

@@ -18,10 +18,10 @@ from gld_ros.files import sha256
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.plain import to_dict
 from gld_ros.weights import conversion
-from gld_ros.weights.files import write_tensors
 from gld_ros.weights.hub import EMBEDDED
 from gld_ros.weights.layout import CONFIG, WEIGHTS
 from gld_ros.weights.loading import load_model, save_model
+from gld_ros.weights.tensor_files import write_tensors
 
 
 @pytest.fixture

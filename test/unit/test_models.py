@@ -117,9 +117,8 @@ def test_dit_is_zero_at_initialisation_and_not_after(split, channels):
     assert dit_call(shaken(dit), level0=bool(channels)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("pictures", [False, True])
-def test_posed_depth_scales_with_the_world_and_nothing_else(pictures):
-    matching = shaken(PosedDepth(16, MatchingConfig(pictures=pictures)))
+def test_posed_depth_scales_with_the_world_and_nothing_else():
+    matching = shaken(PosedDepth(16, MatchingConfig()))
     K = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]).expand(1, 2, 3, 3)
     c2w = torch.eye(4).repeat(1, 2, 1, 1)
     c2w[:, 1, 0, 3] = 0.3
@@ -129,24 +128,6 @@ def test_posed_depth_scales_with_the_world_and_nothing_else(pictures):
     large = matching(images, K, c2w, tokens, (6, 8))
     assert torch.allclose(large.depth, 7 * small.depth, rtol=1e-4)
     assert torch.allclose(large.spread, small.spread, rtol=1e-4)
-
-
-def test_features_of_pictures_begin_without_a_say_and_read_the_detail():
-    torch.manual_seed(0)
-    plain = shaken(PosedDepth(16, MatchingConfig()))
-    helped = PosedDepth(16, MatchingConfig(pictures=True))
-    assert not helped.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
-    K = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]).expand(1, 3, 3, 3)
-    c2w = torch.eye(4).repeat(1, 3, 1, 1)
-    c2w[:, :, 0, 3] = torch.tensor([0, 0.3, 0.5])
-    detail, tokens = torch.rand(1, 3, 3, 96, 128), torch.randn(1, 3, 48, 16)
-    images = torch.nn.functional.avg_pool2d(detail[0], 2)[None]
-    posed = images, K, c2w, tokens, (6, 8)
-    assert torch.equal(plain(*posed).depth, helped(*posed, detail).depth)
-    shaken(helped.hints)
-    with_detail = helped(*posed, detail).depth
-    assert with_detail.shape == (1, 3, 48, 64) and not torch.allclose(with_detail, plain(*posed).depth)
-    assert not torch.allclose(with_detail, helped(*posed).depth)
 
 
 def test_costs_are_means_over_the_views_that_see_the_point():

@@ -21,8 +21,9 @@ from gld_ros.metrics.uncertainty import calibration_error, reliability, share_in
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.reports.confidence_plots import reliability_diagram
 from gld_ros.views import Scale, View
-from gld_ros.weights.calibration import FILE, load_calibration, weights_of
 from gld_ros.weights.hub import resolve
+from gld_ros.weights.loading import CALIBRATION, load_calibration
+from gld_ros.weights.verification import weights_of
 
 REGION = RegionCalibration((0.01, 0.1, 0.5), (0.95, 0.6, 0.1), (0.7, 1.6, 2.3, 3.0))
 
@@ -159,7 +160,7 @@ def test_a_calibration_is_used_if_it_belongs_to_the_weights(folder, scene):
 
     native = replace(REGION, factors=(1.0, 2.0, 3.0, 4.0))
     calibration = Calibration(weights_of(folder), REGION, replace(REGION, probability=(0.5, 0.2, 0.1)), native)
-    calibration.save(folder / FILE)
+    calibration.save(folder / CALIBRATION)
     assert load_calibration(folder) == calibration
     pipe = GLDPipeline.from_pretrained(folder, device="cpu")
     for target, factor in ((scene[2].camera.resized(96, 72), 2.3), (scene[2].camera, 3.0)):  # the second: native
@@ -175,7 +176,7 @@ def test_a_calibration_is_used_if_it_belongs_to_the_weights(folder, scene):
 
 
 def test_other_weights_are_refused(folder):
-    Calibration({"model.safetensors": "0" * 64}, REGION, REGION).save(folder / FILE)
+    Calibration({"model.safetensors": "0" * 64}, REGION, REGION).save(folder / CALIBRATION)
     with pytest.raises(ModelError, match="measured with other weights than those in the folder"):
         GLDPipeline.from_pretrained(folder, device="cpu")
 
@@ -196,12 +197,12 @@ def test_other_weights_are_refused(folder):
     ],
 )
 def test_a_broken_file_is_refused(folder, change, message):
-    Calibration(weights_of(folder), REGION, REGION).save(folder / FILE)
-    content = json.loads((folder / FILE).read_text())
-    (folder / FILE).write_text(change(content))
+    Calibration(weights_of(folder), REGION, REGION).save(folder / CALIBRATION)
+    content = json.loads((folder / CALIBRATION).read_text())
+    (folder / CALIBRATION).write_text(change(content))
     with pytest.raises(ModelError, match=message) as error:
         load_calibration(folder)
-    assert FILE in str(error.value)
+    assert CALIBRATION in str(error.value)
 
 
 def test_the_shipped_model_is_calibrated():
@@ -372,8 +373,8 @@ def test_targets_may_lie_farther_away():
     "options, message",
     [
         ("--split test --out x.json", "fits are made on val rooms"),
-        ("", "either --out FILE, to fit, or --check SPLIT"),
-        ("--out x.json --check test", "either --out FILE, to fit, or --check SPLIT"),
+        ("", "either --out CALIBRATION, to fit, or --check SPLIT"),
+        ("--out x.json --check test", "either --out CALIBRATION, to fit, or --check SPLIT"),
         ("--out x.json --far", "--far and --samples are for --check"),
         ("--check test --scenes 0", "--scenes 0: at least 5"),
     ],

@@ -16,6 +16,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import Frame
 from gld_ros.data.skipped import Skipped
 from gld_ros.errors import InvalidRequest
+from gld_ros.files import replacing, write_text
 from gld_ros.geometry.cameras import Camera
 
 INDEX = "index.json"
@@ -110,9 +112,7 @@ def write_shards(
         entries = list(_write(scenes, folder, size, quality, shard_bytes, skipped, progress))
         if not entries:
             raise InvalidRequest(f"{scenes.where}: no scene could be read. {skipped}")
-        unfinished = folder / f"{INDEX}.part"
-        unfinished.write_text(json.dumps({"scenes": entries}))
-        unfinished.rename(folder / INDEX)
+        write_text(folder / INDEX, json.dumps({"scenes": entries}))
     except OSError as error:
         raise InvalidRequest(f"{folder}: cannot be written ({error.strerror})") from None
     return skipped
@@ -188,8 +188,8 @@ class _Shard:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._unfinished = file.with_suffix(".part")
-        self._tar = tarfile.open(self._unfinished, "w", format=tarfile.USTAR_FORMAT)
+        self._unfinished = ExitStack()
+        self._tar = tarfile.open(self._unfinished.enter_context(replacing(file)), "w", format=tarfile.USTAR_FORMAT)
 
     @property
     def length(self) -> int:
@@ -212,4 +212,4 @@ class _Shard:
 
     def close(self) -> None:
         self._tar.close()
-        self._unfinished.rename(self.file)
+        self._unfinished.close()

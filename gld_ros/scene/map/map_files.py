@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gld_ros.errors import FileError, InvalidRequest
-from gld_ros.files import write_bytes
+from gld_ros.files import replacing, write_bytes
 from gld_ros.scene.map.voxels import MapPoints, VoxelGrid, VoxelTable
 from gld_ros.scene.ply import Points, write_ply
 
@@ -41,14 +41,11 @@ def save(
         np.concatenate([p.confidence for p in both]),
         np.repeat([False, True], [len(p.xyz) for p in both]),
     )
-    temporary = ply.with_name(f".{ply.name}.part")
     try:
-        ply.parent.mkdir(parents=True, exist_ok=True)
-        write_ply(temporary, points)
-        write_bytes(npz, buffer.getvalue())
-        temporary.replace(ply)
+        with replacing(ply) as temporary:
+            write_ply(temporary, points)
+            write_bytes(npz, buffer.getvalue())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise FileError(f"{path}: the map cannot be written: {error}") from None
     return [npz, ply]
 

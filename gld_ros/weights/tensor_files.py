@@ -1,10 +1,9 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of tensors: read memory-mapped and without ever running code, checked, written whole or not at all."""
+"""Files of tensors: read memory-mapped and without running code, checked, written whole or not at all."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from gld_ros.errors import ModelError
+from gld_ros.files import replacing
 
 #: Top-level entries that hold the weights of a training checkpoint; the first that is there is read.
 WRAPPERS = ("ema", "model")
@@ -108,11 +108,6 @@ def damage(path: Path) -> str | None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A safetensors file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         save_file(dict(tensors), temporary)
         temporary.chmod(0o644)  # safetensors writes for its owner alone
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
