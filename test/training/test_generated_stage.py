@@ -15,7 +15,7 @@ from gld_ros.training.decoder_stage import DecoderTraining
 from gld_ros.training.generated_stage import FIELDS, GeneratedStage, GeneratedTraining
 from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
 from gld_ros.training.perceptual import Perceptual
-from gld_ros.weights.files import write_tensors
+from gld_ros.weights.tensor_files import write_tensors
 
 PLAIN = GeneratedTraining(DecoderTraining(perceptual_weight=0.0, patch_weight=0.0), level1_steps=(2,))
 
