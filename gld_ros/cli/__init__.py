@@ -1,36 +1,53 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The `gld` command: one module a subcommand, each with `add_parser(subparsers)` and `run(args) -> exit code`.
+"""The `gld` command: one module a subcommand or a group of them.
 
-The modules import what is heavy (torch, rosbags) inside `run`, so that `gld --help` answers at once.
+The modules import what is heavy (torch, rosbags) inside their functions, so that `gld --help` answers at once.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import typer
+from rich.console import Console
 
 from gld_ros import allocator
 from gld_ros.cli import bench, calibrate, confidence, dashboard, data, eval, models, reproduce, synthesize, train
 from gld_ros.errors import GLDError
 
+#: In the order of `gld --help`.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "synthesize": synthesize.synthesize,
+    "eval": eval.evaluate_model,
+    "calibrate": calibrate.calibrate,
+    "calibrate-confidence": confidence.calibrate_confidence,
+    "reproduce": reproduce.reproduce,
+    "dashboard": dashboard.dashboard,
+}
+GROUPS = {"models": models.app, "data": data.app, "train": train.app, "bench": bench.app}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `gld ARGUMENTS`; returns the exit code. Named errors become one line on stderr and exit code 1."""
-    parser = argparse.ArgumentParser(
-        prog="gld", description="Views that no camera took, by geometric latent diffusion."
+    app = typer.Typer(
+        help="Views that no camera took, by geometric latent diffusion.",
+        # The command itself, not a call from Python, may start its process again.
+        callback=allocator.ensure if arguments is None else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        add_completion=False,
     )
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (synthesize, models, eval, confidence, bench, calibrate, train, reproduce, data, dashboard):
-        module.add_parser(subparsers)
-    args = parser.parse_args(arguments)
-    if arguments is None:  # the command itself, not a call from Python: this starts the process again
-        allocator.ensure()
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)
     try:
-        return args.run(args)
+        typer.main.get_command(app)(arguments, prog_name="gld")
+    except SystemExit as end:  # this is how typer ends
+        return int(end.code or 0)
     except GLDError as error:
-        print(f"gld: {error.code}: {error}", file=sys.stderr)
+        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        console.print(f"gld: {error.code}: {error}", style="red", soft_wrap=True)
         return 1
-    except KeyboardInterrupt:
-        return 130
+    return 0

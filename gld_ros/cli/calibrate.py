@@ -4,45 +4,39 @@
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tqdm import tqdm
+from typer import Argument, Option
+
+from gld_ros.cli.options import Device, Dtype, Offload, track
+from gld_ros.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from gld_ros.pipeline.costs import CostModel
     from gld_ros.pipeline.pipeline import GLDPipeline
 
 
-def add_parser(subparsers) -> None:
-    """Add `gld calibrate`."""
-    parser = subparsers.add_parser("calibrate", help="measure this machine's speed for requests with a time budget")
-    parser.add_argument("model", nargs="?", default="mini", help="name, model folder or Hub id (default mini)")
-    parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: the device's best)")
-    parser.add_argument("--offload", choices=("sequential",), help="keep only the component at work on the GPU")
-    parser.add_argument("--repeat", type=int, default=5, help="requests of each kind (default %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, not to the user's cache folder")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure, store, and say what to expect."""
-    from gld_ros.errors import InvalidRequest
+def calibrate(
+    model: Annotated[str, Argument(help="name, model folder or Hub id")] = "mini",
+    device: Device = None,
+    dtype: Dtype = None,
+    offload: Offload = None,
+    repeat: Annotated[int, Option(help="requests of each kind")] = 5,
+    out: Annotated[Path | None, Option(metavar="FILE", help="write it there, not to the user's cache folder")] = None,
+) -> None:
+    """Measure this machine's speed for requests with a time budget."""
     from gld_ros.pipeline.calibration import identity, measure, save, stored_at
     from gld_ros.pipeline.pipeline import GLDPipeline
 
-    if args.repeat < 1:
-        raise InvalidRequest(f"{args.repeat} repeats, expected at least 1")
-    pipe = GLDPipeline.from_pretrained(args.model, args.device, args.dtype, args.offload)
-    model = measure(pipe, args.repeat, progress=partial(tqdm, desc=pipe.name, leave=False, disable=None))
-    path = args.out or stored_at(pipe)
-    save(path, model, identity(pipe))
-    print(expected(pipe, model))
-    print(f"\nAt worst {model.spread:.2f} times as long. Written to {path}")
-    return 0
+    if repeat < 1:
+        raise InvalidRequest(f"{repeat} repeats, expected at least 1")
+    pipe = GLDPipeline.from_pretrained(model, device, dtype, offload)
+    costs = measure(pipe, repeat, progress=lambda probes: track(probes, pipe.name))
+    path = out or stored_at(pipe)
+    save(path, costs, identity(pipe))
+    print(expected(pipe, costs))
+    print(f"\nAt worst {costs.spread:.2f} times as long. Written to {path}")
 
 
 def expected(pipe: GLDPipeline, model: CostModel) -> str:

@@ -4,26 +4,23 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
+
+from typer import Exit, Option
+
+from gld_ros.errors import InvalidRequest
 
 
-def add_parser(subparsers) -> None:
-    """Add `gld dashboard`."""
-    parser = subparsers.add_parser("dashboard", help="a web page that shows a running gld_node")
-    parser.add_argument("--node", default="gld_node", help="node to show, with its namespace (default %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default %(default)s: nobody else)")
-    parser.add_argument("--port", type=int, default=8080, help="of the page; 0: any that is free (default %(default)s)")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Serve the page until SIGINT. Raises InvalidRequest without ROS."""
-    from gld_ros.errors import InvalidRequest
-
+def dashboard(
+    node: Annotated[str, Option(help="node to show, with its namespace")] = "gld_node",
+    host: Annotated[str, Option(help="address to serve at; 127.0.0.1: only to this machine")] = "127.0.0.1",
+    port: Annotated[int, Option(help="port of the page; 0: any that is free")] = 8080,
+) -> None:
+    """Serve a web page that shows a running gld_node."""
     try:
-        from gld_ros.ros.dashboard import node as dashboard
+        from gld_ros.ros.dashboard import node as server
     except ImportError as error:
         raise InvalidRequest(f"`gld dashboard` needs ROS 2 with this package built and sourced: {error}") from error
-    given = {"node": args.node, "host": args.host, "port": args.port}
+    given = {"node": node, "host": host, "port": port}
     parameters = [text for name, value in given.items() for text in ("-p", f"{name}:={value}")]
-    return dashboard.main(["--ros-args", *parameters])
+    raise Exit(server.main(["--ros-args", *parameters]))

@@ -4,64 +4,57 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from gld_ros.cli.extras import check_training_libraries
+from typer import Option
 
-#: As in gld_ros.reproduction, which imports torch.
-BUDGETS = ("smoke", "cpu", "gpu")
-
-
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add `gld reproduce`."""
-    parser = subparsers.add_parser(
-        "reproduce", help="train GLD's variants in small on procedural rooms and print the paper's tables"
-    )
-    parser.add_argument(
-        "--budget",
-        choices=BUDGETS,
-        required=True,
-        help="smoke: a minute or two, no meaning; cpu: an hour on 2 cores; gpu: half an hour on a data-centre GPU",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the report and of what is trained; resumes")
-    parser.add_argument(
-        "--only",
-        help="some of a,b,c,d,e: steps, boundary level, cascade, reconstruction, views with poses and depth",
-    )
-    parser.add_argument("--representation-steps", type=int, help="of each encoder and the VAE (default: the budget's)")
-    parser.add_argument("--flow-steps", type=int, help="of each diffusion stage (default: the budget's)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(run=run)
+from gld_ros.cli.options import DeviceKind, check_training_libraries
+from gld_ros.errors import InvalidRequest
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train, score, write the report, print the tables."""
+def reproduce(
+    budget: Annotated[
+        Literal["smoke", "cpu", "gpu"],
+        Option(
+            help="smoke: a minute or two, no meaning; cpu: an hour on 2 cores; gpu: half an hour on a data-centre GPU"
+        ),
+    ],
+    out: Annotated[Path, Option(help="folder of the report and of what is trained; resumes")],
+    only: Annotated[
+        str | None,
+        Option(help="some of a,b,c,d,e: steps, boundary level, cascade, reconstruction, views with poses and depth"),
+    ] = None,
+    representation_steps: Annotated[
+        int | None, Option(help="steps of each encoder and the VAE (default: the budget's)")
+    ] = None,
+    flow_steps: Annotated[int | None, Option(help="steps of each diffusion stage (default: the budget's)")] = None,
+    device: DeviceKind = "auto",
+) -> None:
+    """Train GLD's variants in small on procedural rooms and print the paper's tables."""
     check_training_libraries()
 
-    from gld_ros.errors import InvalidRequest
     from gld_ros.reproduction.plans import PLANS
     from gld_ros.reproduction.report import text, write_report
     from gld_ros.reproduction.runs import Interrupted, Reproduction
     from gld_ros.reproduction.variants import EXPERIMENTS
 
-    given = {name: getattr(args, name) for name in ("representation_steps", "flow_steps")}
-    changes = {name: steps for name, steps in given.items() if steps is not None}
+    given = {"representation_steps": representation_steps, "flow_steps": flow_steps}
+    changes: dict[str, Any] = {name: steps for name, steps in given.items() if steps is not None}
     for name, steps in changes.items():
         if steps < 1:
             raise InvalidRequest(f"--{name.replace('_', '-')} is {steps}, expected at least 1")
-    plan = replace(PLANS[args.budget], device=args.device, **changes)
-    only = args.only.split(",") if args.only else list(EXPERIMENTS)
-    reproduction = Reproduction(plan, args.out, only)
+    plan = replace(PLANS[budget], device=device, **changes)
+    chosen = only.split(",") if only else list(EXPERIMENTS)
+    reproduction = Reproduction(plan, out, chosen)
     try:
         results = reproduction.run()
     except Interrupted:
-        print(f"stopped early, saved in {args.out}; the same command goes on")
-        return 0
-    tables = write_report(args.out, plan, results, only, shlex.join(["gld", *sys.argv[1:]]))
+        print(f"stopped early, saved in {out}; the same command goes on")
+        return
+    tables = write_report(out, plan, results, chosen, shlex.join(["gld", *sys.argv[1:]]))
     print(text(tables, results))
-    print(f"report.json, report.html and plots written to {args.out}")
-    return 0
+    print(f"report.json, report.html and plots written to {out}")

@@ -4,79 +4,88 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated, Literal
 
-from gld_ros.cli.extras import check_training_libraries
+from typer import Option, Typer
+
+from gld_ros.cli.options import DeviceKind, check_training_libraries
 
 #: As in gld_ros.training.config, which imports torch.
 STAGES = ("encoder", "rgb-decoder", "level1", "level0")
 
-
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add `gld train` and its subcommands."""
-    parser = subparsers.add_parser("train", help="train a stage of a model; alone or under `accelerate launch`")
-    commands = parser.add_subparsers(required=True, metavar="STAGE")
-    for stage in STAGES:
-        add_stage(commands, stage)
-    add_mini(commands)
+app = Typer(help="Train a stage of a model; alone or under `accelerate launch`.", no_args_is_help=True)
 
 
-def add_stage(commands: argparse._SubParsersAction, stage: str) -> None:
+def add_stage(stage: str) -> None:
     """Add `gld train STAGE`."""
-    parser = commands.add_parser(stage, help=f"train {stage} of a model as a configuration says")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML; see config/train")
-    parser.add_argument(
-        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="change a field, e.g. batch=4"
-    )
-    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="checkpoints and records; resumes there")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the finished model (default: RUN/model)")
-    parser.set_defaults(run=run_stage, stage=stage)
+
+    @app.command(stage, help=f"Train {stage} of a model as a configuration says.")
+    def train_stage(
+        config: Annotated[Path, Option(metavar="FILE", help="YAML; see config/train")],
+        changes: Annotated[
+            list[str] | None, Option("--set", metavar="KEY=VALUE", help="change a field, e.g. batch=4; may be repeated")
+        ] = None,
+        run: Annotated[Path | None, Option(metavar="DIR", help="checkpoints and records; resumes there")] = None,
+        out: Annotated[
+            Path | None, Option(metavar="DIR", help="folder of the finished model (default: RUN/model)")
+        ] = None,
+    ) -> None:
+        check_training_libraries()
+
+        from gld_ros.training.config import load_config
+        from gld_ros.training.data import open_data
+        from gld_ros.training.engine import Engine
+        from gld_ros.training.jobs import build
+
+        settings = load_config(config, changes or [], stage=stage)
+        folder = run or Path("runs") / config.stem
+        model = out or folder / "model"
+        job = build(settings)
+        engine = Engine(job.stage, settings, folder)
+        if engine.fit(open_data(settings, folder)):
+            job.write(model, engine.is_main)
+        print_end(engine.is_main, engine.finished, folder, model)
 
 
-def add_mini(commands: argparse._SubParsersAction) -> None:
-    """Add `gld train mini`."""
-    parser = commands.add_parser("mini", help="train the embedded model on procedural rooms, from scratch or further")
-    parser.add_argument("--start", metavar="MODEL", help="go on from this model (default: from scratch)")
-    parser.add_argument(
-        "--stages", help="comma-separated, of geometry,depth,cache,decoder,level1,level0 (default: all)"
-    )
-    parser.add_argument("--run", dest="folder", type=Path, default=Path("runs/mini"), help="checkpoints; resumes there")
-    parser.add_argument("--out", type=Path, default=Path("runs/mini/model"), help="folder of the finished model")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 where it is fast (default: fp32)")
-    parser.add_argument("--processes", type=int, help="that make the cache on a CPU (default: 2)")
-    parser.add_argument("--scenes", type=int, help="whose latents are kept on disk, 1.2 MB each (default: 40000)")
-    for name in ("batch", "decoder-batch", "flow-batch"):
-        parser.add_argument(f"--{name}", type=int)
-    for stage in ("geometry", "depth", "decoder", "level1", "level0"):
-        parser.add_argument(f"--{stage}-steps", type=int)
-        parser.add_argument(f"--{stage}-rate", type=float)
-    parser.set_defaults(run=run_mini)
+for name in STAGES:
+    add_stage(name)
+
+StepsOf = Annotated[int | None, Option(help="steps of this stage")]
+RateOf = Annotated[float | None, Option(help="its learning rate")]
 
 
-def run_stage(args: argparse.Namespace) -> int:
-    """Train, and write the model when the last step is done."""
-    check_training_libraries()
-
-    from gld_ros.training.config import load_config
-    from gld_ros.training.data import open_data
-    from gld_ros.training.engine import Engine
-    from gld_ros.training.jobs import build
-
-    config = load_config(args.config, args.changes, stage=args.stage)
-    folder = args.folder or Path("runs") / args.config.stem
-    out = args.out or folder / "model"
-    job = build(config)
-    engine = Engine(job.stage, config, folder)
-    if engine.fit(open_data(config, folder)):
-        job.write(out, engine.is_main)
-    return tell(engine.is_main, engine.finished, folder, out)
-
-
-def run_mini(args: argparse.Namespace) -> int:
-    """Train the embedded model, all stages of it or some."""
+@app.command("mini")
+def train_mini_model(
+    start: Annotated[str | None, Option(metavar="MODEL", help="go on from this model (default: from scratch)")] = None,
+    stages: Annotated[
+        str | None, Option(help="comma-separated, of geometry,depth,cache,decoder,level1,level0 (default: all)")
+    ] = None,
+    run: Annotated[Path, Option(help="checkpoints; resumes there")] = Path("runs/mini"),
+    out: Annotated[Path, Option(help="folder of the finished model")] = Path("runs/mini/model"),
+    device: DeviceKind = "auto",
+    precision: Annotated[Literal["fp32", "bf16"] | None, Option(help="bf16 where it is fast (default: fp32)")] = None,
+    processes: Annotated[int | None, Option(help="processes that make the cache on a CPU (default: 2)")] = None,
+    scenes: Annotated[
+        int | None, Option(help="scenes whose latents are kept on disk, 1.2 MB each (default: 40000)")
+    ] = None,
+    batch: Annotated[int | None, Option(help="scenes of a step")] = None,
+    decoder_batch: Annotated[int | None, Option(help="the same of the stage decoder")] = None,
+    flow_batch: Annotated[int | None, Option(help="the same of the stages level1 and level0")] = None,
+    geometry_steps: StepsOf = None,
+    geometry_rate: RateOf = None,
+    depth_steps: StepsOf = None,
+    depth_rate: RateOf = None,
+    decoder_steps: StepsOf = None,
+    decoder_rate: RateOf = None,
+    level1_steps: StepsOf = None,
+    level1_rate: RateOf = None,
+    level0_steps: StepsOf = None,
+    level0_rate: RateOf = None,
+) -> None:
+    """Train the embedded model on procedural rooms, from scratch or further."""
+    options = locals()
     check_training_libraries()
 
     import torch
@@ -88,21 +97,19 @@ def run_mini(args: argparse.Namespace) -> int:
     from gld_ros.weights.loading import load_model
     from gld_ros.weights.verification import weights_of
 
-    given = {f.name: getattr(args, f.name, None) for f in fields(MiniTraining)}
-    start = resolve(args.start, local_files_only=True) if args.start else None
-    given["start"] = " ".join(weights_of(start).values()) if start else ""
-    if args.stages:
-        given["stages"] = tuple(args.stages.split(","))
-    plan = MiniTraining(**{k: v for k, v in given.items() if v is not None})
+    folder = resolve(start, local_files_only=True) if start else None
+    options["start"] = " ".join(weights_of(folder).values()) if folder else ""
+    options["stages"] = tuple(stages.split(",")) if stages else None
+    known = {field.name for field in fields(MiniTraining)}
+    plan = MiniTraining(**{name: value for name, value in options.items() if name in known and value is not None})
     torch.manual_seed(plan.seed)
-    net = load_model(start, dtype=torch.float32) if start else GLDNetworks(ModelConfig())
-    return tell(True, train_mini(args.folder, args.out, net, plan), args.folder, args.out)
+    net = load_model(folder, dtype=torch.float32) if folder else GLDNetworks(ModelConfig())
+    print_end(True, train_mini(run, out, net, plan), run, out)
 
 
-def tell(main: bool, finished: bool, folder: Path, out: Path) -> int:
+def print_end(main: bool, finished: bool, folder: Path, out: Path) -> None:
     """Say how the run ended, and what comes next."""
     if main and finished:
         print(f"model written to {out}")
     elif main:
         print(f"stopped early, saved in {folder}; the same command resumes")
-    return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from recipe_folder import small_config
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,7 +23,7 @@ from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.requests import Shape, Variant, wall_request
 from gld_ros.benchmarks.timing import StageTimes
 from gld_ros.benchmarks.work import evaluation_flops, matrix_peak
-from gld_ros.cli import main
+from gld_ros.cli import bench, main
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.rooms import held_out_scene
@@ -303,18 +304,13 @@ def test_memory(capsys, folder, tmp_path):
     assert "peak / weights" in (tmp_path / "table.md").read_text()
 
 
-def test_all_asks_for_what_the_parser_knows(tmp_path):
-    import argparse
-
-    from gld_ros.cli import bench
-
-    parser = argparse.ArgumentParser()
-    bench.add_parser(parser.add_subparsers())
+def test_all_asks_for_what_the_commands_know(tmp_path):
+    group = typer.main.get_command(bench.app)
     commands = dict(suite.commands(True, "gld-da3", tmp_path))
     assert set(dict(suite.commands(False, "gld-da3"))) < set(commands)
-    for arguments in commands.values():
-        parsed = parser.parse_args(["bench", *arguments, "--out", str(tmp_path)])
-        assert parsed.out == tmp_path
+    for name, *arguments in commands.values():
+        context = group.commands[name].make_context(name, [*arguments, "--out", str(tmp_path)])
+        assert context.params["out"] == tmp_path
     assert "--compare" in commands["scene"] and "49" in commands["scene"]
 
 

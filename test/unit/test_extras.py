@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gld_ros.cli import main
-from gld_ros.cli.extras import TRAINING
+from gld_ros.cli.options import TRAINING
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gld_ros.cli import main
-from gld_ros.cli.confidence import _text
+from gld_ros.cli.confidence import print_report
 from gld_ros.confidence import LEVELS, RIGHT, Calibration, RegionCalibration, combine, novelty, occupancy
 from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
@@ -123,13 +123,14 @@ def test_reliability_and_shares_of_resampled_rooms():
 # The file
 
 
-def test_a_region_without_pixels_has_no_figures_and_no_fit(tmp_path):
+def test_a_region_without_pixels_has_no_figures_and_no_fit(tmp_path, capsys):
     pixels = laplace_pixels(1.0, rooms=20)
     seen = replace(pixels, generated=np.zeros_like(pixels.generated))
     report = check(seen, Calibration({}, REGION, REGION))
     reliability_diagram(tmp_path / "diagram.png", report)
     assert report["generated"]["right"] is report["generated"]["missed_obstacles"]["share"] is None
-    assert "-" in _text({"model": "mini", "on": "nothing"} | json.loads(json.dumps(report, allow_nan=False))).split()
+    print_report({"model": "mini", "on": "nothing"} | json.loads(json.dumps(report, allow_nan=False)))
+    assert "-" in capsys.readouterr().out.split()
     with pytest.raises(InvalidRequest, match="no generated pixels"):
         fit(seen, {}, {})
 
