@@ -19,13 +19,13 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1001 --create-home --shell /bin/bash gld
 
+COPY requirements.txt requirements.txt
 # What rosdep does not know. The venv sees the system's packages; numpy stays the one that cv_bridge was compiled with.
 # hadolint ignore=DL3013
 RUN python3 -m venv --system-site-packages /opt/venv \
     && /opt/venv/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' > /opt/venv/constraints.txt \
     && /opt/venv/bin/pip install --no-cache-dir --constraint /opt/venv/constraints.txt \
-       "$TORCH" "safetensors>=0.4.5,<1" "huggingface_hub>=0.30,<2" "einops>=0.8,<1" \
-       "rosbags>=0.10.5,<0.12" "rosbags-image>=0.10,<0.11"
+       "$TORCH" --requirement requirements.txt
 ENV PATH=/opt/venv/bin:$PATH
 
 COPY CMakeLists.txt package.xml setup.py setup.cfg README.md LICENSE src/gld_ros/

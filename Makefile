@@ -36,7 +36,7 @@ test: setup
 	for part in $(ALONE); do OMP_NUM_THREADS=1 pytest $$part; done
 
 lint: setup
-	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy; \
+	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy; lint-imports; \
 	if command -v hadolint >/dev/null; then hadolint Dockerfile; fi; python tools/audit.py
 
 # What is written from the sources: docs/interfaces.md, config/sros2/policies.xml.

@@ -22,7 +22,7 @@ def test_help_names_every_command_and_group(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["synthesize", "room", "--sorces", "1"], "Possible options: --sources"),
+        (["synthesize", "room", "--sorces", "1"], "--sources"),
         (["sythesize"], "synthesize"),
         (["synthesize", "room", "--sources", "a", "--targets", "1", "--out", "x"], "separated by commas"),
         (["synthesize", "room", "--sources", "1", "--targets", "1"], "--out"),
@@ -48,8 +48,8 @@ def test_options_take_several_values():
     command = typer.main.get_command(bench.app).commands["latency"]
     words = ["mini", "--views", "2+1", "4+2", "--views", "1+1", "--plain", "--preset", "exact", "fast", "--repeat", "3"]
     given = command.make_context("latency", words).params
-    assert given["views"] == [(2, 1), (4, 2), (1, 1)] and given["preset"] == ["exact", "fast"]
-    assert given["models"] == ["mini"] and given["plain"] and given["repeat"] == 3
+    assert list(given["views"]) == [(2, 1), (4, 2), (1, 1)] and list(given["preset"]) == ["exact", "fast"]
+    assert list(given["models"]) == ["mini"] and given["plain"] and given["repeat"] == 3
     assert image_size("504x280") == (280, 504) and view_counts("2+1") == (2, 1)
 
 
