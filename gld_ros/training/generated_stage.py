@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from gld_ros.diffusion.sampler import Conditioning, Sampler, Sampling
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.adversarial import same_crop
-from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, gradient_energy, pictures
+from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, LatentViews, gradient_energy, pictures
 from gld_ros.training.latent_cache import LatentBatch
 from gld_ros.training.perceptual import distance, patch_distance
 
@@ -68,7 +69,7 @@ class GeneratedStage(DecoderStage):
 
     def loss(self, batch: LatentBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """The losses of true latents, and of generated ones."""
-        return super().loss(batch) | self.generated_losses(batch)
+        return super().loss(cast(LatentViews, batch)) | self.generated_losses(batch)
 
     def generated_losses(self, batch: LatentBatch) -> dict[str, Tensor]:
         """Losses of generated views; names with "_" are their gradient energies over those of the real pictures."""
