@@ -102,13 +102,13 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     """The report on the scenes that the settings name, and whether Ctrl-C ended it early. Writes what is asked for."""
     from gld_ros.data.skipped import Skipped
     from gld_ros.evaluation.methods import peer
+    from gld_ros.evaluation.page import write_eval_page
     from gld_ros.evaluation.protocol import evaluate
     from gld_ros.evaluation.report import build_report
     from gld_ros.evaluation.results import write_report
     from gld_ros.evaluation.sheets import Gallery
     from gld_ros.metrics.dino import Dino
     from gld_ros.metrics.lpips import LPIPS
-    from gld_ros.reports.html import write_html
 
     skipped = Skipped()
     scenes, total = settings.open_scenes(skipped)
@@ -129,7 +129,7 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     report["notices"] = print_notices(caught, len(found.scenes), found.interrupted, notices)
     if settings.out and gallery:
         write_report(settings.out / "report.json", report)
-        write_html(settings.out / "report.html", report, gallery.write())
+        write_eval_page(settings.out / "report.html", report, gallery.write())
     return report, found.interrupted
 
 

@@ -26,7 +26,7 @@ def reproduce(
     out: Annotated[Path, Option(help="folder of the report and of what is trained; resumes")],
     only: Annotated[
         str | None,
-        Option(help="some of a,b,c,d,e: steps, boundary level, cascade, reconstruction, views with poses and depth"),
+        Option(help="some of a,b,c: steps, boundary level, cascade (default: all)"),
     ] = None,
     representation_steps: Annotated[
         int | None, Option(help="steps of each encoder and the VAE (default: the budget's)")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from gld_ros.diffusion.flow import DATA
 from gld_ros.networks.configs import DiTConfig, DPTConfig, EncoderConfig, FlowConfig, ModelConfig, RGBDecoderConfig
@@ -36,7 +37,7 @@ class Plan:
     representation_rate: float = 1e-3
     flow_rate: float = 8e-4
     vae_width: int = 128
-    #: Of the VAE of few channels: 12 times fewer values than its patches of 8 x 8 pixels have.
+    #: Channels of the smaller VAE: 12 times fewer values than its patches of 8 x 8 pixels have.
     compressed_channels: int = 16
     seed: int = 0
     device: str = "auto"
@@ -67,41 +68,30 @@ class Plan:
         return sorted({max(1, round(share * self.flow_steps)) for share in self.milestones})
 
     def representation_run(self, stage: str) -> TrainConfig:
-        """Settings of an encoder's or the VAE's training."""
+        """Settings of an encoder's or a VAE's training."""
+        steps = self.representation_steps
         optimizer = OptimizerConfig(
             learning_rate=self.representation_rate,
             betas=(0.9, 0.98),
             weight_decay=0.01,
             schedule="cosine",
-            warmup=min(50, self.representation_steps // 4),
+            warmup=min(50, steps // 4),
             final=0.02,
             ema=0.995,
             ema_warmup=True,
         )
-        return self._run(stage, self.representation_steps, optimizer)
+        return TrainConfig(stage=stage, steps=steps, optimizer=optimizer, **self._shared())
 
     def flow_run(self, stage: str, steps: int) -> TrainConfig:
         """Settings of a diffusion stage's training up to a milestone: a constant rate, so that it can go on."""
         warmup = min(30, self.flow_steps // 8)
         optimizer = OptimizerConfig(learning_rate=self.flow_rate, warmup=warmup, ema=0.99, ema_warmup=True)
-        return self._run(stage, steps, optimizer)
+        return TrainConfig(stage=stage, steps=steps, optimizer=optimizer, **self._shared())
 
-    def _run(self, stage: str, steps: int, optimizer: OptimizerConfig) -> TrainConfig:
-        return TrainConfig(
-            stage=stage,
-            views=4,
-            sizes=((self.size, self.size),),
-            workers=0,
-            batch=self.batch,
-            steps=steps,
-            seed=self.seed,
-            precision=self.precision,
-            device=self.device,
-            optimizer=optimizer,
-            save_every=50,
-            keep=1,
-            sample_every=0,
-        )
+    def _shared(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in ("batch", "seed", "precision", "device")}
+        sizes = ((self.size, self.size),)
+        return kept | {"views": 4, "sizes": sizes, "workers": 0, "save_every": 50, "keep": 1, "sample_every": 0}
 
 
 def dit(width: int, depth: int, head_width: int) -> DiTConfig:

@@ -11,19 +11,13 @@ import torch
 from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
-from gld_ros.geometry.ray_pose import cameras_from_rays
 from gld_ros.metrics.depth import align_depth, depth_errors
 from gld_ros.metrics.image import psnr, ssim_map
-from gld_ros.metrics.trajectory import trajectory_errors
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction.plans import Plan
 from gld_ros.reproduction.rooms import SOURCES, StoredRooms
-from gld_ros.reproduction.spaces import Levels
 from gld_ros.training.flow_stage import FlowStage
-from gld_ros.training.latents import LatentSpace
-
-#: Views along the way of the camera: source, target between, source, target beyond one of them.
-IN_TIME = [0, 2, 1, 3]
+from gld_ros.training.latents import GeometricLatents
 
 Figures = dict[str, list[float]]
 
@@ -36,19 +30,20 @@ def held_out_batches(rooms: StoredRooms, plan: Plan, device: torch.device) -> It
 
 def scene_noise(batch: ClipBatch, shape: tuple[int, int, int]) -> Tensor:
     """Noise (B, V, C, h, w) that depends on the scene alone."""
-    made = []
+    noise = []
     for name in batch.names:
         generator = torch.Generator().manual_seed(int(name.rpartition("-")[2]))
-        made.append(torch.randn(batch.images.shape[1], *shape, generator=generator))
-    return torch.stack(made).to(batch.images.device)
+        noise.append(torch.randn(batch.images.shape[1], *shape, generator=generator))
+    return torch.stack(noise).to(batch.images.device)
 
 
+@torch.no_grad()
 def generate(stages: list[FlowStage], batch: ClipBatch, plan: Plan) -> dict[int, Tensor]:
     """Latents by level of all views, by one stage or by several in turn; without guidance."""
     sources = batch.images[:, :SOURCES]
     noise = scene_noise(batch, stages[0].space.shape((plan.size, plan.size)))
     latents: dict[int, Tensor] = {}
-    with torch.no_grad(), autocast(batch, plan):
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
         for stage in stages:
             given = None if stage.given is None else latents[stage.given]
             # Independent stages get noise of their own, as they would in any sampler.
@@ -58,27 +53,17 @@ def generate(stages: list[FlowStage], batch: ClipBatch, plan: Plan) -> dict[int,
     return latents
 
 
-def autocast(batch: ClipBatch, plan: Plan) -> torch.autocast:
-    return torch.autocast(batch.images.device.type, torch.bfloat16, enabled=plan.precision == "bf16")
-
-
-@torch.no_grad()
-def decoded(space: LatentSpace, latents: dict[int, Tensor], batch: ClipBatch) -> Tensor:
-    """Images (B, V, 3, H, W)."""
-    return space.decode(latents, batch.images[:, :SOURCES])
-
-
-def picture_figures(made: Tensor, batch: ClipBatch) -> Figures:
+def picture_figures(images: Tensor, batch: ClipBatch) -> Figures:
     """PSNR and SSIM of the targets of (B, V, 3, H, W), means over a scene's targets."""
-    found: Figures = {"psnr": [], "ssim": [], "psnr_between": [], "psnr_beyond": []}
-    for pictures, real in zip(to_pixels(made), to_pixels(batch.images), strict=True):
+    figures: Figures = {"psnr": [], "ssim": [], "psnr_between": [], "psnr_beyond": []}
+    for pictures, real in zip(to_pixels(images), to_pixels(batch.images), strict=True):
         pairs = list(zip(pictures[SOURCES:], real[SOURCES:], strict=True))
         between, beyond = (float(psnr(a, b) or 0) for a, b in pairs)
-        found["psnr_between"].append(between)
-        found["psnr_beyond"].append(beyond)
-        found["psnr"].append((between + beyond) / 2)
-        found["ssim"].append(float(np.mean([ssim_map(a, b) for a, b in pairs])))
-    return found
+        figures["psnr_between"].append(between)
+        figures["psnr_beyond"].append(beyond)
+        figures["psnr"].append((between + beyond) / 2)
+        figures["ssim"].append(float(np.mean([ssim_map(a, b) for a, b in pairs])))
+    return figures
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
@@ -87,7 +72,7 @@ def to_pixels(images: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def free_depth(net: GLDNetworks, space: Levels, latents: dict[int, Tensor], batch: ClipBatch) -> Tensor:
+def free_depth(net: GLDNetworks, space: GeometricLatents, latents: dict[int, Tensor], batch: ClipBatch) -> Tensor:
     """Depth (B, V, H, W) that the geometry head reads off generated levels."""
     features, grid = space.features(latents, batch.images[:, :SOURCES])
     return net.dpt(features, grid, batch.images.shape[-2:]).depth
@@ -96,32 +81,13 @@ def free_depth(net: GLDNetworks, space: Levels, latents: dict[int, Tensor], batc
 def depth_figures(depth: Tensor, batch: ClipBatch) -> Figures:
     """AbsRel and delta1 of the targets, each brought to the true depth by the ratio of the medians."""
     assert batch.depth is not None
-    found: Figures = {"depth_abs_rel": [], "depth_delta1": []}
-    for made, real in zip(depth.cpu().numpy(), batch.depth.cpu().numpy(), strict=True):
-        pairs = list(zip(made[SOURCES:], real[SOURCES:], strict=True))
+    figures: Figures = {"depth_abs_rel": [], "depth_delta1": []}
+    for estimated, real in zip(depth.cpu().numpy(), batch.depth.cpu().numpy(), strict=True):
+        pairs = list(zip(estimated[SOURCES:], real[SOURCES:], strict=True))
         errors = [depth_errors(align_depth(a, b, "median"), b) for a, b in pairs]
         for name, figure in (("depth_abs_rel", "abs_rel"), ("depth_delta1", "delta1")):
-            found[name].append(float(np.mean([e[figure] for e in errors if e is not None])))
-    return found
-
-
-@torch.no_grad()
-def pose_figures(net: GLDNetworks, made: Tensor, batch: ClipBatch) -> Figures:
-    """ATE and RPE of the four views after Sim(3), poses re-estimated by the geometry encoder's rays.
-
-    The sources are the real pictures, the targets the generated ones.
-    """
-    pictures = torch.cat([batch.images[:, :SOURCES], made[:, SOURCES:].float().clamp(0, 1)], dim=1)
-    levels = net.encoder(pictures)
-    geometry = net.dpt([net.encoder.to_decoder(x) for x in levels], levels[0].grid, pictures.shape[-2:])
-    assert geometry.rays is not None
-    poses = cameras_from_rays(geometry.rays, geometry.ray_confidence, (made.shape[-2], made.shape[-1])).c2w
-    found: Figures = {"ate": [], "rpe_translation": [], "rpe_rotation_deg": []}
-    for estimated, true in zip(poses.cpu().numpy(), batch.c2w.double().cpu().numpy(), strict=True):
-        errors = trajectory_errors(estimated[IN_TIME], true[IN_TIME]) or {}
-        for name, values in found.items():
-            values.append(errors.get(name, float("nan")))
-    return found
+            figures[name].append(float(np.mean([e[figure] for e in errors if e is not None])))
+    return figures
 
 
 def nearest_sources(batch: ClipBatch) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gld_ros.diffusion.flow import NOISELESS
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.reproduction.plans import Plan
@@ -18,17 +17,15 @@ from gld_ros.training.latents import LatentSpace
 #: Latent spaces: levels of an encoder trained for geometry and pictures, of one trained for pictures alone, a VAE's of
 #: as many latent values, and one's of few channels, as latent diffusion uses them.
 GEOMETRY, PICTURES, VAE, COMPRESSED = "geometry", "pictures", "vae", "compressed"
-REPRESENTATIONS = (GEOMETRY, PICTURES, VAE, COMPRESSED)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One diffusion stage: the level of a space that it generates, and the level it is given, if any."""
+    """One diffusion stage: the level of a space that it generates, and the level it is conditioned on, if any."""
 
     space: str
     level: int
     given: int | None = None
-    regression: bool = False
 
 
 VARIANTS = {
@@ -40,38 +37,26 @@ VARIANTS = {
     "level0": Variant(GEOMETRY, 0),
     "level2": Variant(GEOMETRY, 2),
     "level3": Variant(GEOMETRY, 3),
-    "regression": Variant(GEOMETRY, 1, regression=True),
 }
-
-
-@dataclass(frozen=True)
-class System:
-    """Pictures out of one or two diffusion stages, run in this order, and how the tables call them."""
-
-    stages: tuple[str, ...]
-    title: str
-
-
-SYSTEMS = {
-    "level1": System(("level1",), "GLD, level 1 alone"),
-    "cascade": System(("level1", "cascade"), "GLD, level 1, then level 0 from it (cascade)"),
-    "independent": System(("level1", "level0"), "GLD, levels 1 and 0 independently"),
-    "level0": System(("level0",), "level 0 first (k = 0)"),
-    "level2": System(("level2",), "level 2 first (k = 2)"),
-    "level3": System(("level3",), "level 3 first (k = 3)"),
-    "vae": System(("vae",), "VAE latent"),
-    "compressed": System(("compressed",), "VAE latent of few channels"),
-    "dino": System(("dino",), "level 1 of an encoder without geometry (DINO-like)"),
-    "regression": System(("regression",), "level 1, deterministic regression"),
+#: Diffusion stages of each system, in the order of sampling.
+SYSTEMS = {name: (name,) for name in VARIANTS if name != "cascade"} | {
+    "cascade": ("level1", "cascade"),
+    "independent": ("level1", "level0"),
 }
-
-#: Systems that each experiment shows.
+TITLES = {
+    "level1": "GLD, level 1 alone",
+    "cascade": "GLD, level 1, then level 0 from it (cascade)",
+    "independent": "GLD, levels 1 and 0 independently",
+    "vae": "VAE latent",
+    "compressed": "VAE latent of few channels",
+    "dino": "level 1 of an encoder without geometry (DINO-like)",
+    **{f"level{k}": f"level {k} first" for k in (0, 2, 3)},
+}
+#: Systems that each experiment compares: convergence, boundary level, cascade.
 EXPERIMENTS = {
     "a": ("level1", "vae", "compressed", "dino"),
     "b": ("level0", "level1", "level2", "level3"),
     "c": ("level1", "cascade", "independent"),
-    "d": (),
-    "e": tuple(SYSTEMS),
 }
 
 
@@ -80,9 +65,9 @@ def needed(only: list[str]) -> tuple[list[str], list[str], list[str]]:
     if unknown := [name for name in only if name not in EXPERIMENTS]:
         raise InvalidRequest(f"experiments {', '.join(unknown)}: expected some of {', '.join(EXPERIMENTS)}")
     systems = [name for name in SYSTEMS if any(name in EXPERIMENTS[e] for e in only)]
-    variants = [name for name in VARIANTS if any(name in SYSTEMS[s].stages for s in systems)]
-    spaces = {VARIANTS[name].space for name in variants} | {GEOMETRY} | set(REPRESENTATIONS if "d" in only else ())
-    return [name for name in REPRESENTATIONS if name in spaces], variants, systems
+    variants = [name for name in VARIANTS if any(name in SYSTEMS[s] for s in systems)]
+    spaces = {VARIANTS[name].space for name in variants}
+    return [name for name in (GEOMETRY, PICTURES, VAE, COMPRESSED) if name in spaces], variants, systems
 
 
 def build_stage(plan: Plan, name: str, space: LatentSpace) -> FlowStage:
@@ -92,8 +77,6 @@ def build_stage(plan: Plan, name: str, space: LatentSpace) -> FlowStage:
     """
     variant = VARIANTS[name]
     config = replace(plan.dit, level1_channels=0 if variant.given is None else space.channels)
-    if variant.regression:
-        config = replace(config, prediction=NOISELESS)
     torch.manual_seed(plan.seed)
     dit = MultiViewDiT(space.channels, space.patch, config)
     expected = parameters(MultiViewDiT(plan.encoder.channels, plan.encoder.patch, plan.dit))

@@ -67,18 +67,17 @@ class EncoderStage(Stage):
 
 
 def decoder_features(
-    encoder: GeometryEncoder, images: Tensor, propagated: bool
+    encoder: GeometryEncoder, images: Tensor, propagated: bool, first: int = BOUNDARY
 ) -> tuple[list[Tensor], tuple[int, int]]:
     """Four levels (B, V, h * w, C) of images (B, V, 3, H, W) in decoder space, and the patch grid.
 
-    propagated: levels above the boundary from the boundary with, in every view, the camera token of the first view
-    encoded alone, as they come of generated views (spec gld.md, Propagation).
+    propagated: levels above level `first` follow from it with, in every view, the camera token of the first view
+    encoded alone, as they do of generated views (spec gld.md, Propagation).
     """
     levels = encoder(images)
     if propagated and encoder.config.stem is None:
-        boundary = levels[BOUNDARY]
-        alone = encoder(images[:, :1], levels=BOUNDARY + 1)[BOUNDARY].camera
+        alone = encoder(images[:, :1], levels=first + 1)[first].camera
         camera = alone[:, :, None].expand(-1, images.shape[1], -1, -1)
-        boundary = Level(torch.cat([camera, boundary.patch_tokens], dim=2), boundary.grid)
-        levels = levels[: BOUNDARY + 1] + encoder.resume(boundary, BOUNDARY)
+        level = Level(torch.cat([camera, levels[first].patch_tokens], dim=2), levels[first].grid)
+        levels = levels[: first + 1] + encoder.resume(level, first)
     return [encoder.to_decoder(level) for level in levels], levels[0].grid

@@ -69,7 +69,13 @@ class GeometricLatents(LatentSpace):
         return {k: self.net.to_latent(raw[k], k).float() for k in levels}
 
     def decode(self, latents: dict[int, Tensor], sources: Tensor) -> Tensor:
-        """Levels above the highest one given follow by propagation, others that are not given are zero."""
+        return self.net.rgb(*self.features(latents, sources)).float()
+
+    def features(self, latents: dict[int, Tensor], sources: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
+        """Four levels (B, V, h * w, C) as the decoders read them, and the patch grid.
+
+        Levels above the highest of `latents` follow from it by propagation, others that are not there are zero.
+        """
         net, boundary = self.net, max(latents)
         grid = sources.shape[-2] // self.patch, sources.shape[-1] // self.patch
         views = latents[boundary].shape[1]
@@ -82,7 +88,7 @@ class GeometricLatents(LatentSpace):
         levels |= dict(enumerate([top, *above], start=boundary))
         features = {k: net.encoder.to_decoder(level) for k, level in levels.items()}
         missing = torch.zeros_like(features[boundary])
-        return net.rgb([features.get(k, missing) for k in range(4)], grid).float()
+        return [features.get(k, missing) for k in range(4)], grid
 
     def measured(self, level: int) -> bool:
         return bool(getattr(self.net, f"level{level}_mean").any())
