@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gld_ros.errors import InvalidRequest
+from jinja2 import Environment
 
 TEMPLATE = """<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>{{ title }}</title><style>
 body { font: 14px sans-serif; margin: 2em auto; max-width: 1400px; padding: 0 1em; }
@@ -56,11 +56,7 @@ class Part:
 
 
 def write_page(path: Path, title: str, parts: Sequence[Part]) -> None:
-    """Write a page of parts. Raises InvalidRequest without jinja2."""
-    try:
-        from jinja2 import Environment
-    except ImportError as error:
-        raise InvalidRequest("report.html needs jinja2: pip install 'jinja2>=3.1,<4'") from error
+    """Write a page of parts."""
 
     def embedded(picture: Path) -> str:
         return base64.b64encode(picture.read_bytes()).decode()
