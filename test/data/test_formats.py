@@ -297,6 +297,14 @@ def test_one_camera_of_a_rig(tmp_path):
         open_scenes(f"nerfstudio:{tmp_path}?camera=rear").frames(0)
 
 
+def test_some_frames_of_a_sequence(tmp_path):
+    written.as_folder(tmp_path)
+    every, part = (open_scenes(f"nerfstudio:{tmp_path}{query}").frames(0) for query in ("", "?frames=1-3"))
+    assert [frame.name for frame in part] == [frame.name for frame in every][1:3]
+    with pytest.raises(InvalidRequest, match="frames=3-1: FIRST-END is expected"):
+        open_scenes(f"nerfstudio:{tmp_path}?frames=3-1").frames(0)
+
+
 @pytest.mark.parametrize("name", ("amazon_box", "fox", "fountain_p11", "tum_fr3_office", "kitti_drive_a"))
 def test_real_sequences_in_the_released_sizes(real_data, name):
     scenes = open_scenes(f"nerfstudio:{real_data(name)}")

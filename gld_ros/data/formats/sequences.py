@@ -20,10 +20,12 @@ from gld_ros.geometry.se3 import rotation_angle
 class Folders(Scenes):
     """transforms.json folders below a folder, or the folder itself, named by their path (without `nerfstudio`).
 
-    camera: one of a rig's; None takes all of them.
+    camera: one of a rig's; None takes all of them. frames: "FIRST-END", those of each sequence from number FIRST up to
+    END, in time order; None takes all of them.
     """
 
-    def __init__(self, path: str | Path, camera: str | None = None) -> None:
+    def __init__(self, path: str | Path, camera: str | None = None, frames: str | None = None) -> None:
+        self.part = slice(None) if frames is None else frame_range(frames)
         root = existing_folder(path)
         self.folders = list(_found(root, lambda folder, files: "transforms.json" in files))
         self.camera = camera
@@ -31,7 +33,15 @@ class Folders(Scenes):
         super().__init__(names, f"{path} (transforms.json)")
 
     def read(self, index: int) -> list[Frame]:
-        return in_time(open_sequence(self.folders[index]), self.camera)
+        return in_time(open_sequence(self.folders[index]), self.camera)[self.part]
+
+
+def frame_range(text: str) -> slice:
+    """FIRST-END as a slice. Raises InvalidRequest for anything else."""
+    found = re.fullmatch(r"(\d+)-(\d+)", str(text))
+    if not found or int(found[1]) >= int(found[2]):
+        raise InvalidRequest(f"frames={text}: FIRST-END is expected, as in frames=180-240")
+    return slice(int(found[1]), int(found[2]))
 
 
 class Bags(Scenes):
