@@ -10,13 +10,13 @@ written out (layers.attend). Weights count as resident although a CPU may map th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+import psutil
 import torch
 
 from gld_ros.errors import OutOfMemory
@@ -165,11 +165,7 @@ def check_fits(needed: Estimate, device: torch.device | str) -> None:
 def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes of main memory that a process can still get: MemAvailable (elsewhere than on Linux the physical), or what a
     container's limit leaves (cgroup v2) if that is less."""
-    try:
-        with open("/proc/meminfo") as file:
-            free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = psutil.virtual_memory().available
     try:
         limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
         counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())

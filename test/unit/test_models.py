@@ -10,12 +10,18 @@ import torch
 
 from gld_ros.data.room_views import render_scenes
 from gld_ros.networks.configs import DiTConfig, EncoderConfig, MatchingConfig, ModelConfig
-from gld_ros.networks.consensus import agreed_depth
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.encoder import GeometryEncoder, map_to_tokens, tokens_to_map
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.layers import attend
-from gld_ros.networks.posed_depth import FineSweep, PosedDepth, SourceDepth, mean_baseline, plane_costs
+from gld_ros.networks.posed_depth import (
+    FineSweep,
+    PosedDepth,
+    SourceDepth,
+    agreed_depth,
+    mean_baseline,
+    plane_costs,
+)
 from gld_ros.networks.prope import camera_tables, decode, encode
 from gld_ros.plain import from_dict, to_dict
 
