@@ -9,9 +9,9 @@ import json
 import numpy as np
 import pytest
 import torch
-import written
+from builders import datasets
+from builders.datasets import COUNT, FORMATS, HEIGHT, WIDTH, WITH_DEPTH, rendered, room
 from PIL import Image
-from written import COUNT, FORMATS, HEIGHT, WIDTH, WITH_DEPTH, rendered, room
 
 from gld_ros.data.scenes import KINDS, open_scenes
 from gld_ros.errors import InvalidRequest
@@ -128,7 +128,7 @@ def test_names_and_limits(tmp_path):
 
 def test_scenes_of_a_list_are_found_by_the_last_part_of_their_name(tmp_path):
     for name in ("1K/abc", "1K/def", "2K/ghi/nerfstudio"):
-        written.write_folder(tmp_path / "data" / name, rendered()[:1])
+        datasets.write_folder(tmp_path / "data" / name, rendered()[:1])
     (tmp_path / "list.csv").write_text("hash,batch\nghi,2K\nabc,1K\n")
     assert open_scenes(f"dl3dv:{tmp_path}/data").names == ["1K/abc", "1K/def", "2K/ghi"]
     assert open_scenes(f"dl3dv:{tmp_path}/data?names={tmp_path}/list.csv").names == ["1K/abc", "2K/ghi"]
@@ -162,14 +162,14 @@ def replace_column(number, column, value):
     ),
 )
 def test_bad_re10k(tmp_path, change, message):
-    scenes = written.as_re10k(tmp_path)
+    scenes = datasets.as_re10k(tmp_path)
     edit_text(tmp_path / "cameras/room.txt", change)
     with pytest.raises(InvalidRequest, match=message):
         scenes.load(0, ALL)
 
 
 def test_bad_images(tmp_path):
-    scenes = written.as_re10k(tmp_path)
+    scenes = datasets.as_re10k(tmp_path)
     files = sorted((tmp_path / "frames/room").iterdir())
     files[2].write_bytes(files[2].read_bytes()[:500])
     Image.new("RGB", (20, 20)).save(files[3])
@@ -181,10 +181,10 @@ def test_bad_images(tmp_path):
 
 
 def test_bad_chunks(tmp_path):
-    scene = written.chunk_scene("other")
+    scene = datasets.chunk_scene("other")
     scene["images"][1] = scene["images"][1][:400]
     scene["cameras"] = scene["cameras"].clone()
-    written.as_pixelsplat(tmp_path / "data")
+    datasets.as_pixelsplat(tmp_path / "data")
     torch.save([scene], tmp_path / "data/000001.torch")
     (tmp_path / "data/index.json").unlink()
     scenes = open_scenes(f"pixelsplat:{tmp_path}/data")
@@ -215,7 +215,7 @@ def test_chunks_run_no_code(tmp_path, capsys):
 
 
 def test_bad_demo(tmp_path):
-    scenes = written.as_demo(tmp_path)
+    scenes = datasets.as_demo(tmp_path)
     folder = tmp_path / "room/nerfstudio/images_4"
     np.savez(folder / "frame_00001.npz", intrinsic=np.eye(3))
     with pytest.raises(InvalidRequest, match="frame_00001.npz: intrinsic and pose are expected"):
@@ -229,7 +229,7 @@ def test_bad_demo(tmp_path):
 
 
 def test_tum_poses_are_interpolated_and_gaps_are_left_out(tmp_path):
-    scenes = written.as_tum(tmp_path)
+    scenes = datasets.as_tum(tmp_path)
     truth = tmp_path / "room/groundtruth.txt"
     edit_text(truth, lambda lines: [line for k, line in enumerate(lines) if k != 3])
     assert len(scenes.frames(0)) == COUNT - 1  # a gap of 0.2 s
@@ -259,14 +259,14 @@ def shift_time(line, seconds):
     ),
 )
 def test_bad_tum(tmp_path, file, change, message):
-    scenes = written.as_tum(tmp_path)
+    scenes = datasets.as_tum(tmp_path)
     edit_text(tmp_path / "room" / file, change)
     with pytest.raises(InvalidRequest, match=message):
         scenes.frames(0)
 
 
 def test_tum_cameras_are_known_by_name(tmp_path):
-    scenes = written.as_tum(tmp_path)
+    scenes = datasets.as_tum(tmp_path)
     (tmp_path / "room/calibration.txt").unlink()
     with pytest.raises(InvalidRequest, match="calibration.txt does not exist .* names no freiburg1"):
         scenes.frames(0)
@@ -276,7 +276,7 @@ def test_tum_cameras_are_known_by_name(tmp_path):
 
 
 def test_frames_without_times_follow_their_names(tmp_path):
-    written.as_folder(tmp_path)
+    datasets.as_folder(tmp_path)
     file = tmp_path / "room/nerfstudio/transforms.json"
     content = json.loads(file.read_text())
     content["frames"] = [content["frames"][k] for k in (5, 3, 1, 0, 2, 4)]
@@ -289,7 +289,7 @@ def test_frames_without_times_follow_their_names(tmp_path):
 
 def test_one_camera_of_a_rig(tmp_path):
     views = rendered()[:2]
-    written.write_folder(tmp_path / "rig", views * 2, ["left"] * 2 + ["right"] * 2)
+    datasets.write_folder(tmp_path / "rig", views * 2, ["left"] * 2 + ["right"] * 2)
     assert [f.camera_name for f in open_scenes(f"nerfstudio:{tmp_path}").frames(0)] == ["left", "right"] * 2
     scenes = open_scenes(f"nerfstudio:{tmp_path}?camera=right")
     assert [f.camera_name for f in scenes.frames(0)] == ["right"] * 2

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import written
-from written import COUNT
+from builders import datasets
+from builders.datasets import COUNT
 
 from gld_ros.cli import main
 from gld_ros.data.checks import check_scenes
@@ -222,7 +222,7 @@ def test_batches_by_number():
 
 
 def test_shards_follow_the_layout_of_webdataset(tmp_path):
-    written.as_shards(tmp_path)
+    datasets.as_shards(tmp_path)
     files = sorted(file.name for file in (tmp_path / "shards").iterdir())
     assert files == ["index.json", "shard-000000.tar"]
     with tarfile.open(tmp_path / "shards/shard-000000.tar") as tar:
@@ -250,7 +250,7 @@ def test_many_shards_bad_scenes_and_another_size(tmp_path):
 
 
 def test_broken_shards(tmp_path):
-    scenes = written.as_shards(tmp_path)
+    scenes = datasets.as_shards(tmp_path)
     tar = tmp_path / "shards/shard-000000.tar"
     whole = tar.read_bytes()
     tar.write_bytes(whole[:5000])
@@ -268,7 +268,7 @@ def test_broken_shards(tmp_path):
 
 
 def test_data_shard_command(tmp_path, capsys):
-    written.as_folder(tmp_path / "folders")
+    datasets.as_folder(tmp_path / "folders")
     assert main(["data", "shard", f"dl3dv:{tmp_path}/folders", f"{tmp_path}/out", "--quality", "0"]) == 0
     assert "1 scenes; skipped 0 scenes" in capsys.readouterr().out
     clip = open_scenes(f"shards:{tmp_path}/out").load(0, [0])
@@ -276,9 +276,9 @@ def test_data_shard_command(tmp_path, capsys):
 
 
 def test_data_check_command(tmp_path, capsys):
-    written.as_folder(tmp_path / "folders")
+    datasets.as_folder(tmp_path / "folders")
     for name in ("bad", "blind"):
-        written.write_folder(tmp_path / f"folders/{name}", written.rendered())
+        datasets.write_folder(tmp_path / f"folders/{name}", datasets.rendered())
     image = tmp_path / "folders/bad/images/000.png"
     image.write_bytes(image.read_bytes()[:200])
     file = tmp_path / "folders/blind/transforms.json"
@@ -314,12 +314,12 @@ class Inverted(Scenes):
 
 
 def test_a_bag_becomes_training_data(tmp_path, capsys):
-    written.as_bag(tmp_path)
+    datasets.as_bag(tmp_path)
     out = tmp_path / "sequence of the robot"
     assert main(["data", "from-bag", f"{tmp_path}/bags/room", str(out), "--translation", "0.15"]) == 0
     assert f"key frames of {COUNT} posed images" in capsys.readouterr().out
     sequence = open_sequence(out)
-    views = written.rendered()
+    views = datasets.rendered()
     places = [frame.camera.center for frame in sequence.frames]
     assert sequence.metric and sequence.has_depth and 2 <= len(places) < COUNT
     kept = [
@@ -333,7 +333,7 @@ def test_a_bag_becomes_training_data(tmp_path, capsys):
 
 
 def test_key_frames_by_turning(tmp_path):
-    written.as_bag(tmp_path)
+    datasets.as_bag(tmp_path)
     far = open_scenes(f"rosbag2:{tmp_path}/bags?translation=100&rotation=360").frames(0)
     assert len(far) == 1
     everything = open_scenes(f"rosbag2:{tmp_path}/bags/room?translation=0").frames(0)

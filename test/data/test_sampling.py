@@ -9,8 +9,8 @@ import json
 import numpy as np
 import pytest
 import torch
-import written
-from written import rendered
+from builders import datasets
+from builders.datasets import rendered
 
 from gld_ros.data.clips import Clip, collate
 from gld_ros.data.framing import RELEASED_SIZES, window
@@ -108,7 +108,7 @@ def test_overlap_sets_how_much_the_last_view_sees(drive, permitted):
 
 
 def test_overlap_needs_depth(tmp_path):
-    frames = written.as_re10k(tmp_path).frames(0)
+    frames = datasets.as_re10k(tmp_path).frames(0)
     with pytest.raises(InvalidRequest, match="has no depth; `distance`, a typical one"):
         ViewSampling(views=3, sources=(1, 1), overlap=(0, 1)).draw(frames, 0)
     ViewSampling(views=3, sources=(1, 1), overlap=(0, 1), distance=3.0).draw(frames, 0)

@@ -3,17 +3,13 @@
 """`gld synthesize` with a folder of the official layout: recipe weights, so noise, and it says so."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.official_folder import write_official_folder
 
 from gld_ros.cli import main
 from gld_ros.scene.ply import read_ply
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from recipe_folder import write_official_folder  # noqa: E402
 
 
 @pytest.mark.parametrize("kind", ["da3", "vggt"])

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from builders.official_folder import recipe_tensors
+from golden.recipe import input_for
 from torch import Tensor, nn
 
 from gld_ros.networks.configs import ModelConfig
@@ -22,9 +23,6 @@ from gld_ros.weights.folder import Part
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Data of other people, which this project does not redistribute; in the development environment only.
 STATISTICS = Path(__file__).parents[3] / "shared" / "golden" / "model_stats.npz"
-sys.path[:0] = [str(GOLDEN), str(GOLDEN.with_name("unit"))]
-from recipe import input_for  # noqa: E402
-from recipe_folder import recipe_tensors  # noqa: E402
 
 
 class Golden:

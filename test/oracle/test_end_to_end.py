@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.official_folder import SALTS, fixture_config, write_official_folder
 from oracle import Golden, assembled, built, given, golden_file, recipe, watched
-from recipe_folder import SALTS, fixture_config, write_official_folder
 from torch import Tensor
 from unread_heads import gld_cameras_from_rays
 

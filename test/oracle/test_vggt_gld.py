@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders.official_folder import fixture_config
 from oracle import assembled, given, golden_file, recipe
-from recipe_folder import fixture_config
 
 from gld_ros.networks.encoder import Level, map_to_tokens
 from gld_ros.networks.gld import GLDNetworks

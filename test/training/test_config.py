@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIG, MODEL, Clips
+from builders.stages import CONFIG, MODEL, Clips
 
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.networks.gld import GLDNetworks

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from tiny import CONFIG, MODEL
+from builders.stages import CONFIG, MODEL
 from torch import Tensor, nn
 from torch.nn import functional as F
 

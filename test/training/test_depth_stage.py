@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import Clips
+from builders.stages import Clips
 
 from gld_ros.data.sequence import write_folder
 from gld_ros.errors import InvalidRequest

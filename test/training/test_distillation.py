@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CONFIG, DIT, MODEL, Clips
+from builders.stages import CONFIG, DIT, MODEL, Clips
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.flow import interpolate, time_grid

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CONFIG, Clips, Numbers, Toy, flow_stage
+from builders.stages import CONFIG, Clips, Numbers, Toy, flow_stage
 
 import gld_ros
 from gld_ros.errors import InvalidRequest, ModelError

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CONFIG, MODEL, Clips, flow_stage
+from builders.stages import CONFIG, MODEL, Clips, flow_stage
 
 from gld_ros.cli import main
 from gld_ros.data.augment import photometric

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tiny import CONFIG, Clips, Numbers, Toy, flow_stage
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -27,6 +26,9 @@ from gld_ros.training.checkpoint import full
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
 from gld_ros.training.optimizer import trained
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from builders.stages import CONFIG, Clips, Numbers, Toy, flow_stage  # noqa: E402
 
 #: Two processes cannot share one GPU.
 AUTO = "cpu" if torch.accelerator.is_available() else "auto"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from recipe_folder import small_config
+from builders.official_folder import small_config
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from recipe_folder import small_config
-from test_joint import tiny
+from builders.models import tiny
+from builders.official_folder import small_config
 
 from gld_ros.cli import main
 from gld_ros.diffusion.sampler import SOLVERS, Sampling, integrate

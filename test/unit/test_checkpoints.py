@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_folder import write_official_folder
+from builders.official_folder import write_official_folder
 from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main

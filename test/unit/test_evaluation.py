@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from builders.models import tiny
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from test_joint import tiny
 
 from gld_ros.cli import main
 from gld_ros.data.clips import Clip

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Getting models: real huggingface_hub against a small Hub on localhost (hub_server.py)."""
+"""Getting models: real huggingface_hub against a small Hub on localhost (builders/hub_server.py)."""
 
 import errno
 import hashlib
@@ -13,15 +13,13 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from builders.hub_server import COMMIT, HubServer
 from huggingface_hub import constants
 
-sys.path.insert(0, str(Path(__file__).parent))
-from hub_server import COMMIT, HubServer  # noqa: E402
-
-from gld_ros.cli import main  # noqa: E402
-from gld_ros.errors import ModelError  # noqa: E402
-from gld_ros.weights import hub  # noqa: E402
-from gld_ros.weights.released_files import RELEASED, HubSource, ReleasedFile, ReleasedModel  # noqa: E402
+from gld_ros.cli import main
+from gld_ros.errors import ModelError
+from gld_ros.weights import hub
+from gld_ros.weights.released_files import RELEASED, HubSource, ReleasedFile, ReleasedModel
 
 WEIGHTS = {"checkpoints/level1.pt": bytes(range(256)) * 400, "pretrained_models/decoder.pt": b"decoder" * 100}
 ENCODER = b"encoder" * 50

@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from builders.models import medium
 
 from gld_ros.cli import main
 from gld_ros.errors import OutOfMemory
@@ -66,33 +66,22 @@ def test_more_views_and_pixels_need_more():
 MEASURE = """
 import sys, torch
 from gld_ros.diffusion.conditioning import camera_conditions
+from gld_ros.evaluation.memory_use import resident
 from gld_ros.networks.dit import MultiViewDiT
 sys.path.insert(0, sys.argv[1])
-from test_memory import SIZE, medium, resident
+from builders.models import medium
 torch.set_num_threads(1)
-config, V, grid, dtype = medium(), 3, (SIZE[0] // 14, SIZE[1] // 14), getattr(torch, sys.argv[2])
+config, V, SIZE, grid, dtype = medium(), 3, (280, 504), (20, 36), getattr(torch, sys.argv[2])
 with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
     dit = MultiViewDiT(768, 14, config.level1).to(dtype)
     K, c2w = 300 * torch.eye(3).repeat(1, V, 1, 1), torch.eye(4).repeat(1, V, 1, 1)
     cameras = camera_conditions(dit, K, c2w, 2, SIZE, grid, config.compat)
     latent = torch.randn(1, V, 768, *grid)
-    before = resident("VmRSS")
+    before = resident()["VmRSS"]
     open("/proc/self/clear_refs", "w").write("5")  # the high-water mark starts anew
     dit(latent, latent, torch.ones(1), cameras.camera_map, cameras.tables, 2).float()
-    print(resident("VmHWM") - before)
+    print(resident()["VmHWM"] - before)
 """
-SIZE = (280, 504)
-
-
-def medium():
-    dit = {"width": 384, "heads": 8, "head_width": 1024, "head_heads": 8, "depth": 1, "head_depth": 1}
-    encoder = replace(GLD_DA3.encoder, width=384, heads=6)
-    return replace(GLD_DA3, encoder=encoder, level1=replace(GLD_DA3.level1, **dit))
-
-
-def resident(name: str) -> int:
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -100,9 +89,9 @@ def test_a_stage_takes_about_what_is_estimated(dtype):
     """Peak resident memory of one evaluation of level 1, 2+1 views of 504x280, in a process of its own."""
     # Without glibc's settings, under which freed memory would stay resident.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), dtype]
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parents[1]), dtype]
     measured = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-    estimated = memory.estimate(medium(), getattr(torch, dtype), SIZE, (2, 1)).activations["level1"]
+    estimated = memory.estimate(medium(), getattr(torch, dtype), (280, 504), (2, 1)).activations["level1"]
     assert 0.8 * measured < estimated < 2 * measured, f"measured {measured:,}, estimated {estimated:,}"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_folder import save, small_config, write_official_folder
+from builders.official_folder import save, small_config, write_official_folder
 from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main

@@ -5,7 +5,7 @@
 from dataclasses import replace
 
 import pytest
-from test_joint import tiny, views
+from builders.models import tiny, views
 
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.diffusion.sampler import Sampling

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from recipe_folder import small_config
+from builders.official_folder import small_config
 
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.evaluation.memory_use import write_random_model

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_joint import shaken, tiny, views
+from builders.models import shaken, tiny, views
 
 from gld_ros.diffusion.conditioning import RequestCameras, camera_conditions
 from gld_ros.diffusion.flow import guided, shift_time, time_grid

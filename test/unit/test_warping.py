@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from test_joint import tiny
+from builders.models import tiny
 
 from gld_ros.data.look_away import render_look_away
 from gld_ros.data.rooms import TEST_SEED

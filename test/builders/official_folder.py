@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from golden.recipe import tensor_for
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -24,9 +24,6 @@ from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.plain import to_dict
 from gld_ros.weights.folder import Part
 from gld_ros.weights.official import STAGE_FILES, vggt_block
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-from recipe import tensor_for  # noqa: E402
 
 #: Salts of the golden end-to-end fixtures (end_to_end, end_to_end_vggt).
 SALTS = {
