@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dit_cases import load, toy
 from oracle import GOLDEN, Golden
-from test_dit import load, toy
 
 from gld_ros.diffusion.conditioning import camera_conditions
 from gld_ros.networks.encoder import position_table

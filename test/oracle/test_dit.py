@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four diffusion transformers against the official code, at toy size (fixtures c, d, e)."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
-from oracle import Golden, given, recipe
+from dit_cases import load, toy
 
-from gld_ros.diffusion.conditioning import Cameras, camera_conditions, normalized_poses
+from gld_ros.diffusion.conditioning import normalized_poses
 from gld_ros.diffusion.flow import guided
-from gld_ros.networks.configs import DiTConfig
-from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.prope import camera_tables
 from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 
@@ -22,49 +18,6 @@ STAGES = [
     ("gld_dit_vggt_level1", GLD_VGGT.level1, 1e-4, 1e-4),
     ("gld_dit_vggt_cascade", GLD_VGGT.level0, 1e-4, 1e-4),
 ]
-
-
-@dataclass
-class Case:
-    """One scene or two of a fixture: inputs as our network takes them."""
-
-    noisy: torch.Tensor
-    condition: torch.Tensor
-    t: torch.Tensor
-    cameras: Cameras
-    uncond: Cameras
-    level1: torch.Tensor | None
-
-
-def toy(fixture: Golden, released: DiTConfig) -> MultiViewDiT:
-    """The network at the fixture's size, with the released stage's structure and quirks."""
-    meta = fixture.meta["model"]
-    (width, head_width), (depth, head_depth), (heads, head_heads) = (
-        meta["hidden_size"], meta["depth"], meta["num_heads"],
-    )  # fmt: skip
-    C = meta["in_channels"]
-    config = DiTConfig(
-        width, depth, heads, head_width, head_depth, head_heads, released.camera_channels, released.split_embedders,
-        C if released.level1_channels else 0, released.special_tokens, "velocity", meta["mlp_ratio"], released.compat,
-    )  # fmt: skip
-    return recipe(MultiViewDiT(C, 14, config), salt=fixture.meta["salt"])
-
-
-def load(fixture: Golden, name: str, dit: MultiViewDiT) -> Case:
-    spec = fixture.meta["cases"][name]
-    B, V, S = spec["B"], spec["V"], spec["cond"]
-    size, grid = (spec["H"], spec["W"]), (spec["gh"], spec["gw"])
-    x = fixture[f"{name}.x"].unflatten(0, (B, V))
-    condition, noisy = x.chunk(2, dim=2)
-    K, c2w = fixture[f"{name}.K"], fixture[f"{name}.c2w"]
-    cameras = camera_conditions(dit, K, c2w, S, size, grid, GLD_DA3.compat)
-    uncond = camera_conditions(dit, K, c2w, S, size, grid, GLD_DA3.compat, drop=True)
-    if name == "A":  # its rays are noise
-        cameras.camera_map[:, :, 1:] = given("A.camera_embedding", (B * V, 7, *size), fixture.meta["seed"])[
-            :, 1:
-        ].unflatten(0, (B, V))
-    level1 = fixture[f"{name}.source_condition"].unflatten(0, (B, V)) if f"{name}.source_condition" in fixture else None
-    return Case(noisy, condition, fixture[f"{name}.t"].unflatten(0, (B, V))[:, 0], cameras, uncond, level1)
 
 
 @pytest.mark.parametrize("name", ["A", "B"])

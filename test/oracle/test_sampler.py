@@ -4,8 +4,8 @@
 
 import pytest
 import torch
+from dit_cases import toy
 from oracle import given
-from test_dit import toy
 
 from gld_ros.diffusion.conditioning import camera_conditions
 from gld_ros.diffusion.flow import (
