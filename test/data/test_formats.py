@@ -298,7 +298,7 @@ def test_one_camera_of_a_rig(tmp_path):
 
 
 def test_some_frames_of_a_sequence(tmp_path):
-    written.as_folder(tmp_path)
+    datasets.as_folder(tmp_path)
     every, part = (open_scenes(f"nerfstudio:{tmp_path}{query}").frames(0) for query in ("", "?frames=1-3"))
     assert [frame.name for frame in part] == [frame.name for frame in every][1:3]
     with pytest.raises(InvalidRequest, match="frames=3-1: FIRST-END is expected"):
