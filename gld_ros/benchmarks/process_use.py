@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
+import psutil
 
 from gld_ros.errors import InvalidRequest
 
@@ -27,50 +25,16 @@ class Slope(TypedDict):
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of a process so far (Linux, in steps of 10 ms)."""
-    # The name in brackets may hold anything; what follows the last bracket is numbers.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class _Mallinfo(ctypes.Structure):
-    """glibc's struct mallinfo2 (malloc.h)."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
-
-
-def heap_bytes() -> int | None:
-    """What this process got from malloc and has not given back: exact, where resident memory has free pages in it, too.
-
-    Python's own objects count only with PYTHONMALLOC=malloc. None where malloc does not tell (glibc before 2.33).
-    """
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except (AttributeError, TypeError):
-        return None
-    ask.restype = _Mallinfo
-    found = ask()
-    return int(found.uordblks + found.hblkhd)
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    return _pages(pid)[1] * os.sysconf("SC_PAGE_SIZE")
+    """User and system time of all threads of a process so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def private_bytes(pid: int) -> int:
-    """Resident memory of a process without files and shared memory. DDS's shared memory holds what others sent; its
-    pages count for each process that touched them."""
-    _, resident, shared, *_ = _pages(pid)
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _pages(pid: int) -> list[int]:
-    """Size, resident, shared, and more (proc(5), statm)."""
-    return [int(field) for field in Path(f"/proc/{pid}/statm").read_text().split()]
+    """Resident memory of a process without files and shared memory (Linux). DDS's shared memory holds what others sent;
+    its pages count for each process that touched them."""
+    memory = psutil.Process(pid).memory_info()
+    return int(memory.rss - memory.shared)
 
 
 def robust_slope(x: np.ndarray, y: np.ndarray) -> Slope:

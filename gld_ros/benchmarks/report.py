@@ -28,7 +28,7 @@ def show(report: dict[str, Any], table: str, as_json: bool, out: Path | None) ->
     """
     print(json.dumps(report, indent=1) if as_json else table)
     if out is not None:
-        from gld_ros.reports.benchmark_plots import write_plots
+        from gld_ros.benchmarks.plots import write_plots
 
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "report.json", json.dumps(report, indent=1) + "\n")

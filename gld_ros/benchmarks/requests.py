@@ -1,11 +1,11 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to measure with: a wall of coloured blocks seen from side to side, at any size and without rendering."""
+"""Requests to measure with: a wall of coloured blocks seen from side to side, and settings by name."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.scenes import choose
+from gld_ros.generators.presets import EXACT, NAMES
 from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.pipeline import GLDPipeline
@@ -45,6 +46,42 @@ class Variant:
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+def preset_variant(name: str) -> Variant:
+    """The settings of a preset. Raises InvalidRequest for one that there is not."""
+    if name not in NAMES:
+        raise InvalidRequest(f"preset is '{name}', expected one of {', '.join(NAMES)}")
+    return Variant(name, {"preset": name})
+
+
+def steps_variant(steps: int) -> Variant:
+    """So many steps of each level. Raises InvalidRequest for none."""
+    if steps < 1:
+        raise InvalidRequest(f"{steps} steps, expected at least 1")
+    return Variant(f"{steps} steps", {"steps": steps})
+
+
+def requested(presets: Sequence[str], steps: int | None, guidance_scale: float | None) -> list[Variant]:
+    """One variant a preset, or the model's own settings; `steps` and `guidance_scale` replace theirs."""
+    changed = {"steps": steps, "guidance_scale": guidance_scale}
+    asked = {name: value for name, value in changed.items() if value is not None}
+    if steps is not None:
+        steps_variant(steps)
+    base = [preset_variant(name) for name in presets] or [Variant("default")]
+    named = "".join(f" {name}={value:g}" for name, value in asked.items())
+    return [Variant(variant.name + named, variant.settings | asked) for variant in base]
+
+
+def compared(
+    presets: Sequence[str], steps: Sequence[int], reference_steps: int | None
+) -> tuple[Variant, list[Variant]]:
+    """The reference (`exact`, or the model's own settings in so many steps) and what is compared with it: unless asked
+    otherwise, the other presets."""
+    reference = preset_variant(EXACT.name) if reference_steps is None else steps_variant(reference_steps)
+    if not presets and not steps:
+        presets = [name for name in NAMES if name != EXACT.name]
+    return reference, [*map(preset_variant, presets), *map(steps_variant, steps)]
 
 
 def wall_request(shape: Shape) -> tuple[list[SourceView], list[Camera]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -112,9 +111,6 @@ def latency(
             metavar="FOLDER", help="run the official GLD code in FOLDER, too, on the same weights, inputs and noise"
         ),
     ] = None,
-    plain: Annotated[
-        bool, Option("--plain", help="measure the plain eager float32 path, too, and the ratio to it")
-    ] = False,
     device: Device = None,
     dtype: Dtype = None,
     offload: Offload = None,
@@ -124,21 +120,16 @@ def latency(
     out: Out = None,
 ) -> None:
     """Measure whole requests, their stages, and how well the device is used."""
-    from gld_ros.benchmarks import latency, official
-    from gld_ros.benchmarks.plain import measure_plain
-    from gld_ros.benchmarks.requests import Shape
+    from gld_ros.benchmarks import latency, official, tables
+    from gld_ros.benchmarks.requests import Shape, requested
     from gld_ros.benchmarks.timing import check_repeat
-    from gld_ros.benchmarks.variants import requested
     from gld_ros.benchmarks.work import matrix_peak
     from gld_ros.pipeline.pipeline import GLDPipeline
-    from gld_ros.reports import benchmark_tables as tables
 
     check_repeat(repeat)
-    if plain and (steps is not None or guidance is not None):
-        raise InvalidRequest("--plain runs the model's own steps and guidance: give it without --steps and --guidance")
     variants = requested(preset or [], steps, guidance)
     shapes = [Shape(S, T, pixels) for pixels in size or SIZES[:1] for S, T in views or VIEWS[:1]]
-    rows, compared, plain_rows = [], [], []
+    rows, compared = [], []
     for model in models or ["mini"]:
         with Running(device, dtype, offload, compiled, quantize).opened(model) as (pipe, folder):
             peak = matrix_peak(pipe.device, pipe.synthesis.dtype)
@@ -146,16 +137,12 @@ def latency(
                 for variant in variants:
                     with ticks(latency.timed_requests(repeat), f"{pipe.name} {variant.name} {shape}") as tick:
                         rows.append(latency.measure(pipe, shape, variant, repeat, peak, tick))
-                if plain:
-                    plain_rows.append(measure_plain(folder, pipe.device.type, shape, repeat))
                 if compare:
                     reference = GLDPipeline.from_pretrained(folder, device, "float32", local_files_only=True)
                     compared.append(official.measure(pipe, reference, compare, shape, steps))
     figures = {"cases": rows} | ({"compare": compared} if compared else {})
-    figures |= {"plain": plain_rows} if plain_rows else {}
     parts = [tables.latency_table(rows), *([tables.compare_table(compared)] if compared else [])]
-    table = "\n\n".join(parts + ([tables.plain_table(plain_rows, rows)] if plain_rows else []))
-    finish("latency", figures, table, as_json, out)
+    finish("latency", figures, "\n\n".join(parts), as_json, out)
 
 
 @app.command(cls=SeveralValues)
@@ -178,11 +165,10 @@ def quality(
     out: Out = None,
 ) -> None:
     """Measure what fewer steps and presets cost, on held-out rooms, against a reference on the same noise."""
-    from gld_ros.benchmarks import quality
-    from gld_ros.benchmarks.variants import compared
+    from gld_ros.benchmarks import quality, tables
+    from gld_ros.benchmarks.requests import compared
     from gld_ros.evaluation.rooms import room_scenes
     from gld_ros.metrics.lpips import LPIPS
-    from gld_ros.reports import benchmark_tables as tables
 
     reference, variants = compared(preset or [], steps or [], reference_steps)
     net = LPIPS.from_folder(lpips) if lpips else None
@@ -220,10 +206,8 @@ def scaling(
     out: Out = None,
 ) -> None:
     """Measure latency against views, pixels and requests at the same time."""
-    from gld_ros.benchmarks import latency, scaling
-    from gld_ros.benchmarks.requests import Shape
-    from gld_ros.benchmarks.variants import requested
-    from gld_ros.reports import benchmark_tables as tables
+    from gld_ros.benchmarks import latency, scaling, tables
+    from gld_ros.benchmarks.requests import Shape, requested
 
     (variant,) = requested([preset] if preset else [], steps, None)
     sizes = list(size or SIZES)
@@ -257,7 +241,7 @@ def node(
     out: Out = None,
 ) -> None:
     """Measure gld_node over DDS: cost of cameras, memory, overhead of requests."""
-    from gld_ros.reports import benchmark_tables as tables
+    from gld_ros.benchmarks import tables
 
     try:
         from gld_ros.ros.bench import bench
@@ -267,33 +251,6 @@ def node(
     with ticks(frames + 2 * requests, "gld_node") as tick:
         figures = bench.measure(run, tick)
     finish("node", figures, tables.node_table(figures), as_json, out)
-
-
-@app.command()
-def budget(
-    model: Model = "mini",
-    budgets: Annotated[int, Option(metavar="N", help="number of budgets")] = 200,
-    views: OneViews = "2+1",
-    size: OneSize = "320x240",
-    seed: Annotated[int, Option(help="seed of the budgets")] = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    offload: Offload = None,
-    compiled: Compile = False,
-    quantize: Quantize = None,
-    as_json: Json = False,
-    out: Out = None,
-) -> None:
-    """Are time budgets kept? Random ones by the real clock; the exit code is 1 where one was not kept."""
-    from gld_ros.benchmarks import budget
-    from gld_ros.benchmarks.requests import Shape
-    from gld_ros.reports import benchmark_tables as tables
-
-    running = Running(device, dtype, offload, compiled, quantize)
-    with running.opened(model) as (pipe, _), ticks(budgets, f"budgets of {pipe.name}") as tick:
-        figures = budget.measure(pipe, Shape(views[0], views[1], size), budgets, seed, tick)
-    finish("budget", figures, tables.budget_table(figures), as_json, out)
-    raise Exit(int(not figures["kept"]))
 
 
 @app.command()
@@ -309,9 +266,9 @@ def memory(
     out: Out = None,
 ) -> None:
     """Measure the peak memory of loading a model and of one request."""
+    from gld_ros.benchmarks import tables
     from gld_ros.benchmarks.requests import model_folder
     from gld_ros.evaluation.memory_use import memory_of_request
-    from gld_ros.reports import benchmark_tables as tables
 
     if measure:
         figures = memory_of_request(Path(model), views[0], views[1], size, dtype, device, offload)
@@ -335,27 +292,3 @@ def memory(
         raise Exit(done.returncode)
     figures = json.loads(done.stdout)
     finish("memory", figures, tables.memory_table(figures), as_json, out)
-
-
-@app.command("all")
-def all_benchmarks(
-    out: Annotated[Path, Option(help="folder of all reports")],
-    model: Annotated[str, Option(help="released model or its folder")] = "gld-da3",
-    official: Annotated[
-        Path | None, Option(metavar="FOLDER", help="checkout of the official GLD code to compare")
-    ] = None,
-) -> None:
-    """Measure every figure of docs/performance.md, each in a process of its own."""
-    import torch
-
-    from gld_ros.benchmarks import suite
-    from gld_ros.benchmarks.requests import model_folder
-
-    cuda = torch.cuda.is_available()
-    if not cuda:
-        print("gld bench all: no CUDA device, the figures of a GPU are left out", file=sys.stderr)
-    with model_folder(model) if cuda else tempfile.TemporaryDirectory() as released:
-        codes = suite.run(out, cuda, released, official)
-    for name, code in codes.items():
-        print(f"{out / name / 'report.json'}: {'written' if code == 0 else f'failed with exit code {code}'}")
-    raise Exit(int(any(codes.values())))

@@ -47,7 +47,7 @@ def expected(pipe: GLDPipeline, model: CostModel) -> str:
     from gld_ros.pipeline.calibration import Probe, wall_views
     from gld_ros.pipeline.costs import demands
     from gld_ros.pipeline.request import working_size
-    from gld_ros.reports.benchmark_tables import markdown
+    from gld_ros.reports.tables import markdown
 
     config, rows = pipe.net.config, []
     sources, targets = wall_views(Probe(2, 1, (480, 640)))

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of `gld eval`: its report as tables, and its contact sheets."""
+"""The page of `gld eval`, and the reliability diagram of `gld calibrate-confidence`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gld_ros.reports.html import Part, estimate_lines, write_page
+from gld_ros.reports.plots import plot
 
 REGIONS = {"all": "all pixels", "observed": "observed pixels", "unobserved": "unobserved pixels", "poses": "poses"}
 
@@ -59,3 +60,28 @@ def _tables(methods: dict[str, Any], level: int = 2, scenes: int | None = None) 
         if rows:
             parts.append(Part(title, level, columns=["", *columns], rows=rows))
     return parts
+
+
+def reliability_diagram(path: Path, report: dict[str, Any]) -> None:
+    """How often depth is right against the stated confidence, and the covered share against the nominal one.
+
+    report: of `confidence_fit.check`. Raises InvalidRequest without matplotlib.
+    """
+    with plot(path, (9, 4.5), columns=2) as (left, right):
+        for name, colour in (("observed", "tab:blue"), ("generated", "tab:orange")):
+            curve = report[name]["reliability"]
+            stated = [row["confidence"] for row in curve]
+            label = f"{name}, ECE {report[name]['ece']:.3f}" if curve else f"{name}: no pixels"
+            left.plot(stated, [row["right"] for row in curve], "o-", color=colour, label=label)
+            shares = [row["count"] / sum(row["count"] for row in curve) for row in curve]
+            left.bar(stated, shares, width=0.03, color=colour, alpha=0.3)
+            covered = report[name].get("coverage", {})
+            right.plot(
+                [float(level) for level in covered], [row["share"] for row in covered.values()], "o-", color=colour
+            )
+        for axes in (left, right):
+            axes.plot((0, 1), (0, 1), ":", color="gray")
+            axes.set(xlim=(0, 1), ylim=(0, 1))
+        left.set(xlabel="confidence (bars: share of the pixels)", ylabel="share right within 10 %")
+        right.set(xlabel="nominal coverage of the depth interval", ylabel="covered share")
+        left.legend()

@@ -12,10 +12,11 @@ import os
 import time
 
 import numpy as np
+import psutil
 from bare import BareNode
 from patient import Patient, Response
 
-from gld_ros.benchmarks.process_use import heap_bytes, private_bytes, robust_slope
+from gld_ros.benchmarks.process_use import private_bytes, robust_slope
 from gld_ros.ros.node.node import GLDNode
 
 CYCLES = int(os.environ.get("GLD_CYCLES", "20"))
@@ -67,7 +68,8 @@ def cycles(folder, kind):
             assert patient.ask().error_code == Response.NOT_ACTIVE
             patient.forget()
             gc.collect()  # what waits for the collector is no leak
-            memory[cycle] = heap_bytes(), private_bytes(os.getpid())
+            heap = psutil.heap_info()
+            memory[cycle] = heap.heap_used + heap.mmap_used, private_bytes(os.getpid())
     finally:
         gc.unfreeze()
         patient.close()

@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from builders.official_folder import small_config
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gld_ros.benchmarks import quality, scaling, suite, variants
+from gld_ros.benchmarks import plots, quality, requests, scaling, tables
 from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.requests import Shape, Variant, wall_request
 from gld_ros.benchmarks.timing import StageTimes
 from gld_ros.benchmarks.work import evaluation_flops, matrix_peak
-from gld_ros.cli import bench, main
+from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.rooms import held_out_scene
@@ -31,8 +30,6 @@ from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.prope import camera_tables
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.pipeline.wall import DISTANCE, Wall
-from gld_ros.reports import benchmark_plots as plots
-from gld_ros.reports import benchmark_tables as tables
 from gld_ros.views import Progress
 
 SIZE = (42, 56)  # 3 x 4 patches
@@ -163,26 +160,6 @@ def test_latency(capsys, folder, tmp_path):
     assert "gld-da3" in (tmp_path / "table.md").read_text()
 
 
-def test_plain_path_is_another_process_in_float32(capsys, folder):
-    arguments = [
-        "--size",
-        "56x42",
-        "--repeat",
-        "1",
-        "--device",
-        "cpu",
-        "--dtype",
-        "bfloat16",
-        "--plain",
-    ]
-    report = run(capsys, "latency", str(folder), *arguments)
-    (plain,), (row,) = report["plain"], report["cases"]
-    assert (plain["dtype"], row["dtype"]) == ("float32", "bfloat16") and plain["median_s"] > 0
-    assert tables.plain_table([plain], [row]).count("\n") == 2
-    for option in ("--steps", "--guidance"):  # the plain path has them not: another work
-        assert "without --steps and --guidance" in refused(capsys, "latency", str(folder), *arguments, option, "2")
-
-
 def test_latency_of_mini():
     pipe = GLDPipeline.from_pretrained("mini", "cpu")
     row = measure(pipe, Shape(2, 2, (48, 64)), Variant("fast", {"preset": "fast"}), repeat=1)
@@ -242,14 +219,14 @@ def test_quality(pipe, tmp_path):
 
 def test_presets_are_compared_with_exact(capsys):
     assert "expected one of exact, balanced, fast" in refused(capsys, "quality", "mini", "--preset", "quick")
-    reference, others = variants.compared([], [2], 8)
+    reference, others = requests.compared([], [2], 8)
     assert reference.settings == {"steps": 8} and [v.settings for v in others] == [{"steps": 2}]
-    reference, others = variants.compared([], [3], None)
+    reference, others = requests.compared([], [3], None)
     assert reference.settings == {"preset": "exact"}
     assert [v.name for v in others] == ["3 steps"]
-    reference, others = variants.compared([], [], None)
+    reference, others = requests.compared([], [], None)
     assert [v.settings for v in others] == [{"preset": "balanced"}, {"preset": "fast"}]
-    (asked,) = variants.requested(["fast"], 2, None)
+    (asked,) = requests.requested(["fast"], 2, None)
     assert asked.settings == {"preset": "fast", "steps": 2} and asked.name == "fast steps=2"
 
 
@@ -294,7 +271,7 @@ def test_requests_in_parallel_wait_for_each_other(pipe):
         scaling.in_parallel(pipe, Shape(2, 1, SIZE), Variant("default"), clients=0, repeat=1)
 
 
-# ---- memory, everything
+# ---- memory
 
 
 def test_memory(capsys, folder, tmp_path):
@@ -302,30 +279,6 @@ def test_memory(capsys, folder, tmp_path):
     report = run(capsys, "memory", str(folder), *size, "--out", str(tmp_path))
     assert report["peak_resident"] >= report["resident_loaded"] > report["resident_before"] > 0
     assert "peak / weights" in (tmp_path / "table.md").read_text()
-
-
-def test_all_asks_for_what_the_commands_know(tmp_path):
-    group = typer.main.get_command(bench.app)
-    commands = dict(suite.commands(True, "gld-da3", tmp_path))
-    assert set(dict(suite.commands(False, "gld-da3"))) < set(commands)
-    for name, *arguments in commands.values():
-        context = group.commands[name].make_context(name, [*arguments, "--out", str(tmp_path)])
-        assert context.params["out"] == tmp_path
-    assert "--compare" in commands["scene"] and "49" in commands["scene"]
-
-
-def test_all_goes_on_after_a_failure(monkeypatch, folder, tmp_path, capfd):
-    def two(*_):
-        yield "bad", ["latency", str(folder), "--size", "1x1"]
-        yield "good", ["memory", str(folder), "--size", "56x42"]
-
-    monkeypatch.setattr(suite, "commands", two)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["bench", "all", "--out", str(tmp_path)]) == 1
-    assert json.loads((tmp_path / "good" / "report.json").read_text())["benchmark"] == "memory"
-    output, errors = capfd.readouterr()
-    assert "failed with exit code 1" in output and f"{tmp_path / 'good' / 'report.json'}: written" in output
-    assert "no CUDA device" in errors and "size 1x1" in errors
 
 
 # ---- the official code

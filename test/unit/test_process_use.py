@@ -4,11 +4,10 @@
 
 import mmap
 import os
-import subprocess
-import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import scipy.stats
 
@@ -16,9 +15,7 @@ from gld_ros.benchmarks.process_use import (
     BLOCKS,
     STUDENT,
     cpu_seconds,
-    heap_bytes,
     private_bytes,
-    resident_bytes,
     robust_slope,
 )
 from gld_ros.errors import InvalidRequest
@@ -72,30 +69,18 @@ def test_interval_is_students():
 
 
 def test_shared_memory_is_nobodys_own():
-    private, resident = private_bytes(os.getpid()), resident_bytes(os.getpid())
+    process = psutil.Process()
+    private, resident = private_bytes(os.getpid()), process.memory_info().rss
     assert 0 < private < resident
     with mmap.mmap(-1, 20_000_000) as shared:  # as DDS's
-        shared.write(bytes(20_000_000))
-        assert resident_bytes(os.getpid()) - resident > 19e6
+        for _ in range(20):
+            shared.write(bytes(1_000_000))
+        assert process.memory_info().rss - resident > 19e6
         assert private_bytes(os.getpid()) - private < 5e6
 
 
-def test_heap_knows_what_is_held():
-    before = heap_bytes()
-    held = [np.empty(100_000, np.uint8) for _ in range(50)]
-    assert 5e6 <= heap_bytes() - before < 5.1e6
-    del held
-    assert abs(heap_bytes() - before) < 1e5
-
-
-def test_cpu_time_and_memory_of_a_process():
+def test_cpu_time_of_a_process():
     before = cpu_seconds(os.getpid())
     while time.process_time() < 0.3 + before:
         sum(range(10000))
     assert 0.2 < cpu_seconds(os.getpid()) - before < 5
-    assert 10e6 < resident_bytes(os.getpid()) < 1e12
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        assert resident_bytes(child.pid) < resident_bytes(os.getpid())
-    finally:
-        child.communicate(b"\n")

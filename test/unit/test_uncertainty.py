@@ -15,11 +15,11 @@ from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import InvalidRequest, ModelError, NoContext
 from gld_ros.evaluation.confidence_fit import Pixels, Rooms, check, conformal_factor, falling_curve, fit
+from gld_ros.evaluation.page import reliability_diagram
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
 from gld_ros.metrics.uncertainty import calibration_error, reliability, share_interval
 from gld_ros.pipeline import GLDPipeline, SourceView
-from gld_ros.reports.confidence_plots import reliability_diagram
 from gld_ros.views import Scale, View
 from gld_ros.weights.hub import resolve
 from gld_ros.weights.loading import CALIBRATION, load_calibration

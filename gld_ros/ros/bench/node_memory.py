@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import psutil
 
-from gld_ros.benchmarks.process_use import Slope, private_bytes, resident_bytes, robust_slope
+from gld_ros.benchmarks.process_use import Slope, private_bytes, robust_slope
 from gld_ros.ros.client import Client
 
 COLUMNS = ("private_bytes", "heap_bytes", "python_blocks")
@@ -32,7 +33,7 @@ class NodeMemory:
         context is full; None for too few samples, and of what the node's malloc does not tell."""
         columns = dict(zip(("images", *COLUMNS), zip(*self._samples, strict=True), strict=False))
         return {
-            "memory_bytes": resident_bytes(self._pid),
+            "memory_bytes": psutil.Process(self._pid).memory_info().rss,
             "memory": columns,
             "memory_slopes": {name: self._slope(columns.get(name)) for name in COLUMNS},
         }

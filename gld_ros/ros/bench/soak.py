@@ -22,7 +22,7 @@ import numpy as np
 from gld_ros import allocator
 from gld_ros.benchmarks.process_use import cpu_seconds
 from gld_ros.benchmarks.requests import model_folder
-from gld_ros.reports.benchmark_tables import interval
+from gld_ros.reports.tables import cell
 from gld_ros.ros.bench.node_memory import NodeMemory
 from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, running_node
 from gld_ros.ros.client import Client
@@ -85,8 +85,8 @@ def row(figures: dict[str, Any]) -> str:
         f"{figures['minutes']:.1f} min at {images['rate']:.1f} Hz: {images.get('received', 0)} of "
         f"{images['published']} images received, {images.get('dropped', 0)} dropped; answers: {answers}; "
         f"{median:.0f} ms (median), {p95:.0f} ms (p95); memory {figures['memory_bytes'] / 1e6:.0f} MB, in the "
-        f"second half {interval(slopes['heap_bytes'])} bytes of the heap, {interval(slopes['private_bytes'])} of "
-        f"resident memory and {interval(slopes['python_blocks'])} Python objects an image; "
+        f"second half {cell(slopes['heap_bytes'])} bytes of the heap, {cell(slopes['private_bytes'])} of "
+        f"resident memory and {cell(slopes['python_blocks'])} Python objects an image; "
         f"{figures['tracebacks']} tracebacks"
     )
 

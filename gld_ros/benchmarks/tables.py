@@ -1,35 +1,13 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks' figures as tables for a terminal; they are Markdown at the same time."""
+"""The benchmarks' figures as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table that is Markdown, too. Numbers get four digits, None is a dash."""
-    grid = [list(columns), *([cell(value) for value in row] for row in rows)]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in grid]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
-
-
-def cell(value: Any) -> str:
-    """A value as people read it."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def interval(found: dict[str, Any] | None) -> str:
-    """mean [low .. high] of an estimate."""
-    if found is None:
-        return "-"
-    span = "" if found["low"] is None else f" [{found['low']:.4g} .. {found['high']:.4g}]"
-    return f"{found['mean']:.4g}{span}"
+from gld_ros.reports.tables import cell, markdown
 
 
 def latency_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -58,23 +36,12 @@ def latency_table(rows: Sequence[dict[str, Any]]) -> str:
     return markdown(columns, lines)
 
 
-def plain_table(plain: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
-    """How many times as fast each case is as the plain path of the same model and shape."""
-    lines = []
-    for base in plain:
-        for row in rows:
-            if all(row[key] == base[key] for key in ("model", "views", "size")):
-                ratios = [base["median_s"] / row[key] for key in ("median_s", "again_s")]
-                lines.append([row["model"], "{}x{}".format(*row["size"]), row["variant"], base["median_s"], *ratios])
-    return markdown(["model", "size", "variant", "plain s", "times as fast", "same sources, times as fast"], lines)
-
-
 def quality_table(report: dict[str, Any]) -> str:
     """One line a variant; brackets are 95 % intervals."""
     figures = ["psnr_db", "depth_abs_rel", "lpips", "psnr_truth_db", "psnr_truth_gain_db"]
     figures = [name for name in figures if any(name in row for row in report["variants"])]
     lines = [
-        [row["variant"], row["latency_s"], row["speedup"], *(interval(row.get(name)) for name in figures)]
+        [row["variant"], row["latency_s"], row["speedup"], *(row.get(name) for name in figures)]
         for row in report["variants"]
     ]
     titles = {
@@ -108,11 +75,11 @@ MEMORY = [
 
 
 def grown(slope: dict[str, float] | None, unit: float) -> str:
-    """Of a slope a frame, in 10,000 frames, and whether that may be none."""
+    """Growth in 10,000 frames of a slope a frame, and whether that may be none."""
     if slope is None:
-        return interval(None)
+        return cell(None)
     noise = "within noise" if slope["low"] <= 0 <= slope["high"] else "not within noise"
-    return f"{interval({key: 10_000 * value / unit for key, value in slope.items()})}, {noise}"
+    return f"{cell({key: 10_000 * value / unit for key, value in slope.items()})}, {noise}"
 
 
 def node_table(report: dict[str, Any]) -> str:
@@ -168,24 +135,3 @@ def memory_table(report: dict[str, Any]) -> str:
     ]
     lines.append(["peak / weights", report["peak_over_weights"]])
     return markdown(["figure", "GB"], lines)
-
-
-def budget_table(report: dict[str, Any]) -> str:
-    """How the requests ended, and by how much the latest was late (negative: before the deadline)."""
-    late = report["worst_excess_s"]
-    picked = ", ".join(f"{name} {count}" for name, count in sorted(report["presets"].items()))
-    lines = [
-        ["model, views, size", "{} {}+{} {}x{}".format(report["model"], *report["views"], *report["size"])],
-        ["without a budget, s", report["without_budget_s"]],
-        ["at worst so many times what is expected", report["spread"]],
-        ["answered", report["answered"]],
-        ["of these by preset", picked or None],
-        ["incomplete", report["incomplete"]],
-        ["with fewer views", report["with_fewer_views"]],
-        ["refused", report["refused"]],
-        ["slowest refusal, s", report["slowest_refusal_s"]],
-        ["latest answer, s after the deadline", late["answered"]],
-        ["latest refusal, s after the deadline", late["refused"]],
-        ["all within 10 % + 50 ms", "yes" if report["kept"] else "no"],
-    ]
-    return markdown(["figure", f"{len(report['requests'])} budgets"], lines)
