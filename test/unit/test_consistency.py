@@ -33,23 +33,31 @@ from gld_ros.views import SourceView
 DEPTH, FOCAL, SIZE = 2.0, 80.0, (72, 96)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """Two blocks in place of twelve."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dino, "DEPTH", 2)
+        yield
+
+
 def published(scale=0.02):
     """Random tensors under the names and in the shapes of `dino_deitsmall8_pretrain.pth`."""
     generator = torch.Generator().manual_seed(0)
     shapes = {"patch_embed.proj.weight": (384, 3, 8, 8), "patch_embed.proj.bias": (384,)}
     shapes |= {"cls_token": (1, 1, 384), "pos_embed": (1, 785, 384)}
-    for i in range(12):
+    for i in range(Dino.DEPTH):
         layers = {"attn.qkv": (1152, 384), "attn.proj": (384, 384), "mlp.fc1": (1536, 384), "mlp.fc2": (384, 1536)}
         for name, shape in layers.items():
             shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
     state = {name: scale * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    for norm in ("norm", *(f"blocks.{i}.norm{k}" for i in range(12) for k in (1, 2))):
+    for norm in ("norm", *(f"blocks.{i}.norm{k}" for i in range(Dino.DEPTH) for k in (1, 2))):
         state |= {f"{norm}.weight": torch.ones(384), f"{norm}.bias": torch.zeros(384)}
     return {name: value.half() for name, value in state.items()}  # half the disk
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(shallow, tmp_path_factory):
     path = tmp_path_factory.mktemp("dino") / "dino_deitsmall8_pretrain.pth"
     torch.save(published(), path)
     return path
@@ -179,7 +187,8 @@ def test_other_weights_are_named(tmp_path):
         Dino.from_file(tmp_path / "page.pth")
 
 
-def test_a_file_of_old_torch_is_read(dino, tmp_path):
+def test_a_file_of_old_torch_is_read(dino, tmp_path, monkeypatch):
+    monkeypatch.setattr(Dino, "DEPTH", 12)
     torch.save(published(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert torch.equal(Dino.from_file(tmp_path / "old.pth").pos_embed, dino.pos_embed)
 
