@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, ValidationError
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
+STRICT = ConfigDict(strict=True, extra="forbid")
+Count = Annotated[int, Field(ge=1)]
 
 
 def explain(error: ValidationError, option: bool = False) -> str:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from gld_ros.data.scenes import open_scenes
 from gld_ros.data.skipped import Skipped
@@ -18,7 +18,7 @@ from gld_ros.data.splits import read_split
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.rooms import SPLITS, room_scenes
 from gld_ros.evaluation.scenes import Scene, scenes_of
-from gld_ros.settings import STRICT, explain
+from gld_ros.settings import STRICT, Count, explain
 
 ROOMS = 200  # scenes of procedural rooms, by default
 VIEWS, GAP = 8, 1  # of the clips of other data, by default
@@ -28,7 +28,7 @@ CLIPS = ("views", "gap", "clips", "size")  # settings that only clips of other d
 NOT_AWAY = ("data", *CLIPS, "peer", "against", "lpips", "dino", "save_views", "sources")
 
 
-class EvaluationSettings(BaseModel):
+class EvaluationSettings(BaseModel, frozen=True):
     """The options of `gld eval`. size: (height, width) in pixels."""
 
     model_config = STRICT
@@ -36,13 +36,13 @@ class EvaluationSettings(BaseModel):
     model: str
     data: list[str] | None = None
     split: str | None = None
-    scenes: PositiveInt | None = None
+    scenes: Count | None = None
     away: bool = False
     sources: int = 2
-    views: PositiveInt | None = None
-    gap: PositiveInt | None = None
-    clips: PositiveInt | None = None
-    size: tuple[PositiveInt, PositiveInt] | None = None
+    views: Count | None = None
+    gap: Count | None = None
+    clips: Count | None = None
+    size: tuple[Count, Count] | None = None
     samples: int | None = None
     steps: int | None = None
     guidance: float | None = None

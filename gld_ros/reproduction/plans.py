@@ -9,7 +9,7 @@ from typing import Any
 
 from gld_ros.diffusion.flow import DATA
 from gld_ros.networks.configs import DiTConfig, DPTConfig, EncoderConfig, FlowConfig, ModelConfig, RGBDecoderConfig
-from gld_ros.training.config import FlowTraining, OptimizerConfig, TrainConfig
+from gld_ros.training.config import Device, FlowTraining, OptimizerConfig, Precision, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Plan:
     #: Channels of the smaller VAE: 12 times fewer values than its patches of 8 x 8 pixels have.
     compressed_channels: int = 16
     seed: int = 0
-    device: str = "auto"
-    precision: str = "bf16"
+    device: Device = "auto"
+    precision: Precision = "bf16"
     flow: FlowConfig = field(default_factory=lambda: FlowConfig(shift=3.0))
     #: One scale of noise on the cascade's level 1, as in released training, and 10 % of the scenes without cameras.
     training: FlowTraining = field(

@@ -4,37 +4,44 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.plain import from_dict, to_dict
+from gld_ros.settings import STRICT, Count, explain
 
 STAGES = ("encoder", "rgb-decoder", "level1", "level0")
 DIFFUSION = STAGES[2:]
+OptimizerKind = Literal["adamw", "muon"]
+Precision = Literal["bf16", "fp32"]
+Device = Literal["auto", "cpu", "cuda"]
 #: Fields that change neither the model nor the order of the data: a run may be resumed with others.
 FREE = ("workers", "device", "save_every", "keep", "sample_every", "bad_steps", "discriminator.weights", "lpips")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class OptimizerConfig:
     """The optimiser, its schedule, and the average of the weights; the defaults are those of the released DiTs."""
 
     #: "adamw", or "muon": Muon for the matrices of transformer blocks, AdamW for all other parameters.
-    kind: str = "adamw"
+    kind: OptimizerKind = "adamw"
     learning_rate: float = 5e-5
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     #: Largest norm of the gradient of one step; 0: no limit.
     clip: float = 1.0
     #: "constant", "cosine" or "linear", after a linear warm-up, down to `final` times the rate at `decay_steps`.
-    schedule: str = "constant"
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup: int = 0
     final: float = 0.0
     #: 0: the whole run.
@@ -44,7 +51,7 @@ class OptimizerConfig:
     ema_warmup: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Distillation:
     """A stage of `start` becomes a few-step student of itself (training/distillation.py)."""
 
@@ -56,7 +63,7 @@ class Distillation:
     guidance: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class FlowTraining:
     """Of the stages level1 and level0. What the network predicts is `model.level1.prediction`."""
 
@@ -80,12 +87,12 @@ class FlowTraining:
     distill: Distillation = field(default_factory=Distillation)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DiscriminatorConfig:
     """Of the RGB decoder's adversarial loss."""
 
     #: "none", "conv" (a small one on pixels, trained from scratch) or "dino" (heads on frozen DINO ViT-S/8 features).
-    kind: str = "none"
+    kind: Literal["none", "conv", "dino"] = "none"
     #: For "dino": the published weights (a .pth or .safetensors file).
     weights: str = ""
     width: int = 32
@@ -99,7 +106,7 @@ class DiscriminatorConfig:
     crop: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TrainConfig:
     """One run of one stage. Steps are optimiser steps; one sees batch x accumulation x processes scenes."""
 
@@ -114,23 +121,22 @@ class TrainConfig:
     #: alone: procedural rooms of 4 views, rendered in the loader.
     data: dict[str, float] = field(default_factory=lambda: {"fresh-rooms:": 1.0})
     #: Views of a scene, and the (width, height) of the images; one size a batch.
-    views: int = 8
+    views: Count = 8
     sizes: tuple[tuple[int, int], ...] = ((504, 504), (504, 378), (504, 336), (504, 280))
     #: Processes that load data, per training process; 0: the training process itself.
     workers: int = 4
     #: Scenes of one micro step of one process.
-    batch: int = 1
-    accumulation: int = 1
-    steps: int = 175_000
+    batch: Count = 1
+    accumulation: Count = 1
+    steps: Count = 175_000
     seed: int = 0
     #: "bf16" (parameters stay float32) or "fp32".
-    precision: str = "bf16"
-    #: "auto", "cpu" or "cuda".
-    device: str = "auto"
+    precision: Precision = "bf16"
+    device: Device = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     flow: FlowTraining = field(default_factory=FlowTraining)
     #: Probability that the RGB decoder does not get one of the levels of a view.
-    level_dropout: float = 0.5
+    level_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     #: Share of the batches whose upper levels follow from level 1 with the first view's camera token, as at inference
     #: (stages encoder, rgb-decoder).
     propagation: float = 0.0
@@ -139,11 +145,11 @@ class TrainConfig:
     lpips: str = ""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     #: Steps between checkpoints, how many are kept, steps between sample sheets (0: none).
-    save_every: int = 1000
-    keep: int = 2
+    save_every: Count = 1000
+    keep: Count = 2
     sample_every: int = 1000
     #: Steps in a row without a finite gradient after which the run ends.
-    bad_steps: int = 20
+    bad_steps: Count = 20
 
     def model_config(self, start: ModelConfig | None = None) -> ModelConfig:
         """The configuration of the model that the run makes."""
@@ -152,39 +158,29 @@ class TrainConfig:
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"model: {error}") from error
 
-    def check(self) -> TrainConfig:
-        """Return self, or raise InvalidRequest naming a field that cannot be."""
-        choices = {
-            "optimizer.kind": (self.optimizer.kind, ("adamw", "muon")),
-            "optimizer.schedule": (self.optimizer.schedule, ("constant", "cosine", "linear")),
-            "precision": (self.precision, ("bf16", "fp32")),
-            "device": (self.device, ("auto", "cpu", "cuda")),
-            "discriminator.kind": (self.discriminator.kind, ("none", "conv", "dino")),
-        }
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise InvalidRequest(f"{name} is '{value}', expected one of {', '.join(allowed)}")
-        for name in ("views", "batch", "accumulation", "steps", "save_every", "keep", "bad_steps"):
-            if getattr(self, name) < 1:
-                raise InvalidRequest(f"{name} is {getattr(self, name)}, expected at least 1")
+    @model_validator(mode="after")
+    def _agree(self) -> TrainConfig:
+        if self.stage not in DIFFUSION:
+            return self
         least, most = self.flow.sources
-        if not 1 <= least <= most < self.views and self.stage in DIFFUSION:
-            raise InvalidRequest(f"flow.sources is {least}..{most}, expected 1 <= .. < views = {self.views}")
-        if self.flow.distill.windows and self.stage in DIFFUSION:
-            self._check_distillation()
-        if not 0 <= self.level_dropout < 1:
-            raise InvalidRequest(f"level_dropout is {self.level_dropout}, expected 0 <= .. < 1")
+        if not 1 <= least <= most < self.views:
+            raise ValueError(f"flow.sources is {least}..{most}, expected 1 <= .. < views = {self.views}")
+        distill = self.flow.distill
+        if not distill.windows:
+            return self
+        if distill.windows < 1 or distill.teacher_steps < 1:
+            raise ValueError(
+                f"flow.distill: windows and teacher_steps are {distill.windows} and "
+                f"{distill.teacher_steps}, expected at least 1"
+            )
+        if not (self.start and self.fine_tune):
+            raise ValueError("flow.distill: the teacher is the stage of start=, and fine_tune: true is needed")
+        if self.flow.shift_dim:
+            raise ValueError("flow.distill: windows are those of sampling, flow.shift_dim cannot be given with it")
         return self
 
-    def _check_distillation(self) -> None:
-        distill = self.flow.distill
-        for name in ("windows", "teacher_steps"):
-            if getattr(distill, name) < 1:
-                raise InvalidRequest(f"flow.distill.{name} is {getattr(distill, name)}, expected at least 1")
-        if not (self.start and self.fine_tune):
-            raise InvalidRequest("flow.distill: the teacher is the stage of start=, and fine_tune: true is needed")
-        if self.flow.shift_dim:
-            raise InvalidRequest("flow.distill: windows are those of sampling, flow.shift_dim cannot be given with it")
+
+PLAIN = TypeAdapter(TrainConfig)
 
 
 def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -> TrainConfig:
@@ -209,7 +205,13 @@ def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -
             value = yaml.load(text)
         except YAMLError as error:
             raise InvalidRequest(f"--set {change}: not a readable YAML value ({error})") from error
-        values = changed(values, key.strip().split("."), value)
+        *outer, last = key.strip().split(".")
+        place = values
+        for name in outer:
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
+        place[last] = value
     for name, value in forced.items():
         if values.get(name, value) != value:
             raise InvalidRequest(f"{path}: {name} is '{values[name]}', but '{value}' was asked for")
@@ -217,37 +219,18 @@ def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -
 
 
 def restored(values: dict[str, Any]) -> TrainConfig:
-    """A checked configuration from plain values."""
+    """A checked configuration from plain values. Raises InvalidRequest that names every key that cannot be."""
     try:
-        values = values | {"sizes": tuple(tuple(size) for size in values["sizes"])} if "sizes" in values else values
-        checked_types(TrainConfig(), values)
-        return from_dict(TrainConfig, values).check()
-    except (TypeError, ValueError) as error:
+        return PLAIN.validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InvalidRequest(f"training configuration: {explain(error)}") from error
+    except TypeError as error:  # YAML has dates, JSON has none
         raise InvalidRequest(f"training configuration: {error}") from error
 
 
-def checked_types(defaults: Any, values: dict[str, Any], where: str = "") -> None:
-    """Raise TypeError where a value is of another kind than its default: YAML reads 5e-5 as a text, for one."""
-    for f in fields(defaults):
-        if f.name not in values:
-            continue
-        default, value = getattr(defaults, f.name), values[f.name]
-        if hasattr(default, "__dataclass_fields__"):
-            if not isinstance(value, dict):
-                raise TypeError(f"{where}{f.name} is '{value}', expected settings of its own")
-            checked_types(default, value, f"{where}{f.name}.")
-            continue
-        kinds = {float: (int, float), tuple: (list, tuple)}.get(type(default), (type(default),))
-        if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise TypeError(f"{where}{f.name} is {value!r}, expected a {type(default).__name__}")
-
-
-def changed(values: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
-    """`values` with what lies under the keys a, b, ... replaced."""
-    if keys[1:]:
-        inner = values.get(keys[0])
-        value = changed(inner if isinstance(inner, dict) else {}, keys[1:], value)
-    return values | {keys[0]: value}
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """As JSON would give it back: lists instead of tuples."""
+    return PLAIN.dump_python(config, mode="json")
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -276,14 +259,3 @@ def differences(saved: dict[str, Any], current: TrainConfig) -> list[str]:
     later = [key for key in new if key not in old and new[key] != defaults.get(key)]  # fields older runs did not have
     keys = [key for key in old if old[key] != new.get(key)] + later
     return [f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in keys if key not in free]
-
-
-def plain(config: TrainConfig) -> dict[str, Any]:
-    """As JSON would give it back: lists instead of tuples."""
-
-    def listed(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: listed(v) for k, v in value.items()}
-        return [listed(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-    return listed(to_dict(config))

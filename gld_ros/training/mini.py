@@ -19,7 +19,7 @@ from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.plain import to_dict
-from gld_ros.training.config import OptimizerConfig, TrainConfig
+from gld_ros.training.config import Device, OptimizerConfig, OptimizerKind, Precision, TrainConfig
 from gld_ros.training.data import Numbered, Rooms
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder
 from gld_ros.training.depth_stage import DepthStage, depth_batches
@@ -77,11 +77,11 @@ class MiniTraining:
     frames: int = 180
     statistics_batches: int = 16
     seed: int = 0
-    device: str = "auto"
+    device: Device = "auto"
     #: "fp32", or "bf16" where that is fast: GPUs, CPUs with AMX.
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     #: Optimiser of the diffusion stages (`OptimizerConfig.kind`).
-    flow_optimizer: str = "muon"
+    flow_optimizer: OptimizerKind = "muon"
     #: Compile the transformer blocks of the diffusion stages on a CPU: 1.3 times as many steps an hour.
     compiled: bool = True
 

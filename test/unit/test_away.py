@@ -348,7 +348,7 @@ def test_the_command(tmp_path, capsys):
         (["--sources", "3"], "--sources does not"),
         (["--save-views", "--out", "out"], "--save-views does not"),
         (["--split", "train"], "are test, val"),
-        (["--scenes", "0"], "--scenes is 0, expected greater than 0"),
+        (["--scenes", "0"], "--scenes is 0, expected at least 1"),
         (["--samples", "1"], "1 samples"),
     ],
 )
