@@ -33,7 +33,7 @@ def test_library_and_command(tmp_path, copy_repository, clean_environment):
     assert "synthesize" in help_text
     place = run(python, "-c", "import gld_ros.pipeline as p; print(p.__file__)", cwd=tmp_path, env=environment)
     assert place.startswith(site)
-    weights = {file.name for file in source.glob("gld_ros/models/weights/**/*") if file.is_file()}
-    installed = (venv / "lib").glob("**/gld_ros/models/weights/**/*")
-    assert {file.name for file in installed if file.is_file()} == weights
+    weights = {file.name for file in (source / "gld_ros" / "weights" / "mini").iterdir()}
+    (installed,) = (venv / "lib").glob("**/gld_ros/weights/mini")
+    assert {file.name for file in installed.iterdir()} == weights and "model.safetensors" in weights
     assert subprocess.run([python, "-c", "import rclpy"], env=environment, capture_output=True).returncode != 0
