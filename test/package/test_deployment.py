@@ -29,6 +29,7 @@ BY_ROSDEP = {
     "tqdm": "python3-tqdm",
     "ruamel.yaml": "python3-ruamel.yaml",
     "rich": "python3-rich",
+    "scipy": "python3-scipy",
     "psutil": "python3-psutil",
 }
 SETTINGS = (ROOT / "setup.cfg").read_text()
