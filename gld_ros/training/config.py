@@ -168,11 +168,9 @@ class TrainConfig:
         distill = self.flow.distill
         if not distill.windows:
             return self
-        if distill.windows < 1 or distill.teacher_steps < 1:
-            raise ValueError(
-                f"flow.distill: windows and teacher_steps are {distill.windows} and "
-                f"{distill.teacher_steps}, expected at least 1"
-            )
+        for name in ("windows", "teacher_steps"):
+            if getattr(distill, name) < 1:
+                raise ValueError(f"flow.distill.{name} is {getattr(distill, name)}, expected at least 1")
         if not (self.start and self.fine_tune):
             raise ValueError("flow.distill: the teacher is the stage of start=, and fine_tune: true is needed")
         if self.flow.shift_dim:
