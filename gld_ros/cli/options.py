@@ -7,7 +7,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,12 +16,7 @@ from rich.table import Column, Table
 from typer import Argument, BadParameter, Option
 from typer.core import TyperCommand
 
-from gld_ros.errors import InvalidRequest
-
 Item = TypeVar("Item")
-
-#: Requirements of the extra `train`, by the module that is imported.
-TRAINING = {"accelerate": "accelerate>=1.10,<2", "tensorboard": "tensorboard>=2.16,<3"}
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -120,11 +114,3 @@ def track(items: Iterable[Item], description: str) -> Iterator[Item]:
         for item in items:
             yield item
             update(1)
-
-
-def check_training_libraries() -> None:
-    """Raise InvalidRequest with the pip line where a library that training needs is not installed."""
-    missing = [module for module in TRAINING if find_spec(module) is None]
-    if missing:
-        packages = " ".join(f"'{TRAINING[module]}'" for module in missing)
-        raise InvalidRequest(f"training needs {' and '.join(missing)}: pip install {packages}")

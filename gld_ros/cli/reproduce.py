@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from gld_ros.cli.options import DeviceKind, check_training_libraries
+from gld_ros.cli.options import DeviceKind
 from gld_ros.errors import InvalidRequest
+from gld_ros.extras import require
 
 
 def reproduce(
@@ -35,7 +36,7 @@ def reproduce(
     device: DeviceKind = "auto",
 ) -> None:
     """Train GLD's variants in small on procedural rooms and print the paper's tables."""
-    check_training_libraries()
+    require("train", "training")
 
     from gld_ros.reproduction.plans import PLANS
     from gld_ros.reproduction.report import text, write_report

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from typer import Option, Typer
 
-from gld_ros.cli.options import DeviceKind, check_training_libraries
+from gld_ros.cli.options import DeviceKind
+from gld_ros.extras import require
 
 #: As in gld_ros.training.config, which imports torch.
 STAGES = ("encoder", "rgb-decoder", "level1", "level0")
@@ -32,7 +33,7 @@ def add_stage(stage: str) -> None:
             Path | None, Option(metavar="DIR", help="folder of the finished model (default: RUN/model)")
         ] = None,
     ) -> None:
-        check_training_libraries()
+        require("train", "training")
 
         from gld_ros.training.config import load_config
         from gld_ros.training.data import open_data
@@ -86,7 +87,7 @@ def train_mini_model(
 ) -> None:
     """Train the embedded model on procedural rooms, from scratch or further."""
     options = locals()
-    check_training_libraries()
+    require("train", "training")
 
     import torch
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from torch import nn
 
 from gld_ros.errors import ModelError
+from gld_ros.extras import require
 from gld_ros.networks.gld import GLDNetworks
 
 KINDS = ("int8", "fp8")
@@ -20,10 +21,7 @@ def check_quantize(kind: str | None) -> None:
         return
     if kind not in KINDS:
         raise ModelError(f"quantize is '{kind}', expected None or one of {', '.join(KINDS)}")
-    try:
-        import torchao  # noqa: F401
-    except ImportError:
-        raise ModelError(f"quantize='{kind}' needs torchao: pip install 'torchao>=0.12,<1'") from None
+    require("quantize", f"quantize='{kind}'", ModelError)
 
 
 def quantize(net: GLDNetworks, kind: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gld_ros.errors import InvalidRequest
+from gld_ros.extras import require
 
 
 @contextmanager
@@ -18,10 +18,9 @@ def plot(path: Path, size: tuple[float, float] = (8, 4.5), columns: int = 1, **l
 
     size: inches. labels: for `Axes.set`, e.g. xlabel. Raises InvalidRequest without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InvalidRequest("plots need matplotlib: pip install 'matplotlib>=3.8,<4'") from error
+    require("plots", "a plot")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, columns)
     yield axes

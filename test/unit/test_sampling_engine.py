@@ -216,5 +216,5 @@ def test_what_does_not_go_together_is_refused(monkeypatch):
         with pytest.raises(ModelError, match="offload .* does not go together with compile or quantize"):
             GLDPipeline(tiny("da3"), offload="sequential", **option)
     monkeypatch.setitem(sys.modules, "torchao", None)
-    with pytest.raises(ModelError, match=r"quantize='fp8' needs torchao: pip install 'torchao"):
+    with pytest.raises(ModelError, match=r"quantize='fp8' needs the extra 'quantize' .*: pip install 'torchao"):
         GLDPipeline(tiny("da3"), quantize="fp8")

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from gld_ros.errors import InvalidRequest
+from gld_ros.extras import require
 from gld_ros.reports.pictures import colour_depth, depth_range
 from gld_ros.ros.dashboard.drawing import Drawing
 from gld_ros.ros.dashboard.health import Health, health_html
@@ -21,17 +22,6 @@ from gld_ros.ros.dashboard.scene import by_provenance
 PICTURE_WIDTH = 480  # pixels that are sent of a picture, at most
 PANEL_WIDTH = 330  # pixels on the screen
 STALE = 2.0  # seconds without a new picture of a camera
-
-
-def import_viser() -> Any:
-    """The module. Raises InvalidRequest that says what is missing."""
-    try:
-        import viser
-    except ImportError as error:
-        raise InvalidRequest(
-            f"the dashboard needs viser, which cannot be imported: {error}. pip install 'viser>=1.1,<1.2'"
-        ) from None
-    return viser
 
 
 class Page:
@@ -43,7 +33,9 @@ class Page:
     """
 
     def __init__(self, node: str, host: str = "127.0.0.1", port: int = 8080, max_points: int = 200_000) -> None:
-        viser = import_viser()
+        require("dashboard", "the dashboard")
+        import viser
+
         self._node = node
         try:  # viser would take the next port without a word
             socket.create_server((host, port)).close()
