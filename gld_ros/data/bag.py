@@ -29,7 +29,7 @@ from gld_ros.data.transforms import TransformTree
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.distortion import Pinhole, undistort
-from gld_ros.geometry.quaternions import to_matrix
+from gld_ros.geometry.se3 import matrix_from_quaternion
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
@@ -259,6 +259,6 @@ def _stamp(message: Any) -> int:
 
 def _pose(position: Any, orientation: Any, where: str) -> np.ndarray:
     pose = np.eye(4)
-    pose[:3, :3] = to_matrix(np.array([orientation.x, orientation.y, orientation.z, orientation.w]), where)
+    pose[:3, :3] = matrix_from_quaternion(np.array([orientation.x, orientation.y, orientation.z, orientation.w]), where)
     pose[:3, 3] = position.x, position.y, position.z
     return pose

@@ -20,7 +20,7 @@ from gld_ros.data.rig import Rig, StampedTransform, camera_topics, optical_frame
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
-from gld_ros.geometry.quaternions import from_matrix
+from gld_ros.geometry.se3 import quaternion_from_matrix
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 JPEG_QUALITY = 92
@@ -123,7 +123,7 @@ class _Messages:
         stamped = []
         for item in transforms:
             x, y, z = item.matrix[:3, 3].tolist()
-            qx, qy, qz, qw = from_matrix(item.matrix[:3, :3]).tolist()
+            qx, qy, qz, qw = quaternion_from_matrix(item.matrix[:3, :3]).tolist()
             transform = self._make["Transform"](
                 translation=self._make["Vector3"](x=x, y=y, z=z),
                 rotation=self._make["Quaternion"](x=qx, y=qy, z=qz, w=qw),

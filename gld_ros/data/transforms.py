@@ -9,7 +9,7 @@ from bisect import bisect_left
 import numpy as np
 
 from gld_ros.errors import TFError
-from gld_ros.geometry.quaternions import interpolate
+from gld_ros.geometry.se3 import interpolate_pose
 
 
 class TransformTree:
@@ -73,4 +73,4 @@ class TransformTree:
             raise TFError(f"the transform of {child!r} is not known at {stamp / 1e9:.6f} s")
         before = stamps[after - 1]
         share = (stamp - before) / (stamps[after] - before)
-        return interpolate(poses[before], poses[stamps[after]], share)
+        return interpolate_pose(poses[before], poses[stamps[after]], share)

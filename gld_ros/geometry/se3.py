@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from gld_ros.errors import InvalidRequest
 
@@ -53,3 +54,28 @@ def rotation_angle(a: np.ndarray, b: np.ndarray) -> float:
     """Angle in radians between the rotations of two (4, 4) poses."""
     cosine = (np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2
     return float(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def matrix_from_quaternion(quaternion: np.ndarray, name: str = "quaternion") -> np.ndarray:
+    """(3, 3) rotation of a quaternion (4,) of any norm but 0. Raises InvalidRequest for NaN or a norm of 0."""
+    quaternion = np.asarray(quaternion, dtype=np.float64)
+    norm = np.linalg.norm(quaternion)
+    if not np.isfinite(norm) or norm < 1e-9:
+        raise InvalidRequest(
+            f"{name}: quaternion {quaternion.tolist()} has no direction, a unit quaternion is expected"
+        )
+    return Rotation.from_quat(quaternion).as_matrix()
+
+
+def quaternion_from_matrix(rotation: np.ndarray) -> np.ndarray:
+    """(4,) unit quaternion with w >= 0 of a rotation (3, 3)."""
+    return Rotation.from_matrix(rotation).as_quat(canonical=True)
+
+
+def interpolate_pose(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
+    """(4, 4) pose on the way between two poses: straight line and constant turn, as TF does; share 0..1."""
+    pose = np.eye(4)
+    turn = Rotation.from_matrix(start[:3, :3].T @ end[:3, :3]).as_rotvec()
+    pose[:3, :3] = start[:3, :3] @ Rotation.from_rotvec(share * turn).as_matrix()
+    pose[:3, 3] = (1 - share) * start[:3, 3] + share * end[:3, 3]
+    return pose

@@ -19,7 +19,7 @@ from gld_ros.data.rooms import Room, random_room
 from gld_ros.data.scenes import Scenes, open_scenes
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
-from gld_ros.geometry.quaternions import from_matrix
+from gld_ros.geometry.se3 import quaternion_from_matrix
 from gld_ros.views import SourceView
 
 SEED, COUNT, WIDTH, HEIGHT = 4, 6, 80, 60
@@ -119,7 +119,7 @@ def as_tum(folder: Path) -> Scenes:
         Image.fromarray(np.rint(view.depth * 5000).astype(np.uint16)).save(scene / f"depth/{seconds:.6f}.png")
         lists["rgb"].append(f"{seconds:.6f} rgb/{seconds:.6f}.png")
         lists["depth"].append(f"{seconds + 0.004:.6f} depth/{seconds:.6f}.png")
-        numbers = [*view.camera.center, *from_matrix(view.camera.c2w[:3, :3])]
+        numbers = [*view.camera.center, *quaternion_from_matrix(view.camera.c2w[:3, :3])]
         lists["groundtruth"].append(" ".join([f"{seconds:.6f}", *(f"{number:.9f}" for number in numbers)]))
     for name, lines in lists.items():
         (scene / f"{name}.txt").write_text("\n".join(lines) + "\n")

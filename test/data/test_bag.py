@@ -98,7 +98,7 @@ def test_poses_from_a_topic(folder, views, tmp_path, kind):
     """Without TF, Odometry of the camera's frame or PoseStamped gives the poses; without moving TF, the base's does."""
     from rosbags.highlevel import AnyReader
 
-    from gld_ros.geometry.quaternions import from_matrix
+    from gld_ros.geometry.se3 import quaternion_from_matrix
 
     make = {name.split("/")[-1]: cls for name, cls in TYPES.types.items() if "/msg/" in name}
     write_bag(read_folder(folder), tmp_path / "full")
@@ -119,7 +119,7 @@ def test_poses_from_a_topic(folder, views, tmp_path, kind):
             time = make["Time"](sec=view.stamp // 10**9, nanosec=view.stamp % 10**9)
             header = make["Header"](stamp=time, frame_id="map")
             x, y, z = view.camera.center.tolist()
-            qx, qy, qz, qw = from_matrix(view.camera.c2w[:3, :3]).tolist()
+            qx, qy, qz, qw = quaternion_from_matrix(view.camera.c2w[:3, :3]).tolist()
             pose = make["Pose"](
                 position=make["Point"](x=x, y=y, z=z), orientation=make["Quaternion"](x=qx, y=qy, z=qz, w=qw)
             )

@@ -21,7 +21,7 @@ from gld_ros.data.sequence import DEFAULT_CAMERA, Frame
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL
 from gld_ros.geometry.distortion import Pinhole, undistort
-from gld_ros.geometry.quaternions import interpolate, to_matrix
+from gld_ros.geometry.se3 import interpolate_pose, matrix_from_quaternion
 
 #: fx fy cx cy k1 k2 p1 p2 k3 of the benchmark's cameras, of 640 x 480 pixels.
 PUBLISHED = {
@@ -134,11 +134,11 @@ def _pose_at(poses: np.ndarray, time: float, where: str) -> np.ndarray | None:
     if after in (0, len(poses)) or poses[after, 0] - poses[after - 1, 0] > POSE_GAP:
         return None
     before, later = poses[after - 1], poses[after]
-    return interpolate(_matrix(before, where), _matrix(later, where), (time - before[0]) / (later[0] - before[0]))
+    return interpolate_pose(_matrix(before, where), _matrix(later, where), (time - before[0]) / (later[0] - before[0]))
 
 
 def _matrix(row: np.ndarray, where: str) -> np.ndarray:
     pose = np.eye(4)
-    pose[:3, :3] = to_matrix(row[4:], where)
+    pose[:3, :3] = matrix_from_quaternion(row[4:], where)
     pose[:3, 3] = row[1:4]
     return pose

@@ -17,7 +17,7 @@ from gld_ros.data.sequence import DEFAULT_CAMERA, open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.holdout import hold_out
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.quaternions import interpolate
+from gld_ros.geometry.se3 import interpolate_pose
 from gld_ros.views import SourceView
 
 ROOM, ROOM_SIZE = 1_000_000_023, (320, 240)  # a room that no model was trained on
@@ -70,7 +70,7 @@ class Scenario:
     def path(self, count: int) -> list[Camera]:
         """`count` cameras along `way`."""
         start, end = self.way
-        return [start.moved(interpolate(start.c2w, end.c2w, share)) for share in np.linspace(0, 1, count)]
+        return [start.moved(interpolate_pose(start.c2w, end.c2w, share)) for share in np.linspace(0, 1, count)]
 
 
 def recorded_scenario(path: str | Path, views: int) -> Scenario:

@@ -18,7 +18,7 @@ from rclpy.duration import Duration
 from rclpy.time import Time
 
 from gld_ros.errors import TFError
-from gld_ros.geometry.quaternions import interpolate
+from gld_ros.geometry.se3 import interpolate_pose
 from gld_ros.ros.conversions import pose_to_matrix, stamp_to_ns
 from gld_ros.ros.node.pairing import JUMP_BACK
 
@@ -157,7 +157,7 @@ class TopicPoses:
             raise TFError(
                 f"a gap of {(end - start) / 1e9:.3f} s between poses, at most {self._max_gap:g} s are bridged"
             )
-        return interpolate(a, b, (stamp - start) / (end - start))
+        return interpolate_pose(a, b, (stamp - start) / (end - start))
 
     def clear(self) -> None:
         self._poses.clear()
