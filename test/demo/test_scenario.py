@@ -13,7 +13,7 @@ from gld_ros.data.simulation import Robot
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.se3 import rotation_angle
-from gld_ros.ros.demo.demo import scenario as scenes
+from gld_ros.ros.demo import scenario as scenes
 from gld_ros.ros.demo.scenario import recorded_scenario, simulated_scenario
 
 NEVER_SEEN = 0.35  # of a look's pixels, in the mean: more than the demo needs, as its path begins where the drive ends
