@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +17,16 @@ from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 from gld_ros.views import SourceView
 
+Module = TypeVar("Module", bound=torch.nn.Module)
 STAGE = {"width": 32, "depth": 2, "heads": 2, "head_width": 48, "head_depth": 1, "head_heads": 2}
 VGGT_STAGE = STAGE | {"head_width": 64, "head_heads": 2}
 
 
-def shaken(net: GLDNetworks) -> GLDNetworks:
-    """Every parameter moved, so that nothing is zero as at initialisation."""
-    for parameter in net.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return net.eval()
+def shaken(module: Module, by: float = 0.1) -> Module:
+    """The module with every parameter moved, so that nothing is zero as at initialisation; in eval mode."""
+    for parameter in module.parameters():
+        parameter.data += by * torch.randn_like(parameter)
+    return module.eval()
 
 
 def tiny(family: str) -> GLDNetworks:

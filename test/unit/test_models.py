@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders.models import shaken
 
 from gld_ros.data.room_views import render_scenes
-from gld_ros.networks.configs import DiTConfig, EncoderConfig, MatchingConfig, ModelConfig
+from gld_ros.networks.configs import DiTConfig, MatchingConfig, ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
-from gld_ros.networks.encoder import GeometryEncoder, map_to_tokens, tokens_to_map
+from gld_ros.networks.encoder import map_to_tokens, tokens_to_map
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.layers import attend
 from gld_ros.networks.posed_depth import (
@@ -31,36 +32,12 @@ def seed():
     torch.manual_seed(0)
 
 
-def shaken(module: torch.nn.Module) -> torch.nn.Module:
-    """The module with every parameter moved: nothing is zero as at initialisation."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return module.eval()
-
-
 def test_config_survives_json_and_unknown_fields_are_refused():
     config = ModelConfig()
     values = json.loads(json.dumps(to_dict(config)))
     assert from_dict(ModelConfig, values) == config
     with pytest.raises(ValueError, match="surprise"):
         from_dict(ModelConfig, values | {"surprise": 1})
-
-
-def test_encoder_resumes_bit_for_bit_from_any_level():
-    encoder = shaken(GeometryEncoder(EncoderConfig()))
-    levels = encoder(torch.rand(2, 3, 3, 40, 56))
-    for k in (0, 1, 2):
-        for straight, resumed in zip(levels[k + 1 :], encoder.resume(levels[k], k), strict=True):
-            assert torch.equal(straight.tokens, resumed.tokens)
-
-
-def test_encoder_treats_the_views_after_the_first_alike():
-    encoder = shaken(GeometryEncoder(EncoderConfig()))
-    images = torch.rand(1, 4, 3, 40, 40)
-    order = [0, 3, 1, 2]
-    for a, b in zip(encoder(images), encoder(images[:, order]), strict=True):
-        assert torch.allclose(a.tokens[:, order], b.tokens, atol=1e-5)
 
 
 def test_tokens_and_maps_are_the_same_numbers():
@@ -189,10 +166,3 @@ def test_features_put_generated_latents_through_the_rest_of_the_encoder():
     expected = [net.encoder.to_decoder(level) for level in levels]
     for a, b in zip(expected, net.features(*latents, levels[1].grid, levels[1].camera), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
-
-
-def test_nothing_follows_the_last_level():
-    net = GLDNetworks(ModelConfig()).eval()
-    levels = net.encoder(torch.rand(1, 2, 3, 24, 24))
-    assert net.encoder.resume(levels[3], 3) == []
-    assert len(net.encoder.resume(levels[2], 2)) == 1
