@@ -16,7 +16,7 @@ from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.plain import to_dict
-from gld_ros.weights.folder import STATISTICS, Piece, on_meta
+from gld_ros.weights.folder import STATISTICS, Component, on_meta
 from gld_ros.weights.layout import CONFIG, DTYPES
 from gld_ros.weights.tensor_files import write_tensors
 from gld_ros.weights.verification import opened
@@ -45,7 +45,11 @@ def convert(
         raise ModelError(f"{out}: holds a model already; delete it or name another folder")
     folder = opened(source)
     net = on_meta(folder.config)
-    plan = {file: (piece, part) for piece in folder.pieces for file, part in _shards(net, piece, dtype, shard_size)}
+    plan = {
+        file: (component, part)
+        for component in folder.components
+        for file, part in _shards(net, component, dtype, shard_size)
+    }
     stats = {file: (source / file).stat() for file in folder.files}
     task = {
         "source": str(source.resolve()),
@@ -55,15 +59,15 @@ def convert(
         "files of the source": {file: [stat.st_size, stat.st_mtime_ns] for file, stat in stats.items()},
     }
     done = _resumed(out, task)
-    needed = sum(_bytes(piece, part) for file, (piece, part) in plan.items() if file not in done)
+    needed = sum(_bytes(component, part) for file, (component, part) in plan.items() if file not in done)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(out).free) < needed:
             raise ModelError(f"{out}: {needed / 1e9:.1f} GB are to be written, {free / 1e9:.1f} GB are free")
-        for file, (piece, part) in plan.items():
-            path, size = out / file, _bytes(piece, part)
+        for file, (component, part) in plan.items():
+            path, size = out / file, _bytes(component, part)
             if file not in done or not path.is_file() or sha256(path) != done[file]["sha256"]:
-                write_tensors(path, {ours: piece.tensors[key].to(kind, copy=True) for ours, key, kind in part})
+                write_tensors(path, {ours: component.tensors[key].to(kind, copy=True) for ours, key, kind in part})
                 done[file] = {"size": path.stat().st_size, "sha256": sha256(path)}
                 write_text(out / UNFINISHED, json.dumps({**task, "files": done}))
             on_file(file, size)
@@ -75,15 +79,17 @@ def convert(
         raise ModelError(f"{out}: cannot be written ({error}); what is whole is kept, run the command again") from error
 
 
-def _shards(net: GLDNetworks, piece: Piece, dtype: torch.dtype, limit: int) -> Iterator[tuple[str, list[Entry]]]:
+def _shards(
+    net: GLDNetworks, component: Component, dtype: torch.dtype, limit: int
+) -> Iterator[tuple[str, list[Entry]]]:
     """The files of a component and what goes into each, in the order of its state dict."""
-    prefix = "" if piece.component == STATISTICS else f"{piece.component}."
+    prefix = "" if component.name == STATISTICS else f"{component.name}."
     shards: list[list[Entry]] = [[]]
     size = 0
-    for name in piece.names(net):
-        key = piece.part.key(name)
-        kind = stored_dtype(name, piece.tensors[key], dtype)
-        bytes_ = piece.tensors[key].numel() * kind.itemsize
+    for name in component.state(net):
+        key = component.keys.key(name)
+        kind = stored_dtype(name, component.tensors[key], dtype)
+        bytes_ = component.tensors[key].numel() * kind.itemsize
         if shards[-1] and size + bytes_ > limit:
             shards.append([])
             size = 0
@@ -91,7 +97,7 @@ def _shards(net: GLDNetworks, piece: Piece, dtype: torch.dtype, limit: int) -> I
         size += bytes_
     for i, part in enumerate(shards, start=1):
         number = f"-{i:05}-of-{len(shards):05}" if len(shards) > 1 else ""
-        yield f"{piece.component}{number}.safetensors", part
+        yield f"{component.name}{number}.safetensors", part
 
 
 def _resumed(out: Path, task: dict) -> dict[str, dict]:
@@ -111,5 +117,5 @@ def _resumed(out: Path, task: dict) -> dict[str, dict]:
     return done
 
 
-def _bytes(piece: Piece, part: list[Entry]) -> int:
-    return sum(piece.tensors[key].numel() * kind.itemsize for _, key, kind in part)
+def _bytes(component: Component, part: list[Entry]) -> int:
+    return sum(component.tensors[key].numel() * kind.itemsize for _, key, kind in part)

@@ -20,7 +20,7 @@ STATISTICS = "statistics"
 
 
 @dataclass(frozen=True)
-class Part:
+class KeyNames:
     """One network inside a file: the prefix of its keys, and how our key names read there."""
 
     prefix: str = ""
@@ -32,31 +32,31 @@ class Part:
 
 
 @dataclass
-class Piece:
+class Component:
     """One component of a folder. tensors: by published key, memory-mapped; file: where they lie in the folder."""
 
-    component: str
+    name: str
     file: str
     tensors: dict[str, Tensor]
-    part: Part = field(default_factory=Part)
+    keys: KeyNames = field(default_factory=KeyNames)
 
-    def names(self, net: GLDNetworks) -> dict[str, Tensor]:
+    def state(self, net: GLDNetworks) -> dict[str, Tensor]:
         """The component's tensors by our names in its state dict; `net` may be on the meta device."""
-        if self.component == STATISTICS:
+        if self.name == STATISTICS:
             return dict(net.named_buffers(recurse=False))
-        return getattr(net, self.component).state_dict()
+        return getattr(net, self.name).state_dict()
 
     def misfits(self, net: GLDNetworks) -> list[str]:
         """Keys and shapes that do not fit the network's, one line a key; no tensor is read.
 
         A tensor that the network holds under several names and the file under one gets its other names.
         """
-        if self.component != STATISTICS:
-            for group in shared_names(getattr(net, self.component)):
-                keys = [self.part.key(name) for name in group]
+        if self.name != STATISTICS:
+            for group in shared_names(getattr(net, self.name)):
+                keys = [self.keys.key(name) for name in group]
                 if present := next((key for key in keys if key in self.tensors), None):
                     self.tensors = {key: self.tensors[present] for key in keys} | self.tensors
-        wanted = {self.part.key(name): tensor for name, tensor in self.names(net).items()}
+        wanted = {self.keys.key(name): tensor for name, tensor in self.state(net).items()}
         problems = [f"missing {key}" for key in wanted if key not in self.tensors]
         problems += [f"unexpected {key}" for key in self.tensors if key not in wanted]
         for key in (key for key in wanted if key in self.tensors):
@@ -70,7 +70,7 @@ class Piece:
     def wrong_numbers(self) -> list[str]:
         """Tensors that are not finite, and variances that are not positive. Reads them all."""
         wrong = [f"{key} is not finite" for key, value in self.tensors.items() if not value.isfinite().all()]
-        if self.component == STATISTICS:
+        if self.name == STATISTICS:
             variances = {key: value for key, value in self.tensors.items() if "var" in key}
             wrong += [f"{key} is not positive" for key, value in variances.items() if (value <= 0).any()]
         return wrong
@@ -82,7 +82,7 @@ class ModelFolder:
 
     path: Path
     config: ModelConfig
-    pieces: list[Piece]
+    components: list[Component]
     files: list[str]
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -101,12 +101,12 @@ class ModelFolder:
         """Keys and shapes that do not fit, one line a component."""
         net = on_meta(self.config)
         lines = []
-        for piece in self.pieces:
-            if problems := piece.misfits(net):
-                lines.append(f"{piece.component} ({piece.file}): {shortened(problems)}")
+        for component in self.components:
+            if problems := component.misfits(net):
+                lines.append(f"{component.name} ({component.file}): {shortened(problems)}")
         if not self.problems:  # otherwise it is known which file could not be read
-            present = {piece.component for piece in self.pieces}
-            lines += [f"{name}: missing" for name in components(net) if name not in present]
+            present = {component.name for component in self.components}
+            lines += [f"{name}: missing" for name in component_names(net) if name not in present]
         return lines
 
     def refuse(self, problems: list[str]) -> None:
@@ -116,7 +116,7 @@ class ModelFolder:
             raise ModelError(f"{self.path}: {len(problems)} {what}\n  " + "\n  ".join(problems))
 
 
-def components(net: GLDNetworks) -> list[str]:
+def component_names(net: GLDNetworks) -> list[str]:
     """Names of the networks, and of the statistics."""
     return [name for name, _ in net.named_children()] + [STATISTICS]
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Opening a model folder, in the official layout (official.py) or in ours.
+"""Opening a model folder, in the official layout (official_layout.py) or in ours.
 
 Ours: config.json with the whole ModelConfig and what is known of the files; safetensors files, one or several a
 component, whose keys are those of `GLDNetworks.state_dict()`.
@@ -18,8 +18,8 @@ import torch
 from gld_ros.errors import ModelError
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.plain import from_dict
-from gld_ros.weights import official
-from gld_ros.weights.folder import STATISTICS, ModelFolder, Part, Piece, components, on_meta
+from gld_ros.weights import official_layout
+from gld_ros.weights.folder import STATISTICS, Component, KeyNames, ModelFolder, component_names, on_meta
 from gld_ros.weights.released_files import CONFIG
 from gld_ros.weights.tensor_files import read_tensors
 
@@ -42,9 +42,9 @@ def open_folder(path: Path) -> ModelFolder:
     if files := recorded(description):
         return _open_own(path, description, [*files])
     changes = description.get("model", {})
-    kinds = [kind for kind in official.kinds_in(path) if changes.get("name", f"gld-{kind}") == f"gld-{kind}"]
+    kinds = [kind for kind in official_layout.kinds_in(path) if changes.get("name", f"gld-{kind}") == f"gld-{kind}"]
     if len(kinds) == 1:
-        return official.open_official(path, kinds[0], changes)
+        return official_layout.open_official(path, kinds[0], changes)
     if kinds:
         raise ModelError(
             f"{path}: holds both released models; say which one in {CONFIG}: "
@@ -93,20 +93,20 @@ def _open_own(path: Path, description: dict, files: list[str]) -> ModelFolder:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path / CONFIG}: not a model description ({error})") from error
     folder = ModelFolder(path, config, [], files, dtype=dtype)
-    pieces: dict[str, Piece] = {}
+    components: dict[str, Component] = {}
     for file in files:
         for key, tensor in folder.read(read_tensors, file).items():
-            component = key.split(".")[0] if "." in key else STATISTICS
-            part = Part("" if component == STATISTICS else f"{component}.")
-            component = OLD_NAMES.get(component, component)
-            piece = pieces.setdefault(component, Piece(component, file, {}, part))
-            if key in piece.tensors:
-                folder.problems.append(f"{component} ({file}): {key} a second time")
-            piece.tensors[key] = tensor
-            if file not in piece.file.split(", "):
-                piece.file += f", {file}"
-    known = components(on_meta(config))
-    for name in pieces.keys() - known:
-        folder.problems.append(f"unexpected {', '.join(list(pieces[name].tensors)[:4])} ({pieces[name].file})")
-    folder.pieces = [piece for name, piece in pieces.items() if name in known]
+            name = key.split(".")[0] if "." in key else STATISTICS
+            keys = KeyNames("" if name == STATISTICS else f"{name}.")
+            name = OLD_NAMES.get(name, name)
+            component = components.setdefault(name, Component(name, file, {}, keys))
+            if key in component.tensors:
+                folder.problems.append(f"{name} ({file}): {key} a second time")
+            component.tensors[key] = tensor
+            if file not in component.file.split(", "):
+                component.file += f", {file}"
+    known = component_names(on_meta(config))
+    for name in components.keys() - known:
+        folder.problems.append(f"unexpected {', '.join(list(components[name].tensors)[:4])} ({components[name].file})")
+    folder.components = [component for name, component in components.items() if name in known]
     return folder

@@ -14,7 +14,7 @@ from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.plain import from_dict, to_dict
-from gld_ros.weights.folder import STATISTICS, Piece, on_meta
+from gld_ros.weights.folder import STATISTICS, Component, on_meta
 from gld_ros.weights.layout import CONFIG, WEIGHTS
 from gld_ros.weights.tensor_files import write_tensors
 from gld_ros.weights.verification import opened, weights_of
@@ -34,22 +34,24 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     """
     opened_folder = opened(folder)
     net = on_meta(opened_folder.config)
-    pieces, opened_folder.pieces = opened_folder.pieces, []
-    for piece in sorted(pieces, key=lambda piece: -sum(tensor.nbytes for tensor in piece.tensors.values())):
-        _fill(net, piece, torch.device(device), dtype or opened_folder.dtype)
+    components, opened_folder.components = opened_folder.components, []
+    for component in sorted(
+        components, key=lambda component: -sum(tensor.nbytes for tensor in component.tensors.values())
+    ):
+        _fill(net, component, torch.device(device), dtype or opened_folder.dtype)
     return net.eval().requires_grad_(False)
 
 
-def _fill(net: GLDNetworks, piece: Piece, device: torch.device, dtype: torch.dtype) -> None:
+def _fill(net: GLDNetworks, component: Component, device: torch.device, dtype: torch.dtype) -> None:
     """Give a component its tensors, and let go of the source's."""
-    statistics = piece.component == STATISTICS
-    source = {name: piece.tensors.pop(piece.part.key(name)) for name in piece.names(net)}
+    statistics = component.name == STATISTICS
+    source = {name: component.tensors.pop(component.keys.key(name)) for name in component.state(net)}
     kinds = {name: stored_dtype(name, tensor, dtype) for name, tensor in source.items()}
     # One view of the mapped file would keep all of it: either every tensor stays there, or none.
     copy = any(tensor.dtype != kinds[name] for name, tensor in source.items())
     state = {name: source.pop(name).to(device, kinds[name], copy=copy) for name in kinds}
-    component = net if statistics else getattr(net, piece.component)
-    component.load_state_dict(state, strict=not statistics, assign=True)
+    module = net if statistics else getattr(net, component.name)
+    module.load_state_dict(state, strict=not statistics, assign=True)
 
 
 def save_model(folder: Path, net: GLDNetworks, dtype: torch.dtype = torch.float16) -> None:

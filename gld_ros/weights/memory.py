@@ -31,7 +31,7 @@ F32 = 4
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes. weights: by component; activations: by the component at work; offload: one component at a time."""
 
     weights: dict[str, int]
@@ -66,7 +66,7 @@ def estimate(
     views: tuple[int, int] = REQUESTS[0][1],
     offload: bool = False,
     device: str = "cpu",
-) -> Estimate:
+) -> MemoryEstimate:
     """Of a request of views (sources, targets) of size (H, W). device: "cpu" or "cuda", where offloaded weights go."""
     byte = dtype.itemsize
     weights = {name: count * (F32 if name == STATISTICS else byte) for name, count in parameters(config).items()}
@@ -113,7 +113,7 @@ def estimate(
         needed["matching"] = 2 * views[0] * matching.features * matching.planes * H * W // 4 * F32
     # Kept throughout: all sampling states and latents, the levels as the decoders read them, camera maps.
     kept = V * (S + N) * C * (6 * F32 + 4 * byte) + V * 2 * config.level1.camera_channels * H * W * F32
-    return Estimate(weights, {name: kept + count for name, count in needed.items()}, offload)
+    return MemoryEstimate(weights, {name: kept + count for name, count in needed.items()}, offload)
 
 
 def describe(config: ModelConfig) -> dict:
@@ -145,7 +145,7 @@ def describe(config: ModelConfig) -> dict:
     }
 
 
-def check_fits(needed: Estimate, device: torch.device | str) -> None:
+def check_fits(needed: MemoryEstimate, device: torch.device | str) -> None:
     """Raise OutOfMemory with the estimate if the device, or with offload main memory, has not that much free."""
     device = torch.device(device)
     places = [("main memory", needed.host or needed.peak, available())]

@@ -98,9 +98,9 @@ def opened(path: Path) -> ModelFolder:
     for file in folder.files:
         if file.endswith(".pt") and (broken := damage(path / file)):
             raise ModelError(f"{path / file}: {broken}")
-    for piece in folder.pieces:
-        if piece.component == STATISTICS and (wrong := piece.wrong_numbers()):
-            raise ModelError(f"{path}: {piece.file}: {'; '.join(wrong)}")
+    for component in folder.components:
+        if component.name == STATISTICS and (wrong := component.wrong_numbers()):
+            raise ModelError(f"{path}: {component.file}: {'; '.join(wrong)}")
     for notice in folder.notices:
         warnings.warn(f"{path}: {notice}", stacklevel=2)
     return folder
@@ -125,10 +125,10 @@ def verify(path: Path, on_file: Callable[[str], None] = lambda file: None) -> Ve
         size = (path / file).stat().st_size if (path / file).is_file() else 0
         result.files.append(FileReport(file, size, compared, problem or reading))
     result.problems += folder.misfits()
-    for piece in folder.pieces:
-        on_file(piece.component)
-        if wrong := piece.wrong_numbers():
-            result.problems.append(f"{piece.component} ({piece.file}): {shortened(wrong)}")
+    for component in folder.components:
+        on_file(component.name)
+        if wrong := component.wrong_numbers():
+            result.problems.append(f"{component.name} ({component.file}): {shortened(wrong)}")
     return result
 
 

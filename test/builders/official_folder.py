@@ -22,8 +22,8 @@ from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import MODELS
 from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.plain import to_dict
-from gld_ros.weights.folder import Part
-from gld_ros.weights.official import STAGE_FILES, vggt_block
+from gld_ros.weights.folder import KeyNames
+from gld_ros.weights.official_layout import STAGE_FILES, vggt_block
 
 #: Salts of the golden end-to-end fixtures (end_to_end, end_to_end_vggt).
 SALTS = {
@@ -64,9 +64,9 @@ def small_config(kind: str = "da3") -> ModelConfig:
     return replace(config, encoder=encoder, dpt=dpt, level1=level1, level0=level0)
 
 
-def recipe_tensors(net: nn.Module, part: Part | None = None, salt: str = "") -> dict[str, Tensor]:
+def recipe_tensors(net: nn.Module, part: KeyNames | None = None, salt: str = "") -> dict[str, Tensor]:
     """Published key -> the recipe's weight, for every entry of a network (tables as the network builds them)."""
-    part = part or Part()
+    part = part or KeyNames()
     made = {}
     for key, value in net.state_dict().items():
         array = tensor_for(part.key(key), value.shape, salt)
@@ -92,15 +92,17 @@ def write_official_folder(
     encoder = GeometryEncoder(config.encoder)
     dpt = DualDPT(channels, config.dpt)
     if kind == "da3":
-        tensors = recipe_tensors(encoder, Part("model.backbone.pretrained."))
+        tensors = recipe_tensors(encoder, KeyNames("model.backbone.pretrained."))
         if unread_heads:
             tensors |= {f"model.{name}.weight": torch.zeros(3) for name in ("head.norm", "cam_enc.fc", "cam_dec.fc")}
         save(
             folder / "pretrained_models/da3/dpt_decoder.pt",
-            {"model": recipe_tensors(dpt, Part("decoder."), salts["dpt"])},
+            {"model": recipe_tensors(dpt, KeyNames("decoder."), salts["dpt"])},
         )
     else:
-        tensors = recipe_tensors(encoder, Part("aggregator.", vggt_block)) | recipe_tensors(dpt, Part("depth_head."))
+        tensors = recipe_tensors(encoder, KeyNames("aggregator.", vggt_block)) | recipe_tensors(
+            dpt, KeyNames("depth_head.")
+        )
         tensors |= {key: torch.zeros(3) for key in ("aggregator.patch_embed.mask_token", "camera_head.norm.bias")}
     del encoder
     path = folder / f"pretrained_models/{kind}/model.safetensors"
@@ -109,7 +111,7 @@ def write_official_folder(
     del tensors
     rgb = RGBDecoder(channels, patch, config.rgb)
     where = "pretrained_models" if kind == "da3" else "pretrained_models/vggt"
-    save(folder / where / "mae_decoder.pt", {"ema": recipe_tensors(rgb, Part("decoder."), salts["rgb"])})
+    save(folder / where / "mae_decoder.pt", {"ema": recipe_tensors(rgb, KeyNames("decoder."), salts["rgb"])})
     for stage in ("level1", "level0"):
         net = MultiViewDiT(channels, patch, getattr(config, stage))
         save(folder / STAGE_FILES[stage].format(kind=kind), {"ema": recipe_tensors(net, salt=salts[stage])})

@@ -16,8 +16,8 @@ from torch import Tensor
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, VGGT_1B, VGGT_HEAD
-from gld_ros.weights.folder import Part
-from gld_ros.weights.official import vggt_block
+from gld_ros.weights.folder import KeyNames
+from gld_ros.weights.official_layout import vggt_block
 
 COMPLETENESS = "test_completeness.py"
 
@@ -139,19 +139,19 @@ def compare() -> Compare:
 @pytest.fixture(scope="session")
 def da3_base() -> GeometryEncoder:
     """The encoder of DA3-Base with the recipe's weights."""
-    return built(lambda: GeometryEncoder(DA3_BASE), Part("model.backbone.pretrained."))
+    return built(lambda: GeometryEncoder(DA3_BASE), KeyNames("model.backbone.pretrained."))
 
 
 @pytest.fixture(scope="session")
 def vggt_1b() -> GeometryEncoder:
     """VGGT's aggregator with the recipe's weights: 3.6 GB."""
-    return built(lambda: GeometryEncoder(VGGT_1B), Part("aggregator.", vggt_block))
+    return built(lambda: GeometryEncoder(VGGT_1B), KeyNames("aggregator.", vggt_block))
 
 
 @pytest.fixture(scope="session")
 def vggt_depth_head() -> DualDPT:
     """VGGT's depth head with the recipe's weights."""
-    return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), Part("depth_head."))
+    return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("depth_head."))
 
 
 def pytest_terminal_summary(terminalreporter, config):

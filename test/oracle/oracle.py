@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.weights.folder import Part
+from gld_ros.weights.folder import KeyNames
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Data of other people, which this project does not redistribute; in the development environment only.
@@ -53,15 +53,15 @@ def golden_file(name: str) -> Golden:
     return Golden(GOLDEN / f"{name}.npz")
 
 
-def recipe(net: nn.Module, part: Part | None = None, salt: str = "") -> nn.Module:
+def recipe(net: nn.Module, part: KeyNames | None = None, salt: str = "") -> nn.Module:
     """`net`, be it on the meta device, with the recipe's weights of its published names; frozen, in eval mode."""
-    part = part or Part()
+    part = part or KeyNames()
     tensors = recipe_tensors(net, part, salt)
     net.load_state_dict({key: tensors[part.key(key)] for key in net.state_dict()}, assign=True)
     return net.eval().requires_grad_(False)
 
 
-def built(build: Callable[[], nn.Module], part: Part | None = None, salt: str = "") -> nn.Module:
+def built(build: Callable[[], nn.Module], part: KeyNames | None = None, salt: str = "") -> nn.Module:
     """`recipe` of a large network without tables of its own, which is spared its random weights."""
     with torch.device("meta"):
         net = build()

@@ -13,7 +13,7 @@ from gld_ros.geometry.rays import invert_rigid
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD
-from gld_ros.weights.folder import Part
+from gld_ros.weights.folder import KeyNames
 
 BOUND = 5e-5
 C = DA3_BASE.channels
@@ -26,12 +26,12 @@ def heads(golden):
 
 @pytest.fixture(scope="module")
 def dense_head():
-    return recipe(DualDPT(C, DA3_BASE_HEAD), Part("model.head."))
+    return recipe(DualDPT(C, DA3_BASE_HEAD), KeyNames("model.head."))
 
 
 @pytest.fixture(scope="module")
 def camera_decoder():
-    return recipe(CameraDecoder(C), Part("model.cam_dec."))
+    return recipe(CameraDecoder(C), KeyNames("model.cam_dec."))
 
 
 def test_dense_head(heads, dense_head, compare):
@@ -57,7 +57,7 @@ def test_camera_decoder(heads, camera_decoder, compare):
 
 
 def test_whole_network(heads, dense_head, camera_decoder, compare):
-    encoder = recipe(GeometryEncoder(DA3_BASE), Part("model.backbone.pretrained."))
+    encoder = recipe(GeometryEncoder(DA3_BASE), KeyNames("model.backbone.pretrained."))
     images = heads["net_images_u8"].float() / 255
     size = images.shape[-2], images.shape[-1]
     with torch.no_grad():

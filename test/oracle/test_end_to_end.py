@@ -23,7 +23,7 @@ from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.weights.folder import Part
+from gld_ros.weights.folder import KeyNames
 
 BOUND = 2e-4
 SIZE, GRID, SOURCES, STEPS = (56, 70), (4, 5), 2, 4
@@ -50,7 +50,7 @@ def vggt(statistics, vggt_1b, vggt_depth_head) -> GLDPipeline:
         statistics,
         encoder=vggt_1b,
         dpt=vggt_depth_head,
-        rgb=recipe(RGBDecoder(C, patch, config.rgb), Part("decoder."), salts["rgb"]),
+        rgb=recipe(RGBDecoder(C, patch, config.rgb), KeyNames("decoder."), salts["rgb"]),
         level1=built(lambda: MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
         level0=built(lambda: MultiViewDiT(C, patch, config.level0), salt=salts["level0"]),
     )

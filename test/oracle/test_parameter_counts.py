@@ -17,23 +17,23 @@ from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD, GLD_DA3, GLD_VGGT, RGB_DECODER, VGGT_1B, VGGT_HEAD
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.folder import Part
-from gld_ros.weights.official import vggt_block
+from gld_ros.weights.folder import KeyNames
+from gld_ros.weights.official_layout import vggt_block
 
 #: Published, read by nothing: the stem was trained with masked patches. Our networks do without.
 UNUSED = {"aggregator.patch_embed.mask_token": (1, 1024)}
 
 DA3_PARTS = {
-    "backbone": (lambda: GeometryEncoder(DA3_BASE), Part("backbone.pretrained.")),
-    "head": (lambda: DualDPT(DA3_BASE.channels, DA3_BASE_HEAD), Part("head.")),
-    "cam_enc": (lambda: CameraEncoder(DA3_BASE.width), Part("cam_enc.")),
-    "cam_dec": (lambda: CameraDecoder(DA3_BASE.channels), Part("cam_dec.")),
+    "backbone": (lambda: GeometryEncoder(DA3_BASE), KeyNames("backbone.pretrained.")),
+    "head": (lambda: DualDPT(DA3_BASE.channels, DA3_BASE_HEAD), KeyNames("head.")),
+    "cam_enc": (lambda: CameraEncoder(DA3_BASE.width), KeyNames("cam_enc.")),
+    "cam_dec": (lambda: CameraDecoder(DA3_BASE.channels), KeyNames("cam_dec.")),
 }
 VGGT_PARTS = {
-    "aggregator": (lambda: GeometryEncoder(VGGT_1B), Part("aggregator.", vggt_block)),
-    "camera_head": (lambda: CameraHead(VGGT_1B.channels), Part("camera_head.")),
-    "depth_head": (lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), Part("depth_head.")),
-    "point_head": (lambda: PointDPT(VGGT_1B.channels, VGGT_HEAD), Part("point_head.")),
+    "aggregator": (lambda: GeometryEncoder(VGGT_1B), KeyNames("aggregator.", vggt_block)),
+    "camera_head": (lambda: CameraHead(VGGT_1B.channels), KeyNames("camera_head.")),
+    "depth_head": (lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("depth_head.")),
+    "point_head": (lambda: PointDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("point_head.")),
 }
 DITS = {
     "da3_level1": lambda: MultiViewDiT(DA3_BASE.channels, 14, GLD_DA3.level1),
@@ -91,7 +91,7 @@ def test_parameter_count(builds, count):
     [
         *[pytest.param("da3_base_keys.txt", *row, id=f"da3-{name}") for name, row in DA3_PARTS.items()],
         *[pytest.param("vggt_keys.txt", *row, id=f"vggt-{name}") for name, row in VGGT_PARTS.items()],
-        *[pytest.param("gld_keys.txt", build, Part(f"{name}/"), id=name) for name, build in DITS.items()],
+        *[pytest.param("gld_keys.txt", build, KeyNames(f"{name}/"), id=name) for name, build in DITS.items()],
     ],
 )
 def test_published_keys(file, build, part):

@@ -11,7 +11,7 @@ from gld_ros.networks.encoder import IMAGE_MEAN, IMAGE_STD, Level, map_to_tokens
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.released import GLD_DA3
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.folder import Part
+from gld_ros.weights.folder import KeyNames
 
 BOUND = 2e-5
 
@@ -28,7 +28,7 @@ def decoder(golden):
         base_grid=config["base_image_size"][0] // config["patch_size"],
         eps=config["layer_norm_eps"],
     )
-    return recipe(RGBDecoder(config["hidden_size"] // 4, config["patch_size"], ours), Part("decoder."))
+    return recipe(RGBDecoder(config["hidden_size"] // 4, config["patch_size"], ours), KeyNames("decoder."))
 
 
 def test_positions(golden, compare, decoder):

@@ -14,8 +14,8 @@ from gld_ros.networks.configs import StemConfig
 from gld_ros.networks.encoder import GeometryEncoder, Level, position_table
 from gld_ros.networks.layers import rotate
 from gld_ros.networks.released import VGGT_1B
-from gld_ros.weights.folder import Part
-from gld_ros.weights.official import vggt_block
+from gld_ros.weights.folder import KeyNames
+from gld_ros.weights.official_layout import vggt_block
 
 BOUND = 1e-5
 S = VGGT_1B.specials
@@ -30,7 +30,7 @@ def fixture(golden):
 
 @pytest.fixture(scope="module")
 def toy() -> GeometryEncoder:
-    return recipe(GeometryEncoder(TOY), Part("aggregator.", vggt_block), "vggt_toy/")
+    return recipe(GeometryEncoder(TOY), KeyNames("aggregator.", vggt_block), "vggt_toy/")
 
 
 def grid_of(images: Tensor) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from oracle import assembled, given, golden_file, recipe
 from gld_ros.networks.encoder import Level, map_to_tokens
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.weights.folder import Part
+from gld_ros.weights.folder import KeyNames
 
 BOUND = 2e-5
 CONFIG = fixture_config("vggt")
@@ -27,7 +27,7 @@ def fixture(golden):
 @pytest.fixture(scope="module")
 def gld(statistics, vggt_1b, vggt_depth_head) -> GLDNetworks:
     """As released: the special tokens of level 0 are normalised with the statistics of level 1."""
-    rgb = recipe(RGBDecoder(C, CONFIG.encoder.patch, CONFIG.rgb), Part("decoder."), "vggt_mae/")
+    rgb = recipe(RGBDecoder(C, CONFIG.encoder.patch, CONFIG.rgb), KeyNames("decoder."), "vggt_mae/")
     return assembled(CONFIG, statistics, encoder=vggt_1b, dpt=vggt_depth_head, rgb=rgb)
 
 

@@ -9,7 +9,7 @@ from unread_heads import CameraHead, PointDPT, decode_camera, encode_camera
 
 from gld_ros.networks.dpt import uv_embedding
 from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
-from gld_ros.weights.folder import Part
+from gld_ros.weights.folder import KeyNames
 
 BOUND = 5e-5
 C = VGGT_1B.channels
@@ -22,12 +22,12 @@ def heads(golden):
 
 @pytest.fixture(scope="module")
 def point_head():
-    return built(lambda: PointDPT(C, VGGT_HEAD), Part("point_head."))
+    return built(lambda: PointDPT(C, VGGT_HEAD), KeyNames("point_head."))
 
 
 @pytest.fixture(scope="module")
 def camera_head():
-    return built(lambda: CameraHead(C), Part("camera_head."))
+    return built(lambda: CameraHead(C), KeyNames("camera_head."))
 
 
 def given_levels(meta: dict) -> list[torch.Tensor]:

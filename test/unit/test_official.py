@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
 from gld_ros.weights import verification
-from gld_ros.weights.folder import Part, on_meta
+from gld_ros.weights.folder import KeyNames, on_meta
 from gld_ros.weights.layout import open_folder
 from gld_ros.weights.loading import load_model
-from gld_ros.weights.official import STAGE_FILES, vggt_block
+from gld_ros.weights.official_layout import STAGE_FILES, vggt_block
 from gld_ros.weights.tensor_files import read_tensors
 
 ENCODER, DPT = "pretrained_models/da3/model.safetensors", "pretrained_models/da3/dpt_decoder.pt"
@@ -84,7 +84,7 @@ def test_a_folder_loads_and_is_what_was_written(originals, kind):
         written = torch.load(originals / kind / file.format(kind=kind), weights_only=True)["ema"]
         assert all(torch.equal(v, written[k]) for k, v in getattr(net, stage).state_dict().items())
     encoder = load_file(originals / kind / f"pretrained_models/{kind}/model.safetensors")
-    part = Part("model.backbone.pretrained.") if kind == "da3" else Part("aggregator.", vggt_block)
+    part = KeyNames("model.backbone.pretrained.") if kind == "da3" else KeyNames("aggregator.", vggt_block)
     assert all(torch.equal(v, encoder[part.key(k)]) for k, v in net.encoder.state_dict().items())
     stats = torch.load(originals / kind / f"model_stats/{kind}/normalization_stats_level1.pt", weights_only=True)
     assert torch.equal(net.level1_mean, stats["mean"].flatten()) and torch.equal(net.level1_var, stats["var"].flatten())
@@ -126,16 +126,16 @@ def test_verify_passes(originals, kind, capsys):
 def test_any_one_wrong_key_is_named_alone(originals, kind):
     folder = open_folder(originals / kind)
     net = on_meta(folder.config)
-    for piece in folder.pieces:
-        tensors = piece.tensors
+    for component in folder.components:
+        tensors = component.tensors
         # DA3's ray scales share a layer, which may be there under one of its names.
         for key in [key for key in tensors if "output_conv2_aux" not in key][::29]:
             for name, tensor in ((key + "x", tensors[key]), (key, tensors[key][None, None])):
-                piece.tensors = {k: v for k, v in tensors.items() if k != key} | {name: tensor}
+                component.tensors = {k: v for k, v in tensors.items() if k != key} | {name: tensor}
                 shapes = tuple(tensor.shape), tuple(tensors[key].shape)
                 reshaped = [f"{key} is {shapes[0]}, expected {shapes[1]}"]
-                assert piece.misfits(net) == (reshaped if name == key else [f"missing {key}", f"unexpected {name}"])
-        piece.tensors = tensors
+                assert component.misfits(net) == (reshaped if name == key else [f"missing {key}", f"unexpected {name}"])
+        component.tensors = tensors
 
 
 def test_the_blocks_of_vggts_level_0_are_counted(tmp_path):

@@ -20,7 +20,7 @@ from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.released import MODELS
 from gld_ros.networks.rgb_decoder import position_table
 from gld_ros.plain import from_dict, to_dict
-from gld_ros.weights.folder import STATISTICS, ModelFolder, Part, Piece, changed
+from gld_ros.weights.folder import STATISTICS, Component, KeyNames, ModelFolder, changed
 from gld_ros.weights.tensor_files import read_archive, read_tensors
 
 
@@ -47,8 +47,8 @@ ENCODER_FILES = {
 }
 #: Components in the encoder's file, and keys there that GLD does not use: other heads, the token of masked patches.
 ENCODER_PARTS = {
-    "da3": {"encoder": Part("model.backbone.pretrained.")},
-    "vggt": {"encoder": Part("aggregator.", vggt_block), "dpt": Part("depth_head.")},
+    "da3": {"encoder": KeyNames("model.backbone.pretrained.")},
+    "vggt": {"encoder": KeyNames("aggregator.", vggt_block), "dpt": KeyNames("depth_head.")},
 }
 UNREAD = (
     *("model.head.", "model.cam_enc.", "model.cam_dec."),
@@ -69,15 +69,15 @@ def open_official(path: Path, kind: str, changes: dict) -> ModelFolder:
     """An official folder of a kind; changes: the part of a ModelConfig that its config.json has, if there is one."""
     folder = ModelFolder(path, MODELS[f"gld-{kind}"], [], [])
     encoder_file = _place(folder, ENCODER_FILES[kind])
-    pieces = _split(folder.read(read_tensors, encoder_file), kind, encoder_file)
+    components = _split(folder.read(read_tensors, encoder_file), kind, encoder_file)
     if kind == "da3":
-        pieces["dpt"] = _dpt_piece(folder)
+        components["dpt"] = _dpt_component(folder)
     rgb_file = _place(folder, RGB_FILES[kind])
-    pieces["rgb"] = Piece("rgb", rgb_file, folder.read(read_tensors, rgb_file), Part("decoder."))
+    components["rgb"] = Component("rgb", rgb_file, folder.read(read_tensors, rgb_file), KeyNames("decoder."))
     for stage, name in STAGE_FILES.items():
         file = _place(folder, (name.format(kind=kind),))
-        pieces[stage] = Piece(stage, file, folder.read(read_tensors, file))
-    pieces[STATISTICS] = _statistics(folder, kind)
+        components[stage] = Component(stage, file, folder.read(read_tensors, file))
+    components[STATISTICS] = _statistics(folder, kind)
     try:
         config = folder.config = from_dict(ModelConfig, changed(to_dict(folder.config), changes))
     except (ValueError, TypeError) as error:
@@ -85,16 +85,16 @@ def open_official(path: Path, kind: str, changes: dict) -> ModelFolder:
         return folder
     if kind == "vggt":
         # The number of blocks in its published file is not that of its yaml.
-        blocks = {key.split(".")[1] for key in pieces["level0"].tensors if key.startswith("blocks.")}
+        blocks = {key.split(".")[1] for key in components["level0"].tensors if key.startswith("blocks.")}
         if len(blocks) > config.level0.depth:
             level0 = replace(config.level0, head_depth=len(blocks) - config.level0.depth)
             folder.config = replace(config, level0=level0)
-        if pieces["encoder"].tensors and not pieces["dpt"].tensors:
+        if components["encoder"].tensors and not components["dpt"].tensors:
             folder.notices.append(f"{encoder_file} has no depth_head.*: no depth, so images but no views")
             folder.config = replace(folder.config, dpt=None)
-    if pieces["rgb"].tensors and TABLE not in pieces["rgb"].tensors:  # it is always the same
-        pieces["rgb"].tensors[TABLE] = position_table(config.rgb.base_grid, config.rgb.width)
-    folder.pieces = [piece for piece in pieces.values() if piece.tensors]
+    if components["rgb"].tensors and TABLE not in components["rgb"].tensors:  # it is always the same
+        components["rgb"].tensors[TABLE] = position_table(config.rgb.base_grid, config.rgb.width)
+    folder.components = [component for component in components.values() if component.tensors]
     return folder
 
 
@@ -105,18 +105,18 @@ def _place(folder: ModelFolder, candidates: Iterable[str]) -> str:
     return file
 
 
-def _split(tensors: dict[str, Tensor], kind: str, file: str) -> dict[str, Piece]:
+def _split(tensors: dict[str, Tensor], kind: str, file: str) -> dict[str, Component]:
     """The encoder file's tensors by component; unknown keys go to the encoder, where they will be unexpected."""
     parts = ENCODER_PARTS[kind]
-    pieces = {name: Piece(name, file, {}, part) for name, part in parts.items()}
+    components = {name: Component(name, file, {}, keys) for name, keys in parts.items()}
     for key, tensor in tensors.items():
         if not key.startswith(UNREAD):
-            name = next((name for name, part in parts.items() if key.startswith(part.prefix)), "encoder")
-            pieces[name].tensors[key] = tensor
-    return pieces
+            name = next((name for name, keys in parts.items() if key.startswith(keys.prefix)), "encoder")
+            components[name].tensors[key] = tensor
+    return components
 
 
-def _dpt_piece(folder: ModelFolder) -> Piece:
+def _dpt_component(folder: ModelFolder) -> Component:
     """The fine-tuned geometry head of DA3. Its checkpoint may hold other networks, which the official code skips."""
     _place(folder, (DPT_FILE,))
     tensors = folder.read(read_tensors, DPT_FILE)
@@ -133,10 +133,10 @@ def _dpt_piece(folder: ModelFolder) -> Piece:
         renamed[name] = tensor
     if tensors and not renamed:
         folder.problems.append(f"dpt ({DPT_FILE}): no keys that begin with {' or '.join(DPT_PREFIXES)}")
-    return Piece("dpt", DPT_FILE, renamed, Part("decoder."))
+    return Component("dpt", DPT_FILE, renamed, KeyNames("decoder."))
 
 
-def _statistics(folder: ModelFolder, kind: str) -> Piece:
+def _statistics(folder: ModelFolder, kind: str) -> Component:
     """Mean and variance of the latents, from files {mean (1, C, 1, 1), var, std, count, level}, under our names."""
     place = f"model_stats/{kind}"
     files = {"level": "normalization_stats_level"} | ({"special": "special_stats_level"} if kind == "vggt" else {})
@@ -154,4 +154,4 @@ def _statistics(folder: ModelFolder, kind: str) -> Piece:
                     folder.problems.append(f"{folder.path / file}: has no '{what}'")
                 else:
                     tensors[f"{ours}{k}_{what}"] = content[what].flatten()
-    return Piece(STATISTICS, place, tensors)
+    return Component(STATISTICS, place, tensors)
