@@ -1,6 +1,9 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What real cameras do to pictures: exposure, colour, noise, blur, rolling exposure. For training on renderings."""
+"""The same posed views as other cameras might have taken them, for training.
+
+Photometric changes: exposure, colour, noise, blur, rolling exposure. Geometric ones: crops, zoom, stretch, mirror.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,55 @@ def blurred(x: Tensor, share: float = 0.5) -> Tensor:
     padded = F.pad(x, (2, 2, 2, 2), mode="replicate").transpose(0, 1)
     made = F.conv2d(padded, kernel[:, None], groups=N).transpose(0, 1)
     return torch.where(torch.rand(N, 1, 1, 1, device=x.device) < share, made, x)
+
+
+#: The longest zoom, and by how much pixels may be wider than high (deviation of the logarithm).
+ZOOM, STRETCH = 1.6, 0.07
+
+
+def reframed(
+    images: Tensor, K: Tensor, c2w: Tensor, depth: Tensor, size: tuple[int, int], detail: int = 1
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One window of each scene at another size, for all of its views; half of the scenes mirrored.
+
+    images: (B, V, 3, h, w); K: (B, V, 3, 3) pixels; c2w: (B, V, 4, 4); depth: (B, V, h, w), NaN unknown. Returns images
+    at `detail` times `size` (W, H), K and depth at `size`, and the poses: a mirrored scene has them mirrored, too.
+    """
+    (B, V, _, h, w), (W, H), device = images.shape, size, images.device
+    wide, high, left, top = windows(B, (w, h), W / H, device)
+    mirrored = torch.rand(B, device=device) < 0.5
+    sign = torch.where(mirrored, -1.0, 1.0)
+
+    def grid(columns: int, rows: int) -> Tensor:
+        """Places of the new views' pixels in the old ones, (B * V, rows, columns, 2), -1..1."""
+        x, y = (torch.arange(n, device=device).add(0.5) / n for n in (columns, rows))
+        x = torch.where(mirrored[:, None], 1 - x, x) * wide[:, None] + left[:, None]
+        y = y * high[:, None] + top[:, None]
+        places = torch.stack(
+            [(2 / w * x - 1)[:, None].expand(-1, rows, -1), (2 / h * y - 1)[:, :, None].expand(-1, -1, columns)], dim=-1
+        )
+        return places.repeat_interleave(V, dim=0)
+
+    pictures = F.grid_sample(
+        images.flatten(0, 1), grid(detail * W, detail * H), padding_mode="border", align_corners=False
+    )
+    depth = F.grid_sample(depth.flatten(0, 1)[:, None], grid(W, H), "nearest", "border", False)
+    scale = torch.stack([W / wide, H / high, torch.ones_like(wide)], dim=-1)
+    K = K.clone()
+    K[..., :2, 2] -= torch.stack([left, top], dim=-1)[:, None]
+    K = K * scale[:, None, :, None]
+    K[..., 0, 2] = torch.where(mirrored[:, None], W - K[..., 0, 2], K[..., 0, 2])
+    flip = torch.ones(B, 4, device=device)
+    flip[:, 0] = sign
+    c2w = flip[:, None, :, None] * c2w * flip[:, None, None, :]
+    return pictures.unflatten(0, (B, V)), K, c2w, depth.reshape(B, V, H, W)
+
+
+def windows(
+    count: int, size: tuple[int, int], aspect: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Width, height, left and upper edge (count,) of windows inside pictures of `size` (w, h), about `aspect` wide."""
+    w, h = size
+    high = min(h, w / aspect) / ZOOM ** torch.rand(count, device=device)
+    wide = (high * aspect * (STRETCH * torch.randn(count, device=device)).exp()).clamp_max(w)
+    return wide, high, torch.rand(count, device=device) * (w - wide), torch.rand(count, device=device) * (h - high)

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from gld_ros.data.checks import check_poses
 from gld_ros.data.clips import Clip, ClipBatch, collate
-from gld_ros.data.conventions import check_poses
 from gld_ros.data.framing import RELEASED_SIZES
 from gld_ros.data.sampling import ViewSampling
-from gld_ros.data.scenes import Scenes, open_scenes, parse
-from gld_ros.data.skipped import Skipped
+from gld_ros.data.scenes import Scenes, Skipped, open_scenes, parse
 from gld_ros.errors import InvalidRequest
 
 ATTEMPTS = 50  # bad scenes in a row before a mixture gives up

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -182,3 +183,47 @@ def _check_one_camera(frames: Sequence[Frame], name: str) -> None:
             camera.K, first.K, rtol=1e-3
         ):
             raise InvalidRequest(f"{name}: mixed intrinsics; {frame.name} has another K than {frames[0].name}")
+
+
+log = logging.getLogger(__name__)
+
+
+class Skipped:
+    """Which scenes were skipped and why; each is logged once.
+
+    file: a JSON-lines file that all processes (loader workers, ranks) append to, so that everybody's `scenes` are all
+    of them; without one they are those of this process.
+    """
+
+    def __init__(self, file: str | Path | None = None) -> None:
+        self.file = None if file is None else Path(file)
+        self._reasons: dict[str, str] = {}
+
+    def add(self, scene: str, reason: str) -> None:
+        """Note that `scene` was skipped."""
+        if scene in self._reasons:
+            return
+        self._reasons[scene] = reason
+        log.warning("skipped %s: %s", scene, reason)
+        if self.file is not None:
+            # One short line a write: appends of several processes do not mix.
+            with self.file.open("a") as stream:
+                stream.write(json.dumps({"scene": scene, "reason": reason}) + "\n")
+
+    @property
+    def scenes(self) -> dict[str, str]:
+        """Scene -> the first reason."""
+        reasons = dict(self._reasons)
+        if self.file is not None and self.file.exists():
+            for line in self.file.read_text().splitlines():
+                entry = json.loads(line)
+                reasons.setdefault(entry["scene"], entry["reason"])
+        return reasons
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __str__(self) -> str:
+        scenes = self.scenes
+        lines = [f"skipped {len(scenes)} scenes" + ":" * bool(scenes)]
+        return "\n".join(lines + [f"  {scene}: {reason}" for scene, reason in scenes.items()])

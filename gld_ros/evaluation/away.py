@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.evaluation.away_metrics import MEET, PATCHES, RATIOS, AwayFigures, scene_figures
-from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
 from gld_ros.evaluation.methods import Answer
+from gld_ros.evaluation.rooms import AwayScene
 from gld_ros.metrics.bootstrap import estimate, estimate_ratio
 from gld_ros.metrics.patch_distance import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
 

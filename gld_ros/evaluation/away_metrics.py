@@ -11,14 +11,14 @@ from itertools import permutations
 import numpy as np
 import torch
 
-from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
+from gld_ros.evaluation.rooms import AwayScene
 from gld_ros.evaluation.scores import MIN_REGION, Figures, mean_of
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.metrics.consistency import FeatureView, read
 from gld_ros.metrics.correspondence import shared_pixels
-from gld_ros.metrics.depth import depth_errors, known_pixels
+from gld_ros.metrics.geometry import depth_errors, known_pixels
 from gld_ros.metrics.image import gradient_energy, psnr
 from gld_ros.metrics.patch_distance import choose_centres, patches
 from gld_ros.views import SourceView

@@ -27,8 +27,8 @@ from gld_ros.evaluation.scores import (
 )
 from gld_ros.metrics.consistency import Consistency
 from gld_ros.metrics.dino import Dino
+from gld_ros.metrics.geometry import MIN_POSES, trajectory_errors
 from gld_ros.metrics.lpips import LPIPS
-from gld_ros.metrics.trajectory import MIN_POSES, trajectory_errors
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView
 

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from gld_ros.data.clips import Clip
-from gld_ros.data.scenes import Scenes
-from gld_ros.data.skipped import Skipped
+from gld_ros.data.scenes import Scenes, Skipped
 from gld_ros.data.splits import Entry
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera

@@ -12,7 +12,7 @@ from gld_ros.evaluation.baselines import Picture
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.geometry.points import unproject
 from gld_ros.metrics.correspondence import keypoints, reprojection_error
-from gld_ros.metrics.depth import ALIGNMENTS, align_depth, depth_errors, known_pixels, point_errors
+from gld_ros.metrics.geometry import ALIGNMENTS, align_depth, depth_errors, known_pixels, point_errors
 from gld_ros.metrics.image import psnr, sharpness, ssim_map
 from gld_ros.metrics.lpips import LPIPS
 from gld_ros.metrics.uncertainty import ause, calibration_error, coverage

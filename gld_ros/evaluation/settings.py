@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from gld_ros.data.scenes import open_scenes
-from gld_ros.data.skipped import Skipped
+from gld_ros.data.scenes import Skipped, open_scenes
 from gld_ros.data.splits import read_split
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.rooms import SPLITS, room_scenes

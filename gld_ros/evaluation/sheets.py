@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gld_ros.evaluation.away_scenes import AwayScene
 from gld_ros.evaluation.baselines import Picture
+from gld_ros.evaluation.rooms import AwayScene
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.reports.pictures import (
     CELL_WIDTH,

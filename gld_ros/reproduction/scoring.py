@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
-from gld_ros.metrics.depth import align_depth, depth_errors
+from gld_ros.metrics.geometry import align_depth, depth_errors
 from gld_ros.metrics.image import psnr, ssim_map
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction.plans import Plan

@@ -18,7 +18,7 @@ from gld_ros.data.mixture import Mixture, open_mixture
 from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import render_scenes
 from gld_ros.data.rooms import TEST_SEED
-from gld_ros.data.skipped import Skipped
+from gld_ros.data.scenes import Skipped
 from gld_ros.errors import InvalidRequest
 from gld_ros.training.config import DIFFUSION, TrainConfig
 from gld_ros.training.stage import TrainingData

@@ -12,17 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.data.augment import photometric
+from gld_ros.data.augment import photometric, reframed
 from gld_ros.data.clips import Clip, ClipBatch, collate
 from gld_ros.data.framing import make_clip
-from gld_ros.data.reframing import reframed
 from gld_ros.data.room_views import BUCKETS
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.rays import exact
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.training.data import Rooms
+from gld_ros.training.losses import matching_loss
 from gld_ros.training.stage import Stage
 
 #: Shares of the steps that see 2, 3 and 4 sources.
@@ -55,8 +54,7 @@ class DepthStage(Stage):
             level = self.encoder(images)[3]
             tokens = self.encoder.to_decoder(level)
         first, second = self.matching.both(images, K, c2w, tokens, level.grid)
-        losses = {f"first_{name}": 0.5 * value for name, value in measured_loss(first, depth).items()}
-        losses |= measured_loss(second, depth)
+        losses = matching_loss(first, second, depth)
         with torch.no_grad():
             losses["_abs_rel"] = (second.depth / depth - 1).abs().nanmean()
         return losses
@@ -74,30 +72,6 @@ class DepthStage(Stage):
         size = self.sizes[int(torch.randint(len(self.sizes), ()))]
         images, K, c2w, depth = reframed(images, K, c2w, depth, size, detail=2)
         return images, K, jolted(c2w), depth
-
-
-def measured_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
-    """Errors of the log depth and of its gradients, and the Laplace likelihood of the former, where depth is known.
-
-    depth: (B, V, H, W), NaN unknown.
-    """
-    known = depth.isfinite()
-    truth = torch.where(known, depth, 1.0).log()
-    error = torch.where(known, predicted.depth.log() - truth, 0.0)
-    slopes = torch.zeros((), device=depth.device)
-    for axis in (-1, -2):
-        both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)
-        slopes = slopes + mean_where(error.diff(dim=axis).abs().clamp_max(1), both)
-    likelihood = error.detach().abs() / predicted.spread + predicted.spread.log()
-    return {
-        "match": mean_where(error.abs().clamp_max(2), known) + 0.5 * slopes,
-        "match_nll": 0.1 * mean_where(likelihood, known),
-    }
-
-
-def mean_where(x: Tensor, known: Tensor) -> Tensor:
-    """The mean over the known pixels; 0 where there is none."""
-    return (x * known).sum() / known.sum().clamp_min(1)
 
 
 def recoloured(images: Tensor, share: float = 0.3) -> Tensor:

@@ -38,19 +38,26 @@ class EncoderStage(Stage):
         self.level_dropout, self.propagation, self.rgb_weight = level_dropout, propagation, rgb_weight
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Of some of the views: one up to all."""
+        """Losses of the drawn views."""
         if batch.depth is None or not torch.isfinite(batch.depth).all():
             raise InvalidRequest(f"{batch.names[0]}: the encoder's training needs the depth of every pixel")
-        V = batch.images.shape[1]
-        views = sorted(torch.randperm(V)[: int(torch.randint(1, V + 1, ()))].tolist())
+        views, posed = self.draw(batch.images.shape[1])
         images, K, c2w, depth = (x[:, views] for x in (batch.images, batch.K, batch.c2w, batch.depth))
-        features, grid = decoder_features(self.encoder, images, bool(torch.rand(()) < self.propagation))
+        propagated = self.propagation > 0 and bool(torch.rand(()) < self.propagation)
+        features, grid = decoder_features(self.encoder, images, propagated)
         geometry = self.dpt(features, grid, images.shape[-2:])
         picture = self.paint(level_dropout(features, self.level_dropout), grid, images)
         losses = geometry_loss(geometry, depth, K, c2w)
-        if hasattr(self, "matching") and len(views) > 1:
-            losses |= matching_loss(*self.matching.both(images, K, c2w, features[3], grid), depth)
+        if hasattr(self, "matching") and posed > 1:
+            pictures, intrinsics, poses, tokens = (x[:, :posed] for x in (images, K, c2w, features[3]))
+            swept = self.matching.both(pictures, intrinsics, poses, tokens, grid)
+            losses |= matching_loss(*swept, depth[:, :posed])
         return losses | {"rgb": self.rgb_weight * (picture - images).abs().mean()}
+
+    def draw(self, V: int) -> tuple[list[int], int]:
+        """One up to all of V views, and how many of them posed depth sees."""
+        views = sorted(torch.randperm(V)[: int(torch.randint(1, V + 1, ()))].tolist())
+        return views, len(views)
 
     def paint(self, features: list[Tensor], grid: tuple[int, int], like: Tensor) -> Tensor:
         """The painted picture, brought to the size of `like` (B, V, 3, H, W): the decoder may paint larger."""

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of the geometric stage."""
+"""Losses of geometry: depth, rays and posed depth."""
 
 from __future__ import annotations
 
@@ -50,22 +50,36 @@ def _geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) ->
 
 
 def matching_loss(first: SourceDepth, second: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
-    """Of both sweeps of posed depth; nothing flows from the second into the depth of the first.
+    """Losses of both sweeps of posed depth; nothing flows from the second into the depth of the first.
 
-    depth: true, (B, V, H, W), in the unit of the poses.
+    depth: true, (B, V, H, W), in the unit of the poses, NaN unknown.
     """
-    losses = {f"first_{name}": 0.5 * value for name, value in sweep_loss(first, depth).items()}
-    return losses | sweep_loss(second, depth)
+    losses = {f"first_{name}": 0.5 * value for name, value in measured_loss(first, depth).items()}
+    return losses | measured_loss(second, depth)
 
 
-def sweep_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
-    """Log depth error with its gradients, and the Laplace likelihood of the error."""
-    error = (predicted.depth.log() - depth.log()).abs()
-    spread = predicted.spread
+def measured_loss(predicted: SourceDepth, depth: Tensor) -> dict[str, Tensor]:
+    """Errors of the log depth and of its gradients, and the Laplace likelihood of the former, where depth is known.
+
+    depth: (B, V, H, W), NaN unknown.
+    """
+    known = depth.isfinite()
+    truth = torch.where(known, depth, 1.0).log()
+    error = torch.where(known, predicted.depth.log() - truth, 0.0)
+    slopes = torch.zeros((), device=depth.device)
+    for axis in (-1, -2):
+        both = known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)
+        slopes = slopes + mean_where(error.diff(dim=axis).abs().clamp_max(1), both)
+    likelihood = error.detach().abs() / predicted.spread + predicted.spread.log()
     return {
-        "match": error.clamp_max(2).mean() + 0.5 * log_gradients(predicted.depth.log(), depth.log()),
-        "match_nll": 0.1 * (error.detach() / spread + spread.log()).mean(),
+        "match": mean_where(error.abs().clamp_max(2), known) + 0.5 * slopes,
+        "match_nll": 0.1 * mean_where(likelihood, known),
     }
+
+
+def mean_where(x: Tensor, known: Tensor) -> Tensor:
+    """The mean over the known pixels; 0 where there is none."""
+    return (x * known).sum() / known.sum().clamp_min(1)
 
 
 def level_dropout(levels: list[Tensor], probability: float) -> list[Tensor]:
@@ -74,29 +88,3 @@ def level_dropout(levels: list[Tensor], probability: float) -> list[Tensor]:
     spare = torch.randint(len(levels), keep.shape[1:])
     keep |= F.one_hot(spare, len(levels)).movedim(-1, 0).bool() & ~keep.any(dim=0)
     return [x * k[..., None, None].to(x) for x, k in zip(levels, keep, strict=True)]
-
-
-def picture_loss(image: Tensor, target: Tensor, seen: Tensor, unseen_weight: float = 3.0) -> Tensor:
-    """L1 plus squared error of (B, 3, H, W), unseen pixels weighted up: they are few and the model's own work."""
-    weight = torch.where(seen, 1.0, unseen_weight)[:, None]
-    error = image - target
-    return (weight * (error.abs() + 5 * error.pow(2))).mean()
-
-
-def mean_log_error(image: Tensor, target: Tensor, seen: Tensor) -> Tensor:
-    """Mean over scenes of the logarithm of the squared error (B, 3, H, W), over all pixels and over the unseen ones.
-
-    Minus the mean PSNR, up to a factor: easy scenes count as much as hard ones.
-    """
-    error = (image - target).pow(2).mean(dim=1)
-    unseen = (~seen).float()
-    everywhere = error.mean(dim=(1, 2))
-    hidden = (error * unseen).sum(dim=(1, 2)) / unseen.sum(dim=(1, 2)).clamp_min(1)
-    return ((everywhere + 1e-5).log() + (hidden + 1e-4).log()).mean()
-
-
-def composite_depth_loss(predicted: Tensor, spread: Tensor, depth: Tensor) -> Tensor:
-    """Relative depth error, and the Laplace likelihood of the log error, (B, H, W)."""
-    relative = (predicted / depth - 1).abs()
-    error = (predicted.log() - depth.log()).abs().detach()
-    return relative.clamp_max(2).mean() + 0.1 * (error / spread + spread.log()).mean()

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import BUCKETS
 from gld_ros.errors import InvalidRequest
-from gld_ros.generators.method import resize
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks
@@ -23,12 +20,12 @@ from gld_ros.training.config import Device, OptimizerConfig, OptimizerKind, Prec
 from gld_ros.training.data import Numbered, Rooms
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder
 from gld_ros.training.depth_stage import DepthStage, depth_batches
+from gld_ros.training.encoder_stage import EncoderStage
 from gld_ros.training.engine import Engine
 from gld_ros.training.generated_stage import FIELDS as GENERATED
 from gld_ros.training.generated_stage import GeneratedStage
 from gld_ros.training.latent_cache import SCENES, CachedLatents, ShardPlan, build_cache
 from gld_ros.training.latents import GeometricLatents
-from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
 from gld_ros.training.stage import Stage, TrainingData
 from gld_ros.training.warped_flow import FIELDS, WarpedFlowStage
 from gld_ros.weights.loading import save_model
@@ -116,36 +113,15 @@ class MiniTraining:
         )
 
 
-class GeometryStage(Stage):
-    """Encoder, geometry head, posed depth and RGB decoder, trained together."""
-
-    has_unused_parameters = True
+class GeometryStage(EncoderStage):
+    """Encoder, geometry head, posed depth and RGB decoder, trained together on two sources and one target."""
 
     def __init__(self, net: GLDNetworks, level_dropout: float):
-        super().__init__()
-        self.encoder, self.dpt, self.matching, self.rgb = net.encoder, net.dpt, net.matching, net.rgb
-        self.level_dropout = level_dropout
+        super().__init__(net, level_dropout, propagation=0.0)
 
-    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Losses of one batch: two sources and one of the two targets, all encoded together."""
-        assert batch.depth is not None
-        views = [0, 1, int(torch.randint(2, 4, ()))]
-        images, depth = batch.images[:, views], batch.depth[:, views]
-        K, c2w = batch.K[:, views], batch.c2w[:, views]
-        # Two posed views at test time, sometimes three.
-        posed = 3 if torch.rand(()) < 0.25 else 2
-        levels = self.encoder(images)
-        grid = levels[0].grid
-        features = [self.encoder.to_decoder(level) for level in levels]
-        geometry = self.dpt(features, grid, images.shape[-2:])
-        rgb = self.rgb(level_dropout(features, self.level_dropout), grid)
-        tokens = features[3][:, :posed]
-        swept = self.matching.both(images[:, :posed], K[:, :posed], c2w[:, :posed], tokens, grid)
-        losses = geometry_loss(geometry, depth, K, c2w)
-        losses |= matching_loss(*swept, depth[:, :posed])
-        # The decoder may paint at a multiple of the encoded size.
-        losses["rgb"] = 3 * (resize(rgb, (images.shape[-2], images.shape[-1])) - images).abs().mean()
-        return losses
+    def draw(self, V: int) -> tuple[list[int], int]:
+        """Both sources and one of the two targets; posed depth sees two views, as at test time, sometimes three."""
+        return [0, 1, int(torch.randint(2, 4, ()))], 3 if torch.rand(()) < 0.25 else 2
 
 
 def train_mini(folder: Path, out: Path, net: GLDNetworks, plan: MiniTraining) -> bool:

@@ -11,8 +11,7 @@ import pytest
 
 from gld_ros.cli import main
 from gld_ros.data.sequence import open_sequence
-from gld_ros.evaluation.comparison import compare
-from gld_ros.evaluation.holdout import hold_out
+from gld_ros.evaluation.comparison import compare, hold_out
 from gld_ros.evaluation.results import summary
 from gld_ros.geometry.cameras import nearest
 from gld_ros.reports.pictures import (

@@ -18,15 +18,13 @@ from builders import datasets
 from builders.datasets import COUNT
 
 from gld_ros.cli import main
-from gld_ros.data.checks import check_scenes
+from gld_ros.data.checks import OPENGL, agreement, check_poses, check_scenes
 from gld_ros.data.clips import collate
-from gld_ros.data.conventions import OPENGL, agreement, check_poses
 from gld_ros.data.formats.shards import write_shards
 from gld_ros.data.mixture import Mixture, Part, open_mixture
 from gld_ros.data.sampling import ViewSampling
-from gld_ros.data.scenes import Scenes, open_scenes
+from gld_ros.data.scenes import Scenes, Skipped, open_scenes
 from gld_ros.data.sequence import open_sequence
-from gld_ros.data.skipped import Skipped
 from gld_ros.errors import InvalidRequest
 
 SAMPLING = ViewSampling(views=3, sources=(1, 2), max_interval=2)

@@ -5,7 +5,7 @@
 import pytest
 import torch
 
-from gld_ros.data.reframing import reframed
+from gld_ros.data.augment import reframed
 from gld_ros.data.room_views import render_scenes
 from gld_ros.geometry.warp import forward_warp
 

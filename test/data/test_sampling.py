@@ -15,8 +15,7 @@ from builders.datasets import rendered
 from gld_ros.data.clips import Clip, collate
 from gld_ros.data.framing import RELEASED_SIZES, window
 from gld_ros.data.sampling import ViewSampling, camera_path
-from gld_ros.data.scenes import open_scenes
-from gld_ros.data.skipped import Skipped
+from gld_ros.data.scenes import Skipped, open_scenes
 from gld_ros.data.splits import Entry, read_split
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera

@@ -19,9 +19,9 @@ from gld_ros.training.depth_stage import (
     Turns,
     depth_batches,
     jolted,
-    measured_loss,
     recoloured,
 )
+from gld_ros.training.losses import measured_loss
 from gld_ros.views import SourceView
 
 

@@ -14,11 +14,11 @@ from scipy.ndimage import gaussian_filter
 
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest, NoContext
-from gld_ros.evaluation import away_scenes as away
+from gld_ros.evaluation import rooms as away
 from gld_ros.evaluation.away import away_figures, evaluate_away
 from gld_ros.evaluation.away_metrics import agreement, spread_and_error
-from gld_ros.evaluation.away_scenes import AwayScene, away_scenes
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
+from gld_ros.evaluation.rooms import AwayScene, away_scenes
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.evaluation.sheets import AwaySheet
 from gld_ros.geometry.cameras import Camera

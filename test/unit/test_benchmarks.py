@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gld_ros.benchmarks import plots, quality, requests, scaling, tables
+from gld_ros.benchmarks import quality, requests, scaling, tables
 from gld_ros.benchmarks.latency import measure
+from gld_ros.benchmarks.report import write_plots
 from gld_ros.benchmarks.requests import Shape, Variant, wall_request
 from gld_ros.benchmarks.timing import StageTimes
 from gld_ros.benchmarks.work import evaluation_flops, matrix_peak
@@ -210,7 +211,7 @@ def test_quality(pipe, tmp_path):
     assert less["psnr_truth_gain_db"]["mean"] == pytest.approx(gain)
     table = tables.quality_table(report)
     assert "PSNR to 8 steps, dB" in table and "less" in table
-    assert plots.write_plots(tmp_path, report | {"benchmark": "quality"})[0].stat().st_size > 1000
+    assert write_plots(tmp_path, report | {"benchmark": "quality"})[0].stat().st_size > 1000
     with pytest.raises(InvalidRequest, match="no scenes"):
         quality.measure(pipe, [], *asked)
     with pytest.raises(InvalidRequest, match="names of their own"):

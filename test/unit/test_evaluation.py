@@ -36,7 +36,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.rays import ray_map
 from gld_ros.geometry.se3 import look_at
-from gld_ros.metrics.trajectory import trajectory_errors
+from gld_ros.metrics.geometry import trajectory_errors
 from gld_ros.networks.configs import DPTConfig
 from gld_ros.networks.dpt import Geometry
 from gld_ros.pipeline import GLDPipeline

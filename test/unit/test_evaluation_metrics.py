@@ -21,10 +21,9 @@ from gld_ros.geometry.points import project
 from gld_ros.geometry.se3 import look_at
 from gld_ros.metrics.bootstrap import estimate
 from gld_ros.metrics.correspondence import keypoints, pck, reprojection_error, sampson_error, true_matches
-from gld_ros.metrics.depth import align_depth, depth_errors, nearest_distances, point_errors
+from gld_ros.metrics.geometry import align_depth, depth_errors, nearest_distances, point_errors, trajectory_errors
 from gld_ros.metrics.image import gradient_energy, psnr, sharpness, ssim_map
 from gld_ros.metrics.lpips import BACKBONE, INDICES, LINEAR, LPIPS
-from gld_ros.metrics.trajectory import trajectory_errors
 from gld_ros.metrics.uncertainty import ause, calibration_error, coverage, expected_coverage
 
 RNG = np.random.default_rng(0)

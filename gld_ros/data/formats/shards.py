@@ -25,9 +25,8 @@ from PIL import Image
 
 from gld_ros.data.framing import framed, window
 from gld_ros.data.pixels import depth_image, read_depth, read_rgb
-from gld_ros.data.scenes import Scenes, existing_folder
+from gld_ros.data.scenes import Scenes, Skipped, existing_folder
 from gld_ros.data.sequence import Frame
-from gld_ros.data.skipped import Skipped
 from gld_ros.errors import InvalidRequest
 from gld_ros.files import replacing, write_text
 from gld_ros.geometry.cameras import Camera
