@@ -106,10 +106,7 @@ def latency(
     preset: Presets = None,
     repeat: Repeat = 10,
     compare: Annotated[
-        Path | None,
-        Option(
-            metavar="FOLDER", help="run the official GLD code in FOLDER, too, on the same weights, inputs and noise"
-        ),
+        Path | None, Option(metavar="FOLDER", help="checkout of the official GLD code to compare with")
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -150,9 +147,7 @@ def quality(
     model: Model = "mini",
     steps: Annotated[list[int] | None, Option(metavar="N ...", help="numbers of steps to compare")] = None,
     preset: Annotated[list[str] | None, Option(metavar="NAME ...", help="presets to compare")] = None,
-    reference_steps: Annotated[
-        int | None, Option(help="steps of the reference (default: exact, or the model's own)")
-    ] = None,
+    reference_steps: Annotated[int | None, Option(help="steps of the reference (default: those of exact)")] = None,
     scenes: Annotated[int, Option(help="held-out rooms")] = 20,
     split: Annotated[Literal["val", "test"], Option(help="which rooms")] = "val",
     lpips: Annotated[Path | None, Option(help="folder with the weights of LPIPS, for its distance too")] = None,
@@ -183,16 +178,10 @@ def quality(
 @app.command(cls=SeveralValues)
 def scaling(
     model: Model = "mini",
-    views: Annotated[
-        list[Any] | None,
-        views_option("sources+targets; the first where the size varies (default: 2+1 2+2 2+4 4+4)", "S+T ..."),
-    ] = None,
-    size: Annotated[
-        list[Any] | None,
-        size_option("size of the images; the first where the views vary (default: 504x280 252x140 504x504)", "WxH ..."),
-    ] = None,
+    views: Annotated[list[Any] | None, views_option("sources+targets (default: 2+1 2+2 2+4 4+4)", "S+T ...")] = None,
+    size: Annotated[list[Any] | None, size_option("sizes (default: 504x280 252x140 504x504)", "WxH ...")] = None,
     parallel: Annotated[
-        list[int] | None, Option(metavar="N ...", help="requests at the same time; 0: none (default: 1 2 4)")
+        list[int] | None, Option(metavar="N ...", help="parallel requests; 0: none (default: 1 2 4)")
     ] = None,
     steps: Steps = None,
     preset: Annotated[str | None, Option(metavar="NAME", help="preset of the pipeline")] = None,
@@ -205,7 +194,7 @@ def scaling(
     as_json: Json = False,
     out: Out = None,
 ) -> None:
-    """Measure latency against views, pixels and requests at the same time."""
+    """Measure latency against views (at the first size), sizes (at the first views) and requests at the same time."""
     from gld_ros.benchmarks import latency, scaling, tables
     from gld_ros.benchmarks.requests import Shape, requested
 

@@ -21,19 +21,13 @@ REGIONS = ("all", "observed", "generated")
 def calibrate_confidence(
     model: ModelName,
     split: Annotated[str, Option(help="rooms to fit on: val, as test rooms are for checking")] = "val",
-    out: Annotated[
-        Path | None, Option(help="file to write the fit to; it counts as calibration.json of the model")
-    ] = None,
-    check: Annotated[
-        Literal["test", "val"] | None, Option(help="fit nothing: report on the rooms of this split")
-    ] = None,
+    out: Annotated[Path | None, Option(help="file to fit into, a calibration.json of the model")] = None,
+    check: Annotated[Literal["test", "val"] | None, Option(help="fit nothing: report on these rooms")] = None,
     far: Annotated[bool, Option("--far", help="with --check: targets up to six baselines from the sources")] = False,
     samples: Annotated[int, Option(help="with --check: samples of each view")] = 1,
     scenes: Annotated[int, Option(help="rooms, two targets each")] = 1000,
     size: Annotated[Any, size_option("size of the rooms' cameras")] = "96x72",
-    pixels: Annotated[
-        Path | None, Option(metavar="DIR", help="folder to keep what was measured in, and to go on from")
-    ] = None,
+    pixels: Annotated[Path | None, Option(metavar="DIR", help="folder that keeps what was measured")] = None,
     plot: Annotated[Path | None, Option(metavar="PNG", help="write a reliability diagram")] = None,
     as_json: Json = False,
     device: Device = None,

@@ -28,51 +28,33 @@ CLIPS = "With --data only"
 def evaluate_model(
     model: ModelName,
     data: Annotated[
-        list[str] | None, Option(metavar="KIND:PATH", help="data to evaluate on, may be repeated (default: rooms)")
+        list[str] | None, Option(metavar="KIND:PATH", help="data to evaluate on; repeatable (default: rooms)")
     ] = None,
     split: Annotated[
-        str | None,
-        Option(
-            help="split of the rooms: test (default) or val; with --data: a split file (names, or pixelSplat's index)"
-        ),
+        str | None, Option(help="rooms: test (default) or val; --data: a file of names, or pixelSplat's index")
     ] = None,
     scenes: Annotated[int | None, Option(help="at most so many clips of each data set (200 rooms by default)")] = None,
-    away: Annotated[
-        bool,
-        Option("--away", help="targets that look away from the sources, and figures of what is made up there"),
-    ] = False,
+    away: Annotated[bool, Option("--away", help="targets that look away from the sources")] = False,
     sources: Annotated[int, Option(help="views given, the first and last among them")] = 2,
     views: Annotated[
-        int | None, Option(help="views of a clip, sources and targets (default: 8)", rich_help_panel=CLIPS)
+        int | None, Option(help="sources and targets of a clip (default: 8)", rich_help_panel=CLIPS)
     ] = None,
-    gap: Annotated[
-        int | None, Option(help="frames from one view of a clip to the next (default: 1)", rich_help_panel=CLIPS)
-    ] = None,
-    clips: Annotated[
-        int | None,
-        Option(help="at most so many clips of one scene, evenly spread (default: all)", rich_help_panel=CLIPS),
-    ] = None,
+    gap: Annotated[int | None, Option(help="frames from view to view (default: 1)", rich_help_panel=CLIPS)] = None,
+    clips: Annotated[int | None, Option(help="most clips of a scene (default: all)", rich_help_panel=CLIPS)] = None,
     size: Annotated[Any, size_option("with --data: the views are cropped and resized to it (default: as is)")] = None,
-    samples: Annotated[
-        int | None, Option(help="samples of the model, for best-of-K and its spread (default: 1; with --away 8)")
-    ] = None,
+    samples: Annotated[int | None, Option(help="samples of each view (default: 1; with --away 8)")] = None,
     steps: Steps = None,
     guidance: Guidance = None,
     seed: Annotated[int, Option(help="seed of the samples and of the intervals")] = 0,
     peer: Annotated[
-        list[str] | None, Option(metavar="NAME=FOLDER", help="score FOLDER/SCENE/TARGET.png, too; may be repeated")
+        list[str] | None, Option(metavar="NAME=FOLDER", help="score FOLDER/SCENE/TARGET.png, too; repeatable")
     ] = None,
     against: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME=MODEL@STEPS",
-            help="another model, or the same with other steps (@STEPS is optional); may be repeated",
-        ),
+        list[str] | None, Option(metavar="NAME=MODEL@STEPS", help="another model or other steps; repeatable")
     ] = None,
     lpips: Annotated[Path | None, Option(help="folder with the weights of LPIPS; without it LPIPS is left out")] = None,
     dino: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="weights of DINO ViT-S/8; without them MEt3R-style consistency is left out"),
+        Path | None, Option(metavar="FILE", help="weights of DINO ViT-S/8, for MEt3R-style consistency")
     ] = None,
     device: Device = None,
     dtype: Dtype = None,

@@ -54,9 +54,7 @@ def download(
 
 @app.command()
 def verify(
-    model: Annotated[
-        str, Argument(metavar="DIR", help="a folder in the official layout or a converted one, or a known name")
-    ],
+    model: Annotated[str, Argument(metavar="DIR", help="a model folder or a known name")],
     record: Annotated[bool, Option("--record", help="if all is well, write SHA256SUMS for later runs")] = False,
 ) -> None:
     """Check every file, key, shape and number of a model folder."""

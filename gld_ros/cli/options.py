@@ -71,9 +71,7 @@ Precision = Literal["float32", "bfloat16"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
 Device = Annotated[str | None, Option(help="cuda or cpu (default: the best there is)")]
 Dtype = Annotated[Precision | None, Option(help="precision of the weights (default: the device's best)")]
-Offload = Annotated[
-    Literal["sequential"] | None, Option(help="keep only the component at work on the GPU", show_choices=True)
-]
+Offload = Annotated[Literal["sequential"] | None, Option(help="keep only the component at work on the GPU")]
 Steps = Annotated[int | None, Option(help="sampling steps of each level (default: the model's)")]
 Guidance = Annotated[float | None, Option(help="guidance scale, 1 = none (default: the model's)")]
 Json = Annotated[bool, Option("--json", help="print the whole report as JSON, not a table")]

@@ -25,12 +25,9 @@ def reproduce(
         ),
     ],
     out: Annotated[Path, Option(help="folder of the report and of what is trained; resumes")],
-    only: Annotated[
-        str | None,
-        Option(help="some of a,b,c: steps, boundary level, cascade (default: all)"),
-    ] = None,
+    only: Annotated[str | None, Option(help="some of a,b,c: steps, boundary level, cascade (default: all)")] = None,
     representation_steps: Annotated[
-        int | None, Option(help="steps of each encoder and the VAE (default: the budget's)")
+        int | None, Option(help="steps of encoders and VAE (default: the budget's)")
     ] = None,
     flow_steps: Annotated[int | None, Option(help="steps of each diffusion stage (default: the budget's)")] = None,
     device: DeviceKind = "auto",

@@ -26,12 +26,10 @@ def add_stage(stage: str) -> None:
     def train_stage(
         config: Annotated[Path, Option(metavar="FILE", help="YAML; see config/train")],
         changes: Annotated[
-            list[str] | None, Option("--set", metavar="KEY=VALUE", help="change a field, e.g. batch=4; may be repeated")
+            list[str] | None, Option("--set", metavar="KEY=VALUE", help="change a field, e.g. batch=4; repeatable")
         ] = None,
         run: Annotated[Path | None, Option(metavar="DIR", help="checkpoints and records; resumes there")] = None,
-        out: Annotated[
-            Path | None, Option(metavar="DIR", help="folder of the finished model (default: RUN/model)")
-        ] = None,
+        out: Annotated[Path | None, Option(metavar="DIR", help="the finished model (default: RUN/model)")] = None,
     ) -> None:
         require("train", "training")
 
@@ -60,17 +58,13 @@ RateOf = Annotated[float | None, Option(help="its learning rate")]
 @app.command("mini")
 def train_mini_model(
     start: Annotated[str | None, Option(metavar="MODEL", help="go on from this model (default: from scratch)")] = None,
-    stages: Annotated[
-        str | None, Option(help="comma-separated, of geometry,depth,cache,decoder,level1,level0 (default: all)")
-    ] = None,
+    stages: Annotated[str | None, Option(help="of geometry,depth,cache,decoder,level1,level0 (default: all)")] = None,
     run: Annotated[Path, Option(help="checkpoints; resumes there")] = Path("runs/mini"),
     out: Annotated[Path, Option(help="folder of the finished model")] = Path("runs/mini/model"),
     device: DeviceKind = "auto",
     precision: Annotated[Literal["fp32", "bf16"] | None, Option(help="bf16 where it is fast (default: fp32)")] = None,
     processes: Annotated[int | None, Option(help="processes that make the cache on a CPU (default: 2)")] = None,
-    scenes: Annotated[
-        int | None, Option(help="scenes whose latents are kept on disk, 1.2 MB each (default: 40000)")
-    ] = None,
+    scenes: Annotated[int | None, Option(help="scenes of the cache, 1.2 MB each (default: 40000)")] = None,
     batch: Annotated[int | None, Option(help="scenes of a step")] = None,
     decoder_batch: Annotated[int | None, Option(help="the same of the stage decoder")] = None,
     flow_batch: Annotated[int | None, Option(help="the same of the stages level1 and level0")] = None,
