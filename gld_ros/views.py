@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gld_ros.calibration import Calibration
 from gld_ros.geometry.cameras import Camera
-
-if TYPE_CHECKING:
-    from gld_ros.confidence import Calibration
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class View:
     spread: (H, W) float32, expected absolute error of log depth as the model states it.
     calibration: what stated spreads were worth on held-out scenes; None: `confidence` takes the model at its word.
     trust: what later observations of earlier views left of that for generated pixels, 0..1; `confidence` has it in it.
-    novelty: how far the view goes beyond its sources, 0..1 (`uncertainty.novelty`).
+    novelty: how far the view goes beyond its sources, 0..1 (`confidence.novelty`).
     samples: how many were drawn. Of several, `image` and `depth` are the first's, spread and confidence speak of all;
     depth_spread: (H, W) standard deviation of their log depths, color_spread: (H, W) of their colours, 0..1.
     """
@@ -107,10 +104,24 @@ class View:
 
 
 @dataclass(frozen=True)
+class ObservedDepth:
+    """Depth of one source as the model finds it, at the size of `camera`: the source's or a smaller one.
+
+    depth: (H, W) float32 metres along z. image: (H, W, 3) uint8. confidence: (H, W) float32, 0..1. stamp: ns.
+    """
+
+    depth: np.ndarray
+    image: np.ndarray
+    confidence: np.ndarray
+    camera: Camera
+    stamp: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """One step of a running request, handed to the pipeline's `callback`.
 
-    stage: "encode", "level1", "level0", "decode". fraction: of the whole request, 0..1.
+    stage: "encode", what the model samples (of GLD "level1", "level0"), "decode". fraction: of the whole request, 0..1.
     preview: (h, w, 3) uint8 small picture of the current estimate, or None.
     """
 

@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 
 from gld_ros.benchmarks.requests import Shape, Variant, request_settings, wall_request
-from gld_ros.benchmarks.timing import LEVELS, StageTimes, check_repeat, summary, synchronize
-from gld_ros.benchmarks.work import evaluation_flops
-from gld_ros.diffusion.sampler import Sampling
-from gld_ros.generators.presets import EXACT
-from gld_ros.generators.presets import preset as find_preset
+from gld_ros.benchmarks.timing import StageTimes, check_repeat, summary, synchronize
+from gld_ros.generators.request import Request
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.request import working_size
 from gld_ros.views import Progress
 
 #: Untimed requests first; engines that compile or record need the second.
@@ -75,9 +71,9 @@ def measure(
         "views": [shape.sources, shape.targets],
         "size": [shape.size[1], shape.size[0]],
         "device": pipe.device.type,
-        "dtype": str(pipe.synthesis.dtype).removeprefix("torch."),
-        "compiled": pipe.synthesis.sampler.compiled,
-        "quantize": pipe.quantize,
+        "dtype": str(pipe.generator.dtype).removeprefix("torch."),
+        "compiled": pipe.generator.compiled,
+        "quantize": pipe.generator.quantize,
         **summary(seconds[True]),
         "again_s": float(np.median(seconds[False])),
         "stages": {stage: float(np.mean([t.seconds[stage] for t in staged])) for stage in staged[0].seconds},
@@ -85,45 +81,31 @@ def measure(
         "steps": staged[0].steps,
         "step_s": {level: float(np.mean([t.step_seconds[level] for t in staged])) for level in staged[0].steps},
     }
-    size = settings.get("size") or working_size(targets[0], pipe.net.config)
-    chosen = find_preset(settings.get("preset", EXACT.name), pipe.net.config)
-    sampling = chosen.sampling(pipe.net.config.flow, settings.get("steps"), settings.get("guidance_scale"))
-    return row | utilisation(pipe, shape, size, sampling, staged[0], row["stages"], peak)
+    size = settings.get("size") or pipe.generator.working_size(targets[0])
+    preset = pipe.generator.preset(settings.get("preset", "exact"))
+    asked = preset.changed(settings.get("steps"), settings.get("guidance_scale"))
+    return row | utilisation(pipe, Request(sources, targets, size, asked), staged[0], row["stages"], peak)
 
 
 def utilisation(
-    pipe: GLDPipeline,
-    shape: Shape,
-    size: tuple[int, int],
-    sampling: tuple[Sampling, Sampling],
-    times: StageTimes,
-    stages: dict[str, float],
-    peak: float | None,
+    pipe: GLDPipeline, request: Request, times: StageTimes, stages: dict[str, float], peak: float | None
 ) -> dict[str, Any]:
     """tokens/s and FLOP/s of the sampling loops: what the plain method computes in these steps, a second of the stages.
 
-    size: (H, W) the model works at. sampling: of level 1 and of level 0. stages: seconds of each.
-    The plain method evaluates the network once a step, twice with guidance, for all views of the request. What an
-    engine leaves out counts as done; steps outside the guidance interval do not count twice.
+    stages: seconds of each. The plain method evaluates the network once a step, twice with guidance, for all views of
+    the request; steps outside the guidance interval do not count twice. FLOPs are left out of families that do not
+    know theirs.
     """
-    config = pipe.net.config
-    H, W = size
-    grid = (H // config.encoder.patch, W // config.encoder.patch)
-    views = shape.sources + shape.targets
-    tokens = flops = 0
-    for (stage, level), how in zip((("level1", "level1"), ("level0", "level0")), sampling, strict=True):
-        if level not in times.steps:
-            continue
-        count = times.rounds * sum(how.evaluations(config.flow.t_end))
-        tokens += count * views * (grid[0] * grid[1] + getattr(config, stage).special_tokens)
-        flops += count * evaluation_flops(config, stage, views, grid)
-    seconds = sum(stages[level] for level in LEVELS if level in stages)
-    found: dict[str, Any] = {
-        "working_size": [W, H],
-        "tokens_per_s": tokens / seconds,
-        "sampling_flops": flops,
-        "achieved_flops_per_s": flops / seconds,
-    }
+    sampled = request.preset.sampling
+    seconds = sum(stages[phase] for phase in sampled)
+    tokens = sum(sum(steps) for phase, steps in pipe.generator.phases(request).items() if phase in sampled)
+    H, W = request.size
+    found: dict[str, Any] = {"working_size": [W, H], "tokens_per_s": times.rounds * tokens / seconds}
+    flops = pipe.generator.flops(request)
+    if flops is None:
+        return found
+    flops *= times.rounds
+    found |= {"sampling_flops": flops, "achieved_flops_per_s": flops / seconds}
     if peak:
         found |= {"peak_flops_per_s": peak, "share_of_peak": flops / seconds / peak}
     return found

@@ -26,13 +26,15 @@ from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import integrate
 from gld_ros.errors import InvalidRequest
-from gld_ros.generators.generation import Generated, SourceLatents
-from gld_ros.generators.method import resize
+from gld_ros.generators.gld import Generated, SourceLatents
+from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.gld_setup import check_tensors
+from gld_ros.generators.native import camera_tensors, pictures
 from gld_ros.geometry.frame import RelativeFrame
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.request import check_tensors
 
 #: Modules of the official `src` folder; the older one has one embedder a stack (the DA3 cascade).
 SPLIT, SINGLE = "stage2.models.DDT", "stage2.models.DDT_old"
@@ -98,7 +100,7 @@ def official_dit(config: ModelConfig, stage: str, ours: MultiViewDiT) -> nn.Modu
 
 
 def sample(
-    pipe: GLDPipeline,
+    pipe: GLD,
     theirs: Any,
     stage: str,
     K: Tensor,
@@ -109,7 +111,7 @@ def sample(
     steps: int | None,
     level1: Tensor | None = None,
 ) -> Tensor:
-    """Latents (1, V, C, ...) of a stage by the official network; arguments as in Generation.generate."""
+    """Latents (1, V, C, ...) of a stage by the official network; arguments as in LatentDiffusion.denoise."""
     config = pipe.net.config
     ours = getattr(pipe.net, stage)
     base = given.level1 if stage == "level1" else given.level0
@@ -145,36 +147,37 @@ def measure(
     model that the official code does not know, or a folder without it.
     """
     for pipe in (ours, reference):
-        if pipe.net.config.warps:
+        if pipe.name not in MODELS:
             raise InvalidRequest(
                 f"model '{pipe.name}' is not one of the official code: gld-da3 or gld-vggt is expected"
             )
-    images, K, c2w = tensors(ours, shape)
-    check_tensors(images, K, c2w, ours.net.config)
-    noise = draw(ours, images, K)
+    mine, original = GLD.of(ours.generator), GLD.of(reference.generator)
+    images, K, c2w = tensors(mine, shape)
+    check_tensors(images, K, c2w, ours.name, mine.limits)
+    noise = draw(mine, images, K)
     with official_code(folder):
         dits = {
-            stage: official_dit(reference.net.config, stage, getattr(reference.net, stage))
+            stage: official_dit(original.net.config, stage, getattr(original.net, stage))
             for stage in ("level1", "level0")
         }
-        run_official(reference, dits, images, K, c2w, noise, 1)
-        theirs = [run_official(reference, dits, images, K, c2w, noise, steps) for _ in range(repeat)]
-    run_ours(ours, images, K, c2w, noise, 1)
-    mine = [run_ours(ours, images, K, c2w, noise, steps) for _ in range(repeat)]
+        run_official(original, dits, images, K, c2w, noise, 1)
+        theirs = [run_official(original, dits, images, K, c2w, noise, steps) for _ in range(repeat)]
+    run_ours(mine, images, K, c2w, noise, 1)
+    runs = [run_ours(mine, images, K, c2w, noise, steps) for _ in range(repeat)]
 
     def mean(runs: list[tuple[Generated, dict[str, float]]]) -> dict[str, float]:
         return {key: sum(seconds[key] for _, seconds in runs) / len(runs) for key in runs[0][1]}
 
-    made, expected = mine[-1][0], theirs[-1][0]
+    made, expected = runs[-1][0], theirs[-1][0]
     error = (made.image.clamp(0, 1) - expected.image.clamp(0, 1)).square().mean()
     return {
         "model": ours.name,
         "views": [shape.sources, shape.targets],
         "size": [shape.size[1], shape.size[0]],
-        "dtype": str(ours.synthesis.dtype).removeprefix("torch."),
-        "steps": [ours.net.config.flow.sampling(stage, steps)[0] for stage in ("level1", "level0")],
+        "dtype": str(mine.dtype).removeprefix("torch."),
+        "steps": [mine.net.config.flow.sampling(stage, steps)[0] for stage in ("level1", "level0")],
         "official": mean(theirs),
-        "ours": mean(mine),
+        "ours": mean(runs),
         "difference": {
             "image_psnr_db": float(-10 * error.clamp_min(1e-12).log10()),
             "level1": relative(made.level1, expected.level1),
@@ -183,16 +186,15 @@ def measure(
     }
 
 
-def tensors(pipe: GLDPipeline, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(pipe: GLD, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
     """images (1, S, 3, H, W), K (1, V, 3, 3) and c2w (1, V, 4, 4) of a request, on the device."""
     sources, targets = wall_request(shape)
     cameras = [*(source.camera for source in sources), *targets]
-    K, c2w = pipe.synthesis.cameras(cameras, RelativeFrame(cameras), shape.size)
-    pictures = [resize(pipe.synthesis.picture(source.image)[None, None], shape.size) for source in sources]
-    return torch.cat(pictures, dim=1), K, c2w
+    images = pictures([source.image for source in sources], shape.size, pipe.device)
+    return images, *camera_tensors(cameras, RelativeFrame(cameras), shape.size, pipe.device)
 
 
-def draw(pipe: GLDPipeline, images: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+def draw(pipe: GLD, images: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """Noise of levels 1 and 0, in the latents' shape."""
     encoder = pipe.net.config.encoder
     h, w = (side // encoder.patch for side in images.shape[-2:])
@@ -217,7 +219,7 @@ class Laps:
 
 
 def run_official(
-    pipe: GLDPipeline,
+    pipe: GLD,
     dits: dict[str, nn.Module],
     images: Tensor,
     K: Tensor,
@@ -226,27 +228,27 @@ def run_official(
     steps: int | None,
 ) -> tuple[Generated, dict[str, float]]:
     """One whole request with the official networks, and its seconds."""
-    synthesis = pipe.synthesis
+    diffusion = pipe.diffusion
     size = (images.shape[-2], images.shape[-1])
     lap = Laps(pipe.device)
-    given = synthesis.encode(images)
+    given = diffusion.latents_of(images)
     rest = lap()
     level1 = sample(pipe, dits["level1"], "level1", K, c2w, given, noise[0], size, steps)
     seconds = {"level1_s": lap()}
     level0 = sample(pipe, dits["level0"], "level0", K, c2w, given, noise[1], size, steps, level1)
     seconds["level0_s"] = lap()
-    cond = synthesis.condition(images, K, c2w, given, None)
-    made = synthesis.decode(level0, level1, cond, given.grid, size)
+    features = diffusion.propagate(level0, level1, diffusion.condition(images, K, c2w, given, None), given.grid)
+    made = Generated(level0, level1, features, *diffusion.decode(features, given.grid, size))
     seconds["rest_s"] = rest + lap()
     return made, seconds | {"total_s": sum(seconds.values())}
 
 
 def run_ours(
-    pipe: GLDPipeline, images: Tensor, K: Tensor, c2w: Tensor, noise: tuple[Tensor, Tensor], steps: int | None
+    pipe: GLD, images: Tensor, K: Tensor, c2w: Tensor, noise: tuple[Tensor, Tensor], steps: int | None
 ) -> tuple[Generated, dict[str, float]]:
     """One whole request with ours, and its seconds."""
     lap = Laps(pipe.device)
-    made = pipe.generate(images, K, c2w, steps=steps, noise=noise)
+    made = pipe.generate_tensors(images, K, c2w, steps=steps, noise=noise)
     return made, {"total_s": lap()}
 
 

@@ -12,15 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
+import numpy as np
+
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.scenes import choose
-from gld_ros.generators.presets import EXACT, NAMES
+from gld_ros.generators.request import PRESETS
 from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.wall import BASELINE, Wall
 from gld_ros.views import SourceView
+
+DISTANCE = 2.0  # of the wall, metres
+BASELINE = 0.1  # between neighbouring cameras of a request, metres
+BLOCKS = 24  # of the wall in a picture's width
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,8 @@ class Variant:
 
 def preset_variant(name: str) -> Variant:
     """The settings of a preset. Raises InvalidRequest for one that there is not."""
-    if name not in NAMES:
-        raise InvalidRequest(f"preset is '{name}', expected one of {', '.join(NAMES)}")
+    if name not in PRESETS:
+        raise InvalidRequest(f"preset is '{name}', expected one of {', '.join(PRESETS)}")
     return Variant(name, {"preset": name})
 
 
@@ -78,10 +84,39 @@ def compared(
 ) -> tuple[Variant, list[Variant]]:
     """The reference (`exact`, or the model's own settings in so many steps) and what is compared with it: unless asked
     otherwise, the other presets."""
-    reference = preset_variant(EXACT.name) if reference_steps is None else steps_variant(reference_steps)
+    reference = preset_variant(PRESETS[0]) if reference_steps is None else steps_variant(reference_steps)
     if not presets and not steps:
-        presets = [name for name in NAMES if name != EXACT.name]
+        presets = [name for name in PRESETS if name != PRESETS[0]]
     return reference, [*map(preset_variant, presets), *map(steps_variant, steps)]
+
+
+class Wall:
+    """Random blocks, 2 m in front of cameras of one size (H, W) that stand side by side along x.
+
+    A camera moved by d sees the picture moved by fx d / 2: exact views at any place for the price of a copy. The wall
+    repeats itself after two pictures.
+    """
+
+    def __init__(self, size: tuple[int, int], seed: int = 0) -> None:
+        H, W = size
+        self.K = np.array([[0.8 * W, 0, W / 2], [0, 0.8 * W, H / 2], [0, 0, 1]])
+        self.size = size
+        block = max(1, W // BLOCKS)
+        colours = np.random.default_rng(seed).integers(0, 256, (-(-H // block), -(-2 * W // block), 3), dtype=np.uint8)
+        once = cv2.resize(colours, (2 * W, H), interpolation=cv2.INTER_NEAREST)
+        self._pixels = np.concatenate([once, once[:, :W]], axis=1)
+
+    def camera(self, x: float) -> Camera:
+        """At x metres, looking at the wall."""
+        c2w = np.eye(4)
+        c2w[0, 3] = x
+        return Camera(self.K, c2w, self.size[1], self.size[0])
+
+    def view(self, x: float, stamp: int = 0) -> SourceView:
+        """What that camera sees, to the nearest whole pixel."""
+        W = self.size[1]
+        start = round(self.K[0, 0] * x / DISTANCE) % (2 * W)
+        return SourceView(np.ascontiguousarray(self._pixels[:, start : start + W]), self.camera(x), stamp)
 
 
 def wall_request(shape: Shape) -> tuple[list[SourceView], list[Camera]]:
@@ -94,12 +129,12 @@ def wall_request(shape: Shape) -> tuple[list[SourceView], list[Camera]]:
 
 
 def request_settings(pipe: GLDPipeline, shape: Shape) -> dict[str, Any]:
-    """Joint models work at the cameras' own size, others at their model's; random weights have no scale to insist on.
+    """Models for any size work at the cameras' own, others at theirs; random weights have no scale to insist on.
 
     Raises InvalidRequest for a size that is not made of whole patches.
     """
     settings: dict[str, Any] = {"strict_scale": False}
-    if not pipe.net.config.warps:
+    if pipe.generator.limits.any_size:
         settings["size"] = shape.size
     return settings
 

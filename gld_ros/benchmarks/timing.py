@@ -15,9 +15,6 @@ import torch
 from gld_ros.errors import InvalidRequest
 from gld_ros.views import Progress
 
-#: Stages of diffusion, in the order of sampling; each has steps.
-LEVELS = ("level1", "level0")
-
 
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all it was given."""
@@ -44,8 +41,9 @@ def check_repeat(repeat: int) -> None:
 class StageTimes:
     """A request's callback that adds up the time of each stage.
 
-    A GPU is waited for at the end of each stage and after the first step of each level, and nowhere else. seconds: by
-    stage; steps: of each level; step_seconds: of one step after the first, which pays for what is made once a stage.
+    A GPU is waited for at the end of each stage and after the first step of each sampled stage, and nowhere else.
+    seconds: by stage; steps: of each sampled stage; step_seconds: of one step after the first, which pays for what is
+    made once a stage.
     """
 
     device: torch.device
@@ -60,7 +58,7 @@ class StageTimes:
         self._began = self._last = self._first = time.perf_counter()
 
     def __call__(self, progress: Progress) -> None:
-        stage, level = progress.stage, progress.stage in LEVELS
+        stage, level = progress.stage, progress.stage not in ("encode", "decode")
         if level and 1 < progress.step < progress.steps:
             return
         synchronize(self.device)

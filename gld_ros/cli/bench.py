@@ -129,7 +129,7 @@ def latency(
     rows, compared = [], []
     for model in models or ["mini"]:
         with Running(device, dtype, offload, compiled, quantize).opened(model) as (pipe, folder):
-            peak = matrix_peak(pipe.device, pipe.synthesis.dtype)
+            peak = matrix_peak(pipe.device, pipe.generator.dtype)
             for shape in shapes:
                 for variant in variants:
                     with ticks(latency.timed_requests(repeat), f"{pipe.name} {variant.name} {shape}") as tick:

@@ -50,7 +50,7 @@ def calibrate_confidence(
         raise InvalidRequest(f"--scenes {scenes}: at least {NATIVE_SHARE} are expected")
     folder = resolve(model)
     pipe, weights = GLDPipeline.from_pretrained(folder, device=device), weights_of(folder)
-    calibration = pipe.synthesis.calibration
+    calibration = pipe.calibration
     rooms = Rooms(check or split, scenes, (size[1], size[0]), far, samples)
     measured = measure(pipe, rooms, weights, pixels)
     if out:

@@ -106,7 +106,7 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     gallery = Gallery(settings.out, save_views=settings.save_views) if settings.out else None
     with collect_warnings() as caught:
         found = evaluate(pipe, scenes, methods, settings.drawn, settings.seed, lpips, gallery, total, dino)
-    report = build_report(found, methods, pipe, settings.report(pipe.net.config.flow.steps), settings.seed)
+    report = build_report(found, methods, pipe, settings.report(pipe.generator.preset("exact").steps), settings.seed)
     report["skipped"] = skipped.scenes
     report["notices"] = print_notices(caught, len(found.scenes), found.interrupted, notices)
     if settings.out and gallery:
@@ -133,7 +133,7 @@ def evaluate_away(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     with collect_warnings() as caught:
         scenes = away_scenes(settings.rooms_split, count)
         found = away.evaluate_away(scenes, answer, fill, samples, settings.seed, sheet, count)
-    shown = settings.report(pipe.net.config.flow.steps)
+    shown = settings.report(pipe.generator.preset("exact").steps)
     report: dict[str, Any] = {"model": pipe.name, "settings": shown, "versions": versions(pipe)}
     report |= away.away_figures(found, samples, settings.seed)
     report["notices"] = print_notices(caught, len(found.scenes), found.interrupted)

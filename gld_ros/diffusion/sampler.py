@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gld_ros.diffusion.conditioning import Cameras
-from gld_ros.diffusion.flow import Velocity, as_velocity, guidance_times, time_grid
+from gld_ros.diffusion.flow import Velocity, as_velocity, guidance_times
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import FlowConfig
 from gld_ros.networks.dit import MultiViewDiT
@@ -103,8 +103,8 @@ class Branch:
         return Branch(base, camera, (first, second), level1)
 
 
-class Sampler:
-    """Samples the stages of a model on one device.
+class Runner:
+    """Runs the diffusion networks of a model on one device.
 
     compiled: with `torch.compile`, for each shape (batch, views, grid) at its first use, which takes minutes for the
     released models; CUDA graphs on CUDA. The least recently used of more than `shapes` is forgotten. joined: both
@@ -124,32 +124,12 @@ class Sampler:
         self.joined = self.cuda if joined is None else joined
         self._networks: OrderedDict[tuple, Network] = OrderedDict()
 
-    def sample(
-        self,
-        dit: MultiViewDiT,
-        flow: FlowConfig,
-        cond: Conditioning,
-        noise: Tensor,
-        sampling: Sampling,
-        on_step: OnStep = lambda step: None,
-    ) -> Tensor:
-        """Latents (B, V, C, h, w) of a stage from noise, on its device.
-
-        `on_step(i)` is called in step i = 1, 2, ...; True ends the sampling (see `integrate`), as does an exception.
-        Raises InvalidRequest for an unknown solver.
-        """
-        views = noise.shape[1]
-        interval = guidance_times(flow, sampling.guidance_interval, views)
-        velocity = self.velocity(dit, cond, sampling, interval)
-        return integrate(velocity, noise, time_grid(flow, sampling.steps, views), sampling.solver, on_step)
-
-    def velocity(
-        self, dit: MultiViewDiT, cond: Conditioning, sampling: Sampling, interval: tuple[float, float]
-    ) -> Velocity:
-        """velocity(x (B, V, C, h, w), t (B,) on the host) with guidance between the times of `interval`.
+    def velocity(self, dit: MultiViewDiT, flow: FlowConfig, cond: Conditioning, sampling: Sampling) -> Velocity:
+        """velocity(x (B, V, C, h, w), t (B,) on the host) of a stage, with guidance in its interval.
 
         What stays the same from step to step is computed here, once; nothing waits for the device.
         """
+        first, last = guidance_times(flow, sampling.guidance_interval, cond.base.shape[1])
         network, prediction, sources = self.network(dit), dit.config.prediction, cond.cameras.sources
 
         def branch(cameras: Cameras) -> Branch:
@@ -166,7 +146,7 @@ class Sampler:
             moment = torch.full((len(x),), time, device=cond.base.device)
             embedded = dit.t_embedder(moment)
             velocities: list[Tensor] = []
-            for b in both if both and interval[0] <= time <= interval[1] else conditional:
+            for b in both if both and first <= time <= last else conditional:
                 rounds = len(b.base) // len(x)  # both branches of guidance in one batch, or one of them
                 noisy, times = (torch.cat([y] * rounds) if rounds > 1 else y for y in (x, embedded))
                 out = network(noisy, b.base, times, b.camera, b.tables, sources, b.level1).float()

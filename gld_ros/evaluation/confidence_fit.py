@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gld_ros.confidence import LEVELS, RIGHT, Calibration, RegionCalibration, confidence
+from gld_ros.calibration import LEVELS, RIGHT, Calibration, RegionCalibration
+from gld_ros.confidence import confidence
 from gld_ros.data.clips import Clip
 from gld_ros.data.raytrace import render
 from gld_ros.data.room_views import render_scenes, sample_cameras
@@ -33,7 +34,6 @@ from gld_ros.files import replacing
 from gld_ros.geometry.cameras import Camera
 from gld_ros.metrics.uncertainty import calibration_error, reliability, share_interval
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.request import working_size
 
 WORKING, NATIVE = (96, 72), (320, 240)  # (W, H): as mini works, and larger, as cameras are
 KNOTS = 10  # of the curve from spread to probability
@@ -112,7 +112,7 @@ class Rooms:
         """Whether observed pixels are read back at the cameras' own resolution, not the model's."""
         width, height = self.size
         camera = Camera(np.diag([width, width, 1.0]), np.eye(4), width, height)
-        return pipe.net.config.warps and working_size(camera, pipe.net.config) != (height, width)
+        return pipe.generator.limits.native and pipe.generator.working_size(camera) != (height, width)
 
 
 def _far_room(seed: int, size: tuple[int, int]) -> Scene:

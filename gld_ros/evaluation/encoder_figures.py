@@ -10,20 +10,15 @@ import numpy as np
 import torch
 
 from gld_ros.evaluation.scenes import Scene
-from gld_ros.generators.method import resize
+from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.native import pictures
 from gld_ros.geometry.ray_pose import cameras_from_rays
 from gld_ros.metrics.correspondence import pck, true_matches
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.request import working_size
 from gld_ros.views import SourceView
 
 PCK_SHARE = 0.1  # of the longer side
 PCK_POINTS = 500  # of each pair of views
-
-
-def has_rays(pipe: GLDPipeline) -> bool:
-    """Whether the model's geometry head gives rays, from which poses can be estimated."""
-    return pipe.net.config.dpt is not None and pipe.net.config.dpt.aux_convs > 0
 
 
 @torch.inference_mode()
@@ -32,9 +27,10 @@ def estimate_poses(pipe: GLDPipeline, sources: Sequence[SourceView], images: Seq
 
     Raises ModelError where the rays are no camera's.
     """
-    features, grid, size = _features(pipe, [s.image for s in sources] + list(images), sources[0])
-    with pipe.synthesis.autocast(), pipe.synthesis.residency.at_work("dpt"):
-        geometry = pipe.net.dpt(features, grid, size)
+    gld = GLD.of(pipe.generator)
+    features, grid, size = _features(gld, [s.image for s in sources] + list(images), sources[0])
+    with gld.diffusion.autocast(), gld.diffusion.residency.at_work("dpt"):
+        geometry = gld.net.dpt(features, grid, size)
     assert geometry.rays is not None and geometry.ray_confidence is not None
     cameras = cameras_from_rays(geometry.rays.float(), geometry.ray_confidence.float(), size)
     return cameras.c2w[0, len(sources) :].cpu().numpy()
@@ -42,11 +38,12 @@ def estimate_poses(pipe: GLDPipeline, sources: Sequence[SourceView], images: Seq
 
 @torch.inference_mode()
 def level_pck(pipe: GLDPipeline, scene: Scene) -> list[float] | None:
-    """PCK of levels 0..3 between the first source and every real target, by true depth; None without it."""
-    if scene.source_depths is None:
+    """PCK of levels 0..3 between the first source and every real target, by true depth; None
+    without it or for a model without levels."""
+    if scene.source_depths is None or not pipe.generator.has_levels:
         return None
     features, grid, _ = _features(
-        pipe, [scene.sources[0].image, *(target.image for target in scene.targets)], scene.sources[0]
+        GLD.of(pipe.generator), [scene.sources[0].image, *(target.image for target in scene.targets)], scene.sources[0]
     )
     camera, values = scene.sources[0].camera, []
     for v, target in enumerate(scene.targets, start=1):
@@ -60,10 +57,9 @@ def level_pck(pipe: GLDPipeline, scene: Scene) -> list[float] | None:
     return np.mean(values, axis=0).tolist() if values else None
 
 
-def _features(pipe: GLDPipeline, images: list[np.ndarray], like: SourceView) -> tuple:
+def _features(gld: GLD, images: list[np.ndarray], like: SourceView) -> tuple:
     """Levels (1, V, h * w, C) as the decoders read them, their grid, and the size (H, W) the images were brought to."""
-    size = working_size(like.camera, pipe.net.config)
-    pictures = torch.cat([resize(pipe.synthesis.picture(image)[None, None], size) for image in images], dim=1)
-    with pipe.synthesis.autocast(), pipe.synthesis.residency.at_work("encoder"):
-        levels = pipe.net.encoder(pictures)
-    return [pipe.net.encoder.to_decoder(level) for level in levels], levels[0].grid, size
+    size = gld.working_size(like.camera)
+    with torch.inference_mode(), gld.diffusion.autocast(), gld.diffusion.residency.at_work("encoder"):
+        levels = gld.net.encoder(pictures(images, size, gld.device))
+    return [gld.net.encoder.to_decoder(level) for level in levels], levels[0].grid, size

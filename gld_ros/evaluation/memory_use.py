@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from gld_ros.files import sha256, write_text
+from gld_ros.generators.gld_family import GLD
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
 from gld_ros.networks.configs import ModelConfig
@@ -75,14 +76,14 @@ def memory_of_request(
         "offload": offload,
         "views": [sources, targets],
         "size": [size[1], size[0]],
-        "parameters": sum(p.numel() for p in pipe.net.parameters()),
-        "weights_bytes": sum(p.numel() * p.element_size() for p in pipe.net.parameters()),
+        "parameters": sum(p.numel() for p in pipe.generator.net.parameters()),
+        "weights_bytes": sum(p.numel() * p.element_size() for p in pipe.generator.net.parameters()),
         "resident_before": before["VmRSS"],
         "resident_loaded": resident()["VmRSS"],
         "peak_loading": resident()["VmHWM"],
     }
     images, K, c2w = made_up_request(sources, targets, size)
-    pipe.generate(images, K, c2w, steps=2)
+    GLD.of(pipe.generator).generate_tensors(images, K, c2w, steps=2)
     report["peak_resident"] = resident()["VmHWM"]
     report["peak_over_weights"] = report["peak_resident"] / report["weights_bytes"]
     if pipe.device.type == "cuda":

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gld_ros.errors import InvalidRequest, ModelError, NoContext, ScaleUnknown
 from gld_ros.evaluation.baselines import Picture, depth_warp, source_depths, with_true_depth
-from gld_ros.evaluation.encoder_figures import estimate_poses, has_rays, level_pck
+from gld_ros.evaluation.encoder_figures import estimate_poses, level_pck
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.scenes import Scene, unobserved_by_depth
 from gld_ros.evaluation.scores import (
@@ -219,7 +219,7 @@ def _score_encoder(
     levels = level_pck(pipe, scene)
     if levels is not None:
         found.levels.append(levels)
-    if not has_rays(pipe) or len(scene.targets) < MIN_POSES:
+    if not pipe.generator.has_rays or len(scene.targets) < MIN_POSES:
         return
     true = np.stack([camera.c2w for camera in scene.cameras])
     images = {name: [p.image for p in made if p is not None] for name, made in pictures.items()}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import gld_ros
-from gld_ros.evaluation.encoder_figures import PCK_SHARE, has_rays
+from gld_ros.evaluation.encoder_figures import PCK_SHARE
 from gld_ros.evaluation.methods import Method
 from gld_ros.evaluation.protocol import REAL, Evaluation, Row
 from gld_ros.evaluation.scores import MIN_REGION, RIGHT
@@ -153,7 +153,7 @@ def _table(rows: Sequence[Row], method: str, seed: int) -> dict[str, Any]:
 
 
 def _poses_note(found: Evaluation, pipe: GLDPipeline) -> str:
-    if not has_rays(pipe):
+    if not pipe.generator.has_rays:
         return f"left out: '{pipe.name}' has no ray head to estimate poses with"
     if not any(row.region == "poses" for row in found.rows):
         return "left out: at least 3 targets a scene are needed, and rays that are a camera's"

@@ -1,17 +1,21 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model runs, and in what numbers."""
+"""Where a model runs, in what numbers, and which of its components are on the device."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
+from torch import nn
 
-from gld_ros.errors import ModelError
-from gld_ros.networks.gld import GLDNetworks
+from gld_ros.errors import ModelError, OutOfMemory
+
+SEQUENTIAL = "sequential"
 
 
 def usable_device(name: str | None) -> torch.device:
@@ -36,11 +40,21 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
-def compute_dtype(net: GLDNetworks, device: torch.device) -> torch.dtype:
-    """bfloat16 for weights in bfloat16, and for mini wherever it is fast; float32 otherwise."""
-    if any(p.dtype == torch.bfloat16 for p in net.parameters()):
-        return torch.bfloat16
-    return torch.bfloat16 if net.config.warps and has_bfloat16(device) else torch.float32
+@contextmanager
+def in_memory(what: str, device: torch.device, forget: Callable[[], None]) -> Iterator[None]:
+    """Turns a lack of memory into OutOfMemory that names `what`; `forget` and the device's cache give memory back."""
+    try:
+        yield
+        return
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+    # Outside `except`: the traceback would keep the tensors alive.
+    forget()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    raise OutOfMemory(f"{what}: {reason}")
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -66,3 +80,47 @@ def cpu_gains_by_bfloat16() -> bool:
             torch.nn.functional.linear(x, weight)
             seconds[dtype] = min(seconds[dtype], time.perf_counter() - began)
     return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
+
+
+def check_offload(offload: str | None) -> None:
+    """Raise ModelError for a mode that does not exist."""
+    if offload not in (None, SEQUENTIAL):
+        raise ModelError(f"offload is '{offload}', expected None or '{SEQUENTIAL}'")
+
+
+class Residency:
+    """With `offload="sequential"` the weights stay in main memory; a component's come to the device while it works.
+
+    Weights are only read here: leaving the device means dropping the copy. Without offload all are on the device.
+    """
+
+    def __init__(self, net: nn.Module, device: torch.device, offload: str | None = None):
+        check_offload(offload)
+        self.net, self.device, self.offload = net, device, offload
+        #: Components whose weights are on the device now.
+        self.resident = {name for name, _ in net.named_children()}
+        if offload:
+            self.resident.clear()
+            for name, buffer in net.named_buffers(recurse=False):
+                setattr(net, name, buffer.to(device))
+        else:
+            net.to(device)
+
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[nn.Module]:
+        """The component `name`, on the device until the block ends."""
+        component = getattr(self.net, name)
+        if not self.offload:
+            yield component
+            return
+        tensors = [*component.parameters(), *component.buffers()]
+        at_home = [tensor.data for tensor in tensors]
+        self.resident.add(name)
+        try:
+            for tensor in tensors:
+                tensor.data = tensor.data.to(self.device, non_blocking=True)
+            yield component
+        finally:
+            for tensor, home in zip(tensors, at_home, strict=True):
+                tensor.data = home
+            self.resident.discard(name)

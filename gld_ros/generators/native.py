@@ -1,6 +1,9 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Observed pixels at the camera's own resolution; only what no source saw is left to the model's small picture."""
+"""Pixels of views: their sizes, and observed ones taken from the sources at the camera's own resolution.
+
+Only what no source saw is left to the model's small picture.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.generators.method import Pixels, at_size, resize
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.frame import RelativeFrame
 from gld_ros.geometry.warp import forward_warp, guided_upsample, pull_push, resample
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.views import SourceView
+
+#: Of a camera, worked on at its own resolution.
+PIXELS = 640 * 480
+
+
+@dataclass
+class Pixels:
+    """One view. image: (3, H, W) 0..1; depth: (H, W) metres; spread: (H, W) expected error of log depth; seen: (H, W)
+    bool, what some source saw."""
+
+    image: Tensor
+    depth: Tensor
+    spread: Tensor
+    seen: Tensor
+
+
+def at_size(pixels: Pixels, target: Camera) -> Pixels:
+    """The view at the target camera's size; only the colours are interpolated."""
+    size = (target.height, target.width)
+    image, depth, spread, seen = pixels.image, pixels.depth, pixels.spread, pixels.seen
+    if tuple(depth.shape) != size:
+        maps = torch.stack([depth, spread, seen.float()])[None]
+        depth, spread, shown = F.interpolate(maps, size=size, mode="nearest-exact")[0]
+        seen = shown > 0.5
+    return Pixels(resize(image[None, None], size)[0, 0], depth, spread, seen)
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, V, C, H, W) to another size, area-averaged when it shrinks."""
+    flat = images.flatten(0, 1)
+    if flat.shape[-2:] == size:
+        return images
+    mode = "area" if size[0] <= flat.shape[-2] and size[1] <= flat.shape[-1] else "bilinear"
+    return F.interpolate(flat, size=size, mode=mode).unflatten(0, images.shape[:2])
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(3, H, W) 0..1 -> (H, W, 3) uint8."""
+    return (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 @dataclass
@@ -32,8 +73,23 @@ class NativeSources:
     c2w: Tensor
 
 
+def camera_tensors(
+    cameras: Sequence[Camera], frame: RelativeFrame, size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """K (1, V, 3, 3) at the size (H, W) and c2w (1, V, 4, 4) in the frame, float32."""
+    K = np.stack([camera.resized(size[1], size[0]).K for camera in cameras])
+    c2w = np.stack([frame.relative(camera.c2w) for camera in cameras])
+    found = (torch.tensor(x, dtype=torch.float32, device=device)[None] for x in (K, c2w))
+    return next(found), next(found)
+
+
+def pictures(images: Sequence[np.ndarray], size: tuple[int, int], device: torch.device | str) -> Tensor:
+    """(1, V, 3, H, W) 0..1 of images (H, W, 3) uint8 of any size."""
+    tensors = (torch.from_numpy(np.ascontiguousarray(image)).to(device) for image in images)
+    return torch.cat([resize(x.permute(2, 0, 1)[None, None].float() / 255, size) for x in tensors], dim=1)
+
+
 def native_sources(
-    pictures: list[Tensor],
     sources: Sequence[SourceView],
     images: Tensor,
     depth: SourceDepth,
@@ -42,11 +98,10 @@ def native_sources(
 ) -> NativeSources:
     """Sources at (nearly) their own resolution; their depth follows the edges of their image.
 
-    pictures: (3, H, W) each; images: (1, V, 3, h, w) at the working size with `depth` (1, V, h, w); limit: see
-    `native_size`.
+    images: (1, V, 3, h, w) at the working size with `depth` (1, V, h, w); limit: see `native_size`.
     """
     size = native_size(sources[0].camera, limit)
-    fine = torch.cat([resize(p[None, None], size) for p in pictures], dim=1)[0]
+    fine = pictures([source.image for source in sources], size, images.device)[0]
     coarse = torch.stack([depth.depth[0].reciprocal(), depth.spread[0]], dim=1)
     upsampled = guided_upsample(coarse, images[0], fine)
     fine_depth = upsampled[:, 0].reciprocal()
@@ -55,10 +110,8 @@ def native_sources(
             sensor = torch.from_numpy(measured).to(fine.device)[None, None] / frame.unit
             sensor = F.interpolate(sensor, size=size, mode="nearest-exact")[0, 0]
             fine_depth[k] = torch.where(sensor > 0, sensor, fine_depth[k])
-    cameras = [s.camera.resized(size[1], size[0]) for s in sources]
-    K = torch.tensor(np.stack([c.K for c in cameras]), dtype=torch.float32, device=fine.device)
-    c2w = torch.tensor(np.stack([frame.relative(c.c2w) for c in cameras]), dtype=torch.float32, device=fine.device)
-    return NativeSources(torch.cat([fine, upsampled[:, 1:]], dim=1)[None], fine_depth[None], K[None], c2w[None])
+    K, c2w = camera_tensors([source.camera for source in sources], frame, size, fine.device)
+    return NativeSources(torch.cat([fine, upsampled[:, 1:]], dim=1)[None], fine_depth[None], K, c2w)
 
 
 def paste_observed(
@@ -75,9 +128,7 @@ def paste_observed(
     image: (3, h, w) 0..1, of any size; depth: (h, w) metres; spread: (h, w); limit: see `native_size`.
     """
     size = native_size(target, limit)
-    camera = target.resized(size[1], size[0])
-    K = torch.tensor(camera.K, dtype=torch.float32, device=image.device)[None]
-    c2w = torch.tensor(frame.relative(camera.c2w), dtype=torch.float32, device=image.device)[None]
+    K, c2w = (x[0] for x in camera_tensors([target], frame, size, image.device))
     weight = torch.exp(-4 * native.values[:, :, 3])
     warp = forward_warp(native.values, native.depth, native.K, native.c2w, K, c2w, size, weight)
     warp = resample(warp, native.values, native.depth, native.K, native.c2w, K, c2w)

@@ -7,29 +7,26 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
 from gld_ros.views import SourceView
 
-Made = TypeVar("Made")
 
+class Recent:
+    """Keeps what was made for the last few keys; the longest unused is dropped first.
 
-class RecentSources(Generic[Made]):
-    """Keeps what `make` gave for the last few sets of sources, the longest unused is dropped first.
-
-    Encoders look at all sources together, hence a set is the smallest thing that can be kept. Sources are the same when
-    their pixels, cameras and depths are, whatever object holds them.
+    Keys are (fingerprint, settings): encoders look at all sources together, hence a set of them is the smallest thing
+    that can be kept.
     """
 
     def __init__(self, capacity: int = 4) -> None:
         self._capacity = capacity
-        self._kept: OrderedDict[bytes, Made] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, Any], Any] = OrderedDict()
 
-    def get(self, sources: Sequence[SourceView], settings: tuple[Any, ...], make: Callable[[], Made]) -> Made:
-        """What these sources gave with these settings; made now, if need be. Raises what `make` raises."""
-        key = fingerprint(sources, settings)
+    def get(self, key: tuple[bytes, Any], make: Callable[[], Any]) -> Any:
+        """What `make` returned for this key; called now, if need be. Raises what `make` raises."""
         if key not in self._kept:
             while len(self._kept) >= self._capacity:  # before: the device may not hold one more
                 self._kept.popitem(last=False)
@@ -37,28 +34,26 @@ class RecentSources(Generic[Made]):
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def holds(self, sources: Sequence[SourceView], settings: tuple[Any, ...]) -> bool:
-        """Whether these sources with these settings would be answered at once."""
-        return bool(self._kept) and fingerprint(sources, settings) in self._kept
+    def newest(self, sources: bytes) -> Any | None:
+        """What was used last of the sources with this fingerprint."""
+        return next((made for key, made in reversed(self._kept.items()) if key[0] == sources), None)
 
-    @property
-    def newest(self) -> Made | None:
-        """What was used last."""
-        return next(reversed(self._kept.values()), None)
-
-    def clear(self) -> None:
-        self._kept.clear()
+    def __contains__(self, key: tuple[bytes, Any]) -> bool:
+        return key in self._kept
 
     def __len__(self) -> int:
         return len(self._kept)
 
+    def clear(self) -> None:
+        self._kept.clear()
 
-def fingerprint(sources: Sequence[SourceView], settings: tuple[Any, ...]) -> bytes:
-    """Of all that decides what is made of sources (their stamps do not) with such settings (that print as they are)."""
-    found = hashlib.sha256(repr(settings).encode())  # 1.5 ms for 1280x720
+
+def fingerprint(sources: Sequence[SourceView]) -> bytes:
+    """Digest of the pixels, cameras and depths of sources, whatever object holds them; their stamps do not count."""
+    digest = hashlib.sha256()  # 1.5 ms for 1280x720
     for source in sources:
         camera, depth = source.camera, source.depth
-        found.update(repr((camera.width, camera.height, depth is None)).encode())
+        digest.update(repr((camera.width, camera.height, depth is None)).encode())
         for array in (camera.K, camera.c2w, source.image, *([] if depth is None else [depth])):
-            found.update(np.ascontiguousarray(array).data)
-    return found.digest()
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gld_ros.networks import prope
-from gld_ros.networks.configs import DiTConfig
+from gld_ros.networks.configs import DiTConfig, ModelConfig
 from gld_ros.networks.encoder import map_to_tokens, tokens_to_map
 from gld_ros.networks.layers import attend
 from gld_ros.networks.prope import CameraTables
@@ -204,3 +204,29 @@ class MultiViewDiT(nn.Module):
             special = getattr(self, f"special_{name}_embedder")(map_to_tokens(own[:, :, :, :S]))
             tokens = torch.cat([special + getattr(self, f"special_pos_embed_{name}"), tokens], dim=2)
         return tokens
+
+
+def evaluation_flops(config: ModelConfig, stage: str, views: int, grid: tuple[int, int]) -> int:
+    """FLOPs of one evaluation of a stage's network, "level1" or "level0", for one scene of `views` views.
+
+    From the shapes: 2 a multiply-add of matrix products, convolutions and attention; what is done element by element
+    is left out, as by torch's FlopCounterMode.
+    """
+    dit: DiTConfig = getattr(config, stage)
+    C, D, head = config.encoder.channels, dit.width, dit.head_width
+    patches, specials = views * grid[0] * grid[1], views * dit.special_tokens
+    tokens = patches + specials
+    embedded = (C + (dit.level1_channels or C)) * D + 2 * C * head + dit.camera_channels * config.encoder.patch**2 * D
+    products = patches * embedded + specials * (2 * C * (D + head) + C * C)
+    products += tokens * (D * head + 2 * head**2 + head * C)  # between encoder and head; the last layer
+    products += 512 * D + D**2  # time
+    products += dit.depth * block_products(D, dit.mlp_ratio, tokens, patches, conditions=1)
+    products += dit.head_depth * block_products(head, dit.mlp_ratio, tokens, patches, conditions=tokens)
+    return 2 * products
+
+
+def block_products(D: int, mlp_ratio: float, tokens: int, patches: int, conditions: int) -> int:
+    """Multiply-adds of a DiT block of width D; conditions: how many rows adaLN has, one a scene or one a token."""
+    linear = tokens * (4 * D**2 + 3 * D * swiglu_hidden(D, mlp_ratio))
+    prope = patches * 8 * D  # half the channels of q, k, v and the output times 4 x 4 matrices
+    return linear + conditions * 6 * D**2 + 2 * tokens**2 * D + prope

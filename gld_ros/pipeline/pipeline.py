@@ -6,79 +6,37 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from gld_ros.calibration import Calibration
 from gld_ros.confidence import check_novelty, combine
-from gld_ros.diffusion.sampler import Sampler
-from gld_ros.errors import ModelError, OutOfMemory, RequestTimeout
-from gld_ros.generators.devices import compute_dtype, has_bfloat16, out_of_memory, usable_device
-from gld_ros.generators.generation import Generated
-from gld_ros.generators.method import Callback, Options, part_of
-from gld_ros.generators.offload import Residency, check_offload
-from gld_ros.generators.presets import preset as find_preset
-from gld_ros.generators.synthesis import Synthesis
+from gld_ros.errors import ModelError, RequestTimeout
+from gld_ros.generators.base import Generator, families, family_of
+from gld_ros.generators.devices import check_offload, in_memory, usable_device
+from gld_ros.generators.recent import fingerprint
+from gld_ros.generators.request import Callback, Loading, Report, Request
 from gld_ros.geometry.cameras import Camera
-from gld_ros.networks.configs import ModelConfig
-from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.quantization import check_quantize
-from gld_ros.networks.quantization import quantize as quantize_weights
-from gld_ros.networks.released import MODELS
-from gld_ros.pipeline.budget import SIZES, capped, plan, smaller
-from gld_ros.pipeline.calibration import Probe, calibrated, wall_views
-from gld_ros.pipeline.costs import CostModel
-from gld_ros.pipeline.request import (
-    check_options,
-    check_request,
-    check_tensors,
-    check_views,
-    warn_of_poses,
-    working_size,
-)
-from gld_ros.views import SourceView, View
+from gld_ros.pipeline.deadline import SIZES, Deadline, Speed, smaller
+from gld_ros.pipeline.request import check_options, check_request, warn_of_poses
+from gld_ros.views import ObservedDepth, Progress, SourceView, View
 from gld_ros.weights.hub import resolve
-from gld_ros.weights.layout import DTYPES, open_folder
-from gld_ros.weights.loading import load_calibration, load_model
-from gld_ros.weights.memory import check_fits, estimate
+from gld_ros.weights.layout import DTYPES
 
-Result = TypeVar("Result")
+#: Of the sources made up to warm up: metres between neighbouring cameras, and to what they see.
+BASELINE, DISTANCE = 0.1, 2.0
 
 
 class GLDPipeline:
-    """Loads a model once, then synthesizes views on request. Not re-entrant: one thread owns it."""
+    """Holds a loaded model, then synthesizes views on request. Not re-entrant: one thread owns it."""
 
-    def __init__(
-        self,
-        net: GLDNetworks,
-        device: torch.device | str = "cpu",
-        min_baseline: float = 0.01,
-        offload: str | None = None,
-        dtype: torch.dtype | None = None,
-        compile: bool = False,
-        quantize: str | None = None,
-    ):
-        """min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is claimed: it
-        has to stand well above the noise of the poses. offload: "sequential" keeps only the component at work on the
-        device. dtype: to compute in; see `compute_dtype` for the default. compile: the
-        diffusion networks, for each shape at its first use, see `Sampler` and `warm_up`. quantize: "int8" or "fp8"
-        weights, needs torchao. Neither goes together with offload."""
-        self.net = net
-        self.device = torch.device(device)
-        if offload and (compile or quantize):
-            raise ModelError("offload moves the weights: it does not go together with compile or quantize")
-        if quantize:
-            quantize_weights(net, quantize)
-        self.quantize = quantize
-        residency = Residency(net, self.device, offload)
-        self._costs: CostModel | None = None
-        sampler = Sampler(self.device, compile)
-        self.synthesis = Synthesis(residency, dtype or compute_dtype(net, self.device), min_baseline, sampler)
+    def __init__(self, generator: Generator):
+        self.generator, self.speed = generator, Speed()
 
     @classmethod
     def from_pretrained(
@@ -97,9 +55,12 @@ class GLDPipeline:
 
         What is not on disk is downloaded (revision: commit of the Hub repository; local_files_only: an error instead).
         device: "cpu" or "cuda", the best there is by default. dtype: "float32" or "bfloat16", of the weights and to
-        compute in; bfloat16 by default where it is fast. offload, min_baseline, compile, quantize: see `__init__`.
-        Raises ModelError that names what is missing, broken or does not fit, and OutOfMemory with the estimate where
-        the device cannot hold the model (the released ones: before anything is downloaded).
+        compute in; bfloat16 by default where it is fast. offload: "sequential" keeps only the component at work on the
+        device. min_baseline: mean distance between cameras, in the poses' unit (metres), below which no scale is
+        claimed: it has to stand well above the noise of the poses. compile: the diffusion networks, for each shape at
+        its first use, see `warm_up`. quantize: "int8" or "fp8" weights, needs torchao. Neither goes together with
+        offload. Raises ModelError that names what is missing, broken or does not fit, and OutOfMemory with the estimate
+        where the device cannot hold the model (the released ones: before anything is downloaded).
         """
         chosen = usable_device(device)
         check_offload(offload)
@@ -107,44 +68,38 @@ class GLDPipeline:
         if dtype is not None and dtype not in (*DTYPES, *DTYPES.values()):
             raise ModelError(f"dtype is '{dtype}', expected one of {sorted(DTYPES)}")
         asked = DTYPES[dtype] if isinstance(dtype, str) else dtype
-        large = asked or (torch.bfloat16 if has_bfloat16(chosen) else torch.float32)
-
-        def check_memory(config: ModelConfig) -> None:
-            check_fits(estimate(config, large, offload=bool(offload), device=chosen.type), chosen)
-
-        if (bare := str(name).partition("@")[0]) in MODELS and not Path(bare).exists():
-            check_memory(MODELS[bare])
+        loading = Loading(chosen, asked, offload, min_baseline, compile, quantize)
+        for family in families().values():
+            family.check_download(str(name), loading)
         folder = resolve(str(name), revision, local_files_only)
-        config = open_folder(folder).config
-        if not config.warps:  # mini fits everywhere
-            check_memory(config)
-        # mini's weights stay float32, it computes in what is fast.
-        weights = (asked or torch.float32) if config.warps else large
-        calibration = load_calibration(folder)
-        net = load_model(folder, torch.device("cpu") if offload else chosen, weights)
-        pipe = cls(net, chosen, min_baseline, offload, asked, compile, quantize)
-        pipe.synthesis.calibration = calibration
-        return pipe
+        return cls(family_of(folder).load(folder, loading))
 
     @property
     def name(self) -> str:
-        return self.net.config.name
+        return self.generator.name
+
+    @property
+    def device(self) -> torch.device:
+        return self.generator.device
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the model's stated spread is worth; only with it there are depth intervals."""
+        return self.generator.calibration
 
     @property
     def calibrated(self) -> bool:
-        """Whether it is known what the model's stated spread is worth; only then there are depth intervals."""
-        return self.synthesis.calibration is not None
+        return self.calibration is not None
 
     @property
     def max_sources(self) -> int:
-        return self.net.config.max_sources
+        return self.generator.limits.max_sources
 
     @property
     def max_views(self) -> int:
         """Most sources and targets of one call; 0 means no limit."""
-        return self.net.config.max_views
+        return self.generator.limits.max_views
 
-    @torch.inference_mode()
     def __call__(
         self,
         sources: Sequence[SourceView],
@@ -170,84 +125,80 @@ class GLDPipeline:
         strict_scale: of the released models: refuse views whose geometry contradicts the poses; otherwise warn.
         observed_pixels: take what a source saw from that source, at the camera's own resolution, and leave only the
         rest to the model; by default mini does and the released models do not. samples: drawn with `seed`, `seed` + 1,
-        ... and joined to one view (`uncertainty.combine`), at most MAX_SAMPLES. max_novelty: refuse targets that go
-        farther beyond the sources (`uncertainty.novelty`, 0..1).
+        ... and joined to one view (`confidence.combine`), at most MAX_SAMPLES. max_novelty: refuse targets that go
+        farther beyond the sources (`confidence.novelty`, 0..1).
         Raises InvalidRequest, NoContext, ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end
         the request.
 
         time_budget: seconds until the views have to be here. preset, steps and size are then the most that is wanted,
-        and what fits is chosen by the measured speed of this machine (`calibrate`; a first request with a budget
-        measures where nothing is stored, which counts). Where it gets late nevertheless, steps are left out
-        (`View.complete`), and targets from the end: there are fewer views then. RequestTimeout at once where not even
-        one would fit, and instead of a view that is later than the budget by 10 % and 50 ms. Samples share the budget;
-        those after the first for which there is no time are left out (`View.samples`).
+        and what fits is chosen by running means of the times that earlier requests (`warm_up`, too) took; a first
+        request starts as it was asked for. Where it gets late nevertheless, steps are left out (`View.complete`).
+        Targets that do not fit are left out from the end. RequestTimeout comes at once where not even one would fit,
+        and instead of a view that is later than the budget by 10 % and 50 ms. Samples share the budget; those after
+        the first for which there is no time are left out (`View.samples`).
         """
-        config = self.net.config
-        began = self.clock()
-        check_request(sources, targets, config, size)
-        check_options(steps, guidance_scale, time_budget, samples)
+        deadline = Deadline(self.speed, self.clock, time_budget)
+        check_request(sources, targets, self.name, self.generator.limits, size)
+        check_options(time_budget, samples)
         warn_of_poses(sources, targets)
         check_novelty(sources, targets, max_novelty)
-        size = size or working_size(sources[0].camera, config)
-        chosen = find_preset(preset, config)
-        options = Options(size, chosen, steps or None, guidance_scale, seed, strict_scale, observed_pixels)
-        what = f"{len(sources)} sources, {len(targets)} targets"
-        cameras = [source.camera for source in sources]
-
+        size = size or self.generator.working_size(sources[0].camera)
+        chosen = self.generator.preset(preset).changed(steps, guidance_scale)
+        request = Request(sources, targets, size, chosen, seed, strict_scale, observed_pixels, fingerprint(sources))
         drawn: list[list[View]] = []
-
-        def draw(k: int, shares: int) -> list[View]:
-            """The k-th sample of each view, in one of so many equal shares of the time that is left."""
-            sample, tell = replace(options, seed=seed + k), part_of(callback, k, samples)
-            wanted = targets[: len(drawn[-1])] if drawn else targets
-            if time_budget is not None:
-                now = self.clock() if k else began
-                rest = (began + time_budget - now) / shares
-                kept = self._encoded(sources)
-                sample, wanted = plan(self.costs(), config, cameras, wanted, sample, rest, now, self.clock, kept)
-            return self._in_memory(what, partial(self.synthesis.synthesize, sources, wanted, sample, tell))
-
-        while len(drawn) < samples:
-            try:
-                drawn.append(draw(len(drawn), samples - len(drawn)))
-            except RequestTimeout:
-                if not drawn and samples > 1:  # too many samples, but there may be time for one
-                    drawn.append(draw(0, 1))
-                elif not drawn:
-                    raise
-                break
+        with torch.inference_mode(), in_memory(request.views, self.device, self.forget):
+            while len(drawn) < samples:
+                k = len(drawn)
+                wanted = replace(request, seed=seed + k, targets=targets[: len(drawn[0])] if drawn else targets)
+                try:
+                    planned = deadline.plan(self.generator, wanted, steps, samples - k)
+                    report = Report(planned, part_of(callback, k, samples), deadline.done)
+                    rendering = self.generator.generate(planned, report)
+                    drawn.append(self.generator.views(rendering, planned, report))
+                except RequestTimeout:
+                    if drawn:
+                        break
+                    if samples == 1:
+                        raise
+                    samples = 1  # there may be time for one
         return [combine(views) for views in zip(*drawn, strict=False)]  # with a budget, later samples may have fewer
 
-    @torch.inference_mode()
     def warm_up(
         self, sources: int = 2, targets: int = 1, size: tuple[int, int] = (480, 640), preset: str = "exact"
     ) -> None:
-        """Made-up requests of that many views, so that the next one finds everything loaded, compiled and allocated.
+        """Made-up requests of that many views, so that the next one finds everything loaded, compiled and allocated,
+        and that the times of its phases are known.
 
         size: (H, W) of the cameras. A compiled pipeline compiles here what such requests by this preset need.
         """
-        config = self.net.config
-        check_views(sources, targets, config)
-        views, cameras = wall_views(Probe(sources, targets, size))
-        options = Options(working_size(cameras[0], config), find_preset(preset, config), strict_scale=False)
-        # Few steps, but some with guidance and some without. The second time CUDA graphs are recorded.
-        options = capped(options, config.flow, 4)
-        for _ in range(2 if self.device.type == "cuda" or self.synthesis.sampler.compiled else 1):
+        self.generator.limits.check_views(self.name, sources, targets)
+        views, cameras = made_up_views(sources, targets, size)
+        # Few steps, but some with guidance and some without.
+        chosen = self.generator.preset(preset).capped(4)
+        working = self.generator.working_size(cameras[0])
+        request = Request(views, cameras, working, chosen, strict_scale=False, key=fingerprint(views))
+        # The second time CUDA graphs are recorded, and the times are those of a machine that is warm.
+        for speed in (Speed(), self.speed):
             self.forget()
-            with warnings.catch_warnings():  # of a scene that no model was trained on
-                warnings.simplefilter("ignore")
-                self._in_memory("warming up", lambda: self.synthesis.synthesize(views, cameras, options, None))
+            with warnings.catch_warnings(), torch.inference_mode(), in_memory("warming up", self.device, self.forget):
+                warnings.simplefilter("ignore")  # of a scene that no model was trained on
+                deadline = Deadline(speed, self.clock)
+                report = Report(deadline.plan(self.generator, request), None, deadline.done)
+                self.generator.views(self.generator.generate(request, report), request, report)
         self.forget()
 
-    def _encoded(self, sources: Sequence[SourceView]) -> Callable[[Options], bool]:
-        """Whether a request with such options would find the sources encoded."""
-        return lambda options: self.synthesis.recent.holds(sources, self.synthesis.encoding(options))
+    def observed_depth(self, sources: Sequence[SourceView]) -> list[ObservedDepth]:
+        """Depth of each source from all of them; costs nothing new where a request had the same sources a moment ago.
 
-    def costs(self) -> CostModel:
-        """How fast this machine is, as stored; measured now, and stored, where it was not."""
-        if self._costs is None:
-            self._costs = calibrated(self)
-        return self._costs
+        Empty for models that triangulate nothing (the released ones). Raises InvalidRequest, ScaleUnknown.
+        """
+        check_request(sources, [sources[0].camera], self.name, self.generator.limits)
+        size = self.generator.working_size(sources[0].camera)
+        return self.generator.observed_depth(sources, (size, self.generator.preset("exact").pixels))
+
+    def just_observed(self, sources: Sequence[SourceView]) -> list[ObservedDepth]:
+        """The same of the `sources` of a recent request, from what was made for it; empty without one."""
+        return self.generator.observed_depth(sources)
 
     def clock(self) -> float:
         """Seconds, when the device has done all it was given."""
@@ -255,53 +206,38 @@ class GLDPipeline:
             torch.cuda.synchronize(self.device)
         return time.monotonic()
 
-    @torch.inference_mode()
-    def generate(
-        self,
-        images: Tensor,
-        K: Tensor,
-        c2w: Tensor,
-        *,
-        preset: str = "exact",
-        steps: int | None = None,
-        guidance_scale: float | None = None,
-        noise: tuple[Tensor, Tensor] | None = None,
-        seed: int = 0,
-    ) -> Generated:
-        """The released method on tensors: latents, features, images and geometry of all views, in model units.
-
-        images: (B, S, 3, H, W) 0..1 of the sources, H and W multiples of the patch; K: (B, V, 3, 3) pixels of that size
-        and c2w: (B, V, 4, 4) of sources, then targets; noise: of levels 1 and 0, drawn from `seed` where not given.
-        Raises InvalidRequest for shapes, sizes, numbers of views, cameras that cannot be right; OutOfMemory.
-        """
-        check_tensors(images, K, c2w, self.net.config)
-        check_options(steps, guidance_scale)
-        config, synthesis = self.net.config, self.synthesis
-        sampling = find_preset(preset, config).sampling(config.flow, steps, guidance_scale)
-        generator = torch.Generator().manual_seed(seed)
-        images, K, c2w = images.to(self.device), K.to(self.device), c2w.to(self.device)
-        what = f"{images.shape[1]} sources, {K.shape[1] - images.shape[1]} targets"
-        return self._in_memory(what, lambda: synthesis.generate(images, K, c2w, sampling, noise, generator))
-
     def smaller_sizes(self, camera: Camera) -> list[tuple[int, int]]:
         """Values of `size` that take less memory than the default for such a camera, the largest first."""
-        config = self.net.config
-        return [smaller(working_size(camera, config), share, config.encoder.patch) for share in SIZES]
+        usual, patch = self.generator.working_size(camera), self.generator.limits.patch
+        return [smaller(usual, share, patch) for share in SIZES]
 
     def forget(self) -> None:
         """Drop what is kept of the sources of recent requests; with the same ones again only the targets cost time."""
-        self.synthesis.forget()
+        self.generator.forget()
 
-    def _in_memory(self, what: str, work: Callable[[], Result]) -> Result:
-        """What `work` returns; OutOfMemory, with the memory given back, where the device has too little."""
-        try:
-            return work()
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-        # Outside `except`: the traceback would keep the tensors alive.
-        self.forget()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise OutOfMemory(f"{what}: {reason}")
+
+def part_of(callback: Callback | None, k: int, count: int) -> Callback | None:
+    """The callback for the k-th of `count` rounds: progress is that of all of them together."""
+
+    def tell(progress: Progress) -> None:
+        assert callback is not None
+        callback(replace(progress, fraction=(k + progress.fraction) / count))
+
+    return callback if callback is None or count == 1 else tell
+
+
+def made_up_views(sources: int, targets: int, size: tuple[int, int]) -> tuple[list[SourceView], list[Camera]]:
+    """Coloured noise on a wall: sources of size (H, W) with depth images, so that any weights find a scale, side by
+    side, and target cameras between them."""
+    H, W = size
+    K = np.array([[0.8 * W, 0, W / 2], [0, 0.8 * W, H / 2], [0, 0, 1]])
+    image = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+    def camera(x: float) -> Camera:
+        c2w = np.eye(4)
+        c2w[0, 3] = BASELINE * x
+        return Camera(K, c2w, W, H)
+
+    depth = np.full(size, DISTANCE, np.float32)
+    views = [SourceView(image, camera(k), depth=depth) for k in range(sources)]
+    return views, [camera(k + 0.5) for k in range(targets)]

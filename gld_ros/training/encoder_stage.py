@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.errors import InvalidRequest
-from gld_ros.generators.method import resize
+from gld_ros.generators.native import resize
 from gld_ros.networks.encoder import GeometryEncoder, Level
 from gld_ros.networks.gld import BOUNDARY, GLDNetworks
 from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss

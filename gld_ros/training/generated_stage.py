@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.diffusion.conditioning import RequestCameras
-from gld_ros.diffusion.sampler import Conditioning, Sampler, Sampling
+from gld_ros.diffusion.flow import time_grid
+from gld_ros.diffusion.sampler import Conditioning, Runner, Sampling, integrate
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.adversarial import same_crop
@@ -65,7 +66,7 @@ class GeneratedStage(DecoderStage):
         self.generated = options
         self.before = copy.deepcopy(net.rgb).requires_grad_(False)
         self.frozen = (*self.frozen, "before.")
-        self.sampler = Sampler(next(net.parameters()).device)
+        self.runner = Runner(next(net.parameters()).device)
 
     def loss(self, batch: LatentBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """The losses of true latents, and of generated ones."""
@@ -112,7 +113,9 @@ class GeneratedStage(DecoderStage):
             dit, latents = getattr(net, name), torch.cat(base, dim=1)
             cond = Conditioning(latents, cameras.condition(dit), None, level1)
             sampling = Sampling(steps[int(torch.randint(len(steps), ()))])
-            return self.sampler.sample(dit, net.config.flow, cond, torch.randn_like(latents), sampling)
+            velocity = self.runner.velocity(dit, net.config.flow, cond, sampling)
+            times = time_grid(net.config.flow, sampling.steps, latents.shape[1])
+            return integrate(velocity, torch.randn_like(latents), times)
 
         level1 = drawn("level1", [batch.sources1, batch.warps1], options.level1_steps, None)
         level0 = drawn("level0", [batch.sources0, batch.warps0], options.level0_steps, level1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gld_ros.confidence import Calibration
+from gld_ros.calibration import Calibration
 from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
 from gld_ros.networks.gld import GLDNetworks, stored_dtype

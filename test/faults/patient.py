@@ -21,8 +21,8 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from gld_ros.action import SynthesizeTrajectory
+from gld_ros.benchmarks.requests import Wall
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.wall import Wall
 from gld_ros.ros import conversions
 from gld_ros.ros.node import node
 from gld_ros.srv import SynthesizeViews
@@ -76,8 +76,10 @@ class Model:
     def forget(self):
         pass
 
-    def costs(self):
-        pass
+    def observed_depth(self, sources):
+        return []
+
+    just_observed = observed_depth
 
 
 class Patient:

@@ -18,7 +18,8 @@ from unread_heads import gld_cameras_from_rays
 
 from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
 from gld_ros.diffusion.flow import time_grid
-from gld_ros.generators.generation import Generated, SourceLatents
+from gld_ros.generators.gld import Generated, SourceLatents
+from gld_ros.generators.gld_family import GLD
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.networks.rgb_decoder import RGBDecoder
@@ -37,12 +38,12 @@ def da3_folder(statistics, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def da3(da3_folder) -> GLDPipeline:
-    return GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="float32")
+def da3(da3_folder) -> GLD:
+    return GLD.of(GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="float32").generator)
 
 
 @pytest.fixture(scope="module")
-def vggt(statistics, vggt_1b, vggt_depth_head) -> GLDPipeline:
+def vggt(statistics, vggt_1b, vggt_depth_head) -> GLD:
     config, salts = fixture_config("vggt"), SALTS["vggt"]
     C, patch = config.encoder.channels, config.encoder.patch
     net = assembled(
@@ -54,7 +55,7 @@ def vggt(statistics, vggt_1b, vggt_depth_head) -> GLDPipeline:
         level1=built(lambda: MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
         level0=built(lambda: MultiViewDiT(C, patch, config.level0), salt=salts["level0"]),
     )
-    return GLDPipeline(net)
+    return GLD(net)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def vggt_made(vggt) -> tuple[Generated, dict[str, Tensor]]:
     return generate(vggt, golden_file("end_to_end_vggt"))
 
 
-def generate(pipe: GLDPipeline, fixture: Golden) -> tuple[Generated, dict[str, Tensor]]:
+def generate(pipe: GLD, fixture: Golden) -> tuple[Generated, dict[str, Tensor]]:
     """The fixture's request, and the noisy latents (steps, V, C, h, w) of both levels after the steps but the last."""
     assert fixture.meta["cond"] == SOURCES and fixture.meta["num_steps"] == STEPS + 1
     images, seed, config = fixture.images(), fixture.meta["seed"], pipe.net.config
@@ -76,13 +77,13 @@ def generate(pipe: GLDPipeline, fixture: Golden) -> tuple[Generated, dict[str, T
     V = images.shape[1]
     noise = given("noise_level1", (V, *shape), seed)[None], given("noise_level0", (1, V, *shape), seed)
     with watched({"level1": pipe.net.level1, "level0": pipe.net.level0}) as calls:
-        made = pipe.generate(images[:, :SOURCES], fixture["K"], fixture["c2w"], steps=STEPS, noise=noise)
+        made = pipe.generate_tensors(images[:, :SOURCES], fixture["K"], fixture["c2w"], steps=STEPS, noise=noise)
     # Each step asks twice, without and with the condition.
     return made, {name: torch.cat([call.args[0] for call in all_[2::2]]) for name, all_ in calls.items()}
 
 
-def encode(pipe: GLDPipeline, fixture: Golden) -> SourceLatents:
-    return pipe.synthesis.encode(fixture.images()[:, :SOURCES])
+def encode(pipe: GLD, fixture: Golden) -> SourceLatents:
+    return pipe.diffusion.latents_of(fixture.images()[:, :SOURCES])
 
 
 def compare_conditions(compare, fixture: Golden, net: GLDNetworks) -> None:
@@ -147,7 +148,7 @@ def test_da3_image_under_autocast(golden, compare, da3, da3_made):
 def test_da3_in_bfloat16(golden, compare, da3_folder):
     """All components, with the weights in bfloat16."""
     fixture = golden("end_to_end")
-    pipe = GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="bfloat16")
+    pipe = GLD.of(GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="bfloat16").generator)
     compare.psnr(fixture, "rgb_fp32", generate(pipe, fixture)[0].image, at_least=40)
 
 
@@ -188,5 +189,5 @@ def test_vggt_in_bfloat16(golden, compare, vggt):
         net = GLDNetworks(vggt.net.config)
     state = vggt.net.state_dict()
     net.load_state_dict({k: v.to(stored_dtype(k, v, torch.bfloat16)) for k, v in state.items()}, assign=True)
-    pipe = GLDPipeline(net.eval().requires_grad_(False))
+    pipe = GLD(net.eval().requires_grad_(False))
     compare.psnr(fixture, "rgb", generate(pipe, fixture)[0].image[0], at_least=40)

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
-from gld_ros.confidence import Calibration, RegionCalibration
+from gld_ros.calibration import Calibration, RegionCalibration
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.ros import conversions

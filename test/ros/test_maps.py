@@ -4,6 +4,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,16 +20,14 @@ from std_srvs.srv import Trigger
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.points import project
-from gld_ros.pipeline.observed_depth import ObservedDepth
 from gld_ros.ros import conversions
 from gld_ros.ros.node.counters import Throttle, TopicCounters
 from gld_ros.ros.node.map_outputs import MapOutputs, path_inside
-from gld_ros.ros.node.node import map_outputs
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.worker import Worker
 from gld_ros.scene.key_frames import KeyFrameBuffer
 from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
-from gld_ros.views import Scale, SourceView, View
+from gld_ros.views import ObservedDepth, Scale, SourceView, View
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -239,14 +238,14 @@ def test_paths_stay_inside_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("jumps", [False, True])
-def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, monkeypatch, jumps):
+def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, jumps):
     context, model, told = KeyFrameBuffer(), Worker(1), []
     maps = MapOutputs(robot.node, Parameters(map_enabled=True), TopicCounters(), Throttle(print), context, model)
     try:
         for k, stamp in ((0, 1), (5, 2)):
             context.add("camera", SourceView(robot.pictures[k], robot.cameras[k], stamp))
 
-        def found(pipe, sources):
+        def found(sources):
             if jumps:
                 maps.clear()
             return [
@@ -254,10 +253,9 @@ def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, monk
                 for s in sources
             ]
 
-        monkeypatch.setattr(map_outputs, "observed_depth", found)
         maps.on_depth = lambda depth: told.append(depth.stamp)
         maps._timer.cancel()
-        maps.pipe = type("Model", (), {"max_sources": 2})
+        maps.pipe = SimpleNamespace(max_sources=2, observed_depth=found)
         maps._tick()
         idle = [lambda w=w: not w.busy and not w.waiting for w in (model, maps._worker)]
         for condition in idle:

@@ -12,8 +12,10 @@ from builders.stages import CONFIG, DIT, MODEL, Clips
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.flow import interpolate, time_grid
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
-from gld_ros.generators.method import Reporter
+from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.request import Preset, Report, Request
 from gld_ros.networks.configs import FlowConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks
@@ -223,12 +225,12 @@ def test_both_stages_become_one_model_of_few_steps(tmp_path):
     assert not torch.equal(made.level1.final_layer.linear.weight, net.level1.final_layer.linear.weight)
     for name in ("level1", "level0"):
         getattr(made, name).register_forward_pre_hook(lambda *_, name=name: calls.append(name))
-    pipe, batch = GLDPipeline(made), Clips()(0)
+    pipe, batch = GLDPipeline(GLD(made)), Clips()(0)
     request = batch.images[:, :2], batch.K, batch.c2w
-    pipe.generate(*request)
+    pipe.generator.generate_tensors(*request)
     assert calls == ["level1"] * 3 + ["level0"] * 2  # with and without a condition
     calls.clear()
-    pipe.generate(*request, steps=2, guidance_scale=1.0)
+    pipe.generator.generate_tensors(*request, steps=2, guidance_scale=1.0)
     assert calls == ["level1"] * 2 + ["level0"] * 2
 
 
@@ -239,10 +241,12 @@ def test_a_stage_without_steps_of_its_own_has_those_of_the_model():
     few = few_step_flow(old, "level0", Distillation(1, 8, 1.5))
     assert (few.sampling("level1"), few.sampling("level0")) == ((8, 1.5), (1, 1.0))
     seen = []
-    report = Reporter(seen.append, (4, 1))
-    for stage, step in (("encode", 0), *(("level1", i) for i in (1, 2, 3, 4)), ("level0", 1), ("decode", 1)):
-        report(stage, step)
-    assert [p.steps for p in seen] == [4] * 5 + [1, 4] and seen[-1].fraction == 1
+    preset = Preset("few", {"level1": Sampling(4), "level0": Sampling(1)})
+    report = Report(Request([], [], (8, 8), preset), seen.append)
+    for phase in ("encode", *["level1"] * 4, "level0", "decode"):
+        report(phase)
+    assert [(p.step, p.steps) for p in seen] == [(1, 1), (1, 4), (2, 4), (3, 4), (4, 4), (1, 1), (1, 1)]
+    assert seen[-1].fraction == 1
 
 
 @pytest.mark.parametrize(

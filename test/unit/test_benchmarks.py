@@ -20,17 +20,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from gld_ros.benchmarks import quality, requests, scaling, tables
 from gld_ros.benchmarks.latency import measure
 from gld_ros.benchmarks.report import write_plots
-from gld_ros.benchmarks.requests import Shape, Variant, wall_request
+from gld_ros.benchmarks.requests import DISTANCE, Shape, Variant, Wall, wall_request
 from gld_ros.benchmarks.timing import StageTimes
-from gld_ros.benchmarks.work import evaluation_flops, matrix_peak
+from gld_ros.benchmarks.work import matrix_peak
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.rooms import held_out_scene
-from gld_ros.networks.dit import MultiViewDiT
+from gld_ros.networks.dit import MultiViewDiT, evaluation_flops
 from gld_ros.networks.prope import camera_tables
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.pipeline.wall import DISTANCE, Wall
 from gld_ros.views import Progress
 
 SIZE = (42, 56)  # 3 x 4 patches
@@ -168,7 +167,7 @@ def test_latency_of_mini():
     assert row["working_size"] != row["size"]  # mini has a size of its own
     assert sum(row["stages"].values()) == pytest.approx(row["staged_s"])
     grid = (row["working_size"][1] // 8, row["working_size"][0] // 8)
-    level1, level0 = (evaluation_flops(pipe.net.config, stage, 4, grid) for stage in ("level1", "level0"))
+    level1, level0 = (evaluation_flops(pipe.generator.net.config, stage, 4, grid) for stage in ("level1", "level0"))
     assert row["sampling_flops"] == level1 + level0  # all four views together, one step each
     assert "share_of_peak" not in row
     assert "mini" in tables.latency_table([row])
@@ -252,7 +251,7 @@ def test_requests_in_parallel_wait_for_each_other(pipe):
     inside, most = 0, 0
 
     class Watched(nn.Module):
-        net, device = pipe.net, DEVICE
+        generator, device = pipe.generator, DEVICE
         name = "watched"
 
         def forward(self, sources, targets, **settings):

@@ -5,9 +5,7 @@
 import json
 import shutil
 import warnings
-from contextlib import nullcontext
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,13 +29,13 @@ from gld_ros.evaluation.report import build_report
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
 from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, scenes_of, spread, unobserved_by_depth, windows
 from gld_ros.evaluation.sheets import Gallery
+from gld_ros.generators.gld_family import GLD
 from gld_ros.geometry.alignment import Similarity
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.rays import ray_map
 from gld_ros.geometry.se3 import look_at
 from gld_ros.metrics.geometry import trajectory_errors
-from gld_ros.networks.configs import DPTConfig
 from gld_ros.networks.dpt import Geometry
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.views import SourceView
@@ -191,11 +189,9 @@ def ray_pipe(cameras):
     K = torch.tensor(np.stack([c.K for c in cameras]), dtype=torch.float32)[None]
     rays = ray_map(K, c2w, 72, 96)
     geometry = Geometry(torch.ones(1, len(cameras), 72, 96), torch.ones(1), rays, torch.ones(rays.shape[:-1]))
-    net = SimpleNamespace(
-        config=SimpleNamespace(dpt=DPTConfig()), dpt=lambda features, grid, size: geometry if size == (72, 96) else None
-    )
-    residency = SimpleNamespace(at_work=lambda name: nullcontext())
-    return SimpleNamespace(net=net, synthesis=SimpleNamespace(autocast=nullcontext, residency=residency))
+    gld = GLD(tiny("da3"))
+    gld.net.dpt.forward = lambda features, grid, size: geometry if size == (72, 96) else None
+    return GLDPipeline(gld)
 
 
 def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
@@ -204,7 +200,7 @@ def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
     views = [SourceView(np.zeros((72, 96, 3), np.uint8), Camera(K, c2w, 96, 72)) for c2w in poses]
     pipe = ray_pipe([view.camera for view in views])
     monkeypatch.setattr(encoder_figures, "_features", lambda pipe, images, like: ([], (9, 12), (72, 96)))
-    assert encoder_figures.has_rays(pipe)
+    assert pipe.generator.has_rays
     found = encoder_figures.estimate_poses(pipe, views[:2], [view.image for view in views[2:]])
     errors = trajectory_errors(found, np.stack(poses[2:]))
     assert errors["ate"] < 1e-4 and errors["rpe_rotation_deg"] < 0.01 and errors["rpe_translation"] < 1e-4
@@ -261,7 +257,7 @@ def test_a_clip_without_any_depth_is_one_without_depth():
 @pytest.mark.parametrize("family", ["da3", "vggt"])
 def test_models_that_generate_all_views_together(family):
     """The released structures, tiny and untrained: every method and figure that they can have."""
-    pipe = GLDPipeline(tiny(family))
+    pipe = GLDPipeline(GLD(tiny(family)))
     scene = scene_of_clip(drive(5), choose(5, 2), "drive")
     methods = methods_for(pipe, steps=1, strict_scale=False)
     with warnings.catch_warnings():

@@ -11,6 +11,8 @@ import torch
 from builders.models import shaken, tiny, views
 
 from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, ScaleUnknown
+from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.gld_setup import working_size
 from gld_ros.generators.scale import consistent_scale, joint_scale
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.frame import RelativeFrame
@@ -21,18 +23,17 @@ from gld_ros.networks.prope import camera_tables, transform
 from gld_ros.networks.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline import pipeline as pipeline_module
-from gld_ros.pipeline.request import working_size
 from gld_ros.weights import memory
 
 
 @pytest.fixture(scope="module", params=["da3", "vggt"])
 def pipe(request):
-    return GLDPipeline(tiny(request.param))
+    return GLDPipeline(GLD(tiny(request.param)))
 
 
 @pytest.fixture(scope="module")
 def da3():
-    return GLDPipeline(tiny("da3"))
+    return GLDPipeline(GLD(tiny("da3")))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def tensors(pipe):
     K = torch.tensor([[50.0, 0, 28], [0, 52, 21], [0, 0, 1]]).expand(1, 6, 3, 3).clone()
     K[:, :, 0, 0] += torch.arange(6.0)
     images = torch.rand(1, 3, 3, 42, 56)
-    C, S = pipe.net.config.encoder.channels, pipe.net.config.level1.special_tokens
+    C, S = pipe.generator.net.config.encoder.channels, pipe.generator.net.config.level1.special_tokens
     shape = (1, 6, C, S + 12, 1) if S else (1, 6, C, 3, 4)
     return {"images": images, "K": K, "c2w": c2w, "noise": (torch.randn(shape), torch.randn(shape))}
 
@@ -61,19 +62,24 @@ def reordered(tensors: dict, order: list[int]) -> dict:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 4, 3, 5], [0, 2, 1, 3, 4, 5]], ids=["targets", "sources"])
 def test_the_order_of_views_has_no_say(pipe, tensors, order):
-    straight, other = pipe.generate(**tensors), pipe.generate(**reordered(tensors, order))
+    straight, other = (
+        pipe.generator.generate_tensors(**tensors),
+        pipe.generator.generate_tensors(**reordered(tensors, order)),
+    )
     scale = straight.image.abs().max()
     assert torch.allclose(other.image, straight.image[:, order], atol=2e-4 * scale)
     assert torch.allclose(other.geometry.depth, straight.geometry.depth[:, order], rtol=2e-3)
     # First source and last target are special: with them in other places the pictures change.
-    last = pipe.generate(**reordered(tensors, [0, 1, 2, 5, 4, 3]))
+    last = pipe.generator.generate_tensors(**reordered(tensors, [0, 1, 2, 5, 4, 3]))
     assert not torch.allclose(last.image, straight.image[:, [0, 1, 2, 5, 4, 3]], atol=1e-3 * scale)
 
 
 def test_guidance_of_one_is_the_conditional_branch_alone(da3, pipe, tensors):
     calls = []
-    hook = pipe.net.level1.register_forward_pre_hook(lambda _, args: calls.append(args[3]))  # the cameras' tokens
-    one, two = (pipe.generate(**tensors, guidance_scale=g) for g in (1.0, 2.0))
+    hook = pipe.generator.net.level1.register_forward_pre_hook(
+        lambda _, args: calls.append(args[3])
+    )  # the cameras' tokens
+    one, two = (pipe.generator.generate_tensors(**tensors, guidance_scale=g) for g in (1.0, 2.0))
     hook.remove()
     assert len(calls) == 2 + 4  # two steps, then two with both branches
     conditional = calls[0]
@@ -82,10 +88,10 @@ def test_guidance_of_one_is_the_conditional_branch_alone(da3, pipe, tensors):
 
 
 def test_the_unit_of_the_world_has_no_say(pipe, tensors):
-    one = pipe.generate(**tensors)
+    one = pipe.generator.generate_tensors(**tensors)
     large = tensors | {"c2w": tensors["c2w"].clone()}
     large["c2w"][..., :3, 3] *= 1000
-    other = pipe.generate(**large)
+    other = pipe.generator.generate_tensors(**large)
     assert torch.allclose(one.image, other.image, atol=1e-3)
     assert torch.allclose(one.geometry.depth, other.geometry.depth, rtol=1e-3)
 
@@ -93,24 +99,24 @@ def test_the_unit_of_the_world_has_no_say(pipe, tensors):
 def test_one_source_and_one_target(pipe, tensors):
     first = {k: v[:, :1] if k == "images" else v for k, v in tensors.items()}
     pair = [0, 3]
-    made = pipe.generate(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
+    made = pipe.generator.generate_tensors(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
     assert made.image.shape == (1, 2, 3, 42, 56)
-    again = pipe.generate(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
+    again = pipe.generator.generate_tensors(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
     assert torch.equal(made.image, again.image)
-    other = pipe.generate(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=4)
+    other = pipe.generator.generate_tensors(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=4)
     assert not torch.equal(made.image, other.image)
 
 
 def test_without_channels_for_level_1_level_0_does_not_depend_on_level_1(da3):
-    net = da3.net
+    net = da3.generator.net
     config = replace(net.config, level0=replace(net.config.level0, level1_channels=0))
-    pipe = GLDPipeline(shaken(GLDNetworks(config)))
+    pipe = GLDPipeline(GLD(shaken(GLDNetworks(config))))
     K, c2w = torch.eye(3).expand(1, 2, 3, 3) * 40, torch.eye(4).repeat(1, 2, 1, 1)
     c2w[:, 1, 0, 3] = 0.1
     K = K + torch.tensor([[0, 0, 21.0], [0, 0, 21.0], [0, 0, -39]])
     noise = torch.randn(3, 1, 2, 64, 3, 3)
     image = torch.rand(1, 1, 3, 42, 42)
-    a, b = (pipe.generate(image, K, c2w, noise=(noise[k], noise[2])) for k in (0, 1))
+    a, b = (pipe.generator.generate_tensors(image, K, c2w, noise=(noise[k], noise[2])) for k in (0, 1))
     assert torch.equal(a.level0, b.level0)
     assert not torch.equal(a.level1, b.level1)
 
@@ -276,12 +282,12 @@ def test_tensors_that_make_no_request_are_named(da3, name, change, message):
     given = {"images": torch.rand(1, V - 1, 3, 42, 56), "K": K, "c2w": c2w}
     given[name] = change(given[name]) if callable(change) else change
     with pytest.raises(InvalidRequest, match=message):
-        da3.generate(**given)
+        da3.generator.generate_tensors(**given)
 
 
 def test_outputs_that_are_not_finite_are_refused():
-    pipe = GLDPipeline(tiny("da3"))
-    pipe.net.dpt.scratch.output_conv2[2].bias.data[0] = math.nan
+    pipe = GLDPipeline(GLD(tiny("da3")))
+    pipe.generator.net.dpt.scratch.output_conv2[2].bias.data[0] = math.nan
     with pytest.raises(ModelError, match="not finite"):
         pipe(*views(), strict_scale=False)
 
@@ -301,20 +307,22 @@ def test_camera_attention_multiplies_by_exact_matrices():
 
 
 def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
-    expected = pipe.generate(**tensors)
-    pipe = GLDPipeline(tiny("vggt" if pipe.net.config.level1.special_tokens else "da3"), offload="sequential")
-    residency = pipe.synthesis.residency
+    expected = pipe.generator.generate_tensors(**tensors)
+    pipe = GLDPipeline(
+        GLD(tiny("vggt" if pipe.generator.net.config.level1.special_tokens else "da3"), offload="sequential")
+    )
+    residency = pipe.generator.diffusion.residency
     assert residency.resident == set()
     at_work = []
-    for name, component in pipe.net.named_children():
+    for name, component in pipe.generator.net.named_children():
         component.register_forward_pre_hook(lambda *_, name=name: at_work.append((name, set(residency.resident))))
-    made = pipe.generate(**tensors)
+    made = pipe.generator.generate_tensors(**tensors)
     assert torch.equal(made.image, expected.image)
     assert {name for name, _ in at_work} == {"encoder", "level1", "level0", "rgb", "dpt"}
     assert all(resident == {name} for name, resident in at_work)
     assert residency.resident == set()
     with pytest.raises(ModelError, match="offload is 'disk'"):
-        GLDPipeline(tiny("da3"), offload="disk")
+        GLDPipeline(GLD(tiny("da3"), offload="disk"))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +337,7 @@ def test_images_are_worked_on_at_the_released_sizes(camera, size):
 def test_noise_of_another_shape_and_too_little_memory_are_named(pipe, tensors, monkeypatch):
     wrong = tensors | {"noise": (tensors["noise"][0], tensors["noise"][1][:, :1])}
     with pytest.raises(InvalidRequest, match="noise of level 0 is"):
-        pipe.generate(**wrong)
+        pipe.generator.generate_tensors(**wrong)
 
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\ndetails")
@@ -338,9 +346,9 @@ def test_noise_of_another_shape_and_too_little_memory_are_named(pipe, tensors, m
         (full, "CUDA out of memory. Tried to allocate 2 GiB$"),
         (lambda *_: torch.zeros(2**50), ".*allocate memory"),  # of a CPU, a plain RuntimeError
     ):
-        monkeypatch.setattr(pipe.net.rgb, "forward", forward)
+        monkeypatch.setattr(pipe.generator.net.rgb, "forward", forward)
         with pytest.raises(OutOfMemory, match=f"3 sources, 3 targets: {reason}"):
-            pipe.generate(**tensors)
+            pipe.generator.generate_tensors(**tensors)
 
 
 def test_what_cannot_fit_is_refused_before_it_is_downloaded(monkeypatch):
@@ -354,5 +362,5 @@ def test_what_cannot_fit_is_refused_before_it_is_downloaded(monkeypatch):
 
 
 def test_a_dtype_that_is_asked_for_is_computed_in():
-    assert GLDPipeline.from_pretrained("mini", "cpu", "float32").synthesis.dtype == torch.float32
-    assert GLDPipeline.from_pretrained("mini", "cpu", "bfloat16").synthesis.dtype == torch.bfloat16
+    assert GLDPipeline.from_pretrained("mini", "cpu", "float32").generator.dtype == torch.float32
+    assert GLDPipeline.from_pretrained("mini", "cpu", "bfloat16").generator.dtype == torch.bfloat16

@@ -46,7 +46,7 @@ def test_info_allocates_nothing(capsys, monkeypatch):
 def test_info_of_mini_agrees_with_its_weights(capsys):
     assert main(["models", "info", "mini", "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["parameters"]
-    net = GLDPipeline.from_pretrained("mini", device="cpu").net
+    net = GLDPipeline.from_pretrained("mini", device="cpu").generator.net
     assert counts == {name: sum(p.numel() for p in child.parameters()) for name, child in net.named_children()}
 
 

@@ -12,13 +12,13 @@ from scipy.spatial.transform import Rotation
 from gld_ros.data.room_views import render_scenes, sample_cameras
 from gld_ros.data.rooms import TEST_SEED, random_room
 from gld_ros.errors import Cancelled, InvalidRequest, ModelError, ScaleUnknown
+from gld_ros.generators.gld_setup import working_size
 from gld_ros.generators.scale import consistent_scale
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.frame import RelativeFrame
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
-from gld_ros.pipeline.calibration import Probe, wall_views
-from gld_ros.pipeline.request import working_size
+from gld_ros.pipeline.pipeline import made_up_views
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_what_a_depth_sensor_did_not_measure_is_unknown(pipe, scene):
 @pytest.mark.parametrize("turn", [0.7, -0.9, 1.05, -1.05])
 @pytest.mark.parametrize("size", [(1280, 720), (1241, 376)])
 def test_wide_cameras_that_turn_away_are_answered(pipe, size, turn):
-    sources, (target,) = wall_views(Probe(2, 1, size[::-1]))
+    sources, (target,) = made_up_views(2, 1, size[::-1])
     c2w = target.c2w.copy()
     c2w[:3, :3] = c2w[:3, :3] @ Rotation.from_rotvec([0, turn, 0]).as_matrix()
     (view,) = pipe(sources, [target.moved(c2w)], preset="fast")

@@ -10,15 +10,18 @@ from builders.models import tiny, views
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
+from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.gld_setup import presets
 from gld_ros.generators.native import native_size
-from gld_ros.generators.presets import NAMES, preset
+from gld_ros.generators.request import PRESETS
 from gld_ros.networks.configs import FlowConfig, ModelConfig
 from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
 
 
 def stages(name: str, config: ModelConfig, *asked) -> tuple[Sampling, Sampling]:
-    return preset(name, config).sampling(config.flow, *asked)
+    sampling = presets(config)[name].changed(*asked).sampling
+    return sampling["level1"], sampling["level0"]
 
 
 def test_exact_is_the_models_own():
@@ -29,21 +32,21 @@ def test_exact_is_the_models_own():
 
 def test_fast_views_of_mini_are_worked_on_at_fewer_pixels():
     camera = wall_request(Shape(2, 1, (480, 640)))[1][0]
-    sizes = [native_size(camera, preset(name, ModelConfig()).pixels) for name in NAMES]
+    sizes = [native_size(camera, presets(ModelConfig())[name].pixels) for name in PRESETS]
     assert sizes == [(480, 640), (480, 640), (240, 320)]
 
 
 def test_each_preset_asks_for_less_than_the_one_before():
     for config in (GLD_DA3, GLD_VGGT, ModelConfig()):
-        steps = [sum(how.steps for how in stages(name, config)) for name in NAMES]
-        assert steps == sorted(steps, reverse=True) and len(set(steps)) == len(NAMES)
+        steps = [sum(how.steps for how in stages(name, config)) for name in PRESETS]
+        assert steps == sorted(steps, reverse=True) and len(set(steps)) == len(PRESETS)
 
 
 def test_a_model_of_few_steps_is_sampled_as_it_was_trained():
     student = replace(GLD_DA3, flow=FlowConfig(steps=4, guidance_scale=1.0, level0_steps=20, level0_guidance=1.5))
-    level1, cascade = stages("balanced", student)
+    level1, level0 = stages("balanced", student)
     assert level1 == Sampling(4, 1.0)
-    assert cascade.steps == 6 and cascade.solver != "euler"
+    assert level0.steps == 6 and level0.solver != "euler"
 
 
 def test_what_is_asked_for_replaces_the_presets():
@@ -53,13 +56,12 @@ def test_what_is_asked_for_replaces_the_presets():
 
 
 def test_unknown_presets_are_named():
-    pipe = GLDPipeline(tiny("da3"))
-    for ask in (lambda: pipe(*views(), preset="quick"), lambda: preset("quick", ModelConfig())):
-        with pytest.raises(InvalidRequest, match="preset is 'quick', expected one of exact, balanced, fast"):
-            ask()
+    pipe = GLDPipeline(GLD(tiny("da3")))
+    with pytest.raises(InvalidRequest, match="preset is 'quick', expected one of exact, balanced, fast"):
+        pipe(*views(), preset="quick")
 
 
 def test_evaluations_of_the_released_model():
     """As the README says: guidance costs a second one in the steps of its interval."""
-    found = [[sum(how.evaluations(GLD_DA3.flow.t_end)) for how in stages(name, GLD_DA3)] for name in NAMES]
+    found = [[sum(how.evaluations(GLD_DA3.flow.t_end)) for how in stages(name, GLD_DA3)] for name in PRESETS]
     assert found == [[98, 98], [23, 10], [10, 1]]

@@ -10,8 +10,7 @@ from builders.official_folder import small_config
 
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.evaluation.memory_use import write_random_model
-from gld_ros.generators.recent import RecentSources, fingerprint
-from gld_ros.pipeline.observed_depth import just_observed, observed_depth
+from gld_ros.generators.recent import Recent, fingerprint
 from gld_ros.pipeline.pipeline import GLDPipeline
 
 
@@ -29,8 +28,8 @@ def test_the_same_sources_are_prepared_once_and_give_the_same_views(pipe, reques
     sources, targets = request_
     pipe.forget()
     prepared = []
-    original = pipe.synthesis.prepare
-    monkeypatch.setattr(pipe.synthesis, "prepare", lambda *args: prepared.append(1) or original(*args))
+    original = pipe.generator.encode
+    monkeypatch.setattr(pipe.generator, "encode", lambda *args: prepared.append(1) or original(*args))
     (first,) = pipe(sources, targets)
     (again,) = pipe([dataclasses.replace(s, image=s.image.copy(), stamp=7) for s in sources], targets)
     assert len(prepared) == 1
@@ -46,12 +45,12 @@ def test_the_same_sources_are_prepared_once_and_give_the_same_views(pipe, reques
 def test_the_depth_of_the_sources_costs_nothing_after_a_request(pipe, request_, monkeypatch, preset):
     sources, targets = request_
     pipe.forget()
-    assert just_observed(pipe, sources) == []
+    assert pipe.just_observed(sources) == []
     pipe(sources, targets, preset=preset)
-    monkeypatch.setattr(pipe.synthesis, "prepare", lambda *args: pytest.fail("prepared again"))
-    observed = [just_observed(pipe, sources)]
+    monkeypatch.setattr(pipe.generator, "encode", lambda *args: pytest.fail("prepared again"))
+    observed = [pipe.just_observed(sources)]
     if preset == "exact":
-        observed.append(observed_depth(pipe, sources))
+        observed.append(pipe.observed_depth(sources))
     for found in observed:
         assert [o.stamp for o in found] == [s.stamp for s in sources]
         assert all((o.depth > 0).all() and o.depth.shape == o.image.shape[:2] for o in found)
@@ -59,15 +58,15 @@ def test_the_depth_of_the_sources_costs_nothing_after_a_request(pipe, request_, 
 
 def test_a_change_in_place_is_noticed(request_):
     sources, _ = request_
-    before = fingerprint(sources, ((72, 96), 100))
+    before = fingerprint(sources)
     sources[1].image[0, 0, 0] ^= 1
-    assert fingerprint(sources, ((72, 96), 100)) != before
+    assert fingerprint(sources) != before
 
 
-@pytest.mark.parametrize("change", ["pose", "intrinsics", "depth", "size", "limit", "order", "one less"])
+@pytest.mark.parametrize("change", ["pose", "intrinsics", "depth", "order", "one less"])
 def test_whatever_decides_the_result_is_in_the_fingerprint(request_, change):
     sources, _ = request_
-    other, settings = list(sources), ((72, 96), 100)
+    other = list(sources)
     camera = sources[0].camera
     if change == "pose":
         pose = camera.c2w.copy()
@@ -77,39 +76,43 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(request_, change):
         other[0] = dataclasses.replace(sources[0], camera=dataclasses.replace(camera, K=camera.K * [[1.01], [1], [1]]))
     elif change == "depth":
         other[0] = dataclasses.replace(sources[0], depth=np.ones((48, 64), np.float32))
-    elif change == "size":
-        settings = (96, 72), 100
-    elif change == "limit":
-        settings = (72, 96), 200
     elif change == "order":
         other.reverse()
     else:
         other.pop()
-    assert fingerprint(other, settings) != fingerprint(sources, ((72, 96), 100))
+    assert fingerprint(other) != fingerprint(sources)
 
 
-def test_the_longest_unused_are_dropped_first(request_):
-    sources, _ = request_
-    recent, made = RecentSources(capacity=2), []
+def test_the_longest_unused_are_dropped_first():
+    recent, made = Recent(capacity=2), []
 
     def get(side):
-        return recent.get(sources, (side, side), lambda: made.append(side) or side)
+        return recent.get((b"", side), lambda: made.append(side) or side)
 
     for side in (8, 16, 8, 24, 8, 16):
         assert get(side) == side
     assert made == [8, 16, 24, 16] and len(recent) == 2
+    assert (b"", 16) in recent and (b"", 24) not in recent and recent.newest(b"") == 16
 
 
-def test_what_failed_is_not_kept(request_):
-    sources, _ = request_
-    recent = RecentSources()
+def test_what_failed_is_not_kept():
+    recent = Recent()
 
     def fail():
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        recent.get(sources, (8, 8), fail)
-    assert recent.get(sources, (8, 8), lambda: 1) == 1
+        recent.get((b"", 8), fail)
+    assert recent.get((b"", 8), lambda: 1) == 1
+
+
+@pytest.mark.parametrize("setting", [{"size": (96, 96)}, {"preset": "fast"}])
+def test_sources_are_encoded_for_each_size_and_number_of_pixels(pipe, request_, setting):
+    sources, targets = request_
+    pipe.forget()
+    pipe(sources, targets)
+    pipe(sources, targets, **setting)
+    assert len(pipe.generator.recent) == 2
 
 
 def test_a_joint_model_encodes_the_same_sources_once(tmp_path):
@@ -118,8 +121,8 @@ def test_a_joint_model_encodes_the_same_sources_once(tmp_path):
     sources, targets = wall_request(Shape(2, 1, (42, 56)))
     settings = {"steps": 1, "size": (42, 56), "strict_scale": False}
     encoded = []
-    original = joint.synthesis.encode
-    joint.synthesis.encode = lambda images: encoded.append(1) or original(images)
+    original = joint.generator.diffusion.latents_of
+    joint.generator.diffusion.latents_of = lambda images: encoded.append(1) or original(images)
     (first,), (again,) = joint(sources, targets, **settings), joint(sources, targets, **settings)
     assert len(encoded) == 1
     np.testing.assert_array_equal(first.image, again.image)

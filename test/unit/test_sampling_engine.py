@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine against the plain method: Euler over two passes of a network that embeds everything anew in every step."""
+"""Runner against the plain method: Euler over two passes of a network that embeds everything anew in every step."""
 
 import sys
 from contextlib import nullcontext
@@ -12,14 +12,14 @@ from builders.models import shaken, tiny, views
 
 from gld_ros.diffusion.conditioning import RequestCameras, camera_conditions
 from gld_ros.diffusion.flow import guided, shift_time, time_grid
-from gld_ros.diffusion.sampler import SOLVERS, Conditioning, Sampler, Sampling, velocity
+from gld_ros.diffusion.sampler import SOLVERS, Conditioning, Runner, Sampling, integrate, velocity
 from gld_ros.errors import InvalidRequest, ModelError
+from gld_ros.generators.gld_family import GLD
 from gld_ros.networks.configs import Compat, FlowConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.prope import multiply
 from gld_ros.networks.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline
-from gld_ros.pipeline.calibration import weights_identity
 
 CPU, GRID, SIZE, SOURCES, VIEWS = torch.device("cpu"), (3, 4), (42, 56), 2, 3
 SMALL = {"width": 32, "depth": 3, "heads": 2, "head_width": 48, "head_depth": 2, "head_heads": 2}
@@ -52,7 +52,12 @@ def request(dit: MultiViewDiT, views: int = VIEWS) -> tuple[Conditioning, torch.
 
 def sampled(dit, how: Sampling, **options) -> torch.Tensor:
     cond, noise = request(dit)
-    return Sampler(CPU, **options).sample(dit, FLOW, cond, noise, how)
+    return run(Runner(CPU, **options), dit, cond, noise, how)
+
+
+def run(runner: Runner, dit, cond: Conditioning, noise: torch.Tensor, how: Sampling) -> torch.Tensor:
+    times = time_grid(FLOW, how.steps, noise.shape[1])
+    return integrate(runner.velocity(dit, FLOW, cond, how), noise, times, how.solver)
 
 
 def euler(field, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -121,7 +126,7 @@ def test_the_host_waits_for_nothing(monkeypatch):
     meta = Conditioning(cond.base.to("meta"), *(to_meta(c) for c in (cond.cameras, cond.null)), None)
     for name in SOLVERS:
         how = Sampling(4, 1.5, (0.2, 0.8), name)
-        made = Sampler(CPU, joined=True).sample(dit, FLOW, meta, noise.to("meta"), how)
+        made = run(Runner(CPU, joined=True), dit, meta, noise.to("meta"), how)
         assert made.shape == noise.shape
 
 
@@ -156,12 +161,12 @@ def test_stages_share_the_tables_that_are_equal():
 
 def test_compiled_for_each_shape_and_no_more_than_it_keeps():
     dit, how = network(depth=1, head_depth=1), Sampling(2)
-    engine = Sampler(CPU, compiled=True, shapes=1, backend="eager")
+    runner = Runner(CPU, compiled=True, shapes=1, backend="eager")
     for count in (3, 4):
         cond, noise = request(dit, count)
-        made = engine.sample(dit, FLOW, cond, noise, how)
-        assert torch.allclose(made, Sampler(CPU).sample(dit, FLOW, cond, noise, how), atol=1e-5)
-        assert engine.kept == 1
+        made = run(runner, dit, cond, noise, how)
+        assert torch.allclose(made, run(Runner(CPU), dit, cond, noise, how), atol=1e-5)
+        assert runner.kept == 1
 
 
 def test_compiled_camera_attention_is_the_same(monkeypatch):
@@ -184,29 +189,30 @@ def test_unknown_solvers_are_named():
 @pytest.mark.filterwarnings("ignore:the generated views contradict")
 def test_a_compiled_pipeline_is_warmed_up(monkeypatch):
     """Both networks with and without guidance; the request that follows compiles nothing."""
-    monkeypatch.setattr(Sampler, "_compile", lambda engine, dit: dit)
-    pipe = GLDPipeline(tiny("da3"), compile=True)
-    pipe.net.config = replace(pipe.net.config, flow=replace(pipe.net.config.flow, steps=20))
+    monkeypatch.setattr(Runner, "_compile", lambda runner, dit: dit)
+    pipe = GLDPipeline(GLD(tiny("da3"), compile=True))
+    pipe.generator.net.config = replace(
+        pipe.generator.net.config, flow=replace(pipe.generator.net.config.flow, steps=20)
+    )
     pipe.warm_up(2, 1, (60, 80), "balanced")
-    kept = pipe.synthesis.sampler.kept
+    kept = pipe.generator.diffusion.runner.kept
     assert kept == 2  # on a CPU both branches have the same shape
     pipe(*views(), preset="balanced", strict_scale=False)
-    assert pipe.synthesis.sampler.kept == kept
+    assert pipe.generator.diffusion.runner.kept == kept
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("int8", 0.03), ("fp8", 0.1)])
 def test_weights_in_8_bits_change_little(kind, bound):
     pytest.importorskip("torchao")
-    exact, pipe = GLDPipeline(tiny("da3")), GLDPipeline(tiny("da3"), quantize=kind)
+    exact, pipe = GLDPipeline(GLD(tiny("da3"))), GLDPipeline(GLD(tiny("da3"), quantize=kind))
     c2w = torch.eye(4).repeat(1, 2, 1, 1)
     c2w[0, 1, 0, 3] = 0.2
     K = torch.tensor([[50.0, 0, 28], [0, 52, 21], [0, 0, 1]]).repeat(1, 2, 1, 1)
     images = torch.rand(1, 1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    made, expected = (p.generate(images, K, c2w).level0 for p in (pipe, exact))
+    made, expected = (p.generator.generate_tensors(images, K, c2w).level0 for p in (pipe, exact))
     assert 0 < (made - expected).norm() < bound * expected.norm()
-    assert weights_identity(pipe.net)  # of the cost model's file
     with torch.autocast("cpu", torch.bfloat16):
-        assert pipe.net.level1.blocks[0].mlp(torch.ones(1, 1, 32)).isfinite().all()
+        assert pipe.generator.net.level1.blocks[0].mlp(torch.ones(1, 1, 32)).isfinite().all()
 
 
 def test_what_does_not_go_together_is_refused(monkeypatch):
@@ -214,7 +220,7 @@ def test_what_does_not_go_together_is_refused(monkeypatch):
         GLDPipeline.from_pretrained("mini", quantize="int4")
     for option in ({"compile": True}, {"quantize": "int8"}):
         with pytest.raises(ModelError, match="offload .* does not go together with compile or quantize"):
-            GLDPipeline(tiny("da3"), offload="sequential", **option)
+            GLDPipeline(GLD(tiny("da3"), offload="sequential", **option))
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(ModelError, match=r"quantize='fp8' needs the extra 'quantize' .*: pip install 'torchao"):
-        GLDPipeline(tiny("da3"), quantize="fp8")
+        GLDPipeline(GLD(tiny("da3"), quantize="fp8"))

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gld_ros.calibration import LEVELS, RIGHT, Calibration, RegionCalibration
 from gld_ros.cli import main
 from gld_ros.cli.confidence import print_report
-from gld_ros.confidence import LEVELS, RIGHT, Calibration, RegionCalibration, combine, novelty, occupancy
+from gld_ros.confidence import combine, novelty, occupancy
 from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import InvalidRequest, ModelError, NoContext

@@ -9,6 +9,7 @@ from builders.models import tiny
 from gld_ros.data.look_away import render_look_away
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.diffusion.conditioning import RequestCameras
+from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.native import meet
 from gld_ros.generators.warping import align, warp_sources
 from gld_ros.networks.configs import Compat, ModelConfig
@@ -51,8 +52,8 @@ def test_targets_together_are_warped_as_each_alone(scene):
 
 def test_the_targets_places_in_the_condition(scene):
     images, depth, K, c2w = scene
-    mini = GLDPipeline.from_pretrained("mini", "cpu", "float32").synthesis
-    given = mini.encode(images[:, :S])
+    mini = GLDPipeline.from_pretrained("mini", "cpu", "float32").generator.diffusion
+    given = mini.latents_of(images[:, :S])
     cond = mini.condition(images[:, :S], K, c2w, given, posed(depth[:, :S]))
     assert torch.equal(cond.level1[:, :S], given.level1) and torch.equal(cond.level0[:, :S], given.level0)
     assert cond.level1.shape[1] == S + N and cond.camera.shape == (1, S + N, 256)
@@ -62,9 +63,9 @@ def test_the_targets_places_in_the_condition(scene):
     other = mini.condition(images[:, :S], K, c2w, given, posed(2 * depth[:, :S]))
     assert not torch.allclose(other.level1[:, S:], cond.level1[:, S:], atol=0.1)
 
-    released = GLDPipeline(tiny("da3")).synthesis
+    released = GLD(tiny("da3")).diffusion
     pictures = torch.rand(1, S, 3, 42, 56)
-    empty = released.condition(pictures, K, c2w, released.encode(pictures), None)
+    empty = released.condition(pictures, K, c2w, released.latents_of(pictures), None)
     assert not empty.level1[:, S:].any() and not empty.level0[:, S:].any() and empty.warped is None
 
 
@@ -73,7 +74,7 @@ def test_a_stage_is_told_what_the_sources_show_of_every_target(scene):
     seen = torch.zeros(1, N, 72, 96, dtype=torch.bool)
     seen[:, 1] = True
     cameras = RequestCameras(K, c2w, S, (72, 96), (9, 12), Compat(), seen)
-    dit = GLDPipeline.from_pretrained("mini", "cpu").net.level1
+    dit = GLDPipeline.from_pretrained("mini", "cpu").generator.net.level1
     visible = cameras.condition(dit).camera_map[0, :, -1]
     assert visible.flatten(1).mean(dim=1).tolist() == [1, 1, 0, 1, 0]
     assert cameras.condition(dit).camera_map.shape[2] == ModelConfig().level1.camera_channels

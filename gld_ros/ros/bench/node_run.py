@@ -24,8 +24,8 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from gld_ros.benchmarks.latency import Tick, ignore
+from gld_ros.benchmarks.requests import Wall
 from gld_ros.errors import InvalidRequest
-from gld_ros.pipeline.wall import Wall
 from gld_ros.ros.client import Client
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
 from gld_ros.ros.demo.processes import Processes, own_domain

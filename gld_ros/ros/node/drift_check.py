@@ -11,7 +11,6 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from gld_ros.msg import RealityCheck
-from gld_ros.pipeline.observed_depth import ObservedDepth, just_observed
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.conversions import ns_to_stamp
 from gld_ros.ros.node.counters import TopicCounters
@@ -20,7 +19,7 @@ from gld_ros.ros.node.outputs import LATCHED
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.scene.drift import DriftMonitor
 from gld_ros.scene.drift_report import RealityConfig, RealityReport
-from gld_ros.views import SourceView, View
+from gld_ros.views import ObservedDepth, SourceView, View
 
 
 class RealityChecker:
@@ -54,7 +53,7 @@ class RealityChecker:
             cleared = self._cleared
             awaited = self._monitor.awaits(max(source.stamp for source in sources))
         if awaited:
-            observed = just_observed(pipe, sources)
+            observed = pipe.just_observed(sources)
             for found in observed:
                 self.observe(found)
             if not observed:

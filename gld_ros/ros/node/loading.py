@@ -23,8 +23,7 @@ def load(p: Parameters) -> GLDPipeline:
             offload=None if p.offload == "none" else p.offload,
             local_files_only=True,  # a robot's node downloads nothing on its own
         )
-        pipe.warm_up()
-        pipe.costs()  # of requests with a time budget: measured now, where nothing is stored
+        pipe.warm_up()  # which also teaches it how long requests with a time budget take
     except SystemExit as error:
         raise ModelError(f"SystemExit: {error}") from None
     return pipe

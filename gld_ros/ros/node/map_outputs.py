@@ -19,7 +19,6 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from gld_ros.errors import Cancelled, FileError, GLDError, InvalidRequest, NotActive
-from gld_ros.pipeline.observed_depth import ObservedDepth, observed_depth
 from gld_ros.ros.node.counters import Throttle, TopicCounters
 from gld_ros.ros.node.map_topics import MapTopics
 from gld_ros.ros.node.parameters import Parameters
@@ -29,7 +28,7 @@ from gld_ros.scene.key_frames import KeyFrameBuffer, select_sources
 from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.voxel_map import VoxelMap
 from gld_ros.srv import LoadMap, SaveMap
-from gld_ros.views import SourceView, View
+from gld_ros.views import ObservedDepth, SourceView, View
 
 QUEUE = 16  # jobs that may wait for the map's thread
 
@@ -121,7 +120,7 @@ class MapOutputs:
             sources = select_sources(frames, [newest.camera], count)
             job.check()
             if len(sources) > 1:  # one has no parallax
-                for source, found in zip(sources, observed_depth(pipe, sources), strict=False):
+                for source, found in zip(sources, pipe.observed_depth(sources), strict=False):
                     if source is newest and epoch == self._epoch:  # the others had their turn
                         self._submit(partial(self._integrate_depth, found), epoch)
                         self.on_depth(found)

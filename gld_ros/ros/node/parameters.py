@@ -14,7 +14,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from gld_ros.confidence import LEVELS
+from gld_ros.calibration import LEVELS
 
 SHORTEST_HEARTBEAT = 0.01  # seconds; beats are made by the thread that answers requests
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 
-from gld_ros.confidence import check_level
+from gld_ros.calibration import check_level
 from gld_ros.errors import Cancelled, GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout, TFError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole

@@ -1,0 +1,172 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What families of models and the pipeline tell each other: limits, presets, a request, its progress, its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from gld_ros.diffusion.sampler import Sampling
+from gld_ros.errors import InvalidRequest
+from gld_ros.generators.native import PIXELS, Pixels, to_uint8
+from gld_ros.geometry.cameras import Camera
+from gld_ros.views import Progress, Scale, SourceView
+
+#: Names of the presets that every family has, the best first.
+PRESETS = ("exact", "balanced", "fast")
+Callback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a family takes. patch: working sizes are its multiples, pixels. max_views: sources and targets of a request
+    together, 0 without limit. any_size: it may work at any size, not only about its own. native: it takes what a source
+    saw from there, at the camera's own resolution, unless asked otherwise."""
+
+    patch: int
+    max_sources: int
+    max_views: int = 0
+    any_size: bool = True
+    native: bool = False
+
+    def check_views(self, name: str, sources: int, targets: int) -> None:
+        """Raise InvalidRequest for numbers of sources and targets that the model `name` does not take."""
+        if not 1 <= sources <= self.max_sources:
+            raise InvalidRequest(f"{sources} source views, expected 1 to {self.max_sources}")
+        if targets < 1:
+            raise InvalidRequest("no target cameras, expected at least one")
+        if self.max_views and sources + targets > self.max_views:
+            limit = f"'{name}' makes at most {self.max_views} views together"
+            raise InvalidRequest(f"{sources} sources and {targets} targets: {limit}")
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise InvalidRequest unless the working size (H, W) is made of whole patches."""
+        if min(size) < self.patch or size[0] % self.patch or size[1] % self.patch:
+            raise InvalidRequest(f"size {size[1]}x{size[0]}: width and height must be multiples of {self.patch} pixels")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How every diffusion phase is sampled, by its name. pixels: observed pixels are taken from the sources at the
+    cameras' own resolution up to so many; larger views are enlarged."""
+
+    name: str
+    sampling: Mapping[str, Sampling]
+    pixels: int = PIXELS
+
+    @property
+    def steps(self) -> int:
+        """Most steps of a phase."""
+        return max(how.steps for how in self.sampling.values())
+
+    def changed(self, steps: int | None = None, guidance_scale: float | None = None) -> Preset:
+        """With this number of steps (None or 0: its own) and this guidance in all phases. Raises InvalidRequest."""
+        if steps is not None and steps < 0:
+            raise InvalidRequest(f"{steps} sampling steps, expected at least 1")
+        if guidance_scale is not None and not math.isfinite(guidance_scale):
+            raise InvalidRequest(f"guidance scale {guidance_scale}, expected a finite number")
+        return replace(
+            self,
+            sampling={
+                phase: replace(
+                    how,
+                    steps=steps or how.steps,
+                    guidance_scale=how.guidance_scale if guidance_scale is None else guidance_scale,
+                )
+                for phase, how in self.sampling.items()
+            },
+        )
+
+    def capped(self, steps: int | None) -> Preset:
+        """With at most this number of steps in each phase; None: no limit."""
+        if not steps:
+            return self
+        capped = {phase: replace(how, steps=min(steps, how.steps)) for phase, how in self.sampling.items()}
+        return replace(self, sampling=capped)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample of one request.
+
+    size: (H, W) the model works at. preset: with the asked steps and guidance in it. strict_scale: refuse where
+    generated geometry contradicts the poses, instead of warning. observed_pixels: take what a source saw from there,
+    None for the family's way. key: fingerprint of the sources.
+    """
+
+    sources: Sequence[SourceView]
+    targets: Sequence[Camera]
+    size: tuple[int, int]
+    preset: Preset
+    seed: int = 0
+    strict_scale: bool = True
+    observed_pixels: bool | None = None
+    key: bytes = b""
+
+    @property
+    def views(self) -> str:
+        """How many, for messages."""
+        return f"{len(self.sources)} sources, {len(self.targets)} targets"
+
+    @property
+    def cameras(self) -> list[Camera]:
+        """Of the sources, then of the targets."""
+        return [*(source.camera for source in self.sources), *self.targets]
+
+
+class Report:
+    """Called after each step of a request: tells the callback, and `done` whether the phase has to end.
+
+    Phases are "encode", those that the preset samples, "decode"; the callback hears of no others. cut: steps were left
+    out.
+    """
+
+    def __init__(
+        self, request: Request, callback: Callback | None = None, done: Callable[[str], bool] = lambda phase: False
+    ):
+        sampled = {phase: how.steps for phase, how in request.preset.sampling.items()}
+        self._steps = {"encode": 1, **sampled, "decode": 1}
+        self._callback, self._done = callback, done
+        self._reported = dict.fromkeys(self._steps, 0)
+        self.cut = False
+
+    def __call__(self, phase: str, preview: Tensor | None = None) -> bool:
+        """preview: small picture (3, h, w). True: further steps of the phase have to be left out.
+
+        Raises RequestTimeout, or as the callback does.
+        """
+        if phase in self._steps:
+            self._reported[phase] += 1
+            if self._callback is not None:
+                picture = None if preview is None else to_uint8(preview)
+                fraction = sum(self._reported.values()) / sum(self._steps.values())
+                self._callback(Progress(phase, self._reported[phase], self._steps[phase], fraction, picture))
+        late = self._done(phase)
+        self.cut |= late
+        return late
+
+
+@dataclass
+class Rendering:
+    """What a family makes of a request. pixels: of every target, at its camera's size; preview: (3, h, w)."""
+
+    pixels: list[Pixels]
+    scale: Scale
+    preview: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded. dtype: None for the best of the device; the rest: see `GLDPipeline.from_pretrained`."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype | None = None
+    offload: str | None = None
+    min_baseline: float = 0.01
+    compile: bool = False
+    quantize: str | None = None
