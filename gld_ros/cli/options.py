@@ -100,7 +100,10 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
     """A bar on a terminal's stderr, gone at the end; yields `update(advance, completed=, description=)`."""
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()]
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:  # some versions of rich print an empty line for a bar that is disabled
+        yield lambda advance=None, **changes: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda advance=None, **changes: bar.update(task, advance=advance, **changes)
 
