@@ -32,7 +32,7 @@ demo: setup
 # whole machine; these in a process, and a DDS domain, a folder.
 ALONE := test/faults test/ros test/demo test/package
 test: setup
-	@. tools/env.sh; OMP_NUM_THREADS=1 pytest -n 2 $(filter-out $(ALONE) test/golden,$(wildcard test/*)); \
+	@. tools/env.sh; OMP_NUM_THREADS=1 pytest -n 2 $(filter-out $(ALONE) test/golden test/builders,$(wildcard test/*)); \
 	for part in $(ALONE); do OMP_NUM_THREADS=1 pytest $$part; done
 
 lint: setup
