@@ -58,7 +58,9 @@ RateOf = Annotated[float | None, Option(help="its learning rate")]
 @app.command("mini")
 def train_mini_model(
     start: Annotated[str | None, Option(metavar="MODEL", help="go on from this model (default: from scratch)")] = None,
-    stages: Annotated[str | None, Option(help="of geometry,depth,cache,decoder,level1,level0 (default: all)")] = None,
+    stages: Annotated[
+        str | None, Option(help="of geometry,depth,cache,decoder,level1,level0,generated (default: all)")
+    ] = None,
     run: Annotated[Path, Option(help="checkpoints; resumes there")] = Path("runs/mini"),
     out: Annotated[Path, Option(help="folder of the finished model")] = Path("runs/mini/model"),
     device: DeviceKind = "auto",
@@ -78,6 +80,15 @@ def train_mini_model(
     level1_rate: RateOf = None,
     level0_steps: StepsOf = None,
     level0_rate: RateOf = None,
+    generated_batch: Annotated[int | None, Option(help="scenes of a step of the stage generated")] = None,
+    generated_steps: StepsOf = None,
+    generated_rate: RateOf = None,
+    flow_optimizer: Annotated[
+        Literal["muon", "adamw"] | None, Option(help="optimiser of the stages level1 and level0 (default: muon)")
+    ] = None,
+    compiled: Annotated[
+        bool, Option("--compile/--no-compile", help="compile the blocks of the stages level1 and level0 on a CPU")
+    ] = True,
 ) -> None:
     """Train the embedded model on procedural rooms, from scratch or further."""
     options = locals()

@@ -3,12 +3,14 @@
 """The `gld` command itself: help, errors of usage, lists of values, tables."""
 
 import json
+from dataclasses import fields
 
 import pytest
 import typer
 
-from gld_ros.cli import bench, main
+from gld_ros.cli import bench, main, train
 from gld_ros.cli.options import image_size, progress, show, track, view_counts
+from gld_ros.training.mini import MiniTraining
 
 
 def test_help_names_every_command_and_group(capsys):
@@ -82,3 +84,9 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys):
         update(1, description="more")
     assert list(track(range(3), "numbers")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+def test_every_budget_of_mini_is_an_option():
+    command = typer.main.get_command(train.app).commands["mini"]
+    inner = {"level_dropout", "augmented", "sequence", "frames", "statistics_batches", "seed"}
+    assert {field.name for field in fields(MiniTraining)} - inner <= {option.name for option in command.params}
