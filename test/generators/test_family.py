@@ -117,7 +117,8 @@ def test_through_the_bench(toy):
     assert set(row["stages"]) == {"encode", "paint", "decode", "other"} and "sampling_flops" not in row
 
 
-def test_through_the_synthesizer_of_the_node(toy):
+def ask_the_node(generator: Generator, sources, targets):
+    """The result of a request to the node's worker and synthesizer."""
     tf2_ros = pytest.importorskip("tf2_ros")
     from gld_ros.ros.node.parameters import Parameters
     from gld_ros.ros.node.poses import TFPoses
@@ -125,17 +126,21 @@ def test_through_the_synthesizer_of_the_node(toy):
     from gld_ros.ros.node.worker import Worker
     from gld_ros.scene.key_frames import KeyFrameBuffer
 
-    sources, targets = wall_request(Shape(2, 2, (48, 64)))
     context, worker = KeyFrameBuffer(), Worker(1)
     for stamp, source in enumerate(sources, start=1):
         context.add("camera", replace(source, stamp=stamp))
-    pipe, tf = GLDPipeline.from_pretrained(toy, "cpu"), TFPoses(tf2_ros.Buffer(), "map")
-    synthesizer = Synthesizer(pipe, context, tf, Parameters)
+    synthesizer = Synthesizer(GLDPipeline(generator), context, TFPoses(tf2_ros.Buffer(), "map"), Parameters)
     request = ViewRequest(tuple(("map", 0, target.c2w) for target in targets), None, seed=5, budget=60.0)
-    job = worker.submit(lambda job: synthesizer.run(request, job, lambda view, stamp: None), 60.0)
-    result = job.future.result(60.0)
+    try:
+        job = worker.submit(lambda job: synthesizer.run(request, job, lambda view, stamp: None), 60.0)
+        return job.future.result(60.0)
+    finally:
+        worker.stop(10.0)
+
+
+def test_through_the_synthesizer_of_the_node(toy):
+    result = ask_the_node(Toy(), *wall_request(Shape(2, 2, (48, 64))))
     assert result.error is None and [(view.model, view.seed) for view in result.views] == [("toy", 5)] * 2
-    worker.stop(10.0)
 
 
 def test_families_that_are_not_known_are_named(tmp_path):
@@ -146,19 +151,33 @@ def test_families_that_are_not_known_are_named(tmp_path):
         GLD.of(Toy())
 
 
-@pytest.mark.filterwarnings("ignore:the generated views contradict")
-def test_frames_from_the_pipeline_to_the_network(monkeypatch):
-    """Seven of ours, the pipeline's and the network's included."""
-    pipe, frames, forward = GLDPipeline(GLD(tiny("da3"))), [], MultiViewDiT.forward
+@pytest.fixture
+def frames(monkeypatch) -> set[tuple[str, ...]]:
+    """Our functions on the stack, the outermost first, when a diffusion network is called."""
+    found, forward = set(), MultiViewDiT.forward
 
     def counted(self, *args):
         frame, names = sys._getframe(), ["forward"]
-        while (frame := frame.f_back) and names[-1] != "__call__":
+        while frame := frame.f_back:
             if "/gld_ros/" in frame.f_code.co_filename:
                 names.append(frame.f_code.co_name)
-        frames.append(names[::-1])
+        found.add(tuple(names[::-1]))
         return forward(self, *args)
 
     monkeypatch.setattr(MultiViewDiT, "forward", counted)
-    pipe(*views(), strict_scale=False)
-    assert set(map(tuple, frames)) == {("__call__", "generate", "denoise", "sample", "integrate", "at", "forward")}
+    return found
+
+
+IN_PIPELINE = ("__call__", "generate", "denoise", "sample", "integrate", "at", "forward")
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_frames_from_the_pipeline_to_the_network(frames):
+    GLDPipeline(GLD(tiny("da3")))(*views(), strict_scale=False)
+    assert frames == {IN_PIPELINE}
+
+
+def test_frames_from_the_nodes_worker_to_the_network(frames):
+    """From a job on; the function of the job itself, `RequestServer._work` in the node, is the twelfth."""
+    ask_the_node(GLD(tiny("da3")), *views())
+    assert {names[names.index("run") :] for names in frames} == {("run", "run", "_views", "views", *IN_PIPELINE)}

@@ -5,21 +5,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gld_ros.errors import FileError, ModelError, OutOfMemory
+from gld_ros.errors import FileError, ModelError, OutOfMemory, RequestTimeout
 from gld_ros.generators.devices import out_of_memory
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline import failed_request
 from gld_ros.pipeline.failed_request import FailedRequest
-from gld_ros.views import SourceView, View
+from gld_ros.ros.node.worker import Job
+from gld_ros.views import Progress, SourceView, View
 
 LEAST_SOURCES = 2  # fewer show no parallax, so that there would be no scale
-Ask = Callable[..., list[View]]
 
 
 class Fallbacks:
@@ -34,26 +35,46 @@ class Fallbacks:
         self.degraded = self.kept = 0
         self._folder, self._keep, self._warn = Path(folder).expanduser(), keep, warn
 
-    def smaller(self, pipe: Any, sources: Sequence[SourceView], targets: Sequence[Camera], ask: Ask) -> list[View]:
-        """`ask(sources, targets)`; while the memory does not suffice, with the first target alone, with fewer sources,
-        then with a smaller `size` (H, W).
+    def views(
+        self,
+        pipe: Any,
+        sources: Sequence[SourceView],
+        targets: Sequence[Camera],
+        wanted: int,
+        job: Job,
+        on_progress: Callable[[int, Progress], None],
+        settings: dict[str, Any],
+    ) -> list[View]:
+        """Views of the first of `targets`, in their share of the time that is left for `wanted` ones.
 
-        Raises OutOfMemory where the least is too much, and whatever else `ask` raises.
+        While the memory does not suffice: of the first target alone, with fewer sources, then with a smaller `size`.
+        Where their share of the time does not: as many as fit by the preset "fast". on_progress(count, progress): of so
+        many views. Raises OutOfMemory where the least is too much, and whatever else the pipeline raises.
         """
-        reason = ""
-        for attempt, (fewer, first, settings) in enumerate(attempts(pipe, sources, targets)):
-            try:
-                views = ask(fewer, first, **settings)
-                self.degraded += attempt > 0
-                return views
-            except Exception as error:
-                if not (isinstance(error, OutOfMemory) or out_of_memory(error)):
-                    raise
-                reason = str(error)
+        for attempt, (fewer, first, size) in enumerate(attempts(pipe, sources, targets)):
+            alone = len(first) == wanted
+            more = size | {"time_budget": job.left and job.left * len(first) / wanted}
+            reason = ""
+            while not reason:
+                try:
+                    views = pipe(fewer, first, callback=partial(on_progress, len(first)), **settings, **more)
+                    checked = checked_views(views, first)
+                    self.degraded += attempt > 0
+                    return checked
+                except RequestTimeout:
+                    if alone or "preset" in more:
+                        raise
+                except Exception as error:
+                    if not (isinstance(error, OutOfMemory) or out_of_memory(error)):
+                        raise
+                    reason = str(error) or type(error).__name__
+                if not reason:
+                    job.check()
+                    more = size | {"time_budget": job.left, "preset": "fast"}
             # Outside `except`, whose traceback holds the tensors.
             release(pipe)
             what = f"{len(fewer)} sources" + (f" and {len(first)} views" if len(first) > 1 else "")
-            what += f" at {settings['size']}" if settings else ""
+            what += f" at {size['size']}" if size else ""
             self._warn("memory", f"too little memory for {what}, trying with less: {reason}")
         raise OutOfMemory(f"the device has too little memory, even for {what}: {reason}")
 

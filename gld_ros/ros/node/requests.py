@@ -173,7 +173,7 @@ class RequestServer:
             raise NotActive("the node is not active; configure and activate it first")
         parsed = parse_request(request, self.parameters.map_frame, self.parameters.max_views)
         on_progress = on_progress or (lambda index, progress: None)
-        job = self.worker.submit(lambda job: self._work(synthesizer, parsed, job, answer, on_progress), parsed.budget)
+        job = self.worker.submit(partial(self._work, synthesizer, parsed, answer, on_progress), parsed.budget)
         job.future.add_done_callback(lambda future: self._settle(future, answer))
         if self._sweeper.is_canceled():
             self._sweeper.reset()
@@ -187,7 +187,7 @@ class RequestServer:
             executor.create_task(job.future.result())
 
     def _work(
-        self, synthesizer: Synthesizer, request: ViewRequest, job: Job, answer: Any, on_progress: Any
+        self, synthesizer: Synthesizer, request: ViewRequest, answer: Any, on_progress: Any, job: Job
     ) -> Callable[[], None]:
         """In the worker's thread: make and publish the views, fill `answer`. Returns what is to be done after that."""
         p = self.parameters

@@ -14,13 +14,13 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 
 from gld_ros.calibration import check_level
-from gld_ros.errors import Cancelled, GLDError, InvalidRequest, ModelError, NoContext, RequestTimeout, TFError
+from gld_ros.errors import Cancelled, GLDError, InvalidRequest, ModelError, NoContext, TFError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.pipeline.request import MAX_SAMPLES
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
-from gld_ros.ros.node.fallbacks import Fallbacks, checked_views
+from gld_ros.ros.node.fallbacks import Fallbacks
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.worker import Job, without_history
@@ -221,26 +221,13 @@ class Synthesizer:
             "max_novelty": parameters.max_novelty,
         }
 
-        def ask(sources: Sequence[SourceView], cameras: Sequence[Camera], **more: Any) -> list[View]:
-            def callback(progress: Progress) -> None:
-                job.at(progress.stage, f", step {progress.step} of {progress.steps}")
-                job.check_cancelled()
-                on_progress(progress, len(cameras))
-
-            return checked_views(pipe(sources, cameras, callback=callback, **settings, **more), cameras)
-
-        def ask_in_time(sources: Sequence[SourceView], cameras: Sequence[Camera], **more: Any) -> list[View]:
-            share = len(cameras) / len(targets)
-            try:
-                return ask(sources, cameras, time_budget=job.left and job.left * share, **more)
-            except RequestTimeout:
-                if share == 1:
-                    raise
-                job.check()
-                return ask(sources, cameras, time_budget=job.left, preset="fast", **more)  # as many as fit
+        def stepped(count: int, progress: Progress) -> None:
+            job.at(progress.stage, f", step {progress.step} of {progress.steps}")
+            job.check_cancelled()
+            on_progress(progress, count)
 
         try:
-            views = self._fallbacks.smaller(pipe, sources, together, ask_in_time)
+            views = self._fallbacks.views(pipe, sources, together, len(targets), job, stepped, settings)
         except Exception as error:
             if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
