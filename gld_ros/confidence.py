@@ -96,10 +96,12 @@ def novelty(sources: Sequence[SourceView], target: Camera) -> float:
     return 1 - overlap(cameras, target) * math.exp(-turn / math.radians(60)) * nearness
 
 
-def check_novelty(sources: Sequence[SourceView], targets: Sequence[Camera], limit: float) -> None:
-    """Raise NoContext for the first target that goes farther beyond the sources than `limit`, 0..1."""
-    for k, target in enumerate(targets):
-        if (found := novelty(sources, target)) > limit:
+def check_novelty(sources: Sequence[SourceView], targets: Sequence[Camera], limit: float) -> float:
+    """The largest novelty of the targets, 0..1. Raises NoContext for the first target above `limit`."""
+    novelties = [novelty(sources, target) for target in targets]
+    for k, found in enumerate(novelties):
+        if found > limit:
             raise NoContext(
                 f"target {k} goes too far beyond the sources: its novelty is {found:.2f}, at most {limit:g} is answered"
             )
+    return max(novelties)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ def presets(config: ModelConfig) -> dict[str, Preset]:
     was trained for. "exact" of the released models takes 49 + 49 (DA3) or 99 + 99 (VGGT) Euler steps.
     """
     if config.matching is not None:
-        steps, pixels, faster = {"balanced": (2, 1), "fast": (1, 1)}, {"fast": 320 * 240}, Sampling(1)
+        steps, pixels, faster = {"balanced": (3, 1), "fast": (1, 1)}, {"fast": 320 * 240}, Sampling(1)
     else:
         # Level 0 is nearly given by level 1. Guidance is left out where the state is nearly noise, where it does harm,
         # and where it is nearly data, where it does nothing (arXiv 2404.07724).
@@ -43,7 +45,16 @@ def presets(config: ModelConfig) -> dict[str, Preset]:
             if count < how.steps:
                 sampling[stage] = Sampling(count, how.guidance_scale, faster.guidance_interval, faster.solver)
         found[name] = Preset(name, sampling, pixels.get(name, PIXELS))
+    if most := config.flow.near_steps:
+        # Small holes have one likely filling: more steps would only make it vary.
+        found = {name: replace(one, near=fewer(one.sampling, most)) for name, one in found.items()}
     return found
+
+
+def fewer(sampling: Mapping[str, Sampling], most: int) -> dict[str, Sampling]:
+    """With at most this number of steps of level 1."""
+    level1 = sampling["level1"]
+    return {**sampling, "level1": replace(level1, steps=min(level1.steps, most))}
 
 
 def own_sampling(flow: FlowConfig) -> dict[str, Sampling]:

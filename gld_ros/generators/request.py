@@ -19,6 +19,8 @@ from gld_ros.views import Progress, Scale, SourceView
 
 #: Names of the presets that every family has, the best first.
 PRESETS = ("exact", "balanced", "fast")
+#: Novelty (0..1) up to which a target shows mostly what the sources saw.
+NEAR = 0.4
 Callback = Callable[[Progress], None]
 
 
@@ -53,11 +55,19 @@ class Limits:
 @dataclass(frozen=True)
 class Preset:
     """How every diffusion phase is sampled, by its name. pixels: observed pixels are taken from the sources at the
-    cameras' own resolution up to so many; larger views are enlarged."""
+    cameras' own resolution up to so many; larger views are enlarged. near: how it is sampled where no target's novelty
+    is above `NEAR`, None for no difference."""
 
     name: str
     sampling: Mapping[str, Sampling]
     pixels: int = PIXELS
+    near: Mapping[str, Sampling] | None = None
+
+    def at(self, novelty: float) -> Preset:
+        """The preset for a request whose targets go that far beyond the sources, 0..1."""
+        if self.near is None or novelty > NEAR:
+            return replace(self, near=None)
+        return replace(self, sampling=self.near, near=None)
 
     @property
     def steps(self) -> int:

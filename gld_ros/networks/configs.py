@@ -154,6 +154,8 @@ class FlowConfig:
     #: Steps and guidance of level 0 where they are its own (few-step models); 0: those above.
     level0_steps: int = 0
     level0_guidance: float = 0.0
+    #: Steps of level 1 where all targets are near the sources, so that little has to be made up; 0: those above.
+    near_steps: int = 0
 
     def sampling(self, stage: str, steps: int | None = None, guidance_scale: float | None = None) -> tuple[int, float]:
         """Steps and guidance of a stage, "level1" or "level0": those asked for, otherwise the model's own."""
@@ -198,7 +200,7 @@ class ModelConfig:
     level0: DiTConfig = field(
         default_factory=lambda: DiTConfig(depth=2, head_width=160, head_heads=5, level1_channels=256)
     )
-    flow: FlowConfig = field(default_factory=lambda: FlowConfig(shift=6.0, steps=3, level0_steps=1))
+    flow: FlowConfig = field(default_factory=lambda: FlowConfig(shift=6.0, steps=8, level0_steps=1, near_steps=1))
     #: Patches of one view the model works at; images are resized to about as many, keeping their aspect.
     patches: int = 108
     #: Longest side of the images the model works at, pixels; 0: as `patches` says.

@@ -120,8 +120,9 @@ class GLDPipeline:
         """Synthesize one View a target, each of its camera's size.
 
         preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
-        conditional branch alone; both default to the preset's. size: (H, W) the model works at, multiples of its
-        patch, by default the model's. The same seed gives the same views.
+        conditional branch alone; both default to the preset's, which may take fewer steps for targets near the sources.
+        size: (H, W) the model works at, multiples of its patch, by default the model's. The same seed gives the same
+        views.
         strict_scale: of the released models: refuse views whose geometry contradicts the poses; otherwise warn.
         observed_pixels: take what a source saw from that source, at the camera's own resolution, and leave only the
         rest to the model; by default mini does and the released models do not. samples: drawn with `seed`, `seed` + 1,
@@ -141,9 +142,9 @@ class GLDPipeline:
         check_request(sources, targets, self.name, self.generator.limits, size)
         check_options(time_budget, samples)
         warn_of_poses(sources, targets)
-        check_novelty(sources, targets, max_novelty)
+        found = check_novelty(sources, targets, max_novelty)
         size = size or self.generator.working_size(sources[0].camera)
-        chosen = self.generator.preset(preset).changed(steps, guidance_scale)
+        chosen = self.generator.preset(preset).at(found).changed(steps, guidance_scale)
         request = Request(sources, targets, size, chosen, seed, strict_scale, observed_pixels, fingerprint(sources))
         drawn: list[list[View]] = []
         with torch.inference_mode(), in_memory(request.views, self.device, self.forget):

@@ -4,12 +4,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders.models import tiny, views
 
 from gld_ros.benchmarks.requests import Shape, wall_request
 from gld_ros.diffusion.sampler import Sampling
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import InvalidRequest, NoContext
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.gld_setup import presets
 from gld_ros.generators.native import native_size
@@ -27,7 +28,7 @@ def stages(name: str, config: ModelConfig, *asked) -> tuple[Sampling, Sampling]:
 def test_exact_is_the_models_own():
     assert stages("exact", GLD_DA3) == (Sampling(49, 1.5),) * 2
     assert stages("exact", GLD_VGGT) == (Sampling(99, 1.5),) * 2
-    assert stages("exact", ModelConfig()) == (Sampling(3, 1.0), Sampling(1, 1.0))
+    assert stages("exact", ModelConfig()) == (Sampling(8, 1.0), Sampling(1, 1.0))
 
 
 def test_fast_views_of_mini_are_worked_on_at_fewer_pixels():
@@ -40,6 +41,34 @@ def test_each_preset_asks_for_less_than_the_one_before():
     for config in (GLD_DA3, GLD_VGGT, ModelConfig()):
         steps = [sum(how.steps for how in stages(name, config)) for name in PRESETS]
         assert steps == sorted(steps, reverse=True) and len(set(steps)) == len(PRESETS)
+
+
+def test_targets_near_the_sources_take_as_few_steps_as_the_model_says():
+    exact = presets(ModelConfig())["exact"]
+    near, away = (exact.at(novelty).sampling for novelty in (0.1, 0.7))
+    assert (near["level1"].steps, away["level1"].steps) == (1, 8) and near["level0"] == away["level0"]
+    assert exact.at(0.1).changed(5).sampling["level1"].steps == 5  # what is asked for counts
+    assert presets(GLD_DA3)["exact"].at(0.1) == presets(GLD_DA3)["exact"]
+
+
+@pytest.mark.parametrize(("turn", "steps"), [(0.0, 1), (1.2, 8)])
+def test_a_pipeline_samples_by_the_novelty_of_the_request(monkeypatch, turn, steps):
+    pipe = GLDPipeline.from_pretrained("mini", device="cpu")
+    pipe.generator.net.config = replace(pipe.generator.net.config, flow=ModelConfig().flow)
+    sources, targets = views()
+    rotation = np.eye(4)
+    rotation[::2, ::2] = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    turned = [target.moved(sources[0].camera.c2w @ rotation) for target in targets]
+    asked = []
+
+    def generate(request, report):
+        asked.append(request.preset.sampling["level1"].steps)
+        raise NoContext("enough")
+
+    monkeypatch.setattr(pipe.generator, "generate", generate)
+    with pytest.raises(NoContext, match="enough"):
+        pipe(sources, turned)
+    assert asked == [steps]
 
 
 def test_a_model_of_few_steps_is_sampled_as_it_was_trained():
