@@ -8,12 +8,11 @@ from typing import TypedDict
 
 import numpy as np
 import psutil
+from scipy import stats
 
 from gld_ros.errors import InvalidRequest
 
 BLOCKS = 12  # that a series is cut into
-#: 97.5 % of Student's t of 1 to BLOCKS - 1 degrees of freedom.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201)
 
 
 class Slope(TypedDict):
@@ -54,5 +53,5 @@ def robust_slope(x: np.ndarray, y: np.ndarray) -> Slope:
     dx, dy = (np.diff([np.median(values[start : start + width]) for start in starts]) for values in (x, y))
     mean = dy.sum() / dx.sum()
     error = np.sqrt(((dy - mean * dx) ** 2).sum() / (blocks - 1) / blocks) / dx.mean()
-    reach = STUDENT[blocks - 2] * error
+    reach = stats.t.ppf(0.975, blocks - 1) * error
     return {"mean": float(mean), "low": float(mean - reach), "high": float(mean + reach)}
