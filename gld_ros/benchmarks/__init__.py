@@ -1,3 +1,3 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `gld bench` measures: latency, quality of settings, scaling, the ROS node, and the official code beside ours."""
+"""Benchmarks of `gld bench`: latency, quality of settings, scaling, the ROS node, and the official code beside ours."""

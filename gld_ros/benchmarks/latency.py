@@ -29,7 +29,7 @@ def ignore(progress: Progress | None) -> None:
 
 
 def timed_requests(repeat: int) -> int:
-    """How many requests `measure` times."""
+    """Number of requests that `measure` times."""
     return 2 * repeat + min(repeat, STAGED)
 
 

@@ -37,7 +37,7 @@ def private_bytes(pid: int) -> int:
 
 
 def robust_slope(x: np.ndarray, y: np.ndarray) -> Slope:
-    """How fast a series (N,) drifts, with an interval for values that depend on those before, as a process's memory.
+    """Drift of a series (N,), with an interval for values that depend on those before, as a process's memory does.
 
     Cut into up to BLOCKS parts, the drift is the mean of their growth, from median to median of a few points at their
     ends, so that single outliers move nothing; its interval is Student's, of parts that grow independently. A walk of

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What faster settings cost: variants against a reference on the same noise, and both against the truth."""
+"""Cost of faster settings: variants against a reference on the same noise, and both against the truth."""
 
 from __future__ import annotations
 

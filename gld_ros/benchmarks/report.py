@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every benchmark leaves: a table on the terminal, report.json and plots."""
+"""Output of every benchmark: a table on the terminal, report.json and plots."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ BLOCKS = 24  # of the wall in a picture's width
 
 @dataclass(frozen=True)
 class Shape:
-    """How much a request asks for. size: (H, W) of all cameras, pixels."""
+    """Size of a request. size: (H, W) of all cameras, pixels."""
 
     sources: int
     targets: int
@@ -42,7 +42,7 @@ class Shape:
 
     @property
     def views(self) -> str:
-        """As on the command line: sources+targets."""
+        """Number of views as on the command line: sources+targets."""
         return f"{self.sources}+{self.targets}"
 
 

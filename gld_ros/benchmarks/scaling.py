@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How latency grows with views, pixels and requests at the same time."""
+"""Latency against views, pixels and requests at the same time."""
 
 from __future__ import annotations
 

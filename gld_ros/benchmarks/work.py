@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the device could compute."""
+"""Peak speed of the device."""
 
 from __future__ import annotations
 

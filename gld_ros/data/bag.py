@@ -49,7 +49,7 @@ class _Image:
 
 
 class _Contents:
-    """What one pass through a bag finds."""
+    """Contents of a bag after one pass through it."""
 
     def __init__(self) -> None:
         self.images: dict[str, list[_Image]] = {}

@@ -25,7 +25,7 @@ GAP = 10  # frames between those, at most
 
 @dataclass
 class Found:
-    """What the good scenes hold."""
+    """Contents of the good scenes."""
 
     scenes: int = 0
     frames: int = 0
@@ -35,7 +35,7 @@ class Found:
 def check_scenes(
     scenes: Scenes, progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers
 ) -> tuple[Found, Skipped]:
-    """Of every scene: all cameras, the first and the last image, and the poses of some neighbours in its middle."""
+    """Check all cameras of every scene, its first and last image, and the poses of some neighbours in its middle."""
     found, bad = Found(), Skipped()
     for index in progress(range(len(scenes))):
         try:
@@ -63,7 +63,7 @@ def _check_middle(scenes: Scenes, index: int) -> None:
 
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-#: What the numbers of a pose may be, and the c2w in OpenCV axes that it then stands for.
+#: Conventions of a pose's numbers, and the c2w in OpenCV axes of each.
 CONVENTIONS = {
     "c2w, OpenCV axes": lambda pose: pose,
     "w2c, OpenCV axes": invert,

@@ -207,7 +207,7 @@ def _away(sight: _Sight, rng: np.random.Generator, count: int) -> list[Pose]:
 
 
 def _cost(share: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """How far proposals are from a share unseen within UNSEEN and from a place with some room; 0 is good."""
+    """Distance of proposals from a share unseen within UNSEEN and from a place with some room; 0 is good."""
     low, high = UNSEEN[0] + 0.05, UNSEEN[1] - 0.05  # the grid is coarse
     return np.maximum(low - share, 0) + np.maximum(share - high, 0) + 10 * np.maximum(0.08 - free, 0)
 

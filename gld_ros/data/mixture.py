@@ -113,7 +113,7 @@ class Mixture(IterableDataset[Clip]):
                 yield self.clip(number * self.batch + k)
 
     def loader(self, workers: int = 0, **options: Any) -> DataLoader:
-        """Of ClipBatches, made by so many processes."""
+        """A loader of ClipBatches, made by so many processes."""
         return DataLoader(self, batch_size=self.batch, collate_fn=collate, num_workers=workers, **options)
 
 

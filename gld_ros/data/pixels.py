@@ -14,7 +14,7 @@ from PIL import Image
 
 from gld_ros.errors import InvalidRequest
 
-#: What Pillow raises for files that are no images, truncated, damaged or far too large.
+#: Errors of Pillow for files that are no images, truncated, damaged or far too large.
 UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 
 

@@ -274,7 +274,7 @@ def _colour(scene: SceneBatch, rays: Tensor, focal: Tensor, hits: Hits) -> Tenso
 
 
 def _corner_shade(scene: SceneBatch, point: Tensor) -> Tensor:
-    """How much of the ambient light (S, R) reaches points (S, 3, R): less in the corners of the room."""
+    """Share (S, R) of the ambient light that reaches points (S, 3, R): less in the corners of the room."""
     near_wall = torch.exp(-4 * torch.minimum(point, scene.size[..., None] - point).clamp_min(0))
     return (1 - 0.3 * near_wall).prod(dim=1) / 0.7
 

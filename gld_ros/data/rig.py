@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a posed sequence is laid out in TF and topics, for bags and for live playing: map -> base_link -> cameras."""
+"""Layout of a posed sequence in TF and topics, for bags and for live playing: map -> base_link -> cameras."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StampedTransform:
 
 @dataclass(frozen=True)
 class Instant:
-    """What is published together: the views of one stamp by camera name, and the moving transforms they need."""
+    """Messages of one stamp: the views by camera name, and the moving transforms they need."""
 
     stamp: int
     views: list[tuple[str, SourceView]]

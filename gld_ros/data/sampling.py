@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames of a scene become a clip, and which of them are its sources (spec gld.md; released configs)."""
+"""Choice of the frames of a scene for a clip, and of its sources (spec gld.md; released configs)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEPTH_GRID = 24  # about so many pixels a side stand for a depth image
 
 @dataclass(frozen=True)
 class ViewSampling:
-    """How clips are cut out of scenes.
+    """Rules by which clips are cut out of scenes.
 
     views: of a clip. sources: lowest and highest number of sources; one is drawn (the released training draws 1-4).
     order: which views are the sources: "random" ones (training), "ends": evenly spread from the first to the last

@@ -74,7 +74,7 @@ class Scenes(ABC):
         return self._numbers.get(name)
 
     def frames(self, index: int) -> list[Frame]:
-        """As `read`, checked for what the kind promises; the latest scene is remembered."""
+        """The frames of `read`, checked for what the kind promises; the latest scene is remembered."""
         if self._latest is None or self._latest[0] != index:
             frames = self.read(index)
             if not frames:
@@ -189,7 +189,7 @@ log = logging.getLogger(__name__)
 
 
 class Skipped:
-    """Which scenes were skipped and why; each is logged once.
+    """Scenes that were skipped, with reasons; each is logged once.
 
     file: a JSON-lines file that all processes (loader workers, ranks) append to, so that everybody's `scenes` are all
     of them; without one they are those of this process.

@@ -48,7 +48,7 @@ class Robot:
         ]
 
     def stamp(self, index: int) -> int:
-        """Of a frame of the drive, nanoseconds."""
+        """Stamp of a frame of the drive, nanoseconds."""
         return FIRST_STAMP + round(index * FRAME_PERIOD * 1e9)
 
     def views(self, indices: list[int]) -> list[SourceView]:

@@ -148,7 +148,7 @@ def _grain(material: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
 
 
 def _lines(x: Tensor, half: Tensor, blur: Tensor) -> Tensor:
-    """How much of [x - blur / 2, x + blur / 2] lies within `half` of a whole number."""
+    """Share of [x - blur / 2, x + blur / 2] that lies within `half` of a whole number."""
 
     def covered_up_to(x: Tensor) -> Tensor:
         nearest = torch.floor(x + 0.5)
@@ -159,7 +159,7 @@ def _lines(x: Tensor, half: Tensor, blur: Tensor) -> Tensor:
 
 
 def _blocks(material: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How much of a pixel is joint, how much brighter its block is, and a shift in metres of the block's grain."""
+    """Share of a pixel that is joint, brightness of its block, and a shift in metres of the block's grain."""
     width, height = _column(material, "block_width"), _column(material, "block_height")
     half = _column(material, "joint") / 2
     y = v / height + _column(material, "block_v")

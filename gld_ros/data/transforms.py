@@ -38,7 +38,7 @@ class TransformTree:
         return self._chain(frame, stop)[-1]
 
     def moves(self, frame: str) -> bool:
-        """Whether any transform from its root down to `frame` is of a moving kind. Raises TFError for a loop."""
+        """True if a transform from its root down to `frame` is of a moving kind. Raises TFError for a loop."""
         return any(child in self._moving for child in self._chain(frame))
 
     def _chain(self, frame: str, stop: str = "map") -> list[str]:

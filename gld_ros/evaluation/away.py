@@ -20,7 +20,7 @@ from gld_ros.evaluation.rooms import AwayScene
 from gld_ros.metrics.bootstrap import estimate, estimate_ratio
 from gld_ros.metrics.patch_distance import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
 
-#: What every figure means. All are over pixels that no source saw by the true depth.
+#: Definitions of the figures. All are over pixels that no source saw by the true depth.
 DEFINITIONS = {
     "psnr_db_sample": "PSNR of one sample, mean over samples, dB",
     "psnr_db_best": "PSNR of the best sample",

@@ -134,7 +134,7 @@ def spread_and_error(name: str, samples: np.ndarray, truth: np.ndarray) -> Figur
 
 
 def agreement(pictures: Sequence[Picture], cameras: Sequence[Camera], unobserved: np.ndarray) -> Figures:
-    """How alike the targets of one request are where two of them show the same that no source saw.
+    """Agreement of the targets of one request where two of them show the same surface that no source saw.
 
     Points of one target's unobserved (T, H, W) pixels, by its own depth, are looked up in another one's; what meets
     there within MEET and is unobserved there, too, is compared: median relative difference of depth, PSNR of colours,

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a view has to beat: the nearest source as it is, and plain depth warping with the holes blurred over."""
+"""Baselines of a view: the nearest source as it is, and plain depth warping with the holes blurred over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gld_ros.views import SourceView
 
 @dataclass(frozen=True)
 class Picture:
-    """What a method answers for one target. image: (H, W, 3) uint8. depth: (H, W) in the poses' unit, NaN unknown.
+    """A method's answer for one target. image: (H, W, 3) uint8. depth: (H, W) in the poses' unit, NaN unknown.
     seen: (H, W) bool, what the sources show as the method says. confidence: (H, W) 0..1, probability that the depth is
     right within 10 %. None: the method has no such thing."""
 

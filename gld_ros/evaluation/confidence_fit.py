@@ -45,7 +45,7 @@ REGIONS = ("all", "observed", "generated")
 
 @dataclass
 class Pixels:
-    """What a model said of the pixels of T views, and how wrong it was.
+    """The model's spread at the pixels of T views, and its errors there.
 
     depth: (T, N) metres, as the model says; error: (T, N) log depth less the true one; spread: (T, N) as the model
     states it; generated: (T, N) bool; room: (T,) number of the view's room; novelty: (T,). refused: rooms
@@ -67,7 +67,7 @@ class Pixels:
 
     @classmethod
     def load(cls, path: Path, weights: dict[str, str]) -> Pixels:
-        """What `save` wrote. Raises InvalidRequest for another file, and for one of other weights."""
+        """Read a file of `save`. Raises InvalidRequest for another file, and for one of other weights."""
         try:
             with np.load(path) as file:
                 found = json.loads(str(file["weights"]))
@@ -85,8 +85,8 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Rooms:
-    """What is measured. split: of the rooms; count: of rooms, two targets each; size: (W, H) of the cameras; far: one
-    target a room instead, up to six baselines from the sources; samples: drawn for every view."""
+    """The rooms that are measured. count: of rooms of the split, two targets each; size: (W, H) of the cameras; far:
+    one target a room instead, up to six baselines from the sources; samples: drawn for every view."""
 
     split: str = "val"
     count: int = 1000
@@ -109,7 +109,7 @@ class Rooms:
                 yield scene_of_clip(clip, Choice([0, 1], [2, 3]), "rooms", "m")
 
     def native(self, pipe: GLDPipeline) -> bool:
-        """Whether observed pixels are read back at the cameras' own resolution, not the model's."""
+        """True where observed pixels are read back at the cameras' own resolution, not the model's."""
         width, height = self.size
         camera = Camera(np.diag([width, width, 1.0]), np.eye(4), width, height)
         return pipe.generator.limits.native and pipe.generator.working_size(camera) != (height, width)
@@ -136,7 +136,7 @@ def _far_room(seed: int, size: tuple[int, int]) -> Scene:
 
 
 def measure(pipe: GLDPipeline, rooms: Rooms, weights: dict[str, str], folder: Path | None = None) -> Pixels:
-    """What the model says of these rooms. folder: where it is kept, and taken from if it is there.
+    """Measure the model on these rooms. folder: the result is kept there, and taken from there if it exists.
 
     Raises InvalidRequest if the model refuses all rooms, or for a file that is another one than it should be.
     """
@@ -273,7 +273,7 @@ def _intervals(pixels: Pixels, calibration: Calibration, where: np.ndarray) -> d
 def _by_novelty(
     pixels: Pixels, calibration: Calibration, stated: np.ndarray, right: np.ndarray
 ) -> list[dict[str, float | int | None]]:
-    """What is left of the calibration as views go beyond their sources."""
+    """The calibration's error as views go beyond their sources."""
     covered = np.abs(pixels.error) <= calibration.reach(pixels.spread, pixels.generated, 0.9)
     rows: list[dict[str, float | int | None]] = []
     for low, high in zip(NOVELTY_EDGES, NOVELTY_EDGES[1:], strict=False):

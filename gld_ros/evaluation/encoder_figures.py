@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the model's own encoder says of views: their poses, and which of its features belong together."""
+"""Figures of the model's own encoder: poses of views, and matches of its features."""
 
 from __future__ import annotations
 

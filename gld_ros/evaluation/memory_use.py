@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What loading a model and one request need of memory, measured in a process that does nothing else."""
+"""Memory that loading a model and one request need, measured in a process that does nothing else."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared: methods that answer a scene with a picture of every target. Any callable of that kind will do."""
+"""Methods to compare: each answers a scene with a picture of every target. Any callable of that kind will do."""
 
 from __future__ import annotations
 

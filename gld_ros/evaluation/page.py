@@ -63,7 +63,7 @@ def _tables(methods: dict[str, Any], level: int = 2, scenes: int | None = None) 
 
 
 def reliability_diagram(path: Path, report: dict[str, Any]) -> None:
-    """How often depth is right against the stated confidence, and the covered share against the nominal one.
+    """Plot how often depth is right against the stated confidence, and the covered share against the nominal one.
 
     report: of `confidence_fit.check`. Raises InvalidRequest without matplotlib.
     """

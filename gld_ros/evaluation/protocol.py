@@ -121,7 +121,7 @@ def _evaluate_scene(
     watch: Watcher | None,
     dino: Dino | None,
 ) -> Evaluation:
-    """Of one scene, so that an interrupted one leaves nothing."""
+    """Evaluate one scene by itself, so that an interrupted one leaves nothing."""
     found = Evaluation()
     try:
         answers = _answers(scene, methods, samples, seed, found)
@@ -160,7 +160,7 @@ def _answers(
 
 
 def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], str]:
-    """Of every target: all pixels, those the sources show and those they do not; and who says so."""
+    """Masks of every target: all pixels, those the sources show, those they do not; and the authority for that."""
     if scene.source_depths is not None:
         posed = with_true_depth(scene.sources, scene.source_depths)
         by, masks = "true depth", []

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `gld eval` says: means with their intervals, paired differences, settings and versions, as one JSON object."""
+"""The report of `gld eval`, one JSON object: means with intervals, paired differences, settings and versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gld_ros.metrics.uncertainty import expected_coverage
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.reports.provenance import git_revision
 
-#: What every figure means, by the beginning of its name; the longest that fits holds.
+#: Definitions of the figures by the beginning of their names; the longest that fits holds.
 DEFINITIONS = {
     "psnr_db": "PSNR of 8-bit images, dB",
     "ssim": "SSIM, 11-pixel Gaussian window of sigma 1.5, mean over channels",
@@ -127,7 +127,7 @@ def differences(rows: Sequence[Row], names: Sequence[str], seed: int = 0) -> dic
 
 
 def versions(pipe: GLDPipeline) -> dict[str, str]:
-    """What the figures may depend on."""
+    """Versions and device that the figures may depend on."""
     device = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else platform.processor()
     return {
         "gld_ros": gld_ros.__version__,

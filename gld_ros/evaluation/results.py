@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind: a picture, depth and points of every synthesized view, the contact sheet, the figures."""
+"""Files of a run: picture, depth and points of every synthesized view, the contact sheet, the figures."""
 
 from __future__ import annotations
 

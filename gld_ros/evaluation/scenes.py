@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is evaluated: scenes of source views and left-out targets, and which pixels of a target the sources show."""
+"""Scenes of source views and left-out targets, and the pixels of a target that the sources show."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Scene:
 
     @property
     def cameras(self) -> list[Camera]:
-        """Of the targets."""
+        """Cameras of the targets."""
         return [target.camera for target in self.targets]
 
 

@@ -57,7 +57,7 @@ def picture_figures(picture: Picture, real: SourceView, regions: Regions, lpips:
 
 
 def _doubt_figures(picture: Picture, real: SourceView, where: np.ndarray | None) -> Figures:
-    """Whether the confidence of a picture's depth is lower where the depth is wrong, and how honest it is."""
+    """Ranking and calibration of the confidence of a picture's depth."""
     if picture.depth is None or picture.confidence is None or real.depth is None:
         return {}
     known = known_pixels(picture.depth, real.depth) & (picture.depth > 0)
@@ -71,7 +71,7 @@ def _doubt_figures(picture: Picture, real: SourceView, where: np.ndarray | None)
 
 
 def sample_figures(pictures: Sequence[Picture], real: SourceView, regions: Regions) -> dict[str, Figures]:
-    """Of K >= 2 samples of one target: their spread (grey levels, 0..1), and what it tells of their mean's error."""
+    """Spread of K >= 2 samples of one target (grey levels, 0..1), and how it ranks their mean's error."""
     stack = np.stack([picture.image for picture in pictures]).astype(np.float64) / 255
     truth = real.image.astype(np.float64) / 255
     spread = stack.std(axis=0, ddof=1).mean(axis=-1)
@@ -101,7 +101,7 @@ def best_of(samples: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
 
 
 def scene_figures(scene: Scene, pictures: Sequence[Picture]) -> Figures:
-    """Of all targets together: points against the true ones, reprojection error against the sources."""
+    """Figures of all targets together: points against the true ones, reprojection error against the sources."""
     sources = [(keypoints(source.image), source.camera) for source in scene.sources]
     made = [(keypoints(picture.image), camera) for picture, camera in zip(pictures, scene.cameras, strict=True)]
     errors = [reprojection_error(*view, *source) for view in made for source in sources]

@@ -27,7 +27,7 @@ CHUNK = 2**15  # pixels whose features are compared at once
 
 @dataclass(frozen=True)
 class FeatureView:
-    """What is compared. features: (C, h, w), spread evenly over the picture; depth: (H, W) in the poses' unit."""
+    """A view with features (C, h, w), spread evenly over the picture; depth: (H, W) in the poses' unit."""
 
     features: Tensor
     depth: np.ndarray

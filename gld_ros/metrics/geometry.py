@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How right depth, points and poses are."""
+"""Errors of depth, points and poses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from gld_ros.geometry.alignment import umeyama
 from gld_ros.geometry.se3 import invert, rotation_angle
 
-#: What may be fitted before depths are compared: nothing (metric depth), the ratio of the medians, or scale and shift
+#: Fits before depths are compared: nothing (metric depth), the ratio of the medians, or scale and shift
 #: by least squares.
 ALIGNMENTS = ("none", "median", "scale_shift")
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How like the real view a picture is: PSNR, SSIM, sharpness. Images are (H, W, 3) uint8."""
+"""Likeness of a picture to the real view: PSNR, SSIM, sharpness. Images are (H, W, 3) uint8."""
 
 from __future__ import annotations
 

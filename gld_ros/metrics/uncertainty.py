@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a model knows where it is wrong: sparsification, calibration, coverage by samples."""
+"""Measures of uncertainty: sparsification, calibration, coverage by samples."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def git_revision() -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """What ran it."""
+    """Processor, threads, GPU and version of torch."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -46,7 +46,7 @@ def hardware() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """As Linux calls it."""
+    """The name that Linux gives the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

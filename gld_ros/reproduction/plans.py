@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What each budget of `gld reproduce` trains: sizes, rooms, steps."""
+"""Budgets of `gld reproduce`: sizes, rooms, steps."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def paired_table(
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times fewer steps: the slow one's all, over those the fast one takes to its final PSNR.
+    """Steps of the slow stage over those that the fast one takes to the slow one's final PSNR.
 
     None: never reached. at_least: reached before the first milestone, so that the ratio is a lower bound.
     reached: share of the resamples in which it is reached at all.

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained, which systems are made of it, and which experiment needs which."""
+"""Variants that are trained, systems made of them, and experiments that compare systems."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class DinoDiscriminator(Discriminator):
 
 
 class TokenHead(nn.Module):
-    """Of tokens (N, C, T): a mixing layer, a wide residual one along the row of tokens, one number a token."""
+    """A head on tokens (N, C, T): a mixing layer, a wide residual one along the row of tokens, one number a token."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -108,7 +108,7 @@ class Adversary(nn.Module):
 
 
 def adversary(config: DiscriminatorConfig) -> Adversary | None:
-    """As configured; None for "none"."""
+    """The adversary of a configuration; None for "none"."""
     if config.kind == "none":
         return None
     judge = DinoDiscriminator(config.weights) if config.kind == "dino" else ConvDiscriminator(config.width)

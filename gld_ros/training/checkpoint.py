@@ -28,7 +28,7 @@ PATTERN = "checkpoint-*.safetensors"
 
 @dataclass
 class Progress:
-    """What a checkpoint says beside its tensors. micro: micro steps each process has taken; skipped: bad steps."""
+    """State of a run beside the tensors of its checkpoint. micro: micro steps of each process; skipped: bad steps."""
 
     step: int
     micro: int
@@ -97,7 +97,7 @@ def fill(target: Tensor, source: Tensor) -> None:
     target.copy_(source)
 
 
-#: What each optimiser, by its name, holds of every parameter.
+#: State of every parameter in each optimiser, by the optimiser's name.
 States = Mapping[str, Mapping[nn.Parameter, dict[str, Tensor]]]
 
 

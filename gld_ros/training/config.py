@@ -65,7 +65,7 @@ class Distillation:
 
 @dataclass(frozen=True, config=STRICT)
 class FlowTraining:
-    """Of the stages level1 and level0. What the network predicts is `model.level1.prediction`."""
+    """Settings of the stages level1 and level0; `model.level1.prediction` says what the network predicts."""
 
     #: Level that is diffused; -1: the stage's own (level1: the boundary 1, level0: 0).
     level: int = -1
@@ -89,7 +89,7 @@ class FlowTraining:
 
 @dataclass(frozen=True, config=STRICT)
 class DiscriminatorConfig:
-    """Of the RGB decoder's adversarial loss."""
+    """Settings of the RGB decoder's adversarial loss."""
 
     #: "none", "conv" (a small one on pixels, trained from scratch) or "dino" (heads on frozen DINO ViT-S/8 features).
     kind: Literal["none", "conv", "dino"] = "none"
@@ -117,7 +117,7 @@ class TrainConfig:
     fine_tune: bool = False
     #: Fields of ModelConfig that differ from those of `start` (of the defaults without it).
     model: dict[str, Any] = field(default_factory=dict)
-    #: What to train on: lines for `data.scenes.open_scenes` with their weights (docs/data.md). "fresh-rooms:" stands
+    #: Data to train on: lines for `data.scenes.open_scenes` with their weights (docs/data.md). "fresh-rooms:" stands
     #: alone: procedural rooms of 4 views, rendered in the loader.
     data: dict[str, float] = field(default_factory=lambda: {"fresh-rooms:": 1.0})
     #: Views of a scene, and the (width, height) of the images; one size a batch.
@@ -227,7 +227,7 @@ def restored(values: dict[str, Any]) -> TrainConfig:
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
-    """As JSON would give it back: lists instead of tuples."""
+    """The settings as JSON gives them back: lists instead of tuples."""
     return PLAIN.dump_python(config, mode="json")
 
 
@@ -250,7 +250,7 @@ def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(saved: dict[str, Any], current: TrainConfig) -> list[str]:
-    """What keeps a run from being resumed: "field: saved value, now value" for every field that is not FREE."""
+    """Differences that keep a run from being resumed, "field: saved value, now value", of fields that are not FREE."""
     old, new = flattened(saved), flattened(plain(current))
     free = set(FREE) | ({"steps"} if current.optimizer.schedule == "constant" else set())
     defaults = flattened(plain(TrainConfig()))

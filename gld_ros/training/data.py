@@ -97,7 +97,7 @@ class Mixed:
 
 
 def worker_options(workers: int) -> dict[str, Any]:
-    """Of a DataLoader with so many workers."""
+    """Options of a DataLoader with so many workers."""
     if not workers:
         return {}
     return {"prefetch_factor": 4, "multiprocessing_context": "spawn", "worker_init_fn": quiet_worker}
@@ -115,7 +115,7 @@ def quiet_worker(_: int) -> None:
 
 
 def open_data(config: TrainConfig, folder: Path | None = None) -> TrainingData:
-    """What a configuration trains on; bad scenes are noted in `folder`. Raises InvalidRequest where there is none."""
+    """Data of a configuration; bad scenes are noted in `folder`. Raises InvalidRequest where there are none."""
     if ROOMS not in config.data:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ class DecoderTraining:
     #: Views of each scene that are painted in one step.
     views: int = 2
     l1_weight: float = 1.0
-    #: Of the distance of the patches' distributions.
+    #: Weight of the distance of the patches' distributions.
     patch_weight: float = 0.06
     #: 0: no perceptual and no adversarial loss, and the packages that both need are not asked for.
     perceptual_weight: float = 0.01

@@ -72,7 +72,7 @@ class DistillationStage(FlowStage):
 
 
 def few_step_flow(flow: FlowConfig, stage: str, distill: Distillation) -> FlowConfig:
-    """How the model with the student of `stage` ("level1" or "level0") is sampled; the other stage is as before."""
+    """Sampling of the model with the student of `stage` ("level1" or "level0"); the other stage is as before."""
     guidance = 1.0 if distill.guidance > 1 else flow.sampling(stage)[1]
     if stage == "level0":
         return replace(flow, level0_steps=distill.windows, level0_guidance=guidance)

@@ -70,12 +70,12 @@ class Engine:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes."""
+        """True in the process that writes."""
         return self.accelerator.is_main_process
 
     @property
     def _alone(self) -> bool:
-        """Whether it may stop at once: several processes have to stop at the same step."""
+        """True if it may stop at once: several processes have to stop at the same step."""
         return self.accelerator.num_processes == 1
 
     def fit(self, data: TrainingData) -> bool:
@@ -210,7 +210,7 @@ class Engine:
             )
 
     def _rate(self) -> float:
-        """Of the step that was begun last."""
+        """Learning rate of the step that was begun last."""
         options = self.config.optimizer
         return options.learning_rate * rate_factor(max(self.step - 1, 0), self.config.steps, options)
 

@@ -28,7 +28,7 @@ ROWS = 2  # scenes of a sample sheet
 
 @dataclass
 class Draw:
-    """What chance decides of one batch. order: views, sources first; t: (B,) times; noise: latents' shape;
+    """Random choices of one batch. order: views, sources first; t: (B,) times; noise: latents' shape;
     dropped: (B,) scenes without cameras; spread: (B,) noise on the given level."""
 
     order: list[int]
@@ -41,7 +41,7 @@ class Draw:
 
 @dataclass
 class Conditions:
-    """What a network is told of a batch. base: the sources' latents, zeros for the targets; null: cameras of guidance's
+    """Conditions of a batch. base: the sources' latents, zeros for the targets; null: cameras of guidance's
     unconditional branch; given: latents of the level the stage is conditioned on, all of all views (B, V, C, h, w)."""
 
     base: Tensor
@@ -50,7 +50,7 @@ class Conditions:
     given: Tensor | None
 
     def velocity(self, dit: MultiViewDiT, guidance_scale: float) -> Velocity:
-        """What a network says of noisy latents, with guidance."""
+        """The network's velocity at noisy latents, with guidance."""
         field, null = (velocity(dit, self.base, cameras, self.given) for cameras in (self.cameras, self.null))
         return guided(field, null, guidance_scale)
 
@@ -105,7 +105,7 @@ class FlowStage(Stage):
         return {"flow": error.mean(), "_sources": error[:S].mean(), "_targets": error[S:].mean()}
 
     def example(self, data: Tensor, draw: Draw, conditions: Conditions) -> tuple[Tensor, Tensor]:
-        """What the network sees at the drawn times, and what it should say of it; both in the latents' shape."""
+        """The network's input at the drawn times and its target, both in the latents' shape."""
         return interpolate(data, draw.noise, draw.t), training_target(self.dit.config.prediction, data, draw.noise)
 
     def times(self, uniform: Tensor, views: int) -> Tensor:

@@ -35,7 +35,7 @@ class LatentSpace(nn.Module, ABC):
         """Images (B, V, 3, H, W), about 0..1, of latents; sources: images (B, S, 3, H, W) of the first views."""
 
     def measured(self, level: int) -> bool:
-        """Whether the level has the statistics that its latents are normalised by; spaces without need none."""
+        """True if the level has the statistics that its latents are normalised by; spaces without need none."""
         return True
 
     def measure(self, batches: Iterator[Tensor], count: int, levels: Sequence[int]) -> None:

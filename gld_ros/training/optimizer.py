@@ -16,7 +16,7 @@ from gld_ros.training.config import OptimizerConfig
 
 
 def rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
-    """What the learning rate is multiplied by at a step counted from 0: warm-up, then the schedule."""
+    """Factor of the learning rate at a step counted from 0: warm-up, then the schedule."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     if config.schedule == "constant":

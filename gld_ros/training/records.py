@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves for people: a line a step, TensorBoard scalars, sample sheets."""
+"""Records of a run for people: a line a step, TensorBoard scalars, sample sheets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the engine trains, and what it trains on: two small interfaces."""
+"""Two small interfaces of the engine: the stage that it trains, and the data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Stage(nn.Module, ABC):
 
     #: Sub-modules (or parameters) by name prefix that come from elsewhere; checkpoints leave their parameters out.
     frozen: tuple[str, ...] = ()
-    #: Whether some parameters get no gradient in some steps (several processes have to look for them, which costs).
+    #: True if some parameters get no gradient in some steps (several processes have to look for them, which costs).
     has_unused_parameters = False
 
     @abstractmethod

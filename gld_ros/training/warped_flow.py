@@ -19,7 +19,7 @@ from gld_ros.training.stage import Stage
 
 @dataclass(frozen=True)
 class WarpedFlowOptions:
-    """How a stage is trained."""
+    """Weights and probabilities of the training."""
 
     #: Share of the batches at t = 1, where all is still to be generated and sampling begins.
     pure_noise: float = 0.15
@@ -72,7 +72,7 @@ class WarpedFlowStage(Stage):
         return {"flow": loss, "_unseen": hidden, "_seen": shown, "_sources": error[:, :S].mean()}
 
     def targets(self, count: int) -> int:
-        """How many targets a batch keeps, so that requests of any number are met."""
+        """Number of targets that a batch keeps, so that requests of any number are met."""
         chance = float(torch.rand(()))
         if chance < self.options.one_target:
             return 1

@@ -68,7 +68,7 @@ class RoomScenes(Scenes):
         return [Camera(K, c2w, width, height) for c2w in _room(seed).trajectory(self.count, seed, self.step)]
 
     def load(self, index: int, views: Sequence[int], size: tuple[int, int] | None = None) -> Clip:
-        """As `Scenes.load`, but rendered at `size` at once."""
+        """`Scenes.load`, but rendered at `size` at once."""
         width, height = size or self.camera_size
         frames = chosen(self.frames(index), views, self.names[index])
         cameras = [window(frame.camera, width, height).resized(width, height) for frame in frames]
