@@ -8,6 +8,7 @@ released models. Models with warp conditioning (mini) find there what the posed 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import Conditioning, Runner, integrate
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.generators.devices import Residency, has_bfloat16
-from gld_ros.generators.request import Preset, Report
+from gld_ros.generators.request import Preset
 from gld_ros.generators.warping import WarpedSources, encode_warps, source_geometry, warp_sources
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.dpt import Geometry
@@ -54,6 +55,16 @@ class Condition:
     camera: Tensor | None
     warped: WarpedSources | None = None
 
+    @property
+    def seen(self) -> Tensor | None:
+        """(B, N, H, W) bool, what of the targets some source shows."""
+        return None if self.warped is None else self.warped.seen
+
+    @property
+    def preview(self) -> Tensor | None:
+        """(3, H, W) of the last target before it is generated."""
+        return None if self.warped is None else self.warped.image[0, -1]
+
 
 @dataclass
 class Generated:
@@ -67,6 +78,11 @@ class Generated:
     image: Tensor
     geometry: Geometry | None
     warped: WarpedSources | None = None
+
+
+def silent(phase: str, preview: Tensor | None = None) -> bool:
+    """A report to nobody."""
+    return False
 
 
 class LatentDiffusion:
@@ -100,7 +116,7 @@ class LatentDiffusion:
         preset: Preset,
         noise: tuple[Tensor, Tensor] | None = None,
         seed: int = 0,
-        report: Report | None = None,
+        report: Callable[..., bool] = silent,
         latents: SourceLatents | None = None,
         depth: SourceDepth | None = None,
     ) -> Generated:
@@ -112,24 +128,14 @@ class LatentDiffusion:
         size = (images.shape[-2], images.shape[-1])
         with torch.inference_mode(), self.autocast():
             latents = latents or self.latents_of(images)
-            if report:
-                report("encode")
+            report("encode")
             cond = self.condition(images, K, c2w, latents, depth)
-            if report and cond.warped is not None:
+            if cond.warped is not None:
                 report("condition")
-            noise1, noise0 = noise or self.noise(cond, seed)
-            for level, one in ((1, noise1), (0, noise0)):
-                if one.shape != cond.level1.shape:
-                    found, expected = tuple(one.shape), tuple(cond.level1.shape)
-                    raise InvalidRequest(f"noise of level {level} is {found}, expected {expected}")
-            seen = None if cond.warped is None else cond.warped.seen
-            config = self.net.config
-            cameras = RequestCameras(K, c2w, images.shape[1], size, latents.grid, config.compat, seen)
-            preview = None if cond.warped is None else cond.warped.image[0, -1]
-            level1 = self.sample("level1", preset, cond.level1, cameras, noise1, None, report, preview)
-            # Without channels for level 1, level 0 is diffused independently of level 1.
-            given = level1 if config.level0.level1_channels else None
-            level0 = self.sample("level0", preset, cond.level0, cameras, noise0, given, report, preview)
+            cameras = RequestCameras(K, c2w, images.shape[1], size, latents.grid, self.net.config.compat, cond.seen)
+            noise1, noise0 = self.noise(cond, noise, seed)
+            level1 = self.sample("level1", preset, cond, cameras, noise1, None, report)
+            level0 = self.sample("level0", preset, cond, cameras, noise0, level1, report)
             features = self.propagate(level0, level1, cond, latents.grid)
             image, geometry = self.decode(features, latents.grid, size)
             return Generated(level0, level1, features, image, geometry, cond.warped)
@@ -174,33 +180,37 @@ class LatentDiffusion:
         with self.autocast(), self.residency.at_work("dpt"), self.residency.at_work("matching"):
             return source_geometry(self.net, latents.levels, images, K, c2w)
 
-    def noise(self, cond: Condition, seed: int) -> tuple[Tensor, Tensor]:
-        """Noise of levels 1 and 0."""
-        generator = torch.Generator().manual_seed(seed)
-        shape = cond.level1.shape
-        return torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    def noise(self, cond: Condition, noise: tuple[Tensor, Tensor] | None, seed: int) -> tuple[Tensor, Tensor]:
+        """Noise of levels 1 and 0: `noise`, or drawn from `seed`. Raises InvalidRequest for noise of another shape."""
+        generator, shape = torch.Generator().manual_seed(seed), cond.level1.shape
+        noise = noise or (torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+        for level, given in zip((1, 0), noise, strict=True):
+            if given.shape != shape:
+                raise InvalidRequest(f"noise of level {level} is {tuple(given.shape)}, expected {tuple(shape)}")
+        return noise
 
     def sample(
         self,
         stage: str,
         preset: Preset,
-        base: Tensor,
+        cond: Condition,
         cameras: RequestCameras,
         noise: Tensor,
         level1: Tensor | None,
-        report: Report | None,
-        preview: Tensor | None,
+        report: Callable[..., bool],
     ) -> Tensor:
-        """Latents (B, V, ...) of one stage from noise; base: of the condition; level1: what level 0 is made from."""
+        """Latents (B, V, ...) of "level1" from noise, or of "level0" from noise and level 1."""
         how, flow = preset.sampling[stage], self.net.config.flow
         with self.residency.at_work(stage) as dit:
             assert isinstance(dit, MultiViewDiT)
             null = cameras.condition(dit, drop=True) if how.guided else None
-            cond = Conditioning(base, cameras.condition(dit), null, level1)
-            velocity = self.runner.velocity(dit, flow, cond, how)
+            # Without channels for level 1, level 0 is diffused independently of it.
+            given = level1 if dit.config.level1_channels else None
+            conditioning = Conditioning(getattr(cond, stage), cameras.condition(dit), null, given)
+            velocity = self.runner.velocity(dit, flow, conditioning, how)
             times = time_grid(flow, how.steps, noise.shape[1])
-            on_step = (lambda step: report(stage, preview)) if report else (lambda step: None)
-            return integrate(velocity, noise.to(self.device), times, how.solver, on_step)
+            noise = noise.to(self.device)
+            return integrate(velocity, noise, times, how.solver, lambda step: report(stage, cond.preview))
 
     def propagate(self, level0: Tensor, level1: Tensor, cond: Condition, grid: tuple[int, int]) -> list[Tensor]:
         """Four levels as the decoders read them: the frozen encoder goes on from level 1 to levels 2 and 3."""
