@@ -289,11 +289,12 @@ def folder(tmp_path_factory):
 def test_the_command_on_a_folder(folder, tmp_path, capsys):
     """Report, page, sheet and pictures; the pictures as a peer get the model's figures."""
     first, second = tmp_path / "first", tmp_path / "second"
-    arguments = ["eval", "mini", "--data", f"nerfstudio:{folder}", "--views", "6", "--device", "cpu", "--out"]
+    arguments = ["eval", "mini", "--data", f"nerfstudio:{folder}", "--views", "5", "--device", "cpu"]
+    arguments += ["--steps", "1", "--out"]
     assert main([*arguments, str(first), "--samples", "2", "--save-views"]) == 0
     assert "own_depth_warp" in capsys.readouterr().out
     report = json.loads((first / "report.json").read_text())
-    assert report["scenes"] == 1 and report["targets"] == 4 and report["settings"]["samples"] == 2
+    assert report["scenes"] == 1 and report["targets"] == 3 and report["settings"]["samples"] == 2
     assert report["versions"]["git"] and report["observed_by"] == {"true depth": 1}
     assert report["notices"][0].startswith("LPIPS is left out")
     assert report["notices"][1].startswith("MEt3R-style consistency is left out")
@@ -307,12 +308,12 @@ def test_the_command_on_a_folder(folder, tmp_path, capsys):
     with Image.open(first / "sheet_0.png") as sheet:
         assert sheet.width > 500
     scene = next((first / "views" / "model").iterdir())
-    (scene / "004.png").rename(scene / "gone")
+    (scene / "002.png").rename(scene / "gone")
     assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
     report = json.loads((second / "report.json").read_text())
-    assert report["missing"] == [f"ours: {scene.name}/004"]
+    assert report["missing"] == [f"ours: {scene.name}/002"]
     assert "all" not in report["methods"]["ours"] and not report["model_minus"]["ours"]  # others of its targets remain
-    (scene / "gone").rename(scene / "004.png")
+    (scene / "gone").rename(scene / "002.png")
     assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
     report = json.loads((second / "report.json").read_text())
     assert report["methods"]["ours"]["all"]["psnr_db"] == report["methods"]["model"]["all"]["psnr_db"]
@@ -327,6 +328,7 @@ def test_a_split_says_which_frames(folder, tmp_path, capsys):
         json.dumps({name: {"context": [1, 4], "target": [2]}, "elsewhere": {"context": [0], "target": [1]}})
     )
     arguments = ["eval", "mini", "--data", f"nerfstudio:{folder}", "--device", "cpu", "--json", "--split", str(index)]
+    arguments += ["--steps", "1"]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--save-views"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["targets"] == 1 and list(report["skipped"]) == ["elsewhere"]
@@ -359,7 +361,7 @@ def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog
     shutil.copytree(folder, broken)
     image = broken / "images" / "003.png"
     image.write_bytes(image.read_bytes()[:1000])
-    arguments = ["eval", "mini", "--device", "cpu", "--json", "--data"]
+    arguments = ["eval", "mini", "--device", "cpu", "--steps", "1", "--json", "--data"]
     assert main([*arguments, f"nerfstudio:{broken}"]) == 1
     assert "no scene could be evaluated" in capsys.readouterr().err and "003.png" in caplog.text
     both = [*arguments, f"nerfstudio:{broken}", "--data", f"nerfstudio:{folder}"]
