@@ -97,12 +97,11 @@ class Engine:
 
     def _build(self) -> None:
         """Wrap the stage for this machine, make optimisers and average, and fill them from the checkpoint."""
-        options = self.config.optimizer
-        made = optimizers(self.stage, options)
+        made = optimizers(self.stage, self.config.optimizer)
         self.model, *prepared = self.accelerator.prepare(self.stage, *made.values())
         self.optimizers = dict(zip(made, prepared, strict=True))
         self.stage = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        self.average = Average(self.stage, options)
+        self.average = Average(self.stage, self.config.optimizer)
         if self._found is not None:
             checkpoint.restore(*self._found, self.stage, self.average, self._states())
             self._found = None
@@ -192,9 +191,8 @@ class Engine:
 
     def _clip(self) -> float:
         """Norm of the gradient of all processes, before it is clipped."""
-        parameters = [p for _, p in trained(self.stage)]
         limit = self.config.optimizer.clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in trained(self.stage)], limit)
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _skip(self, losses: dict[str, float], norm: float) -> None:
