@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 from dds import nothing_stays, ros
-from robot import Robot
+from robot import Robot, load_once
+
+from gld_ros.ros.node import node
 
 __all__ = ["nothing_stays", "ros"]
 
@@ -12,3 +14,12 @@ def robot():
     robot = Robot()
     yield robot
     robot.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_model():
+    """Nodes in this process load mini once."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(node, "load", load_once)
+    yield
+    patch.undo()

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A test's robot: a camera with TF and a client of gld_node in this process, gld_node in a process of its own."""
+"""A test's robot: a camera with TF and a client of gld_node; and gld_node, in this process or in one of its own."""
 
 import re
 import signal
@@ -18,6 +18,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -27,6 +28,8 @@ from gld_ros.action import SynthesizeTrajectory
 from gld_ros.data.rooms import random_room
 from gld_ros.geometry.cameras import Camera
 from gld_ros.ros import conversions
+from gld_ros.ros.node import guards, node
+from gld_ros.ros.node.loading import load
 from gld_ros.srv import SynthesizeViews
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gld_node"
@@ -34,26 +37,23 @@ PATIENCE = 60.0  # seconds a machine with one busy core may take for anything
 K = np.array([[110.0, 0, 96], [0, 110, 72], [0, 0, 1]])
 
 
+def node_arguments(parameters):
+    """ROS arguments of these parameters; `__ns` and `__node` remap the namespace and the name."""
+    arguments = ["--ros-args"]
+    for name, value in {"diagnostics_period": 0.1, **parameters}.items():
+        arguments += ["-r" if name.startswith("__") else "-p", f"{name}:={value}"]
+    return arguments
+
+
 class NodeProcess:
     """gld_node as a process; `log` is all it wrote so far."""
 
     def __init__(self, log_file: Path, **parameters):
-        """Parameters; `__ns` and `__node` remap the namespace and the name."""
-        arguments = []
-        for name, value in {"diagnostics_period": 0.1, **parameters}.items():
-            arguments += ["-r" if name.startswith("__") else "-p", f"{name}:={value}"]
         self._log_file = log_file
         with log_file.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, SCRIPT, "--ros-args", *arguments], stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, SCRIPT, *node_arguments(parameters)], stdout=log, stderr=subprocess.STDOUT
             )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        assert self.stop() == 0, self.log
-        assert "Traceback" not in self.log
 
     @property
     def log(self):
@@ -66,6 +66,67 @@ class NodeProcess:
             return self.process.wait(timeout=30)
         finally:
             self.process.kill()
+
+
+LOGGED = []  # (logger, message) of all nodes in this process
+write_log = rclpy_implementation.rclpy_logging_rcutils_log
+
+
+def keep_log(severity, name, message, *where):
+    LOGGED.append((name, message))
+    write_log(severity, name, message, *where)
+
+
+rclpy_implementation.rclpy_logging_rcutils_log = keep_log
+
+PIPELINES = []  # [pipeline of mini, thread that uses it]
+
+
+def load_once(parameters):
+    """In the place of the node's own `load`: mini that is warm already, one for each worker that lives."""
+    if parameters.model != "mini":
+        return load(parameters)
+    me = threading.current_thread()
+    for entry in PIPELINES:
+        if entry[1] is me or not entry[1].is_alive():
+            entry[1] = me
+            entry[0].forget()
+            return entry[0]
+    PIPELINES.append([load(parameters), me])
+    return PIPELINES[-1][0]
+
+
+class NodeThread:
+    """gld_node in this process, spun by a thread, with mini; `log` is all it logged so far."""
+
+    def __init__(self, autostart=True, **parameters):
+        self._seen = len(LOGGED)
+        self.node = node.GLDNode(cli_args=node_arguments(parameters))
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        if autostart:
+            self.node.autostart()
+        self._thread = threading.Thread(target=guards.spin, args=(self._executor, self.node), daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        assert self.stop(), self.log
+
+    @property
+    def log(self):
+        own = self.node.get_logger().name
+        return "\n".join(message for name, message in LOGGED[self._seen :] if name == own) + "\n"
+
+    def stop(self):
+        """Whether it ended in time, and no callback failed."""
+        self._executor.shutdown(timeout_sec=PATIENCE)
+        self._thread.join(PATIENCE)
+        ended = self.node.close() and not self._thread.is_alive()
+        self.node.destroy_node()
+        return ended and "unexpected" not in self.log
 
 
 class Robot:

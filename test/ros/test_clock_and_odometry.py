@@ -9,7 +9,7 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import NodeProcess, Robot, logged
+from robot import NodeThread, Robot, logged
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -107,10 +107,8 @@ def simulated():
     robot.close()
 
 
-def started(robot, log, **parameters):
-    process = NodeProcess(
-        log,
-        autostart=True,
+def started(robot, **parameters):
+    process = NodeThread(
         use_sim_time=True,
         keyframe_max_age=MAX_AGE,
         tf_timeout=0.5,
@@ -128,11 +126,9 @@ def started(robot, log, **parameters):
 
 
 @pytest.fixture(scope="module")
-def node(simulated, tmp_path_factory):
-    process = started(simulated, tmp_path_factory.mktemp("node") / "log")
-    yield process
-    assert process.stop() == 0, process.log
-    assert "Traceback" not in process.log
+def node(simulated):
+    with started(simulated) as process:
+        yield process
 
 
 @pytest.fixture
@@ -223,10 +219,10 @@ def test_drift_is_taken_as_it_was_and_a_jump_moves_all(robot, node):
     np.testing.assert_allclose((position.x, position.y, position.z), robot.places(3)[0] + (3, 0, 0), atol=1e-5)
 
 
-def test_odometry_of_a_topic_follows_the_map_frame_too(simulated, tmp_path):
+def test_odometry_of_a_topic_follows_the_map_frame_too(simulated):
     """pose_source odometry: the pose in the odometry frame comes from a topic, the map frame's correction from TF."""
     robot = Simulated(simulated.now() + SECOND, "/other", pose_topic=True)
-    process = started(robot, tmp_path / "log", pose_source="odometry", __ns="/other")
+    process = started(robot, pose_source="odometry", __ns="/other")
     try:
         robot.fill(0, 2, 4)
         robot.key_frames_at(robot.places(0, 2, 4))
@@ -234,5 +230,5 @@ def test_odometry_of_a_topic_follows_the_map_frame_too(simulated, tmp_path):
         robot.key_frames_at(robot.places(0, 2, 4) + (3, 0, 0))
         assert robot.diagnostics()["node"]["pose_jumps"] == "1"
     finally:
-        assert process.stop() == 0
+        assert process.stop()
         robot.close()

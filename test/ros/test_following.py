@@ -6,16 +6,16 @@ import time
 
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import NodeProcess, Robot
+from robot import NodeThread, Robot
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from gld_ros.action import SynthesizeTrajectory
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros import conversions
@@ -25,7 +25,6 @@ from gld_ros.srv import SynthesizeViews
 SEED = 77
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FORWARD = [0.1, 0.0, 0.0, 0.0]
-SOON = Duration(nanosec=20_000_000)
 
 
 class Follower(Robot):
@@ -85,10 +84,8 @@ def robot():
 
 
 @pytest.fixture(scope="module")
-def node(robot, tmp_path_factory):
-    with NodeProcess(
-        tmp_path_factory.mktemp("node") / "log",
-        autostart=True,
+def node(robot):
+    with NodeThread(
         follow_rate=10.0,
         follow_budget=1.0,
         follow_offsets=FORWARD,
@@ -188,10 +185,12 @@ def test_requests_go_first(following):
     robot.follow(True)
     robot.wait_for_skip("working")
     stopped = robot.skipped("request")
-    answer = robot.service.call_async(SynthesizeViews.Request(poses=robot.poses(1), seed=5, time_budget=SOON))
-    assert robot.result(answer).error_code == SynthesizeViews.Response.TIMEOUT  # nothing is that fast
-    assert robot.skipped("request") > stopped and not robot.views
+    goal = robot.result(robot.action.send_goal_async(SynthesizeTrajectory.Goal(poses=robot.poses(1))))
+    robot.wait(lambda: robot.skipped("request") > stopped, "the view that gives way")
+    assert not robot.views
     robot.follow(False)
+    robot.result(goal.cancel_goal_async())
+    assert robot.result(goal.get_result_async()).result.error_code == SynthesizeTrajectory.Result.CANCELLED
     assert robot.set_parameter("steps", 0) == ""
     robot.follow(True)
     robot.wait(lambda: robot.views, "the view that had to give way")
@@ -261,12 +260,9 @@ def test_an_inactive_node_makes_nothing(following):
     robot.wait(lambda: robot.views, "a view of the active node")
 
 
-def test_along_a_path(robot, node, tmp_path):
+def test_along_a_path(robot, node):
     """Started in continuous mode, with a path that another node plans."""
-    assert node.process.poll() is None
-    process = NodeProcess(
-        tmp_path / "log",
-        autostart=True,
+    process = NodeThread(
         follow=True,
         follow_rate=10.0,
         follow_path_topic="plan",
@@ -278,7 +274,6 @@ def test_along_a_path(robot, node, tmp_path):
     listener = robot.node.create_subscription(SynthesizedView, "second/views", views.append, 10)
     name = "/second/follow"
     try:
-        robot.wait(lambda: "is ready" in process.log, "the second node")
 
         def reason(key):
             return lambda: int(robot.diagnostics("/second").get(name, {}).get(f"skipped_{key}", 0))
@@ -300,8 +295,7 @@ def test_along_a_path(robot, node, tmp_path):
         np.testing.assert_allclose(found[:3, 2], (*flat, 0), atol=1e-6)  # level, along the path
     finally:
         robot.node.destroy_subscription(listener)
-        status = process.stop()
-    assert status == 0
+        assert process.stop()
 
 
 def translation(position):

@@ -5,7 +5,7 @@
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from robot import NodeProcess, Robot
+from robot import NodeThread, Robot
 
 from gld_ros.ros.node.counters import Latencies
 from gld_ros.ros.node.outputs import LATCHED
@@ -37,8 +37,8 @@ def robot():
 
 
 @pytest.fixture(scope="module")
-def node(robot, tmp_path_factory):
-    with NodeProcess(tmp_path_factory.mktemp("health") / "log", autostart=True) as process:
+def node(robot):
+    with NodeThread() as process:
         robot.fill_context(0, 2, 4)
         yield process
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import PATIENCE, NodeProcess
+from robot import PATIENCE, NodeThread
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
@@ -60,15 +60,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def node(robot, folder, tmp_path_factory):
-    with NodeProcess(
-        tmp_path_factory.mktemp("node") / "log",
-        autostart=True,
-        map_enabled=True,
-        map_rate=5.0,
-        map_folder=str(folder),
-        map_generated_lifetime=1000.0,
-    ) as process:
+def node(robot, folder):
+    with NodeThread(map_enabled=True, map_rate=5.0, map_folder=folder, map_generated_lifetime=1000.0) as process:
         yield process
 
 

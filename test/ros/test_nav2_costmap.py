@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from robot import NodeProcess
+from robot import NodeThread
 
-from gld_ros.ros.interface.graph import settled_interfaces
+from gld_ros.ros.interface.graph import interfaces_of
 from gld_ros.ros.node.parameters import Parameters
 
 FILE = Path(__file__).parents[2] / "config" / "nav2_costmap.yaml"
@@ -58,15 +58,10 @@ LAYERS = {
 
 
 @pytest.fixture
-def published(tmp_path):
+def published():
     """Types of what a running node publishes, by name."""
-    observer = rclpy.create_node("observer", enable_rosout=False)
-    process = NodeProcess(tmp_path / "log")
-    try:
-        yield {e.name: e.type for e in settled_interfaces(observer, "gld_node").publishes}
-    finally:
-        process.stop()
-        observer.destroy_node()
+    with NodeThread(autostart=False) as running:
+        yield {e.name: e.type for e in interfaces_of(running.node, "gld_node").publishes}
 
 
 @pytest.fixture(params=["local_costmap", "global_costmap"])

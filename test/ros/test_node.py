@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
-from robot import NodeProcess, logged
+from robot import NodeThread, logged
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
@@ -22,11 +22,9 @@ Response = SynthesizeViews.Response
 
 
 @pytest.fixture(scope="module")
-def node(robot, tmp_path_factory):
+def node(robot):
     """An active node with three key frames."""
-    with NodeProcess(
-        tmp_path_factory.mktemp("node") / "log", autostart=True, input_timeout=1.0, tf_timeout=0.5, max_requests=3
-    ) as process:
+    with NodeThread(input_timeout=1.0, tf_timeout=0.5, max_requests=3) as process:
         robot.fill_context(0, 2, 4)
         yield process
 
@@ -252,6 +250,8 @@ def test_request_topic(robot, node):
     check_view(views[0], robot, 1)
     robot.request.publish(bad_pose(robot, x=float("nan")))
     robot.wait(logged(node, r"INVALID_REQUEST: poses\[0\]: holds NaN"), "warning")
+    worker = node.node.requests.worker  # of the poses above some may still wait
+    robot.wait(lambda: not worker.busy and not worker.waiting, "the last of the requests")
     robot.node.destroy_subscription(listener)
 
 

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import NodeProcess, Robot
+from robot import NodeThread, Robot
 
 from gld_ros.data.rooms import random_room
 from gld_ros.msg import RealityCheck
@@ -57,8 +57,8 @@ def robot():
 
 
 @pytest.fixture
-def node(robot, tmp_path):
-    with NodeProcess(tmp_path / "log", autostart=True) as process:
+def node(robot):
+    with NodeThread() as process:
         robot.fill_context(0, 2, 4)
         robot.checks.clear()
         yield process
@@ -105,12 +105,11 @@ def test_where_the_world_is_another_confidence_in_what_is_generated_falls(robot,
     np.testing.assert_array_equal(lowered[~generated], plain[~generated])
 
 
-def test_with_a_map_key_frames_are_enough(robot, tmp_path):
+def test_with_a_map_key_frames_are_enough(robot):
     """Their depth is found for the map, and judges without another request."""
-    process = NodeProcess(tmp_path / "log", autostart=True, map_enabled=True, map_rate=5.0)
-    robot.fill_context(0, 2, 4)
-    robot.checks.clear()
-    robot.view(robot.cameras[6])
-    robot.fill_context(6, 7)
-    robot.wait(lambda: robot.checks, "a check")
-    assert process.stop() == 0, process.log
+    with NodeThread(map_enabled=True, map_rate=5.0):
+        robot.fill_context(0, 2, 4)
+        robot.checks.clear()
+        robot.view(robot.cameras[6])
+        robot.fill_context(6, 7)
+        robot.wait(lambda: robot.checks, "a check")

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from robot import NodeProcess, Robot
+from robot import NodeThread, Robot
 
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros import conversions
@@ -32,23 +32,22 @@ class Named(Robot):
 
 
 @pytest.fixture(scope="module")
-def robots(tmp_path_factory):
+def robots():
     """Both, each with an active gld_node that has three key frames."""
-    logs, robots, processes = tmp_path_factory.mktemp("logs"), [], []
+    robots, processes = [], []
     try:
         for name in OFFSETS:
             robots.append(Named(name))
             frames = {"map_frame": f"{name}/map", "view_frame": f"{name}/gld_camera_optical"}
-            processes.append(NodeProcess(logs / name, autostart=True, tf_timeout=0.5, __ns=f"/{name}", **frames))
+            processes.append(NodeThread(tf_timeout=0.5, __ns=f"/{name}", **frames))
         for robot in robots:
             robot.fill_context(0, 2, 4)
         yield robots
     finally:
-        statuses = [process.stop() for process in processes]
+        ended = [process.stop() for process in processes]
         for robot in robots:
             robot.close()
-    assert statuses == [0, 0]
-    assert not any("Traceback" in process.log for process in processes)
+    assert ended == [True, True]
 
 
 def test_each_node_has_its_own_topics_and_frames(robots):
