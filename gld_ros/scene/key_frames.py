@@ -41,11 +41,12 @@ class KeyFrameBuffer:
     """Bounded store of posed images of several cameras. Thread-safe.
 
     epoch: goes up when all frames are forgotten or get other poses; what was made of the frames before is out of date.
+    jumps: those of them where time or the map frame jumped; all that is in that frame is out of date, too.
     """
 
     def __init__(self, rules: KeyFrameRules | None = None) -> None:
         self.rules = rules or KeyFrameRules()
-        self.epoch = 0
+        self.epoch = self.jumps = 0
         self._frames: deque[tuple[str, SourceView]] = deque()
         self._lock = threading.Lock()
 
@@ -82,9 +83,12 @@ class KeyFrameBuffer:
             changed = [(name, change(name, view)) for name, view in self._frames]
             self._frames = deque((name, view) for name, view in changed if view is not None)
             self.epoch += 1
+            self.jumps += 1
 
-    def clear(self) -> None:
+    def clear(self, jump: bool = False) -> None:
+        """Forget all frames. jump: because time jumped."""
         with self._lock:
+            self.jumps += jump
             self._frames.clear()
             self.epoch += 1
 

@@ -7,8 +7,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from gld_ros.ros.node.counters import TopicCounters
-from gld_ros.ros.node.events import subscription_events
+from gld_ros.ros.node.counters import TopicCounters, subscription_events
 from gld_ros.ros.node.guards import forget_destroyed
 from gld_ros.srv import SynthesizeViews
 

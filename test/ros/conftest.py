@@ -4,7 +4,7 @@ import pytest
 from dds import nothing_stays, ros
 from robot import Robot, load_once
 
-from gld_ros.ros.node import node
+from gld_ros.ros.node import session
 
 __all__ = ["nothing_stays", "ros"]
 
@@ -20,6 +20,6 @@ def robot():
 def one_model():
     """Nodes in this process load mini once."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(node, "load", load_once)
+    patch.setattr(session, "load", load_once)
     yield
     patch.undo()

@@ -29,7 +29,7 @@ from gld_ros.data.rooms import random_room
 from gld_ros.geometry.cameras import Camera
 from gld_ros.ros import conversions
 from gld_ros.ros.node import guards, node
-from gld_ros.ros.node.loading import load
+from gld_ros.ros.node.session import load
 from gld_ros.srv import SynthesizeViews
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gld_node"

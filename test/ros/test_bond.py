@@ -14,8 +14,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from robot import PATIENCE
 
+from gld_ros.ros.node import bond
 from gld_ros.ros.node.bond import State
-from gld_ros.ros.node.node import GLDNode, bond
+from gld_ros.ros.node.node import GLDNode
 from gld_ros.ros.node.parameters import Parameters
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "nav2_lifecycle.yaml"

@@ -21,11 +21,11 @@ from std_srvs.srv import Trigger
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.points import project
 from gld_ros.ros import conversions
-from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.counters import Throttle
+from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.map_outputs import MapOutputs, path_inside
 from gld_ros.ros.node.parameters import Parameters
-from gld_ros.ros.node.worker import Worker
-from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.ros.node.shared import Shared
 from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
 from gld_ros.views import ObservedDepth, Scale, SourceView, View
 
@@ -178,14 +178,9 @@ def test_the_map_outlives_deactivation(robot, user):
 def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
     node = robot.node
     log = []
-    maps = MapOutputs(
-        node,
-        Parameters(map_enabled=True),
-        TopicCounters(),
-        Throttle(log.append),
-        KeyFrameBuffer(),
-        Worker(1),
-    )
+    shared = Shared(node, Parameters(map_enabled=True, map_rate=0.01))
+    shared.warn = Throttle(log.append)
+    maps = MapOutputs(shared, RealityChecker(shared))
     try:
         camera, now = robot.cameras[0], node.get_clock().now().nanoseconds
         image, depth = robot.pictures[0], robot.depths[0].astype(np.float32)
@@ -196,7 +191,7 @@ def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
         held = threading.Event()
         maps._worker.submit(lambda job: held.wait(PATIENCE))
         maps.add_view(view)  # of before the jump, still waiting
-        maps.clear()
+        shared.key_frames.clear(jump=True)
         held.set()
         robot.wait(lambda: not maps._worker.busy and not maps._worker.waiting, "the map's thread")
         assert maps._map.sizes() == {"observed": 0, "generated": 0}
@@ -206,7 +201,7 @@ def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
             maps.add_view(view)
         assert any("the map is behind" in message for message in log)
     finally:
-        assert maps.stop(10.0)
+        assert maps.stop(10.0) and shared.worker.stop(10.0)
 
 
 @settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -231,24 +226,26 @@ def test_paths_stay_inside_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("jumps", [False, True])
-def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, jumps):
-    context, model, told = KeyFrameBuffer(), Worker(1), []
-    maps = MapOutputs(robot.node, Parameters(map_enabled=True), TopicCounters(), Throttle(print), context, model)
+def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, monkeypatch, jumps):
+    told = []
+    shared = Shared(robot.node, Parameters(map_enabled=True))
+    context, model, reality = shared.key_frames, shared.worker, RealityChecker(shared)
+    maps = MapOutputs(shared, reality)
     try:
         for k, stamp in ((0, 1), (5, 2)):
             context.add("camera", SourceView(robot.pictures[k], robot.cameras[k], stamp))
 
         def found(sources):
             if jumps:
-                maps.clear()
+                context.clear(jump=True)
             return [
                 ObservedDepth(robot.depths[5].astype("f4"), s.image, np.ones((144, 192), "f4"), s.camera, s.stamp)
                 for s in sources
             ]
 
-        maps.on_depth = lambda depth: told.append(depth.stamp)
+        monkeypatch.setattr(reality, "observe", lambda depth: told.append(depth.stamp))
         maps._timer.cancel()
-        maps.pipe = SimpleNamespace(max_sources=2, observed_depth=found)
+        shared.session = SimpleNamespace(pipe=SimpleNamespace(max_sources=2, observed_depth=found))
         maps._tick()
         idle = [lambda w=w: not w.busy and not w.waiting for w in (model, maps._worker)]
         for condition in idle:

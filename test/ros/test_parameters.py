@@ -14,11 +14,10 @@ import rclpy
 import yaml
 from rclpy.parameter import Parameter
 
-from gld_ros.ros.node.counters import Throttle, TopicCounters
 from gld_ros.ros.node.guards import RCLError
 from gld_ros.ros.node.inputs import Inputs
 from gld_ros.ros.node.parameters import FIELDS, Parameters, declare_parameters, read_parameters
-from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.ros.node.shared import Shared
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +62,7 @@ def test_bad_values_are_rejected(node, name, value, reason):
 def test_a_pose_topic_that_cannot_be_leaves_no_thread_behind(node):
     parameters = Parameters(pose_source="odometry", pose_topic="my odom")
     with pytest.raises(RCLError, match="topic name"):
-        Inputs(node, parameters, None, KeyFrameBuffer(), TopicCounters(), Throttle(print), None, lambda: None)
+        Inputs(Shared(node, parameters), None, None)
     assert "gld_intake" not in {thread.name for thread in threading.enumerate()}
     assert not [name for name, _ in node.get_subscriber_names_and_types_by_node("gld_node", "/") if "image" in name]
 

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,6 +151,11 @@ def context_of(*places):
     return context
 
 
+def shared(context, **parameters):
+    """What a synthesizer takes of `Shared`."""
+    return SimpleNamespace(key_frames=context, parameters=Parameters(**parameters))
+
+
 def run(
     worker,
     model,
@@ -164,7 +170,7 @@ def run(
     """The result of a request for views at `poses`."""
     tf = TFPoses(tf2_ros.Buffer(), "map")
     review = review or (lambda view, sources: view)
-    synthesizer = Synthesizer(model, context, tf, lambda: Parameters(**parameters), review)
+    synthesizer = Synthesizer(shared(context, **parameters), model, tf, review)
     request = ViewRequest(poses or (HERE,), None, 0, budget)
     job = worker.submit(lambda job: synthesizer.run(request, job, on_view, on_progress), budget)
     return job.future.result(PATIENCE)
@@ -332,9 +338,7 @@ def test_waiting_for_tf_ends_with_the_budget_and_with_the_job(worker):
     nowhere = ("nowhere", 0, np.eye(4))
     result = run(worker, Model(), context_of(0.0), nowhere, budget=0.2, tf_timeout=1e3)
     assert result.error.code == "TIMEOUT"
-    synthesizer = Synthesizer(
-        Model(), context_of(0.0), TFPoses(tf2_ros.Buffer(), "map"), lambda: Parameters(tf_timeout=1e3)
-    )
+    synthesizer = Synthesizer(shared(context_of(0.0), tf_timeout=1e3), Model(), TFPoses(tf2_ros.Buffer(), "map"))
     started = threading.Event()
 
     def work(job) -> Result:

@@ -23,8 +23,7 @@ from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
-from gld_ros.ros.node.counters import Throttle
-from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.counters import NO_EVENTS, Throttle
 from gld_ros.ros.node.guards import RCLError
 
 TOPIC = "bond"  # relative, as Nav2 has it: the manager is in the node's namespace

@@ -1,6 +1,7 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Counters per topic and throttled warnings: nothing is dropped in silence, nothing floods the log."""
+"""Counters per topic, events of the middleware, throttled warnings: nothing is dropped in silence, nothing floods the
+log."""
 
 from __future__ import annotations
 
@@ -10,8 +11,16 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import qos_policy_name_from_kind
+
+# rclpy looks at every event of every publisher whenever any message arrives. A subscriber whose QoS does not fit learns
+# it on its own side.
+NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 
 
 class TopicCounters:
@@ -99,3 +108,17 @@ def diagnostic(name: str, hardware_id: str, level: bytes, message: str, values: 
     """A DiagnosticStatus with `values` as strings."""
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=message, values=pairs)
+
+
+def subscription_events(node: Node, topic: str, counters: TopicCounters) -> SubscriptionEventCallbacks:
+    """Of a subscription to `topic` (resolved): counts `dropped_by_dds` and `incompatible_qos`, which is logged."""
+
+    def lost(event: Any) -> None:
+        counters.add(topic, "dropped_by_dds", event.total_count_change)
+
+    def incompatible(event: Any) -> None:
+        counters.add(topic, "incompatible_qos", event.total_count_change)
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        node.get_logger().warning(f"'{topic}': nothing is received from a publisher whose QoS does not fit in {policy}")
+
+    return SubscriptionEventCallbacks(message_lost=lost, incompatible_qos=incompatible)

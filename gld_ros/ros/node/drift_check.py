@@ -7,16 +7,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from rclpy.node import Node
 from std_msgs.msg import Header
 
 from gld_ros.msg import RealityCheck
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.conversions import ns_to_stamp
-from gld_ros.ros.node.counters import TopicCounters
-from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.counters import NO_EVENTS
 from gld_ros.ros.node.outputs import LATCHED
 from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.shared import Shared
 from gld_ros.scene.drift import DriftMonitor
 from gld_ros.scene.drift_report import RealityConfig, RealityReport
 from gld_ros.views import ObservedDepth, SourceView, View
@@ -28,14 +27,15 @@ class RealityChecker:
     With the parameter `reality_check` alone; its methods may be called from any thread.
     """
 
-    def __init__(self, node: Node, parameters: Parameters, counters: TopicCounters) -> None:
-        self.parameters = parameters
-        self._counters = counters
-        self._monitor = DriftMonitor(reality_config(parameters))
+    def __init__(self, shared: Shared) -> None:
+        self._shared, self._counters = shared, shared.counters
+        self._monitor = DriftMonitor(reality_config(shared.parameters))
         self._lock = threading.Lock()
-        self._cleared = 0  # times
-        self._publisher = node.create_publisher(RealityCheck, "~/reality_check", LATCHED, event_callbacks=NO_EVENTS)
-        counters.add(self._publisher.topic_name, "published", 0)
+        self._jumps = 0  # as many as the monitor knows of
+        self._publisher = shared.node.create_publisher(
+            RealityCheck, "~/reality_check", LATCHED, event_callbacks=NO_EVENTS
+        )
+        self._counters.add(self._publisher.topic_name, "published", 0)
 
     @property
     def trust(self) -> float:
@@ -47,10 +47,10 @@ class RealityChecker:
 
         What its `sources` show judges earlier views: by their own depth, or by what the view shows of them.
         """
-        if not self.parameters.reality_check:
+        if not self._shared.parameters.reality_check:
             return view
         with self._lock:
-            cleared = self._cleared
+            jumps = self._follow_jumps()
             awaited = self._monitor.awaits(max(source.stamp for source in sources))
         if awaited:
             observed = pipe.just_observed(sources)
@@ -61,23 +61,25 @@ class RealityChecker:
                     report = self._monitor.observe_view(view)
                 self._publish(report)
         with self._lock:
-            if cleared == self._cleared:
+            if jumps == self._follow_jumps():
                 self._monitor.remember(view)
             return self._monitor.trusted(view)
 
     def observe(self, found: ObservedDepth) -> None:
         """Judge earlier views by the depth of a key frame."""
-        if not self.parameters.reality_check:
+        if not self._shared.parameters.reality_check:
             return
         with self._lock:
+            self._follow_jumps()
             report = self._monitor.observe(found.depth, found.image, found.confidence, found.camera, found.stamp)
         self._publish(report)
 
-    def clear(self) -> None:
-        """Forget all views, as time or the map's frame jumped; trust stays."""
-        with self._lock:
+    def _follow_jumps(self) -> int:
+        """Forget all views if time or the map's frame jumped meanwhile; trust stays. Returns the number of jumps."""
+        if self._jumps != (jumps := self._shared.key_frames.jumps):
             self._monitor.clear()
-            self._cleared += 1
+            self._jumps = jumps
+        return jumps
 
     def reset(self) -> None:
         """Start anew: the next model has to be judged by itself."""
@@ -86,7 +88,7 @@ class RealityChecker:
 
     def _publish(self, report: RealityReport | None) -> None:
         if report is not None:
-            self._publisher.publish(report_to_msg(report, self.parameters.map_frame))
+            self._publisher.publish(report_to_msg(report, self._shared.parameters.map_frame))
             self._counters.add(self._publisher.topic_name, "published")
 
 

@@ -5,27 +5,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import nav_msgs.msg
 import numpy as np
-from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from std_srvs.srv import SetBool
 
 from gld_ros.errors import Cancelled, GLDError, TFError
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert, rotation_angle
-from gld_ros.ros.node.counters import Throttle, TopicCounters
-from gld_ros.ros.node.events import subscription_events
+from gld_ros.ros.node.counters import subscription_events
+from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.outputs import IMAGES, Outputs
 from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.requests import RequestServer
+from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.synthesizer import Synthesizer, ViewRequest
 from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
 from gld_ros.ros.node.worker import Job
-from gld_ros.scene.key_frames import KeyFrameBuffer
 from gld_ros.scene.viewpoints import along_path, at_offsets
 from gld_ros.views import Progress, View
 
@@ -42,34 +39,24 @@ class Following:
     `skipped_no_viewpoint` (no path, or one that ends before), `skipped_not_moved`, `failed_<error code>`.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        requests: RequestServer,
-        outputs: Outputs,
-        counters: TopicCounters,
-        warn: Throttle,
-        context: KeyFrameBuffer,
-        tf: Callable[[], TFPoses | None],
-    ) -> None:
-        """requests: whose worker, synthesizer and parameters are used. tf: the present source of transforms."""
-        self._node, self._requests, self._outputs, self._context, self._tf = node, requests, outputs, context, tf
-        self._counters, self._warn = counters, warn
+    def __init__(self, shared: Shared, requests: RequestServer, outputs: Outputs, maps: MapOutputs) -> None:
+        node, counters, p = shared.node, shared.counters, shared.parameters
+        self._shared, self._requests, self._outputs, self._maps = shared, requests, outputs, maps
+        self._counters, self._warn, self._worker = counters, shared.warn, shared.worker
         self._job: Job | None = None
         self._made: list[np.ndarray] = []  # poses (4, 4) of views that still are what the viewpoints show
+        self._emptied = (0, 0)  # how often time or frame jumped, and the map was cleared, until those were made
         self._last_work = (0.0, 0.0)  # its end, by time.monotonic, and its duration in seconds
         self._path = ("", np.empty((0, 3)))  # frame, positions
         of_views, of_map = ("views", *IMAGES, "points"), ("map/generated", "map/occupancy")
         self._topics = {name: node.resolve_topic_name(f"~/{name}") for name in (*of_views, *of_map)}
         self._name = node.resolve_service_name("~/follow")
         node.create_service(SetBool, "~/follow", self._on_follow)
-        if topic := requests.parameters.follow_path_topic:
+        if topic := p.follow_path_topic:
             self._path_topic = node.resolve_topic_name(topic)
             events = subscription_events(node, self._path_topic, counters)
             node.create_subscription(nav_msgs.msg.Path, topic, self._on_path, 1, event_callbacks=events)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
-        p = requests.parameters
-        self._timer = node.create_timer(1 / p.follow_rate, self._tick, clock=steady, autostart=p.follow)
+        self._timer = shared.timer(1 / p.follow_rate, self._tick, autostart=p.follow)
         counters.add(self._name, "published", 0)
 
     def set_rate(self, rate: float) -> None:
@@ -77,10 +64,6 @@ class Following:
         period = int(1e9 / rate)
         if self._timer.timer_period_ns != period:
             self._timer.timer_period_ns = period
-
-    def forget(self) -> None:
-        """Make all views anew, as the map that held them was emptied; from any thread."""
-        self._made = []
 
     # ---- in the executor's thread
 
@@ -101,13 +84,16 @@ class Following:
         self._path = path.header.frame_id, xyz[np.isfinite(xyz).all(axis=1)]
 
     def _tick(self) -> None:
-        synthesizer = self._requests.synthesizer
+        emptied = self._shared.key_frames.jumps, self._maps.cleared
+        if emptied != self._emptied:  # the map that held the views
+            self._made, self._emptied = [], emptied
+        session = self._shared.session
         reason = self._reason_to_wait()
-        if synthesizer is None or reason:
+        if session is None or reason:
             self._count(reason)
             return
         try:
-            viewpoints = self._viewpoints()
+            viewpoints = self._viewpoints(session.tf)
         except TFError as error:
             self._warn("follow_pose", f"continuous mode: {error}")
             self._count("skipped_no_pose")
@@ -121,7 +107,7 @@ class Following:
             self._count("skipped_not_moved" if viewpoints else "skipped_no_viewpoint")
             return
         try:
-            self._job = self._requests.worker.submit(partial(self._work, synthesizer, new))
+            self._job = self._worker.submit(partial(self._work, session.synthesizer, new))
         except GLDError:  # requests wait, or the worker is broken
             self._count("skipped_request")
         else:
@@ -129,32 +115,31 @@ class Following:
 
     def _reason_to_wait(self) -> str:
         """Why no views should be made now, whatever the viewpoints are; empty for none."""
-        if self._requests.synthesizer is None:
+        if self._shared.session is None:
             self._made = []
             return "skipped_inactive"
         if self._job is not None and not self._job.future.done():
             return "skipped_working"
-        if self._requests.worker.busy or self._requests.worker.waiting:
+        if self._worker.busy or self._worker.waiting:
             return "skipped_request"
         ended, took = self._last_work
-        if (time.monotonic() - ended + took) * self._requests.parameters.follow_budget <= took:
+        if (time.monotonic() - ended + took) * self._shared.parameters.follow_budget <= took:
             return "skipped_budget"
         return "" if self._heard() else "skipped_unheard"
 
     def _heard(self) -> bool:
         """Whether somebody takes the views, or the map that is made of them."""
-        with_map = self._requests.parameters.map_enabled
+        with_map = self._shared.parameters.map_enabled
         topics = [topic for name, topic in self._topics.items() if with_map or not name.startswith("map/")]
-        return any(self._node.count_subscribers(topic) for topic in topics)
+        return any(self._shared.node.count_subscribers(topic) for topic in topics)
 
-    def _viewpoints(self) -> list[np.ndarray]:
+    def _viewpoints(self, tf: TFPoses) -> list[np.ndarray]:
         """c2w (4, 4) in the map frame. Raises TFError for a robot or a path without a pose, InvalidRequest."""
-        p, tf = self._requests.parameters, self._tf()
-        assert tf is not None  # the node is active
+        p = self._shared.parameters
         if p.follow_frame:
             robot = tf.lookup(p.follow_frame, 0)
         else:
-            frames = self._context.frames()
+            frames = self._shared.key_frames.frames()
             if not frames:
                 raise TFError("no key frame so far, whose camera could be followed (parameter follow_frame is empty)")
             robot = frames[-1].camera.c2w @ invert(BODY_FROM_OPTICAL)
@@ -167,7 +152,7 @@ class Following:
 
     def _near(self, pose: np.ndarray, others: list[np.ndarray]) -> bool:
         """Whether `pose` (4, 4) is one of `others`, by the rules of key frames."""
-        p = self._requests.parameters
+        p = self._shared.parameters
         return any(
             np.linalg.norm(pose[:3, 3] - other[:3, 3]) <= p.keyframe_translation
             and rotation_angle(pose, other) <= p.keyframe_rotation
@@ -177,18 +162,18 @@ class Following:
     # ---- in the worker's thread
 
     def _work(self, synthesizer: Synthesizer, viewpoints: list[np.ndarray], job: Job) -> None:
-        p, started = self._requests.parameters, time.monotonic()
+        p, started = self._shared.parameters, time.monotonic()
         poses = tuple((p.map_frame, 0, pose) for pose in viewpoints)
         request = ViewRequest(poses, None, p.follow_seed, None, coverage=p.depth_coverage)
 
         def on_view(view: View, stamp: int) -> None:
-            self._requests.on_view(view)
+            self._maps.add_view(view)
             self._made = [*self._made, view.camera.c2w]
             self._outputs.view(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
             self._counters.add(self._name, "published")
 
         def give_way(index: int, progress: Progress) -> None:
-            if self._requests.worker.waiting:
+            if self._worker.waiting:
                 raise Cancelled("a request waits")
 
         result = synthesizer.run(request, job, on_view, give_way)
@@ -200,7 +185,7 @@ class Following:
             self._count(f"failed_{result.error.code}")
             self._warn("follow", f"continuous mode: {result.error.code}: {result.error}")
         stamp = max(result.stamps, default=0)
-        if result.views and stamp > self._requests.answered:  # an answer stays until there is something newer
+        if result.views and self._requests.newer(stamp):  # an answer stays until there is something newer
             self._outputs.points(cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence))
             cameras = [view.camera for view in result.views]
             self._outputs.frusta("requests", cameras, stamp, p.map_frame, p.frustum_length)

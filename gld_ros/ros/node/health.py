@@ -14,8 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.ros.node.counters import Throttle, TopicCounters, diagnostic
-from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.counters import NO_EVENTS, Throttle, TopicCounters, diagnostic
 from gld_ros.ros.node.outputs import LATCHED
 from gld_ros.ros.node.worker import Worker
 

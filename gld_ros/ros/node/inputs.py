@@ -10,58 +10,30 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from gld_ros.ros.node.counters import Throttle, TopicCounters
-from gld_ros.ros.node.events import subscription_events
+from gld_ros.ros.node.counters import subscription_events
 from gld_ros.ros.node.health import Health
 from gld_ros.ros.node.intake import CameraTopics, Intake
-from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.poses import TFPoses, TopicPoses
-from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.ros.node.shared import Shared
 
 
 class Inputs:
-    """Subscriptions whose callbacks only hand over to an `Intake`, which has a thread of its own.
+    """Subscriptions whose callbacks only hand over to an `Intake`, which has a thread of its own."""
 
-    on_jump(): called in that thread when stamps jumped back.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        parameters: Parameters,
-        tf: TFPoses,
-        context: KeyFrameBuffer,
-        counters: TopicCounters,
-        warn: Throttle,
-        health: Health,
-        on_jump: Callable[[], None],
-    ) -> None:
-        self._node, self._counters, self._health = node, counters, health
+    def __init__(self, shared: Shared, tf: TFPoses, health: Health) -> None:
+        self._node, self._counters, self._health = shared.node, shared.counters, health
         self._subscriptions: list[Subscription] = []
-        self._qos = QoSProfile(depth=parameters.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        p, resolve = parameters, node.resolve_topic_name
+        p, resolve = shared.parameters, shared.node.resolve_topic_name
+        self._qos = QoSProfile(depth=p.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
         pose_topic = resolve(p.pose_topic) if p.pose_source != "tf" else ""
         cameras = [
             CameraTopics(resolve(i), resolve(c)) for i, c in zip(p.image_topics, p.camera_info_topics, strict=True)
         ]
-        self.intake = Intake(
-            cameras,
-            tf if p.pose_source == "tf" else TopicPoses(tf, p.pose_max_gap),
-            context,
-            counters,
-            warn,
-            capacity=p.pending_frames,
-            pairing_slop=p.pairing_slop,
-            pose_timeout=p.tf_timeout,
-            rectified=p.rectified,
-            body_axes=p.camera_axes == "body",
-            on_jump=on_jump,
-        )
+        self.intake = Intake(shared, cameras, tf if p.pose_source == "tf" else TopicPoses(tf, p.pose_max_gap))
         for camera in cameras:
             kind = CompressedImage if camera.image.endswith("/compressed") else Image
             self._listen(kind, camera.image, partial(self.intake.put, camera.image, "image", camera.image))

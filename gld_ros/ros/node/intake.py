@@ -15,10 +15,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.ros.conversions import camera_model, image_from_msg, optical_pose, stamp_to_ns
-from gld_ros.ros.node.counters import Throttle, TopicCounters
 from gld_ros.ros.node.pairing import StampPairing
 from gld_ros.ros.node.poses import PendingFrames, PoseSource
-from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.ros.node.shared import Shared
 from gld_ros.views import SourceView
 
 RETRY_PERIOD = 0.03  # seconds between two looks for the poses of waiting frames
@@ -40,29 +39,17 @@ class Intake:
     a key frame already are no drops; they count as `redundant`.
     """
 
-    def __init__(
-        self,
-        cameras: list[CameraTopics],
-        poses: PoseSource,
-        context: KeyFrameBuffer,
-        counters: TopicCounters,
-        warn: Throttle,
-        *,
-        capacity: int,
-        pairing_slop: float,
-        pose_timeout: float,
-        rectified: bool,
-        body_axes: bool,
-        on_jump: Callable[[], None],
-    ) -> None:
-        self._poses, self._context, self._counters, self._warn = poses, context, counters, warn
-        self._rectified, self._body_axes, self._on_jump = rectified, body_axes, on_jump
+    def __init__(self, shared: Shared, cameras: list[CameraTopics], poses: PoseSource) -> None:
+        p = shared.parameters
+        self._shared, self._poses = shared, poses
+        self._context, self._counters, self._warn = shared.key_frames, shared.counters, shared.warn
+        self._rectified, self._body_axes = p.rectified, p.camera_axes == "body"
         self._cameras = {camera.image: camera for camera in cameras}
+        capacity, slop = p.pending_frames, int(p.pairing_slop * 1e9)
         self._pairing = {
-            camera.image: StampPairing(capacity, int(pairing_slop * 1e9), self._unpaired(camera), self._jumped)
-            for camera in cameras
+            camera.image: StampPairing(capacity, slop, self._unpaired(camera), self._jumped) for camera in cameras
         }
-        self.pending = PendingFrames(poses, capacity, pose_timeout, self._no_pose)
+        self.pending = PendingFrames(poses, capacity, p.tf_timeout, self._no_pose)
         self._frames: dict[str, str] = {}  # camera: frame of its newest key frame
         self._capacity = 2 * capacity * len(cameras)
         self._queue: deque[tuple[str, str, str, Any]] = deque()
@@ -101,6 +88,7 @@ class Intake:
             try:
                 for item in items:
                     self._take(*item)
+                self.pending.timeout = self._shared.parameters.tf_timeout
                 for c2w, (camera, image, info) in self.pending.retry():
                     self._keep(camera, c2w, image, info)
             except Exception as error:  # one bad message must not end the intake; the reason is in the log
@@ -171,4 +159,4 @@ class Intake:
             pairing.clear()
         self.pending.clear()
         self._poses.clear()
-        self._on_jump()
+        self._context.clear(jump=True)

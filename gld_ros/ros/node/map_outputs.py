@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from gld_ros.errors import Cancelled, FileError, GLDError, InvalidRequest, NotActive
-from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.map_topics import MapTopics
 from gld_ros.ros.node.parameters import Parameters
-from gld_ros.ros.node.waiting import done
+from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.worker import Job, Worker
-from gld_ros.scene.key_frames import KeyFrameBuffer, select_sources
+from gld_ros.scene.key_frames import select_sources
 from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.voxel_map import VoxelMap
 from gld_ros.srv import LoadMap, SaveMap
@@ -37,62 +35,42 @@ class MapOutputs:
     """The map and its `MapTopics`; services ~/clear_map, ~/save_map, ~/load_map.
 
     With `map_enabled`, `map_rate` times a second: the model finds the depth of a new key frame, if no request keeps it
-    busy, and what changed is published to those who listen. `pipe` is None while the node is not active.
+    busy, and what changed is published to those who listen. cleared: how often ~/clear_map emptied it.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        parameters: Parameters,
-        counters: TopicCounters,
-        warn: Throttle,
-        context: KeyFrameBuffer,
-        model: Worker,
-    ) -> None:
-        """model: the worker that owns the pipeline. Raises InvalidRequest where the map's backend is not there."""
-        self.pipe: Any = None
-        self.on_depth: Callable[[ObservedDepth], None] = lambda found: None  # told of key frames, in the model's thread
-        self.on_clear: Callable[[], None] = lambda: None  # told when the map is emptied, in any thread
-        self._node, self._counters, self._warn, self._context, self._model = node, counters, warn, context, model
+    def __init__(self, shared: Shared, reality: RealityChecker) -> None:
+        """reality: takes the depth of key frames, too. Raises InvalidRequest where the map's backend is not there."""
+        node, parameters = shared.node, shared.parameters
+        self.cleared = 0
+        self._shared, self._reality, self._warn = shared, reality, shared.warn
+        self._context, self._model = shared.key_frames, shared.worker
         self._map = VoxelMap(map_config(parameters))
         self._worker = Worker(QUEUE)
         self._seen: SourceView | None = None  # the newest key frame whose depth was asked for
-        self._position: np.ndarray | None = None  # of the newest key frame, metres
-        self._epoch = self._map_epoch = 0  # goes up where time or frame jump; the map follows in its own thread
+        self._position: tuple[int, np.ndarray] | None = None  # jumps until then; of the newest key frame, metres
+        self._jumps = 0  # of time or the map frame that the map has followed, in its own thread
         self.report: dict[str, int] = {}  # for diagnostics
         self._publishing: Job | None = None
-        self._topics = MapTopics(node, counters)
+        self._topics = MapTopics(node, shared.counters)
         group = ReentrantCallbackGroup()
         node.create_service(Trigger, "~/clear_map", self._on_clear, callback_group=group)
         node.create_service(SaveMap, "~/save_map", self._on_save, callback_group=group)
         node.create_service(LoadMap, "~/load_map", self._on_load, callback_group=group)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
-        self._timer = node.create_timer(1 / parameters.map_rate, self._tick, clock=steady, autostart=False)
-        self.parameters = parameters
+        self._timer = shared.timer(1 / parameters.map_rate, self._tick, autostart=parameters.map_enabled)
 
-    @property
-    def parameters(self) -> Parameters:
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, parameters: Parameters) -> None:
-        self._parameters = parameters
-        if parameters.map_enabled and self._timer.is_canceled():
+    def follow_parameters(self) -> None:
+        """To be called when a parameter has changed."""
+        enabled = self._shared.parameters.map_enabled
+        if enabled and self._timer.is_canceled():
             self._timer.reset()
-        elif not parameters.map_enabled and not self._timer.is_canceled():
+        elif not enabled and not self._timer.is_canceled():
             self._timer.cancel()
             self._submit(lambda job: self._publish(last=True))
 
     def add_view(self, view: View) -> None:
         """Take a synthesized view; from any thread."""
-        if self.parameters.map_enabled:
+        if self._shared.parameters.map_enabled:
             self._submit(lambda job: self._integrate_view(view))
-
-    def clear(self) -> None:
-        """Forget the map and what waits to enter it, as time or the map's frame jumped; from any thread."""
-        self._seen = self._position = None
-        self._epoch += 1
-        self.on_clear()
 
     def stop(self, timeout: float) -> bool:
         """End the map's thread; returns whether it ended within `timeout` seconds."""
@@ -102,28 +80,28 @@ class MapOutputs:
     # ---- in the executor's thread
 
     def _tick(self) -> None:
-        epoch = self._epoch
+        jumps, session = self._context.jumps, self._shared.session
         frames = self._context.frames()
         if frames:
-            self._position = frames[-1].camera.center
-            if self.pipe is not None and frames[-1] is not self._seen and not self._model.busy:
-                self._look(self.pipe, frames, epoch)
+            self._position = jumps, frames[-1].camera.center
+            if session is not None and frames[-1] is not self._seen and not self._model.busy:
+                self._look(session.pipe, frames, jumps)
         if self._publishing is None or self._publishing.future.done():
             self._publishing = self._submit(lambda job: self._publish())
 
-    def _look(self, pipe: Any, frames: list[SourceView], epoch: int) -> None:
-        """Have the model find the depth of the newest key frame, for the map of this `epoch`."""
+    def _look(self, pipe: Any, frames: list[SourceView], jumps: int) -> None:
+        """Have the model find the depth of the newest key frame, for the map after so many `jumps`."""
         self._seen = newest = frames[-1]
-        count = min(self.parameters.max_sources, pipe.max_sources)
+        count = min(self._shared.parameters.max_sources, pipe.max_sources)
 
         def look(job: Job) -> None:
             sources = select_sources(frames, [newest.camera], count)
             job.check()
             if len(sources) > 1:  # one has no parallax
                 for source, found in zip(sources, pipe.observed_depth(sources), strict=False):
-                    if source is newest and epoch == self._epoch:  # the others had their turn
-                        self._submit(partial(self._integrate_depth, found), epoch)
-                        self.on_depth(found)
+                    if source is newest and jumps == self._context.jumps:  # the others had their turn
+                        self._submit(partial(self._integrate_depth, found), jumps)
+                        self._reality.observe(found)
 
         def settle(future: Any) -> None:
             error = future.exception()
@@ -139,7 +117,7 @@ class MapOutputs:
         def clear(job: Job) -> None:
             response.message = "forgot " + ", ".join(f"{n} {name} voxels" for name, n in self._map.sizes().items())
             self._map.clear()
-            self.on_clear()
+            self.cleared += 1
             response.success = True
 
         try:
@@ -150,14 +128,14 @@ class MapOutputs:
 
     async def _on_save(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
         def save(job: Job) -> None:
-            files = self._map.save(path_inside(self.parameters.map_folder, request.path))
+            files = self._map.save(path_inside(self._shared.parameters.map_folder, request.path))
             response.files = [str(file) for file in files]
 
         return await self._answer(save, response)
 
     async def _on_load(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
         def load(job: Job) -> None:
-            self._map.load(path_inside(self.parameters.map_folder, request.path))
+            self._map.load(path_inside(self._shared.parameters.map_folder, request.path))
             self._forget()
             response.observed, response.generated = self._map.sizes().values()
 
@@ -170,26 +148,27 @@ class MapOutputs:
         except Exception as error:  # whatever a file can hold, the executor must survive it
             named = error if isinstance(error, GLDError) else FileError(f"{type(error).__name__}: {error}")
             response.error_code, response.error_message = getattr(response, named.code), str(named)
-            self._node.get_logger().warning(f"map request answered {named.code}: {named}")
+            self._shared.log.warning(f"map request answered {named.code}: {named}")
         return response
 
     async def _run(self, work: Callable[[Job], None]) -> None:
         """Do `work` in the map's thread. Raises what it raises, and NotActive without a map."""
-        if not self.parameters.map_enabled:
+        if not self._shared.parameters.map_enabled:
             raise NotActive("the parameter map_enabled is false: there is no map")
-        job = self._worker.submit(partial(self._in_epoch, work, None))
-        await done(self._node, job)
+        job = self._worker.submit(partial(self._follow_jumps, work, None))
+        await self._shared.done(job)
         job.future.result()
 
     # ---- in any thread
 
-    def _submit(self, work: Callable[[Job], None], epoch: int | None = None) -> Job | None:
-        """Queue `work` on the map of `epoch` (None: of now); what it raises is logged. None where too much waits: it
-        is dropped and counted."""
+    def _submit(self, work: Callable[[Job], None], jumps: int | None = None) -> Job | None:
+        """Queue `work` on the map after so many `jumps` (None: the present one); what it raises is logged. None where
+        too much waits: it is dropped and counted."""
+        jumps = self._context.jumps if jumps is None else jumps
         try:
-            job = self._worker.submit(partial(self._in_epoch, work, self._epoch if epoch is None else epoch))
+            job = self._worker.submit(partial(self._follow_jumps, work, jumps))
         except GLDError as error:
-            self._counters.add(self._topics.name, "dropped_queue_full")
+            self._shared.counters.add(self._topics.name, "dropped_queue_full")
             self._warn("map_queue", f"the map is behind: {error}")
             return None
 
@@ -203,18 +182,19 @@ class MapOutputs:
 
     # ---- in the map's thread
 
-    def _in_epoch(self, work: Callable[[Job], None], epoch: int | None, job: Job) -> None:
-        """Do `work`, unless it belongs to an `epoch` that is over (None: to any)."""
-        if self._map_epoch != (now := self._epoch):
+    def _follow_jumps(self, work: Callable[[Job], None], jumps: int | None, job: Job) -> None:
+        """Do `work`, unless time or frame jumped since it was asked for, after so many `jumps` (None: whenever). The
+        map of before a jump is forgotten."""
+        if self._jumps != (now := self._context.jumps):
             self._map.clear()
-            self._map_epoch = now
-        if epoch in (now, None):
+            self._jumps = now
+        if jumps in (now, None):
             work(job)
 
     def _integrate_view(self, view: View) -> None:
         self._forget()
         self._map.integrate_view(view)
-        age = abs(self._now() - max(view.source_stamps, default=0)) * 1e-9
+        age = abs(self._shared.now() - max(view.source_stamps, default=0)) * 1e-9
         if age > self._map.config.generated_lifetime:
             self._warn(
                 "map_age",
@@ -228,7 +208,7 @@ class MapOutputs:
 
     def _publish(self, last: bool = False) -> None:
         self._forget()
-        self._topics.publish(self._map, self.parameters, self._now(), last)
+        self._topics.publish(self._map, self._shared.parameters, self._shared.now(), last)
         sizes = {f"map_{layer}": size for layer, size in self._map.sizes().items()}
         self.report = {
             **sizes,
@@ -238,11 +218,9 @@ class MapOutputs:
 
     def _forget(self) -> None:
         """What is too old by the node's clock, or too far from the robot."""
-        if self._position is not None and self._now() > 0:
-            self._map.forget(self._position, self._now())
-
-    def _now(self) -> int:
-        return self._node.get_clock().now().nanoseconds
+        now = self._shared.now()
+        if self._position is not None and self._position[0] == self._context.jumps and now > 0:
+            self._map.forget(self._position[1], now)
 
 
 def map_config(p: Parameters) -> MapConfig:

@@ -11,8 +11,7 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
-from gld_ros.ros.node.counters import TopicCounters
-from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.counters import NO_EVENTS, TopicCounters
 from gld_ros.ros.node.map_messages import grid_to_msg, map_to_msg, update_to_msg
 from gld_ros.ros.node.outputs import LATCHED, RELIABLE
 from gld_ros.ros.node.parameters import Parameters

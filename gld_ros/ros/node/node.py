@@ -7,13 +7,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from functools import partial
 from typing import Any
 
 import rclpy
 import tf2_ros
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -21,23 +19,19 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from gld_ros.ros.node.bond import Bond
-from gld_ros.ros.node.counters import Throttle, TopicCounters
 from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.fallbacks import Fallbacks
 from gld_ros.ros.node.following import Following
-from gld_ros.ros.node.guards import RCLError, forget_destroyed, guard_services, said, spin
+from gld_ros.ros.node.guards import RCLError, guard_services, said, spin
 from gld_ros.ros.node.health import Health, age_values, model_values
-from gld_ros.ros.node.inputs import Inputs
-from gld_ros.ros.node.loading import load
 from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.outputs import Outputs
 from gld_ros.ros.node.parameters import Parameters, declare_parameters, read_parameters
 from gld_ros.ros.node.pose_jumps import JumpRules, follow_map_frame
-from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.requests import RequestServer
-from gld_ros.ros.node.synthesizer import Synthesizer
+from gld_ros.ros.node.session import Configured, Session, give_memory_back
+from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.signals import ignore_signals, interrupt_once
-from gld_ros.scene.key_frames import KeyFrameBuffer, KeyFrameRules
 
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
 EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
@@ -53,76 +47,62 @@ class GLDNode(LifecycleNode):
         """options: of `rclpy.node.Node`, such as cli_args. Raises as `declare_parameters` does."""
         super().__init__("gld_node", **options)
         try:
-            self.parameters: Parameters = declare_parameters(self)
+            parameters = declare_parameters(self)
         except Exception:
             self._leave_graph()
             raise
-        self.counters = TopicCounters()
-        self.warn = Throttle(self.get_logger().warning)
-        self.key_frames = KeyFrameBuffer(self._rules())
-        self.outputs = Outputs(self, self.counters)
-        self.requests = RequestServer(self, self.parameters, self.outputs, self.counters)
-        self.maps = MapOutputs(self, self.parameters, self.counters, self.warn, self.key_frames, self.requests.worker)
-        self.requests.on_view = self.maps.add_view
-        self.reality = RealityChecker(self, self.parameters, self.counters)
-        self.maps.on_depth = self.reality.observe
-        self.following = Following(
-            self, self.requests, self.outputs, self.counters, self.warn, self.key_frames, lambda: self.tf
-        )
-        self.maps.on_clear = self.following.forget
-        self.fallbacks = Fallbacks(self.parameters.failure_folder, self.parameters.failure_keep, self.warn)
-        self.bond = Bond(self, self.warn)
-        self.pipe: Any = None
+        self.shared = shared = Shared(self, parameters)
+        self.counters, self.key_frames = shared.counters, shared.key_frames
+        self.outputs = Outputs(shared)
+        self.reality = RealityChecker(shared)
+        self.maps = MapOutputs(shared, self.reality)
+        self.requests = RequestServer(shared, self.outputs, self.maps)
+        self.following = Following(shared, self.requests, self.outputs, self.maps)
+        self.fallbacks = Fallbacks(parameters.failure_folder, parameters.failure_keep, shared.warn)
+        self.bond = Bond(self, shared.warn)
+        self.health = Health(self, shared.counters, shared.warn)
+        self.configured: Configured | None = None
         self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
-        self.tf: TFPoses | None = None
-        self.inputs: Inputs | None = None
         self.pose_jumps = 0
         self.create_service(Trigger, "~/clear_context", self._on_clear)
-        self.health = Health(self, self.counters, self.warn)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
-        self.create_timer(self.parameters.diagnostics_period, self._report, clock=steady)
+        shared.timer(parameters.diagnostics_period, self._report)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._on_parameters)
         guard_services(self)
+
+    @property
+    def parameters(self) -> Parameters:
+        """The present values."""
+        return self.shared.parameters
 
     # ---- lifecycle
 
     @said
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        p = self.parameters
-        self.get_logger().info(f"loading the model '{p.model}'")
+        model = self.parameters.model
+        self.get_logger().info(f"loading the model '{model}'")
+        started = time.monotonic()
         try:
-            started = time.monotonic()
-            self.requests.worker.start()
-            self.pipe = self.requests.worker.call(partial(load, p), p.watchdog_timeout)
+            self.configured = Configured(self.shared, self._buffer)
         except Exception as error:  # whatever is wrong with a model or device, the node must say it
-            self.pipe = None
-            self.get_logger().error(f"cannot load the model '{p.model}': {type(error).__name__}: {error}")
+            self.get_logger().error(f"cannot load the model '{model}': {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._listener = tf2_ros.TransformListener(self._buffer, self, spin_thread=False)
-        self.tf = TFPoses(self._buffer, p.map_frame, p.odom_frame)
-        self.get_logger().info(f"model '{self.pipe.name}' is ready after {time.monotonic() - started:.1f} s")
+        name = self.configured.pipe.name
+        self.get_logger().info(f"model '{name}' is ready after {time.monotonic() - started:.1f} s")
         return super().on_configure(state)
 
     @said
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        p = self.parameters
-        assert self.tf is not None
-        self.inputs = Inputs(
-            self, p, self.tf, self.key_frames, self.counters, self.warn, self.health, on_jump=self._on_jump
-        )
-        review = partial(self.reality.review, self.pipe)
-        self.requests.synthesizer = Synthesizer(
-            self.pipe, self.key_frames, self.tf, lambda: self.parameters, review, self.fallbacks
-        )
-        self.maps.pipe = self.pipe
-        self.bond.start(p.bond_heartbeat_period)
+        assert self.configured is not None
+        self.shared.session = Session(self.shared, self.configured, self.reality, self.fallbacks, self.health)
+        self.bond.start(self.parameters.bond_heartbeat_period)
         return super().on_activate(state)
 
     @said
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
-        self.requests.give_memory_back(self.pipe)
+        assert self.configured is not None
+        give_memory_back(self.shared, self.configured.pipe)
         return super().on_deactivate(state)
 
     @said
@@ -147,7 +127,7 @@ class GLDNode(LifecycleNode):
         """End all threads; returns whether they did within STOP_TIMEOUT. Loading a model cannot be cut short."""
         end = time.monotonic() + STOP_TIMEOUT
         ended = [self._stop()]
-        stops = (self.requests.stop, self.maps.stop)
+        stops = (self.shared.worker.stop, self.maps.stop)
         ended += [stop(max(end - time.monotonic(), 0.1)) for stop in stops]
         if not all(ended):
             self.get_logger().warning(f"a worker is in the middle of its work after {STOP_TIMEOUT:g} s")
@@ -165,10 +145,9 @@ class GLDNode(LifecycleNode):
 
     def _stop(self) -> bool:
         """Take no more in and answer nothing; returns whether the intake's thread ended."""
-        self.maps.pipe = None
-        self.requests.deactivate()
-        ended = self.inputs is None or self.inputs.stop(STOP_TIMEOUT)
-        self.inputs = None
+        session, self.shared.session = self.shared.session, None
+        self.shared.worker.cancel_all("the node was deactivated")
+        ended = session is None or session.close(STOP_TIMEOUT)
         self.bond.stop()
         return ended
 
@@ -176,14 +155,11 @@ class GLDNode(LifecycleNode):
         self._stop()
         self.key_frames.clear()
         self.reality.reset()
-        if self.pipe is not None:
-            self.pipe = None
-            self.requests.give_memory_back()
-        if self.tf is not None:
-            self._listener.unregister()
-            self._buffer.clear()
-            self.tf = None
-            forget_destroyed(self)
+        configured, self.configured = self.configured, None
+        if configured is not None:
+            configured.close()
+            del configured
+            give_memory_back(self.shared)
 
     @property
     def state(self) -> str:
@@ -198,16 +174,10 @@ class GLDNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _on_parameters(self, _: object) -> None:
-        self.parameters = self.requests.parameters = self.maps.parameters = read_parameters(self)
-        self.reality.parameters = self.parameters
-        self.key_frames.rules = self._rules()
+        self.shared.parameters = read_parameters(self)
+        self.key_frames.rules = self.parameters.key_frame_rules
         self.following.set_rate(self.parameters.follow_rate)
-        if self.inputs is not None:
-            self.inputs.intake.pending.timeout = self.parameters.tf_timeout
-
-    def _rules(self) -> KeyFrameRules:
-        p = self.parameters
-        return KeyFrameRules(p.keyframe_translation, p.keyframe_rotation, p.keyframe_max_age, p.context_capacity)
+        self.maps.follow_parameters()
 
     def _on_clear(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.message = f"forgot {len(self.key_frames)} key frames"
@@ -215,26 +185,18 @@ class GLDNode(LifecycleNode):
         response.success = True
         return response
 
-    def _on_jump(self) -> None:
-        self.key_frames.clear()
-        self.requests.answered = 0
-        self.reality.clear()
-        self.maps.clear()
-
     def _follow_map_frame(self) -> None:
-        p = self.parameters
-        if self.inputs is None:
+        p, session = self.parameters, self.shared.session
+        if session is None:
             return
         rules = JumpRules(p.pose_jump_translation, p.pose_jump_rotation)
-        moved, dropped = follow_map_frame(self.key_frames, self.inputs.intake.pose_now, rules)
+        moved, dropped = follow_map_frame(self.key_frames, session.inputs.intake.pose_now, rules)
         if moved or dropped:
             self.pose_jumps += 1
             self.get_logger().warning(
                 f"the frame '{p.map_frame}' moved: {moved} key frames got new poses, {dropped} were dropped, what was "
                 "made of them is forgotten"
             )
-            self.reality.clear()
-            self.maps.clear()
 
     def _report(self) -> None:
         p = self.parameters
@@ -243,18 +205,18 @@ class GLDNode(LifecycleNode):
         stamps = [frame.stamp for frame in frames]
         cameras = [frame.camera for frame in frames]
         self.outputs.frusta("sources", cameras, max(stamps, default=0), p.map_frame, p.frustum_length)
-        worker, inputs = self.requests.worker, self.inputs
+        worker, session = self.shared.worker, self.shared.session
         values: dict[str, object] = {
-            **model_values(self.pipe),
+            **model_values(self.configured.pipe if self.configured is not None else None),
             "working": worker.busy,
             "requests_waiting": worker.waiting,
-            "images_waiting_for_pose": len(inputs.intake.pending) if inputs is not None else 0,
+            "images_waiting_for_pose": len(session.inputs.intake.pending) if session is not None else 0,
             "worker_crashes": worker.crashes,
             "made_with_less_memory": self.fallbacks.degraded,
             "failed_requests_kept": self.fallbacks.kept,
             "pose_jumps": self.pose_jumps,
             "key_frames": len(frames),
-            **age_values(stamps, self.get_clock().now().nanoseconds),
+            **age_values(stamps, self.shared.now()),
             **self.requests.latencies.values(),
             "scale_residual": self.requests.scale_residual,
             "trust": f"{self.reality.trust:.3f}",

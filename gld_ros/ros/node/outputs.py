@@ -7,15 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from gld_ros.geometry.cameras import Camera
 from gld_ros.msg import SynthesizedView
-from gld_ros.ros.node.counters import TopicCounters
-from gld_ros.ros.node.events import NO_EVENTS
+from gld_ros.ros.node.counters import NO_EVENTS
+from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.view_messages import frusta_to_msg
 
 RELIABLE = QoSProfile(depth=10)
@@ -26,8 +25,8 @@ IMAGES = ("image", "depth", "confidence", "generated")
 class Outputs:
     """The publishers of views. Nothing is sent, and no picture copied, where nobody listens; frusta are latched."""
 
-    def __init__(self, node: Node, counters: TopicCounters) -> None:
-        self._counters = counters
+    def __init__(self, shared: Shared) -> None:
+        self._counters = shared.counters
         kinds = {
             **dict.fromkeys(IMAGES, (Image, RELIABLE)),
             "camera_info": (CameraInfo, RELIABLE),
@@ -36,12 +35,12 @@ class Outputs:
             "frusta": (MarkerArray, LATCHED),
         }
         self._publishers = {
-            name: node.create_publisher(kind, f"~/{name}", qos, event_callbacks=NO_EVENTS)
+            name: shared.node.create_publisher(kind, f"~/{name}", qos, event_callbacks=NO_EVENTS)
             for name, (kind, qos) in kinds.items()
         }
         self._frusta: dict[str, Sequence[Camera]] = {"sources": (), "requests": ()}
         for publisher in self._publishers.values():
-            counters.add(publisher.topic_name, "published", 0)
+            self._counters.add(publisher.topic_name, "published", 0)
 
     def view(self, msg: SynthesizedView) -> None:
         """Publish one view, whole and in parts."""

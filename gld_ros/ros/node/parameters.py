@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from gld_ros.calibration import LEVELS
+from gld_ros.scene.key_frames import KeyFrameRules
 
 SHORTEST_HEARTBEAT = 0.01  # seconds; beats are made by the thread that answers requests
 
@@ -218,6 +219,12 @@ class Parameters:
         0.1, "Time between heartbeats of the bond with Nav2's lifecycle manager, s; 0 makes no bond.", (0.0, 2.0)
     )
     frustum_length: float = _parameter(0.3, "Length of the frusta drawn on ~/frusta, m.", (1e-3, 1e6), (), True)
+
+    @property
+    def key_frame_rules(self) -> KeyFrameRules:
+        return KeyFrameRules(
+            self.keyframe_translation, self.keyframe_rotation, self.keyframe_max_age, self.context_capacity
+        )
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Parameters)}

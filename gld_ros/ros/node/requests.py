@@ -13,8 +13,6 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
@@ -22,15 +20,13 @@ from std_msgs.msg import Header
 from gld_ros.action import SynthesizeTrajectory
 from gld_ros.errors import Cancelled, GLDError, ModelError, NotActive
 from gld_ros.ros.conversions import image_to_msg
-from gld_ros.ros.node.counters import Latencies, TopicCounters
-from gld_ros.ros.node.events import subscription_events
-from gld_ros.ros.node.fallbacks import release
+from gld_ros.ros.node.counters import Latencies, subscription_events
+from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.outputs import Outputs
-from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
 from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
-from gld_ros.ros.node.waiting import done
-from gld_ros.ros.node.worker import Job, Worker
+from gld_ros.ros.node.worker import Job
 from gld_ros.srv import SynthesizeViews
 from gld_ros.views import Progress, View
 
@@ -41,22 +37,16 @@ RESULT_KEPT = 10  # seconds that a goal's result, with all its images, waits for
 
 
 class RequestServer:
-    """Service ~/synthesize, action ~/synthesize_trajectory and topic ~/request of a node.
+    """Service ~/synthesize, action ~/synthesize_trajectory and topic ~/request of a node. Views go into `maps`, too."""
 
-    `synthesizer` is None while the node is not active; requests are answered NOT_ACTIVE then.
-    """
-
-    def __init__(self, node: Node, parameters: Parameters, outputs: Outputs, counters: TopicCounters) -> None:
-        self.parameters = parameters
-        self.synthesizer: Synthesizer | None = None
-        self.on_view: Callable[[View], None] = lambda view: None  # told of each view, in the worker's thread
+    def __init__(self, shared: Shared, outputs: Outputs, maps: MapOutputs) -> None:
+        node, counters = shared.node, shared.counters
         self.latencies = Latencies()  # of the requests that were answered with views
         self.scale_residual = ""  # of the newest view
         self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
-        self.answered = 0  # stamp (ns) of the newest answer with views
-        self._node, self._outputs, self._counters = node, outputs, counters
-        self._log = node.get_logger()
-        self.worker = Worker(parameters.max_requests, lambda message: self._log.error(message))
+        self._answered = (0, 0)  # jumps until then, stamp (ns) of the newest answer with views
+        self._shared, self._outputs, self._maps, self._counters = shared, outputs, maps, counters
+        self._log, self.worker = shared.log, shared.worker
         self._goals: dict[bytes, Job] = {}
         node.create_service(
             SynthesizeViews,
@@ -77,30 +67,18 @@ class RequestServer:
         )
         events = subscription_events(node, node.resolve_topic_name("~/request"), counters)
         self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1, event_callbacks=events)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
-        self._sweeper = node.create_timer(SWEEP_PERIOD, self._sweep, clock=steady, autostart=False)
+        self._sweeper = shared.timer(SWEEP_PERIOD, self._sweep, autostart=False)
 
-    def deactivate(self) -> None:
-        """Answer everything in work or waiting with CANCELLED and new requests with NOT_ACTIVE."""
-        self.synthesizer = None
-        self.worker.cancel_all("the node was deactivated")
-
-    def give_memory_back(self, pipe: Any = None) -> None:
-        """Once nothing is at work any more, free what the model holds besides its weights, or what is left of it."""
-        try:
-            self.worker.submit(lambda job: release(pipe))
-        except GLDError as error:
-            self._log.warning(f"the model's memory is not freed: {error}")
+    def newer(self, stamp: int) -> bool:
+        """Whether the newest answer with views is older than `stamp` (ns), or than a jump of time or the map frame."""
+        jumps, answered = self._answered
+        return jumps != self._shared.key_frames.jumps or stamp > answered
 
     def _sweep(self) -> None:
         """While requests wait behind the one in work, look for those whose time is up."""
         self.worker.sweep()
         if not self.worker.waiting:
             self._sweeper.cancel()
-
-    def stop(self, timeout: float) -> bool:
-        """End the worker for good; returns whether it ended within `timeout` seconds."""
-        return self.worker.stop(timeout)
 
     def destroy(self) -> None:
         """To be called before the node is destroyed: rclpy leaves the action to whoever made it."""
@@ -157,7 +135,7 @@ class RequestServer:
 
     def _on_pose(self, pose: PoseStamped) -> None:
         self._counters.add(self._topic.topic_name, "received")
-        request = request_from_pose(pose, self.parameters)
+        request = request_from_pose(pose, self._shared.parameters)
         try:
             job = self._submit(request, SynthesizeViews.Response())
         except GLDError as error:
@@ -168,12 +146,12 @@ class RequestServer:
 
     def _submit(self, request: Any, answer: Any, on_progress: Any = None) -> Job:
         """Queue a request whose outcome fills `answer`, a service response or action result. Raises GLDError."""
-        synthesizer = self.synthesizer
-        if synthesizer is None:
+        session, p = self._shared.session, self._shared.parameters
+        if session is None:
             raise NotActive("the node is not active; configure and activate it first")
-        parsed = parse_request(request, self.parameters.map_frame, self.parameters.max_views)
+        parsed = parse_request(request, p.map_frame, p.max_views)
         on_progress = on_progress or (lambda index, progress: None)
-        job = self.worker.submit(partial(self._work, synthesizer, parsed, answer, on_progress), parsed.budget)
+        job = self.worker.submit(partial(self._work, session.synthesizer, parsed, answer, on_progress), parsed.budget)
         job.future.add_done_callback(lambda future: self._settle(future, answer))
         if self._sweeper.is_canceled():
             self._sweeper.reset()
@@ -181,8 +159,8 @@ class RequestServer:
 
     async def _ended(self, job: Job) -> None:
         """Wait for a job; its cloud and frusta are published as soon as the caller has answered."""
-        await done(self._node, job)
-        executor = self._node.executor
+        await self._shared.done(job)
+        executor = self._shared.node.executor
         if executor is not None and job.future.exception() is None:
             executor.create_task(job.future.result())
 
@@ -190,16 +168,17 @@ class RequestServer:
         self, synthesizer: Synthesizer, request: ViewRequest, answer: Any, on_progress: Any, job: Job
     ) -> Callable[[], None]:
         """In the worker's thread: make and publish the views, fill `answer`. Returns what is to be done after that."""
-        p = self.parameters
+        p = self._shared.parameters
 
         def on_view(view: View, stamp: int) -> None:
-            self.on_view(view)
+            self._maps.add_view(view)
             answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
             self._outputs.view(answer.views[-1])
 
         result = synthesizer.run(request, job, on_view, on_progress)
         if result.views:
-            self.answered = stamp = max(result.stamps)
+            stamp = max(result.stamps)
+            self._answered = self._shared.key_frames.jumps, stamp
             answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
         if result.error is not None:
             self._refuse(answer, result.error)
@@ -222,7 +201,7 @@ class RequestServer:
     def _publish(self, result: Result, cloud: PointCloud2) -> None:
         if not result.views:
             return
-        p = self.parameters
+        p = self._shared.parameters
         self._outputs.points(cloud)
         cameras = [view.camera for view in result.views]
         self._outputs.frusta("requests", cameras, max(result.stamps), p.map_frame, p.frustum_length)

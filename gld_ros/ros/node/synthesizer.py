@@ -23,8 +23,9 @@ from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intr
 from gld_ros.ros.node.fallbacks import Fallbacks
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.poses import TFPoses
+from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.worker import Job, without_history
-from gld_ros.scene.key_frames import KeyFrameBuffer, select_sources, select_together
+from gld_ros.scene.key_frames import select_sources, select_together
 from gld_ros.srv import SynthesizeViews
 from gld_ros.views import Progress, SourceView, View
 
@@ -102,22 +103,20 @@ def request_from_pose(pose: PoseStamped, p: Parameters) -> SynthesizeViews.Reque
 
 
 class Synthesizer:
-    """Answers requests with a pipeline and a context. Runs in the worker's thread only.
+    """Answers requests with a pipeline and the key frames. Runs in the worker's thread only.
 
     review(view, sources): has the last word on each view. fallbacks: where the model fails.
     """
 
     def __init__(
         self,
+        shared: Shared,
         pipe: Any,
-        context: KeyFrameBuffer,
         tf: TFPoses,
-        parameters: Callable[[], Parameters],
         review: Callable[[View, Sequence[SourceView]], View] = lambda view, sources: view,
         fallbacks: Fallbacks | None = None,
     ) -> None:
-        self._pipe, self._context, self._tf, self._parameters = pipe, context, tf, parameters
-        self._review = review
+        self._shared, self._pipe, self._tf, self._review = shared, pipe, tf, review
         self._fallbacks = fallbacks or Fallbacks()
         self._limit = 1  # views generated together in the request at work, as memory and time allow
 
@@ -142,8 +141,9 @@ class Synthesizer:
                     f"depth_coverage is {request.coverage:g}, expected 0: no coverage is known of the model "
                     f"'{self._pipe.name}', which is not calibrated (gld calibrate-confidence)"
                 )
-            epoch = self._context.epoch
-            frames = self._context.frames()
+            context = self._shared.key_frames
+            epoch = context.epoch
+            frames = context.frames()
             if not frames:
                 raise NoContext("the context holds no frame: no image with a CameraInfo and a pose came in so far")
             if request.intrinsics is None:
@@ -162,7 +162,7 @@ class Synthesizer:
                     on_progress(done, dataclasses.replace(progress, fraction=fraction))
 
                 views, sources = self._views(frames, targets[done:], request, job, progressed)
-                if self._context.epoch != epoch:
+                if context.epoch != epoch:
                     return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
                 for view in views:
                     view = self._review(view, sources)
@@ -178,7 +178,7 @@ class Synthesizer:
 
     def _in_map(self, frame: str, stamp: int, pose: np.ndarray, job: Job) -> np.ndarray:
         """(4, 4) of a pose in `frame`, in the map frame. Waits for TF until `tf_timeout` or the end of `job`."""
-        end = time.monotonic() + self._parameters().tf_timeout
+        end = time.monotonic() + self._shared.parameters.tf_timeout
         while True:
             job.check()
             left = end - time.monotonic()
@@ -209,7 +209,7 @@ class Synthesizer:
         """Views of the first of `targets`, at least one, in their share of the time that is left for all; and the
         sources that they were generated from. on_progress(progress, count): of so many views."""
         job.check()
-        parameters, pipe = self._parameters(), self._pipe
+        parameters, pipe = self._shared.parameters, self._pipe
         count = min(parameters.max_sources, pipe.max_sources)
         sources, together = select_together(frames, targets[: self._limit], count, pipe.max_views)
         job.at("sources")

@@ -1,0 +1,57 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the parts of `gld_node` share from the node's start to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from rclpy.task import Future
+from rclpy.timer import Timer
+
+from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.worker import Job, Worker
+from gld_ros.scene.key_frames import KeyFrameBuffer
+
+if TYPE_CHECKING:
+    from gld_ros.ros.node.session import Session
+
+
+class Shared:
+    """parameters: the present values, replaced as a whole when one changes. worker: the thread that owns the model.
+    session: answers requests while the node is active; None otherwise."""
+
+    def __init__(self, node: LifecycleNode, parameters: Parameters) -> None:
+        self.node, self.parameters = node, parameters
+        self.log = node.get_logger()
+        self.counters = TopicCounters()
+        self.warn = Throttle(lambda message: self.log.warning(message))
+        self.key_frames = KeyFrameBuffer(parameters.key_frame_rules)
+        self.worker = Worker(parameters.max_requests, lambda message: self.log.error(message))
+        self.session: Session | None = None
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+
+    def now(self) -> int:
+        """Nanoseconds by the node's clock."""
+        return self.node.get_clock().now().nanoseconds
+
+    def timer(self, period: float, callback: Callable[[], None], autostart: bool = True) -> Timer:
+        """A timer of so many seconds that also runs while a simulated clock stands still."""
+        return self.node.create_timer(period, callback, clock=self._steady, autostart=autostart)
+
+    async def done(self, job: Job) -> None:
+        """Wait for a job in a coroutine of the executor, without blocking it."""
+        executor = self.node.executor
+        assert executor is not None  # it runs this very coroutine
+        future: Future = Future()
+
+        def wake(_: object) -> None:
+            future.set_result(None)
+            executor.wake()  # rclpy polls an awaited future only when something wakes the executor
+
+        job.future.add_done_callback(wake)
+        await future
