@@ -1,47 +1,103 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A client of `gld_node`: lifecycle, requests by service and action, and what its diagnostics say."""
+"""A client of `gld_node` whose calls block: `GLDClient().synthesize(pose)` returns image, depth and cloud as arrays."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
+import numpy as np
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.action import ActionClient
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
+from gld_ros import errors
 from gld_ros.action import SynthesizeTrajectory
-from gld_ros.errors import GLDError
+from gld_ros.errors import GLDError, ModelError
 from gld_ros.geometry.cameras import Camera
-from gld_ros.ros.conversions import info_from_camera, matrix_to_pose
-from gld_ros.srv import SynthesizeViews
+from gld_ros.msg import SynthesizedView
+from gld_ros.ros.conversions import (
+    camera_model,
+    image_from_msg,
+    info_from_camera,
+    pose_to_matrix,
+    pose_to_msg,
+    stamp_to_ns,
+)
+from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
 
 Alive = Callable[[], None]  # raises when there is no sense in waiting on, e.g. a process has died
+Pose: TypeAlias = "np.ndarray | PoseStamped | Camera"
+PATIENCE = 120.0  # seconds that a call waits by default
+ANSWERED = (
+    errors.NoContext, errors.TFError, errors.RequestTimeout, errors.InvalidRequest, errors.ModelError,
+    errors.OutOfMemory, errors.Cancelled, errors.ScaleUnknown, errors.FileError, errors.NotActive,
+)  # fmt: skip
 
 
 class ClientError(GLDError):
     """The node did not do what it was asked to; the message says what."""
 
 
-class Client:
-    """Calls block with a time limit; a thread of its own spins the node. `close` ends it.
+@dataclass(frozen=True)
+class ReceivedView:
+    """image: (H, W, 3) uint8 RGB. depth: (H, W) float32 metres along z, NaN where unknown. confidence: (H, W) float32,
+    0..1. generated: (H, W) bool, False where some source saw it. camera: K and c2w in the map frame. stamp: ns.
+    message: all the node said."""
 
-    still_alive: called while waiting; raises to end the wait.
+    image: np.ndarray
+    depth: np.ndarray
+    confidence: np.ndarray
+    generated: np.ndarray
+    camera: Camera
+    stamp: int
+    message: SynthesizedView
+
+
+@dataclass(frozen=True)
+class Answer:
+    """points: structured array of x, y, z (metres, in the map frame), rgb, confidence, generated. latency: seconds that
+    the node took; seconds: from the call to the answer. error: why a trajectory ended before its end. feedback: of a
+    trajectory."""
+
+    views: list[ReceivedView]
+    points: np.ndarray
+    latency: float
+    seconds: float
+    error: GLDError | None = None
+    feedback: list[SynthesizeTrajectory.Feedback] = field(default_factory=list)
+
+
+class GLDClient:
+    """Calls block until there is an answer, or raise ClientError after `timeout` seconds. A thread of its own spins the
+    node. `close` ends both, and so does the end of a `with` block.
+
+    target: name of gld_node with its namespace. node: whose name and context to use, by default a new one (rclpy is
+    initialized where it is not). still_alive: called while waiting; raises to end the wait.
     """
 
-    def __init__(self, node: Node, target: str = "/gld_node", still_alive: Alive = lambda: None) -> None:
-        self.node = node
+    def __init__(self, target: str = "/gld_node", node: Node | None = None, still_alive: Alive = lambda: None) -> None:
+        if node is None and not rclpy.ok():
+            rclpy.init()
+        self.node = node = node or rclpy.create_node("gld_client")
         self._target, self._still_alive = target, still_alive
         self._change = node.create_client(ChangeState, f"{target}/change_state")
+        self._state = node.create_client(GetState, f"{target}/get_state")
         self._views = node.create_client(SynthesizeViews, f"{target}/synthesize")
+        self._save = node.create_client(SaveMap, f"{target}/save_map")
+        self._load = node.create_client(LoadMap, f"{target}/load_map")
         self._path = ActionClient(node, SynthesizeTrajectory, f"{target}/synthesize_trajectory")
         self.counts: dict[str, dict[str, int]] = {}  # of the node's topics, as its diagnostics say
         self.values: dict[str, str] = {}  # of the node's own status in its diagnostics
@@ -52,11 +108,45 @@ class Client:
         self._thread = threading.Thread(target=self._spin, name="client", daemon=True)
         self._thread.start()
 
+    def __enter__(self) -> GLDClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._executor.shutdown(timeout_sec=2)
         self._thread.join(timeout=5)
         self._path.destroy()  # rclpy leaves it, and the node in the graph
         self.node.destroy_node()
+
+    # ---- the node's state
+
+    def wait_until_active(self, timeout: float = PATIENCE) -> None:
+        """Return once the node is in the lifecycle state `active`."""
+        end = time.monotonic() + timeout
+
+        def left() -> float:
+            return max(end - time.monotonic(), 0.1)
+
+        state = ""
+        while state != "active":
+            if time.monotonic() > end:
+                raise ClientError(f"{self._target} is {state}, not active, after {timeout:.0f} s")
+            state = self._call(self._state, GetState.Request(), left()).current_state.label
+            time.sleep(0.05)
+
+    def transition(self, name: str, timeout: float = PATIENCE) -> None:
+        """Lifecycle transition `configure`, `activate`, ... Raises ClientError where the node refuses or fails."""
+        number = getattr(Transition, f"TRANSITION_{name.upper()}")
+        request = ChangeState.Request(transition=Transition(label=name, id=number))
+        if not self._call(self._change, request, timeout).success:
+            raise ClientError(f"{self._target} failed to {name}; its log says why")
+
+    def wait_for_diagnostics(self, timeout: float = PATIENCE) -> None:
+        """Until the next diagnostics message has been received and `counts` is new."""
+        before = self._diagnostics
+        self.wait(lambda: self._diagnostics > before, timeout, f"diagnostics of {self._target}")
 
     def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
         """Return once `condition()` holds. Raises ClientError naming `what` after `timeout` seconds."""
@@ -67,51 +157,85 @@ class Client:
                 raise ClientError(f"{what}: nothing within {timeout:.0f} s")
             time.sleep(0.02)
 
-    def wait_for_diagnostics(self, timeout: float) -> None:
-        """Until the next diagnostics message has been received and `counts` is new."""
-        before = self._diagnostics
-        self.wait(lambda: self._diagnostics > before, timeout, f"diagnostics of {self._target}")
+    # ---- requests
 
-    def transition(self, name: str, timeout: float) -> None:
-        """Lifecycle transition `configure`, `activate`, ... Raises ClientError where the node refuses or fails."""
-        self.wait(self._change.service_is_ready, timeout, f"service {self._target}/change_state")
-        request = ChangeState.Request(
-            transition=Transition(label=name, id=getattr(Transition, f"TRANSITION_{name.upper()}"))
-        )
-        if not self._result(self._change.call_async(request), timeout, f"transition {name}").success:
-            raise ClientError(f"{self._target} failed to {name}; its log says why")
+    def synthesize(
+        self, poses: Pose | Sequence[Pose], *, frame: str = "map", timeout: float = PATIENCE, **fields: Any
+    ) -> Answer:
+        """Views at `poses`: (4, 4) optical c2w in `frame`, PoseStamped, or Cameras of one size and K, in `frame`, too.
 
-    def synthesize(self, cameras: list[Camera], seed: int, timeout: float) -> SynthesizeViews.Response:
-        """Ask for views of one size and K at these cameras' poses in the map frame."""
-        return self.timed_synthesize(cameras, seed, timeout)[0]
-
-    def timed_synthesize(
-        self, cameras: list[Camera], seed: int, timeout: float
-    ) -> tuple[SynthesizeViews.Response, float]:
-        """As `synthesize`, with the seconds from the call to the arrival of the answer."""
-        request = SynthesizeViews.Request(seed=seed, axes=SynthesizeViews.Request.OPTICAL)
-        _fill(request, cameras)
-        self.wait(self._views.service_is_ready, timeout, f"service {self._target}/synthesize")
+        fields: of srv/SynthesizeViews, such as seed, samples, depth_coverage, axes; time_budget in seconds. Raises
+        the GLDError that the node answered with, such as NoContext.
+        """
+        request = _filled(SynthesizeViews.Request(), poses, frame, fields)
         arrived: list[float] = []
-        began = time.perf_counter()
-        future = self._views.call_async(request)
-        future.add_done_callback(lambda _: arrived.append(time.perf_counter()))
-        answer = self._result(future, timeout, "answer of ~/synthesize")
-        self.wait(lambda: bool(arrived), timeout, "arrival of the answer")
-        return answer, arrived[0] - began
+        answer = self._call(self._views, request, timeout, arrived)
+        if error := _error(answer):
+            raise error
+        return _answer(answer, arrived[0])
 
-    def synthesize_path(
-        self, cameras: list[Camera], seed: int, timeout: float
-    ) -> tuple[SynthesizeTrajectory.Result, int]:
-        """Ask for views along a path; returns the result and the number of feedback messages."""
-        goal = SynthesizeTrajectory.Goal(seed=seed, axes=SynthesizeTrajectory.Goal.OPTICAL)
-        _fill(goal, cameras)
+    def synthesize_trajectory(
+        self,
+        poses: Sequence[Pose],
+        *,
+        frame: str = "map",
+        on_feedback: Callable[[SynthesizeTrajectory.Feedback], bool | None] = lambda feedback: None,
+        timeout: float = PATIENCE,
+        **fields: Any,
+    ) -> Answer:
+        """Views along `poses`, as `synthesize` makes them. on_feedback(feedback): called between steps; False cancels.
+
+        What was finished before an error comes back with it (`Answer.error`). Raises the error where that is nothing.
+        """
+        goal = _filled(SynthesizeTrajectory.Goal(), poses, frame, fields)
         self.wait(self._path.server_is_ready, timeout, f"action {self._target}/synthesize_trajectory")
-        feedback: list[Any] = []
-        handle = self._result(self._path.send_goal_async(goal, feedback.append), timeout, "acceptance of the goal")
+        feedback: list[SynthesizeTrajectory.Feedback] = []
+        cancelled = threading.Event()
+
+        def heard(message: Any) -> None:
+            feedback.append(message.feedback)
+            if on_feedback(message.feedback) is False:
+                cancelled.set()
+
+        began = time.perf_counter()
+        handle = self._result(self._path.send_goal_async(goal, heard), timeout, "acceptance of the goal")
         if not handle.accepted:
             raise ClientError("the goal of ~/synthesize_trajectory was not accepted")
-        return self._result(handle.get_result_async(), timeout, "result of the action").result, len(feedback)
+        future = handle.get_result_async()
+        self.wait(lambda: future.done() or cancelled.is_set(), timeout, "result of the action")
+        if not future.done():
+            handle.cancel_goal_async()
+        result = self._result(future, timeout, "result of the action").result
+        error = _error(result)
+        if error is not None and not result.views:
+            raise error
+        return _answer(result, time.perf_counter() - began, error, feedback)
+
+    def save_map(self, path: str, timeout: float = PATIENCE) -> list[str]:
+        """Write the map to `path` below the node's `map_folder`; returns the files. Raises GLDError."""
+        answer = self._call(self._save, SaveMap.Request(path=path), timeout)
+        if error := _error(answer):
+            raise error
+        return list(answer.files)
+
+    def load_map(self, path: str, timeout: float = PATIENCE) -> tuple[int, int]:
+        """Replace the map by one that was saved; returns its voxels, observed and generated. Raises GLDError."""
+        answer = self._call(self._load, LoadMap.Request(path=path), timeout)
+        if error := _error(answer):
+            raise error
+        return answer.observed, answer.generated
+
+    # ---- inside
+
+    def _call(self, client: Any, request: Any, timeout: float, arrived: list[float] | None = None) -> Any:
+        """The answer of a service. arrived: gets the seconds until the answer came in."""
+        self.wait(client.service_is_ready, timeout, f"service {client.srv_name}")
+        began, done = time.perf_counter(), arrived if arrived is not None else []
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.append(time.perf_counter() - began))
+        answer = self._result(future, timeout, f"answer of {client.srv_name}")
+        self.wait(lambda: bool(done), timeout, "arrival of the answer")
+        return answer
 
     def _result(self, future: Any, timeout: float, what: str) -> Any:
         self.wait(future.done, timeout, what)
@@ -136,7 +260,39 @@ class Client:
         self._diagnostics += 1
 
 
-def _fill(request: Any, cameras: list[Camera]) -> None:
-    header = Header(frame_id="map")
-    request.poses = [PoseStamped(header=header, pose=matrix_to_pose(camera.c2w)) for camera in cameras]
-    request.camera_info = info_from_camera(cameras[0], header)
+def _filled(request: Any, poses: Pose | Sequence[Pose], frame: str, fields: dict[str, Any]) -> Any:
+    """A request or goal for views at `poses`."""
+    if isinstance(poses, (PoseStamped, Camera)) or (isinstance(poses, np.ndarray) and poses.ndim == 2):
+        poses = [poses]
+    header = Header(frame_id=frame)
+    for pose in poses:
+        if isinstance(pose, Camera):
+            request.camera_info = info_from_camera(pose, header)
+            pose = pose.c2w
+        request.poses.append(pose if isinstance(pose, PoseStamped) else pose_to_msg(np.asarray(pose), header))
+    for name, value in fields.items():
+        setattr(request, name, Duration(seconds=value).to_msg() if name == "time_budget" else value)
+    return request
+
+
+def _error(answer: Any) -> GLDError | None:
+    """The named error of an answer; None for success."""
+    if answer.error_code == answer.NONE:
+        return None
+    kinds = [kind for kind in ANSWERED if getattr(answer, kind.code, None) == answer.error_code]
+    return (kinds or [ModelError])[0](answer.error_message)
+
+
+def _answer(answer: Any, seconds: float, error: GLDError | None = None, feedback: Sequence[Any] = ()) -> Answer:
+    points = point_cloud2.read_points(answer.points) if answer.points.width else np.empty(0)
+    views = [_received(view) for view in answer.views]
+    return Answer(views, points, answer.latency, seconds, error, list(feedback))
+
+
+def _received(view: SynthesizedView) -> ReceivedView:
+    size = view.image.height, view.image.width
+    depth, confidence = (np.frombuffer(image.data, np.float32).reshape(size) for image in (view.depth, view.confidence))
+    generated = np.frombuffer(view.generated.data, np.uint8).reshape(size) > 0
+    camera = camera_model(view.camera_info).camera(pose_to_matrix(view.pose.pose))
+    image = image_from_msg(view.image, "image")
+    return ReceivedView(image, depth, confidence, generated, camera, stamp_to_ns(view.header.stamp), view)

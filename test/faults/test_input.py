@@ -103,7 +103,7 @@ def test_frame(patient, name):
 
 
 def stalls(patient):
-    patient.wait(lambda: "silence" in patient.node.warn._last, "a warning of silence")
+    patient.wait(lambda: "silence" in patient.node.shared.warn._last, "a warning of silence")
 
 
 def starts_again(patient):

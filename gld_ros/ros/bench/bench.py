@@ -18,10 +18,9 @@ from gld_ros.benchmarks.requests import model_folder
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.bench.node_memory import NodeMemory
 from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, image_topics, running_node
-from gld_ros.ros.client import Client, ClientError
+from gld_ros.ros.client import ClientError, GLDClient
 from gld_ros.ros.conversions import stamp_to_ns
 from gld_ros.ros.demo.processes import Processes
-from gld_ros.srv import SynthesizeViews
 
 SAMPLE_EVERY = 0.5  # seconds between two looks at the node's memory
 
@@ -43,7 +42,7 @@ def measure(run: NodeRun, tick: Tick = ignore) -> dict[str, Any]:
     )
 
 
-def play(run: NodeRun, client: Client, cameras: Cameras, processes: Processes) -> dict[str, Any]:
+def play(run: NodeRun, client: GLDClient, cameras: Cameras, processes: Processes) -> dict[str, Any]:
     """All images, with the node's CPU time and memory meanwhile. Raises ProcessError where the node dies."""
     pid = processes.pid(NODE)
     memory = NodeMemory(pid, client)
@@ -84,14 +83,13 @@ class Asked:
     x: float
 
 
-def ask(run: NodeRun, client: Client, cameras: Cameras, seed: int, tick: Tick) -> Asked:
-    """A view from between the places the robot came by last. Raises ClientError for an error of the node."""
+def ask(run: NodeRun, client: GLDClient, cameras: Cameras, seed: int, tick: Tick) -> Asked:
+    """A view from between the places the robot came by last. Raises the node's error."""
     x = SPEED * run.frames / run.rate - 0.15
-    answer, seconds = client.timed_synthesize([cameras.wall.camera(x)], seed, REQUEST)
-    if answer.error_code != SynthesizeViews.Response.NONE:
-        raise ClientError(f"{NODE} answered error {answer.error_code}: {answer.error_message}")
+    answer = client.synthesize(cameras.wall.camera(x), seed=seed, timeout=REQUEST)
     tick(None)
-    return Asked(seconds, answer.latency, [stamp_to_ns(stamp) for stamp in answer.views[0].source_stamps], x)
+    stamps = [stamp_to_ns(stamp) for stamp in answer.views[0].message.source_stamps]
+    return Asked(answer.seconds, answer.latency, stamps, x)
 
 
 def pipeline_alone(run: NodeRun, model: str, cameras: Cameras, asked: list[Asked], tick: Tick) -> list[float]:
@@ -111,7 +109,7 @@ def pipeline_alone(run: NodeRun, model: str, cameras: Cameras, asked: list[Asked
     return seconds[1:]
 
 
-def stages_of(client: Client) -> dict[str, float]:
+def stages_of(client: GLDClient) -> dict[str, float]:
     """Median milliseconds of each stage of a request, as the node says in its diagnostics."""
     for _ in range(2):  # the first may have been under way
         client.wait_for_diagnostics(STARTUP)

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from gld_ros.benchmarks.process_use import Slope, private_bytes, robust_slope
-from gld_ros.ros.client import Client
+from gld_ros.ros.client import GLDClient
 
 COLUMNS = ("private_bytes", "heap_bytes", "python_blocks")
 
@@ -18,7 +18,7 @@ COLUMNS = ("private_bytes", "heap_bytes", "python_blocks")
 class NodeMemory:
     """Samples of process `pid`: its private memory, and what its diagnostics say of heap and Python objects."""
 
-    def __init__(self, pid: int, client: Client) -> None:
+    def __init__(self, pid: int, client: GLDClient) -> None:
         self._pid, self._client = pid, client
         self._samples: list[tuple[int, ...]] = []
 

@@ -26,7 +26,7 @@ from tf2_ros import TransformBroadcaster
 from gld_ros.benchmarks.latency import Tick, ignore
 from gld_ros.benchmarks.requests import Wall
 from gld_ros.errors import InvalidRequest
-from gld_ros.ros.client import Client
+from gld_ros.ros.client import GLDClient
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
 from gld_ros.ros.demo.processes import Processes, own_domain
 
@@ -150,7 +150,7 @@ def node_parameters(run: NodeRun, model: str) -> dict[str, Any]:
 @contextmanager
 def running_node(
     run: NodeRun, name: str, model: str, logs: str, tick: Tick = ignore
-) -> Iterator[tuple[Client, Cameras, Processes]]:
+) -> Iterator[tuple[GLDClient, Cameras, Processes]]:
     """The active node, and in this process the node `name` with a client and with cameras that it hears.
 
     logs: folder of the node's log. All ends with the context. Raises GLDError with the log's end where the node fails.
@@ -159,11 +159,11 @@ def running_node(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the node is ended, too
     limit = time.monotonic() + STARTUP + 2 * run.frames / run.rate + REQUEST * max(run.requests, 1)
     processes = Processes(Path(logs), limit)
-    client: Client | None = None
+    client: GLDClient | None = None
     cameras: Cameras | None = None
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        client = Client(Node(name), f"/{NODE}", processes.check)
+        client = GLDClient(f"/{NODE}", Node(name), processes.check)
         cameras = Cameras(client.node, run, tick)
         processes.start(NODE, "gld_ros.ros.node.node", node_parameters(run, model))
         client.transition("configure", STARTUP)

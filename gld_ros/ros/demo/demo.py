@@ -24,7 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from gld_ros import allocator
 from gld_ros.data.rig import camera_topics
 from gld_ros.errors import GLDError, InvalidRequest
-from gld_ros.ros.client import Client, ClientError
+from gld_ros.ros.client import ANSWERED, ClientError, GLDClient
 from gld_ros.ros.demo.processes import Processes, own_domain
 from gld_ros.ros.demo.recorder import Recorder
 from gld_ros.ros.demo.report import Answer, Outcome, message_table, write_demo_report
@@ -77,13 +77,13 @@ def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
     domain = own_domain(keep=True)  # neither another demo nor a robot on the network takes part
     started = time.monotonic()
     processes = Processes(out, started + args.time_limit)
-    client: Client | None = None
+    client: GLDClient | None = None
     recorder: Recorder | None = None
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = Node("gld_demo")
         recorder = Recorder(node, out / "bag")
-        client = Client(node, NODE, processes.check)
+        client = GLDClient(NODE, node, processes.check)
         _start(args, scenario, processes)
         print(f"demo: {scenario.name}, domain {domain}: waiting for the model", flush=True)
         client.transition("configure", MODEL)
@@ -141,7 +141,7 @@ def _start(args: argparse.Namespace, scenario: Scenario, processes: Processes) -
     )
 
 
-def _wait_for_frames(client: Client, recorder: Recorder, scenario: Scenario) -> None:
+def _wait_for_frames(client: GLDClient, recorder: Recorder, scenario: Scenario) -> None:
     """Until every frame has been published, or none for `STALL` seconds, and the node is done with what it received."""
     shown = [name for name, _ in scenario.sources]
     expected = {camera_topics(name).camera_info: shown.count(name) for name in scenario.camera_names}
@@ -164,27 +164,33 @@ def _wait_for_frames(client: Client, recorder: Recorder, scenario: Scenario) -> 
         raise ClientError(f"gld_node took no frame into its context; its counts: {client.counts}")
 
 
-def _request(client: Client, scenario: Scenario, seeds: list[int]) -> Outcome:
+def _request(client: GLDClient, scenario: Scenario, seeds: list[int]) -> Outcome:
     """The targets with every seed by the service, then a path by the action."""
     outcome = Outcome()
     for targets in scenario.requests:
         cameras = [scenario.targets[index].camera for index in targets]
         made, latencies = [], []
         for seed in seeds:
-            answer = client.synthesize(cameras, seed, REQUEST)
-            if answer.error_code or len(answer.views) != len(targets):
-                outcome.errors.append(f"error {answer.error_code}: {answer.error_message}")
+            try:
+                answer = client.synthesize(cameras, seed=seed, timeout=REQUEST)
+            except ANSWERED as error:
+                outcome.errors.append(f"{error.code}: {error}")
                 continue
-            made.append(answer.views)
+            made.append([view.message for view in answer.views])
             latencies.append(answer.latency / len(targets))
         outcome.latencies += latencies
         for index, *views in zip(targets, *made, strict=True) if made else ():
             outcome.answers.append(Answer(index, views, latencies[0]))
     path = scenario.path(PATH_VIEWS)
-    result, outcome.path_feedback = client.synthesize_path(path, seeds[0], REQUEST)
-    outcome.path_requested, outcome.path = len(path), list(result.views)
-    if result.error_code:
-        outcome.errors.append(f"trajectory: error {result.error_code}: {result.error_message}")
+    outcome.path_requested = len(path)
+    try:
+        result = client.synthesize_trajectory(path, seed=seeds[0], timeout=REQUEST)
+    except ANSWERED as error:
+        outcome.errors.append(f"trajectory: {error.code}: {error}")
+        return outcome
+    outcome.path, outcome.path_feedback = [view.message for view in result.views], len(result.feedback)
+    if result.error is not None:
+        outcome.errors.append(f"trajectory: {result.error.code}: {result.error}")
     return outcome
 
 

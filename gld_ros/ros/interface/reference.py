@@ -24,7 +24,7 @@ from gld_ros import allocator
 from gld_ros.data.rig import camera_topics
 from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
-from gld_ros.ros.client import Client
+from gld_ros.ros.client import GLDClient
 from gld_ros.ros.dashboard.node import DashboardNode
 from gld_ros.ros.demo.processes import own_domain
 from gld_ros.ros.demo.recorder import NOT_RECORDED, Recorder
@@ -123,7 +123,7 @@ class Running:
     def __enter__(self) -> Running:
         self._folder = tempfile.TemporaryDirectory()
         self._nodes: list[Node] = []
-        self._client: Client | None = None
+        self._client: GLDClient | None = None
         self._recorder: Recorder | None = None
         sequence = {"sequence": str(write_folder(Path(self._folder.name) / "sequence", [_small_view()]))}
         parameters = {**self._parameters, "gld_replay": {**self._parameters.get("gld_replay", {}), **sequence}}
@@ -173,7 +173,7 @@ class Running:
         """The demo's own node, once it records every topic there is."""
         node = Node("gld_demo")
         self._recorder = recorder = Recorder(node, Path(self._folder.name) / "bag")
-        self._client = Client(node)
+        self._client = GLDClient(node=node)
 
         def everything_recorded() -> bool:
             topics = {name for name, _ in node.get_topic_names_and_types() if node.count_publishers(name)}
