@@ -177,9 +177,9 @@ def changes_its_size(patient):
         i.data, i.width, i.height, i.step = new.data, new.width, new.height, new.step
         c.width, c.height = 128, 96
 
-    before = patient.received(key="key_frames")
     patient.send(change=change)
-    patient.wait(lambda: patient.received(key="key_frames") > before, "the frame of another size")
+    frames = patient.node.key_frames.frames
+    patient.wait(lambda: any(frame.camera.width == 128 for frame in frames()), "the frame of another size")
     patient.node.key_frames.clear()  # views are of the size of the frames
 
 

@@ -4,7 +4,7 @@
 
 import sys
 
-from gld_ros.ros.demo.demo.demo import main
+from gld_ros.ros.demo.demo import main
 
 if __name__ == "__main__":
     sys.exit(main())
