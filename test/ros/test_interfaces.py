@@ -14,7 +14,7 @@ import pytest
 import rclpy
 from rcl_interfaces.srv import ListParameters
 from rclpy.parameter import Parameter
-from robot import PATIENCE, NodeProcess
+from robot import PATIENCE, NodeThread
 
 from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
@@ -64,16 +64,10 @@ def observer():
 
 
 @pytest.fixture(scope="module")
-def gld_node(tmp_path_factory):
+def gld_node():
     """The node as the demo starts it: its camera is /camera."""
-    topics = {"image_topics": "[/camera/image_raw]", "camera_info_topics": "[/camera/camera_info]"}
-    process = NodeProcess(tmp_path_factory.mktemp("gld_node") / "log", autostart=True, **topics)
-    end = time.monotonic() + PATIENCE
-    while "is ready" not in process.log:
-        assert process.process.poll() is None and time.monotonic() < end, process.log
-        time.sleep(0.1)
-    yield process
-    process.stop()
+    with NodeThread(image_topics="[/camera/image_raw]", camera_info_topics="[/camera/camera_info]") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
