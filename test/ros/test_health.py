@@ -8,7 +8,7 @@ from lifecycle_msgs.msg import Transition
 from robot import NodeThread, Robot
 
 from gld_ros.ros.node.counters import Latencies
-from gld_ros.ros.node.outputs import LATCHED
+from gld_ros.ros.node.topics import LATCHED
 from gld_ros.srv import SynthesizeViews
 
 STAGES = ("queue", "pose", "sources", "encode", "level1", "decode", "view", "review", "messages")

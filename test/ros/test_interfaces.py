@@ -20,10 +20,11 @@ from gld_ros.data.sequence import write_folder
 from gld_ros.geometry.cameras import Camera
 from gld_ros.ros.demo.processes import Processes
 from gld_ros.ros.interface.graph import parameters_of, settled_interfaces
-from gld_ros.ros.interface.meanings import CAMERA, DASHBOARD, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
+from gld_ros.ros.interface.meanings import CAMERA, DASHBOARD, EVERY_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
 from gld_ros.ros.interface.page import parse_interface, template_name
 from gld_ros.ros.interface.policy import read_policy
 from gld_ros.ros.node.node import GLDNode
+from gld_ros.ros.node.topics import MEANINGS
 from gld_ros.views import SourceView
 
 ROOT = Path(__file__).parents[2]
@@ -184,7 +185,7 @@ def test_live_parameters_take_effect_and_all_others_are_refused(node):
 
 
 def test_every_interface_has_a_meaning_and_no_meaning_is_left_over():
-    described = {*GLD_NODE, *CAMERA, *DASHBOARD}
+    described = {*MEANINGS, *CAMERA, *DASHBOARD}
     listed = {
         name
         for section in ("`gld_node`", "`gld_sim_camera`", "`gld_dashboard`")

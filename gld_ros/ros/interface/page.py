@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gld_ros.ros.interface.graph import Endpoint, Interfaces, ParameterFacts
-from gld_ros.ros.interface.meanings import CAMERA, DASHBOARD, EVERY_NODE, GLD_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
+from gld_ros.ros.interface.meanings import CAMERA, DASHBOARD, EVERY_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
+from gld_ros.ros.node.topics import MEANINGS
 
-SECTIONS = [(("gld_node",), GLD_NODE), (("gld_sim_camera", "gld_replay"), CAMERA), (("gld_dashboard",), DASHBOARD)]
+SECTIONS = [(("gld_node",), MEANINGS), (("gld_sim_camera", "gld_replay"), CAMERA), (("gld_dashboard",), DASHBOARD)]
 TABLES = {
     "subscribes": ("Subscribed topics", "topic"),
     "publishes": ("Published topics", "topic"),

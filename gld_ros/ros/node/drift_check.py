@@ -12,10 +12,9 @@ from std_msgs.msg import Header
 from gld_ros.msg import RealityCheck
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.conversions import ns_to_stamp
-from gld_ros.ros.node.counters import NO_EVENTS
-from gld_ros.ros.node.outputs import LATCHED
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.shared import Shared
+from gld_ros.ros.node.topics import publisher
 from gld_ros.scene.drift import DriftMonitor
 from gld_ros.scene.drift_report import RealityConfig, RealityReport
 from gld_ros.views import ObservedDepth, SourceView, View
@@ -32,9 +31,7 @@ class RealityChecker:
         self._monitor = DriftMonitor(reality_config(shared.parameters))
         self._lock = threading.Lock()
         self._jumps = 0  # as many as the monitor knows of
-        self._publisher = shared.node.create_publisher(
-            RealityCheck, "~/reality_check", LATCHED, event_callbacks=NO_EVENTS
-        )
+        self._publisher = publisher(shared.node, "~/reality_check")
         self._counters.add(self._publisher.topic_name, "published", 0)
 
     @property

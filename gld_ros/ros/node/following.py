@@ -16,11 +16,12 @@ from gld_ros.errors import Cancelled, GLDError, TFError
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert, rotation_angle
 from gld_ros.ros.node.counters import subscription_events
 from gld_ros.ros.node.map_outputs import MapOutputs
-from gld_ros.ros.node.outputs import IMAGES, Outputs
+from gld_ros.ros.node.outputs import Outputs
 from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.requests import RequestServer
 from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.synthesizer import Synthesizer, ViewRequest
+from gld_ros.ros.node.topics import IMAGES, serve
 from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
 from gld_ros.ros.node.worker import Job
 from gld_ros.scene.viewpoints import along_path, at_offsets
@@ -51,7 +52,7 @@ class Following:
         of_views, of_map = ("views", *IMAGES, "points"), ("map/generated", "map/occupancy")
         self._topics = {name: node.resolve_topic_name(f"~/{name}") for name in (*of_views, *of_map)}
         self._name = node.resolve_service_name("~/follow")
-        node.create_service(SetBool, "~/follow", self._on_follow)
+        serve(node, "~/follow", self._on_follow)
         if topic := p.follow_path_topic:
             self._path_topic = node.resolve_topic_name(topic)
             events = subscription_events(node, self._path_topic, counters)

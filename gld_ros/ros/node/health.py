@@ -14,8 +14,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.ros.node.counters import NO_EVENTS, Throttle, TopicCounters, diagnostic
-from gld_ros.ros.node.outputs import LATCHED
+from gld_ros.ros.node.counters import Throttle, TopicCounters, diagnostic
+from gld_ros.ros.node.topics import publisher
 from gld_ros.ros.node.worker import Worker
 
 MB = 1e6
@@ -31,8 +31,8 @@ class Health:
         self._node, self._counters, self._warn = node, counters, warn
         self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
         self._said: tuple[bytes, str] | None = None
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS)
-        self._status = node.create_publisher(DiagnosticStatus, "~/status", LATCHED, event_callbacks=NO_EVENTS)
+        self._diagnostics = publisher(node, "/diagnostics")
+        self._status = publisher(node, "~/status")
         counters.add(self._status.topic_name, "published", 0)
 
     def listen(self, topic: str) -> None:

@@ -21,6 +21,7 @@ from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.map_topics import MapTopics
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.shared import Shared
+from gld_ros.ros.node.topics import serve
 from gld_ros.ros.node.worker import Job, Worker
 from gld_ros.scene.key_frames import select_sources
 from gld_ros.scene.map.config import MapConfig
@@ -53,9 +54,9 @@ class MapOutputs:
         self._publishing: Job | None = None
         self._topics = MapTopics(node, shared.counters)
         group = ReentrantCallbackGroup()
-        node.create_service(Trigger, "~/clear_map", self._on_clear, callback_group=group)
-        node.create_service(SaveMap, "~/save_map", self._on_save, callback_group=group)
-        node.create_service(LoadMap, "~/load_map", self._on_load, callback_group=group)
+        serve(node, "~/clear_map", self._on_clear, callback_group=group)
+        serve(node, "~/save_map", self._on_save, callback_group=group)
+        serve(node, "~/load_map", self._on_load, callback_group=group)
         self._timer = shared.timer(1 / parameters.map_rate, self._tick, autostart=parameters.map_enabled)
 
     def follow_parameters(self) -> None:

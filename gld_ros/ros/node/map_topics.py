@@ -6,15 +6,12 @@ from __future__ import annotations
 
 import time
 
-from map_msgs.msg import OccupancyGridUpdate
-from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
-from sensor_msgs.msg import PointCloud2
 
-from gld_ros.ros.node.counters import NO_EVENTS, TopicCounters
+from gld_ros.ros.node.counters import TopicCounters
 from gld_ros.ros.node.map_messages import grid_to_msg, map_to_msg, update_to_msg
-from gld_ros.ros.node.outputs import LATCHED, RELIABLE
 from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.topics import publisher
 from gld_ros.scene.map import occupancy
 from gld_ros.scene.map.grid_updates import REFRESH, GridUpdates, Rectangle
 from gld_ros.scene.map.voxel_map import LAYERS, VoxelMap
@@ -26,14 +23,11 @@ class MapTopics:
     def __init__(self, node: Node, counters: TopicCounters, refresh: float = REFRESH) -> None:
         """refresh: seconds, of `GridUpdates`."""
         self._counters = counters
-        self._clouds = {
-            layer: node.create_publisher(PointCloud2, f"~/map/{layer}", LATCHED, event_callbacks=NO_EVENTS)
-            for layer in LAYERS
-        }
+        self._clouds = {layer: publisher(node, f"~/map/{layer}") for layer in LAYERS}
         self._published = dict.fromkeys(LAYERS, -1)  # versions
         self._occupancy = OccupancyTopic(node, counters, refresh)
-        for publisher in self._clouds.values():
-            counters.add(publisher.topic_name, "published", 0)
+        for cloud in self._clouds.values():
+            counters.add(cloud.topic_name, "published", 0)
         self.name = self._clouds["observed"].topic_name  # counts what the map as a whole drops
 
     def publish(self, voxels: VoxelMap, p: Parameters, stamp: int, last: bool = False) -> None:
@@ -41,12 +35,12 @@ class MapTopics:
 
         Raises InvalidRequest for heights that hold nothing.
         """
-        for layer, publisher in self._clouds.items():
+        for layer, cloud in self._clouds.items():
             version = voxels.versions[layer]
-            if version != self._published[layer] and publisher.get_subscription_count():
-                publisher.publish(map_to_msg(voxels.points(layer), layer == "generated", stamp, p.map_frame))
+            if version != self._published[layer] and cloud.get_subscription_count():
+                cloud.publish(map_to_msg(voxels.points(layer), layer == "generated", stamp, p.map_frame))
                 self._published[layer] = version
-                self._counters.add(publisher.topic_name, "published")
+                self._counters.add(cloud.topic_name, "published")
         self._occupancy.publish(voxels, p, stamp, last)
 
 
@@ -59,12 +53,10 @@ class OccupancyTopic:
 
     def __init__(self, node: Node, counters: TopicCounters, refresh: float) -> None:
         self._counters = counters
-        self._whole = node.create_publisher(OccupancyGrid, "~/map/occupancy", LATCHED, event_callbacks=NO_EVENTS)
-        self._part = node.create_publisher(
-            OccupancyGridUpdate, "~/map/occupancy_updates", RELIABLE, event_callbacks=NO_EVENTS
-        )
-        for publisher in (self._whole, self._part):
-            counters.add(publisher.topic_name, "published", 0)
+        self._whole = publisher(node, "~/map/occupancy")
+        self._part = publisher(node, "~/map/occupancy_updates")
+        for grid in (self._whole, self._part):
+            counters.add(grid.topic_name, "published", 0)
         self._updates = GridUpdates(refresh)
         self._made_of: tuple[object, ...] = ()  # what `_grid` shows: versions and heights
         self._grid: occupancy.OccupancyGrid | None = None
@@ -83,9 +75,9 @@ class OccupancyTopic:
         chosen = self._updates.choose(self._grid, p.map_frame, time.monotonic(), whole)
         if chosen is None:
             return
-        publisher = self._part if isinstance(chosen, Rectangle) else self._whole
         if isinstance(chosen, Rectangle):
-            publisher.publish(update_to_msg(self._grid, chosen, stamp, p.map_frame))
+            self._part.publish(update_to_msg(self._grid, chosen, stamp, p.map_frame))
         else:
-            publisher.publish(grid_to_msg(chosen, stamp, p.map_frame))
-        self._counters.add(publisher.topic_name, "published")
+            self._whole.publish(grid_to_msg(chosen, stamp, p.map_frame))
+        to = self._part if isinstance(chosen, Rectangle) else self._whole
+        self._counters.add(to.topic_name, "published")

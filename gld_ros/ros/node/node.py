@@ -31,6 +31,7 @@ from gld_ros.ros.node.pose_jumps import JumpRules, follow_map_frame
 from gld_ros.ros.node.requests import RequestServer
 from gld_ros.ros.node.session import Configured, Session, give_memory_back
 from gld_ros.ros.node.shared import Shared
+from gld_ros.ros.node.topics import serve
 from gld_ros.ros.signals import ignore_signals, interrupt_once
 
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
@@ -64,7 +65,7 @@ class GLDNode(LifecycleNode):
         self.configured: Configured | None = None
         self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
         self.pose_jumps = 0
-        self.create_service(Trigger, "~/clear_context", self._on_clear)
+        serve(self, "~/clear_context", self._on_clear)
         shared.timer(parameters.diagnostics_period, self._report)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._on_parameters)

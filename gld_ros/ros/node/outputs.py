@@ -7,19 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from visualization_msgs.msg import MarkerArray
+from sensor_msgs.msg import PointCloud2
 
 from gld_ros.geometry.cameras import Camera
 from gld_ros.msg import SynthesizedView
-from gld_ros.ros.node.counters import NO_EVENTS
 from gld_ros.ros.node.shared import Shared
+from gld_ros.ros.node.topics import IMAGES, publisher
 from gld_ros.ros.node.view_messages import frusta_to_msg
-
-RELIABLE = QoSProfile(depth=10)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-IMAGES = ("image", "depth", "confidence", "generated")
 
 
 class Outputs:
@@ -27,20 +21,11 @@ class Outputs:
 
     def __init__(self, shared: Shared) -> None:
         self._counters = shared.counters
-        kinds = {
-            **dict.fromkeys(IMAGES, (Image, RELIABLE)),
-            "camera_info": (CameraInfo, RELIABLE),
-            "views": (SynthesizedView, RELIABLE),
-            "points": (PointCloud2, LATCHED),
-            "frusta": (MarkerArray, LATCHED),
-        }
-        self._publishers = {
-            name: shared.node.create_publisher(kind, f"~/{name}", qos, event_callbacks=NO_EVENTS)
-            for name, (kind, qos) in kinds.items()
-        }
+        names = ("views", *IMAGES, "camera_info", "points", "frusta")
+        self._publishers = {name: publisher(shared.node, f"~/{name}") for name in names}
         self._frusta: dict[str, Sequence[Camera]] = {"sources": (), "requests": ()}
-        for publisher in self._publishers.values():
-            self._counters.add(publisher.topic_name, "published", 0)
+        for each in self._publishers.values():
+            self._counters.add(each.topic_name, "published", 0)
 
     def view(self, msg: SynthesizedView) -> None:
         """Publish one view, whole and in parts."""
@@ -59,7 +44,7 @@ class Outputs:
         self._send("frusta", frusta_to_msg(self._frusta, stamp, map_frame, length), latched=True)
 
     def _send(self, name: str, msg: Any, latched: bool = False) -> None:
-        publisher = self._publishers[name]
-        if latched or publisher.get_subscription_count():
-            publisher.publish(msg)
-            self._counters.add(publisher.topic_name, "published")
+        to = self._publishers[name]
+        if latched or to.get_subscription_count():
+            to.publish(msg)
+            self._counters.add(to.topic_name, "published")

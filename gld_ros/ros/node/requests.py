@@ -25,6 +25,7 @@ from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.outputs import Outputs
 from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
+from gld_ros.ros.node.topics import EXECUTED, serve
 from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
 from gld_ros.ros.node.worker import Job
 from gld_ros.srv import SynthesizeViews
@@ -48,8 +49,8 @@ class RequestServer:
         self._shared, self._outputs, self._maps, self._counters = shared, outputs, maps, counters
         self._log, self.worker = shared.log, shared.worker
         self._goals: dict[bytes, Job] = {}
-        node.create_service(
-            SynthesizeViews,
+        serve(
+            node,
             "~/synthesize",
             self._on_service,
             qos_profile=SERVICE_QOS,
@@ -57,7 +58,7 @@ class RequestServer:
         )
         self._action = ActionServer(
             node,
-            SynthesizeTrajectory,
+            EXECUTED["~/synthesize_trajectory"].type,
             "~/synthesize_trajectory",
             self._on_goal,
             goal_service_qos_profile=SERVICE_QOS,
