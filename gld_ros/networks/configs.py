@@ -41,7 +41,7 @@ class EncoderConfig:
     layer_scale: float = 1.0
     #: Rotary positions in blocks over all views: "flat", every patch alike (DA3), or "grid", row and column (VGGT).
     global_rope: str = "flat"
-    #: Whether decoders read the global stream through a last LayerNorm.
+    #: True: decoders read the global stream through a last LayerNorm.
     final_norm: bool = True
     #: compat: DA3 samples its position table at (grid + 0.1) / table instead of the true ratio.
     position_offset: float = 0.0
@@ -169,7 +169,7 @@ class FlowConfig:
 class Compat:
     """Quirks of the released pipeline as a whole (spec gld.md). Own models: none."""
 
-    #: Where the first pixel's centre lies for the camera map (x, y); the released code has (-0.5, 0.5).
+    #: Centre of the first pixel for the camera map (x, y); the released code has (-0.5, 0.5).
     pixel_offset: tuple[float, float] = (0.5, 0.5)
     #: PRoPE gets w2c in the caller's frame with only its translation scaled, not relative to the last view. That makes
     #: a difference where special tokens, which PRoPE leaves alone, meet patches (VGGT).

@@ -16,7 +16,7 @@ from gld_ros.networks.layers import sincos
 
 @dataclass
 class Geometry:
-    """What the head says of each view, in model units (the scene's size normalised away).
+    """The head's output for each view, in model units (the scene's size normalised away).
 
     depth, depth_confidence: (B, V, H, W). rays: (B, V, h', w', 6) direction R K^-1 [u, v, 1] and camera centre.
     ray_confidence: (B, V, h', w'). Confidences are 1 + exp(.). Heads without a ray chain (VGGT) leave both None.

@@ -15,7 +15,7 @@ from gld_ros.networks.configs import DiTCompat
 
 @dataclass
 class CameraTables:
-    """What attention needs of the cameras, made once a request, in float32.
+    """The cameras as attention reads them, made once a request, in float32.
 
     project, unproject: (B, V, 4, 4). cos, sin: (h * w, head_dim / 4), columns in the first half, rows in the second.
     A view's tokens in front of its h * w patches, special ones, are left as they are.

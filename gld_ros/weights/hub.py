@@ -106,8 +106,8 @@ def download_released(model: ReleasedModel, to: Path | None = None, revision: st
             digests[file.path] = _get_statistics(model, file, folder)
         for source in model.sources:
             wanted = revision if revision and source is model.sources[0] else source.revision
-            commits[source.repository], found = _get_weights(source, wanted, folder, plain=to is not None)
-            digests |= found
+            commits[source.repository], hashes = _get_weights(source, wanted, folder, plain=to is not None)
+            digests |= hashes
         files = {path: {"size": (folder / path).stat().st_size, "sha256": digests[path]} for path in digests}
         record = {"model": model.name, "commits": commits, "files": files}
         write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
@@ -117,7 +117,7 @@ def download_released(model: ReleasedModel, to: Path | None = None, revision: st
 
 
 def released_folder(model: ReleasedModel, revision: str | None = None) -> Path:
-    """Where a released model's folder is, or will be, in the cache."""
+    """The folder of a released model in the cache, which may not exist yet."""
     name = (revision or model.sources[0].revision).replace("/", "--")
     return Path(constants.HF_ASSETS_CACHE) / "gld_ros" / model.name / name
 
@@ -177,15 +177,15 @@ def _get_weights(source: HubSource, revision: str, folder: Path, plain: bool) ->
     if plain:
         with _explained(f"{source.repository} at '{revision}'"):
             commit = HfApi().model_info(source.repository, revision=revision).sha or revision
-    found = {}
+    hashes = {}
     for file in source.files:
         path = _fetch(source.repository, file.path, commit, destination if plain else None)
         digest = check(path, file)
         if not plain:
             commit = _snapshot_commit(path, file.path)
             _link(path, destination / file.path)
-        found[(destination / file.path).relative_to(folder).as_posix()] = digest
-    return commit, found
+        hashes[(destination / file.path).relative_to(folder).as_posix()] = digest
+    return commit, hashes
 
 
 def _download_repository(

@@ -25,7 +25,7 @@ from gld_ros.weights.tensor_files import read_tensors
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-#: What level 0's network and its settings were called in older files.
+#: Names of level 0's network and its settings in older files, and today's.
 OLD_NAMES = {
     "cascade": "level0",
     "cascade_steps": "level0_steps",

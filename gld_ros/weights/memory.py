@@ -67,7 +67,10 @@ def estimate(
     offload: bool = False,
     device: str = "cpu",
 ) -> MemoryEstimate:
-    """Of a request of views (sources, targets) of size (H, W). device: "cpu" or "cuda", where offloaded weights go."""
+    """Memory of a request with views (sources, targets) of size (H, W).
+
+    device: "cpu" or "cuda"; with `offload` the weights wait in main memory.
+    """
     byte = dtype.itemsize
     weights = {name: count * (F32 if name == STATISTICS else byte) for name, count in parameters(config).items()}
     V, (H, W), encoder, rgb, dpt, matching = sum(views), size, config.encoder, config.rgb, config.dpt, config.matching
@@ -117,7 +120,7 @@ def estimate(
 
 
 def describe(config: ModelConfig) -> dict:
-    """What `gld models info` prints, as plain JSON values: counts, bytes of the weights, estimated peaks."""
+    """Counts, bytes of the weights and estimated peaks as plain JSON values, for `gld models info`."""
     counts = {name: count for name, count in parameters(config).items() if name != STATISTICS}
     # mini's working size.
     small = (config.encoder.patch * 9, config.encoder.patch * 12)

@@ -99,7 +99,7 @@ def open_official(path: Path, kind: str, changes: dict) -> ModelFolder:
 
 
 def _place(folder: ModelFolder, candidates: Iterable[str]) -> str:
-    """Where the file is, of the places it may be at; noted as one of the folder's."""
+    """The first of the places where the file exists; it is noted as one of the folder's files."""
     file = next((file for file in candidates if (folder.path / file).exists()), [*candidates][0])
     folder.files.append(file)
     return file

@@ -20,8 +20,8 @@ from gld_ros.files import replacing
 
 #: Top-level entries that hold the weights of a training checkpoint; the first that is there is read.
 WRAPPERS = ("ema", "model")
-#: How a file begins that torch.save wrote before version 1.6: not an archive, and still what some weights are
-#: published as (torchvision's VGG-16, LPIPS).
+#: First bytes of files that torch.save wrote before version 1.6. They are no archives, and some weights are still
+#: published like this (torchvision's VGG-16, LPIPS).
 OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -96,7 +96,7 @@ def _objects(path: Path) -> str:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a file that should be a torch.save archive; None: it is whole, and so is every member."""
+    """The problem of a file that should be a torch.save archive; None if it and every member are whole."""
     try:
         with zipfile.ZipFile(path) as archive:
             member = archive.testzip()

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Are the files what they were? Recorded sizes and sha256, checksums inside archives, keys, shapes, finite numbers.
+"""Checks of a model folder: recorded sizes and sha256, checksums inside archives, keys, shapes, finite numbers.
 
 Hashes are recorded in a converted folder's config.json, in the release.json of a download, and in a SHA256SUMS file
 (`sha256sum` format) that anyone may put beside the weights. Loading compares sizes, the sha256 of files up to QUICK
@@ -67,7 +67,7 @@ class Verification:
 
 
 def known_files(folder: Path) -> dict[str, Known]:
-    """What is recorded of a folder's files, by path in it. Raises ModelError for records that cannot be read."""
+    """The records of a folder's files, by path in it. Raises ModelError for records that cannot be read."""
     known = {}
     for line in _text(folder / SUMS).splitlines():
         digest, _, file = line.partition(" ")

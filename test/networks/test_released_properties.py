@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold for networks built like the released ones, whatever their weights."""
+"""Properties of networks built like the released ones, for any weights."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ def same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-4) -> bool:
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("order", [[1, 0, 2, 3, 4], [0, 1, 3, 2, 4]], ids=["sources", "targets"])
 def test_order_of_views_is_order_of_outputs(name, order):
-    """Of the sources, and of the targets before the last, which is the cameras' frame."""
+    """It holds for the sources, and for the targets before the last, which is the cameras' frame."""
     stage = Stage(name)
     assert same(stage(order), stage()[:, order])
     assert not same(stage(order), stage(), 0.01)

@@ -71,7 +71,7 @@ def told(folder: Path, **model) -> None:
 
 
 def verify(capsys, folder: Path) -> str:
-    """What `gld models verify` says of a broken folder."""
+    """The report of `gld models verify` on a broken folder."""
     assert main(["models", "verify", str(folder)]) == 1
     return capsys.readouterr().err
 
