@@ -375,8 +375,8 @@ def test_targets_may_lie_farther_away():
     "options, message",
     [
         ("--split test --out x.json", "fits are made on val rooms"),
-        ("", "either --out CALIBRATION, to fit, or --check SPLIT"),
-        ("--out x.json --check test", "either --out CALIBRATION, to fit, or --check SPLIT"),
+        ("", "either --out FILE, to fit, or --check SPLIT"),
+        ("--out x.json --check test", "either --out FILE, to fit, or --check SPLIT"),
         ("--out x.json --far", "--far and --samples are for --check"),
         ("--check test --scenes 0", "--scenes 0: at least 5"),
     ],

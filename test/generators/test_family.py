@@ -9,6 +9,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,7 +130,8 @@ def ask_the_node(generator: Generator, sources, targets):
     context, worker = KeyFrameBuffer(), Worker(1)
     for stamp, source in enumerate(sources, start=1):
         context.add("camera", replace(source, stamp=stamp))
-    synthesizer = Synthesizer(GLDPipeline(generator), context, TFPoses(tf2_ros.Buffer(), "map"), Parameters)
+    shared = SimpleNamespace(key_frames=context, parameters=Parameters())
+    synthesizer = Synthesizer(shared, GLDPipeline(generator), TFPoses(tf2_ros.Buffer(), "map"))
     request = ViewRequest(tuple(("map", 0, target.c2w) for target in targets), None, seed=5, budget=60.0)
     try:
         job = worker.submit(lambda job: synthesizer.run(request, job, lambda view, stamp: None), 60.0)
