@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's stated spread of depth is worth, as measured on held-out scenes.
+"""Calibration of a model's stated spread of depth, measured on held-out scenes.
 
 A model states a `spread` for every pixel: the expected absolute error of its log depth. A `Calibration` says what that
 was worth, apart for observed and for generated pixels: the probability that the depth is right within 10 %, and
@@ -29,7 +29,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class RegionCalibration:
-    """What the stated spread of observed, or of generated, pixels is worth.
+    """Calibration of the stated spread of observed, or of generated, pixels.
 
     spread, probability: knots of the falling curve from a pixel's spread to the probability that its depth is right
     within 10 %; linear in log spread, constant beyond the knots. factors: one for each of LEVELS, rising; the log depth
@@ -59,8 +59,11 @@ class RegionCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one model. weights: sha256 of each of its files; native: of observed pixels where a model that warps its
-    sources reads them back at the camera's own resolution; fitted: on what, for people."""
+    """The calibration of one model.
+
+    weights: sha256 of each of its files. native: of observed pixels where a model that warps its sources reads them back
+    at the camera's own resolution. fitted: the rooms and the command it was fitted with, for people.
+    """
 
     weights: dict[str, str]
     observed: RegionCalibration

@@ -113,7 +113,7 @@ class Wall:
         return Camera(self.K, c2w, self.size[1], self.size[0])
 
     def view(self, x: float, stamp: int = 0) -> SourceView:
-        """What that camera sees, to the nearest whole pixel."""
+        """The picture that the camera sees, to the nearest whole pixel."""
         W = self.size[1]
         start = round(self.K[0, 0] * x / DISTANCE) % (2 * W)
         return SourceView(np.ascontiguousarray(self._pixels[:, start : start + W]), self.camera(x), stamp)

@@ -53,7 +53,7 @@ VIEWS = ((2, 1), (2, 2), (2, 4), (4, 4))
 
 @dataclass(frozen=True)
 class Running:
-    """Where and in what a model runs."""
+    """The device that a model runs on, and its precision."""
 
     device: str | None
     dtype: str | None

@@ -88,7 +88,7 @@ def guidance_times(config: FlowConfig, interval: tuple[float, float], views: int
 
 
 def training_target(prediction: str, data: Tensor, noise: Tensor) -> Tensor:
-    """What the network's output is compared with."""
+    """The target that the network's output is compared with."""
     _check(prediction)
     return target_velocity(data, noise) if prediction == VELOCITY else data
 

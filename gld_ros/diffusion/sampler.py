@@ -66,7 +66,7 @@ class Sampling:
 
 @dataclass
 class Conditioning:
-    """What a stage is conditioned on in a request.
+    """The condition of a stage in a request.
 
     base: latents (B, V, C, h, w) of the sources and of what is known of the targets; cameras: of all views; null: those
     of the unconditional branch, None where guidance is not asked for; level1: latents that level 0 is conditioned

@@ -51,7 +51,7 @@ class Generator(ABC):
     def load(cls, folder: Path, loading: Loading) -> Generator:
         """The model of a folder. Raises ModelError that names what is missing or broken, OutOfMemory."""
 
-    @classmethod  # noqa: B027
+    @classmethod  # noqa: B027 (a family without published weights has nothing to check)
     def check_download(cls, name: str, loading: Loading) -> None:
         """Raise OutOfMemory where a published model of this name would not fit, before anything is downloaded."""
 
@@ -63,7 +63,7 @@ class Generator(ABC):
     @property
     @abstractmethod
     def limits(self) -> Limits:
-        """What a request may ask for."""
+        """The limits of a request."""
 
     @property
     def has_rays(self) -> bool:

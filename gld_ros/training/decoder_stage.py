@@ -151,9 +151,10 @@ class DecoderStage(Stage):
                 losses["painter" if counts else "_painter"] = options.adversarial * found["painter"]
         return losses
 
-    def geometry_losses(self, batch: LatentViews, features: list[Tensor]) -> dict[str, Tensor]:
-        """Losses of the geometry head, of the first view, which is the world, and of one other."""
-        views = [0, int(torch.randint(1, batch.depth.shape[1], ()))]
+    def geometry_losses(self, batch: LatentViews, features: list[Tensor], view: int | None = None) -> dict[str, Tensor]:
+        """Losses of the geometry head, of the first view, which is the world, and of one other, by default a random
+        one."""
+        views = [0, int(torch.randint(1, batch.depth.shape[1], ())) if view is None else view]
         depth, K, c2w = (x[:, views] for x in (batch.depth, batch.K, batch.c2w))
         geometry = self.net.dpt([x[:, views] for x in features], batch.grid, depth.shape[-2:])
         # The unit of the head is the mean depth of all views of a scene, that of the loss the one of these two.

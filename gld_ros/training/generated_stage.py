@@ -1,17 +1,18 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the RGB decoder on what the diffusion stages make, so that generated views have the detail of real ones.
+"""Training of RGB decoder and geometry head on what the diffusion stages make, so that generated views have the detail
+of real ones.
 
 A few steps of diffusion end at latents that are smoother than true ones, and rough from patch to patch. No picture is
-the right one for them: a critic and the distance of the patches' distributions judge the detail, and the colours of
-larger areas stay where they were before the stage.
+the right one for them: a critic and the distance of the patches' distributions judge the detail where no source saw
+anything, and the colours of larger areas stay where they were before the stage. The depth learns from the true one.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import Conditioning, Runner, Sampling, integrate
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.training.adversarial import same_crop
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, LatentViews, gradient_energy, pictures
 from gld_ros.training.latent_cache import LatentBatch
 from gld_ros.training.perceptual import distance, patch_distance
@@ -38,18 +38,21 @@ FIELDS = (
 class GeneratedTraining:
     """Sampling and losses of generated views; decoder: losses of true latents, which go on beside them."""
 
-    decoder: DecoderTraining = field(default_factory=lambda: DecoderTraining(adversarial_after=0))
+    decoder: DecoderTraining = field(default_factory=lambda: DecoderTraining(adversarial=1.0, adversarial_after=0))
     #: Steps of level 1 and of level 0; one of each is drawn for a batch.
-    level1_steps: tuple[int, ...] = (3, 4, 6)
+    level1_steps: tuple[int, ...] = (6, 8)
     level0_steps: tuple[int, ...] = (1, 2)
     #: Generated views of each scene that are painted: those that the sources show least of.
     views: int = 2
-    patch_weight: float = 0.06
+    patch_weight: float = 0.3
     #: Pull of the critic beside that of the perceptual loss.
-    adversarial: float = 2.0
+    adversarial: float = 6.0
+    #: Side of the crops that critic and patches see, pixels, and how many are drawn to find one that no source saw.
+    crop: int = 64
+    crop_tries: int = 6
     #: Keeps means over areas of this many pixels where the decoder had them before the stage.
     anchor_weight: float = 2.0
-    anchor_area: int = 8
+    anchor_area: int = 24
 
 
 class GeneratedStage(DecoderStage):
@@ -68,35 +71,44 @@ class GeneratedStage(DecoderStage):
         self.frozen = (*self.frozen, "before.")
         self.runner = Runner(next(net.parameters()).device)
 
-    def loss(self, batch: LatentBatch) -> dict[str, Tensor]:  # type: ignore[override]
-        """The losses of true latents, and of generated ones."""
-        return super().loss(cast(LatentViews, batch)) | self.generated_losses(batch)
+    def loss(self, batch: Any) -> dict[str, Tensor]:
+        """The losses of a LatentBatch with pictures: of its true latents, and of generated ones."""
+        return super().loss(batch) | self.generated_losses(batch)
 
     def generated_losses(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Losses of generated views; names with "_" are their gradient energies over those of the real pictures."""
+        """Losses of generated views; names with "_" are their gradient energies over those of the real pictures.
+
+        The geometry head is trained in every `geometry_every`-th step, but not in those of the true latents.
+        """
         assert batch.images is not None
         options, S = self.generated, batch.sources1.shape[1]
         unseen = (~batch.seen).float().mean(dim=(0, 2, 3))
         chosen = [S + int(k) for k in unseen.topk(min(options.views, len(unseen))).indices]
-        features = [x[:, chosen] for x in self.generate(batch)]
-        made = self.net.rgb(features, batch.grid).flatten(0, 1)
+        features = self.generate(batch)
+        shown = [x[:, chosen] for x in features]
+        made = self.net.rgb(shown, batch.grid).flatten(0, 1)
         with torch.no_grad():
-            before = self.before(features, batch.grid).flatten(0, 1)
+            before = self.before(shown, batch.grid).flatten(0, 1)
         real = pictures(batch.images[:, chosen]).flatten(0, 1)
         areas = [F.avg_pool2d(x, options.anchor_area) for x in (made, before)]
-        parts = same_crop(made, real, options.decoder.crop)
+        hidden = F.interpolate((~batch.seen).float(), made.shape[-2:])[:, [k - S for k in chosen]].flatten(0, 1)
+        parts = hidden_crops(made, real, hidden, options.crop, options.crop_tries)
         losses = {
             "generated_anchor": options.anchor_weight * (areas[0] - areas[1]).abs().mean(),
             "generated_patches": options.patch_weight * patch_distance(*parts),
         }
         if self.perceptual is not None and self.critic is not None:
-            features, truth = self.perceptual(*parts)
-            balance = options.decoder.perceptual_weight * distance(features, truth)  # for its pull alone
-            found = self.critic.losses(features, truth, balance)
+            seen, truth = self.perceptual(*parts)
+            balance = options.decoder.perceptual_weight * distance(seen, truth)  # for its pull alone
+            found = self.critic.losses(seen, truth, balance)
             losses |= {
                 "generated_critic": found["critic"],
                 "generated_painter": options.adversarial * found["painter"],
             }
+        if self.step % options.decoder.geometry_every == 1:
+            view = chosen[int(torch.randint(len(chosen), ()))]
+            found = self.geometry_losses(cast(LatentViews, batch), features, view)
+            losses |= {f"generated_{name}": value for name, value in found.items()}
         with torch.no_grad():
             losses["_generated_sharpness"] = gradient_energy(made) / gradient_energy(real)
             losses["_sharpness_before"] = gradient_energy(before) / gradient_energy(real)
@@ -121,3 +133,19 @@ class GeneratedStage(DecoderStage):
         level0 = drawn("level0", [batch.sources0, batch.warps0], options.level0_steps, level1)
         camera = batch.camera[:, :1].expand_as(batch.camera)  # generated views have the first source's
         return net.features(level0, level1, batch.grid, camera)
+
+
+def hidden_crops(made: Tensor, real: Tensor, hidden: Tensor, side: int, tries: int) -> tuple[Tensor, Tensor]:
+    """The same crop (N, 3, side, side) of `made` and `real` (N, 3, H, W), an own one for each view.
+
+    hidden: (N, H, W), 1 where no source saw the view. Of `tries` random crops the one with most of it is taken.
+    """
+    H, W = hidden.shape[-2:]
+    height, width = min(side, H), min(side, W)
+    crops = []
+    for n in range(len(made)):
+        places = [(int(torch.randint(H - height + 1, ())), int(torch.randint(W - width + 1, ()))) for _ in range(tries)]
+        windows = [(slice(y, y + height), slice(x, x + width)) for y, x in places]
+        rows, columns = max(windows, key=lambda window: float(hidden[n][window].mean()))
+        crops.append((made[n, :, rows, columns], real[n, :, rows, columns]))
+    return torch.stack([a for a, _ in crops]), torch.stack([b for _, b in crops])

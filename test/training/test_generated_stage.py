@@ -12,7 +12,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.decoder_stage import DecoderTraining
-from gld_ros.training.generated_stage import FIELDS, GeneratedStage, GeneratedTraining
+from gld_ros.training.generated_stage import FIELDS, GeneratedStage, GeneratedTraining, hidden_crops
 from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
 from gld_ros.training.perceptual import Perceptual
 from gld_ros.weights.tensor_files import write_tensors
@@ -44,7 +44,28 @@ def test_generated_views_teach_the_decoder_alone(net, batch):
     losses["generated_patches"].backward()
     taught = {name.split(".")[1] for name, p in stage.named_parameters() if p.grad is not None and p.grad.any()}
     assert taught == {"rgb"}
+    net.zero_grad()
     assert not any(name.startswith("before.") for name, _ in stage.named_parameters() if name in stage.kept())
+
+
+def test_the_true_depth_teaches_the_geometry_head(net, batch):
+    stage = GeneratedStage(net, PLAIN)
+    assert "generated_depth" not in stage.generated_losses(batch)
+    stage.begin_step(1)
+    stage.generated_losses(batch)["generated_depth"].backward()
+    taught = {name.split(".")[1] for name, p in stage.named_parameters() if p.grad is not None and p.grad.any()}
+    assert "dpt" in taught and not taught & {"encoder", "level1", "level0", "matching"}
+    net.zero_grad()
+
+
+def test_crops_show_what_no_source_saw():
+    hidden = torch.zeros(2, 40, 60)
+    hidden[:, :, 40:] = 1
+    place = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij"))
+    views = place.repeat(2, 1, 1, 1)
+    made, real = hidden_crops(views, views + 1, hidden, 16, tries=60)
+    assert made.shape == (2, 2, 16, 16) and torch.equal(made + 1, real)
+    assert (made[:, 1] >= 40).float().mean() > 0.8
 
 
 def test_colours_of_areas_are_held_where_they_were(net, batch):

@@ -28,7 +28,7 @@ from gld_ros.training.engine import Engine
 from gld_ros.training.optimizer import trained
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from builders.stages import CONFIG, Clips, Numbers, Toy, flow_stage  # noqa: E402
+from builders.stages import CONFIG, Clips, Numbers, Toy, flow_stage  # noqa: E402 (it lies on the path added above)
 
 #: Two processes cannot share one GPU.
 AUTO = "cpu" if torch.accelerator.is_available() else "auto"
