@@ -61,8 +61,8 @@ class RegionCalibration:
 class Calibration:
     """The calibration of one model.
 
-    weights: sha256 of each of its files. native: of observed pixels where a model that warps its sources reads them back
-    at the camera's own resolution. fitted: the rooms and the command it was fitted with, for people.
+    weights: sha256 of each of its files. native: of observed pixels where a model that warps its sources reads them
+    back at the camera's own resolution. fitted: the rooms and the command it was fitted with, for people.
     """
 
     weights: dict[str, str]
