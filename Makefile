@@ -28,12 +28,18 @@ help:
 demo: setup
 	@. tools/env.sh; python -m gld_ros.ros.demo $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
-# One thread each: what is tested is small. Two at a time, but for those that share DDS, ports or a
-# whole machine; these in a process, and a DDS domain, a folder.
-ALONE := test/faults test/ros test/demo test/package
+# Parts of the tests that run side by side, those that take longest first; `python` is all that is not named. Each is a
+# process with a DDS domain of its own, and with one thread: what is tested is small.
+PARTS := ros python learning faults package oracle demo
+learning := benchmarks evaluation reproduction training
+python := $(filter-out $(PARTS) $(learning) builders dds.py golden,$(notdir $(wildcard test/*)))
+JOBS ?= $(shell nproc)
 test: setup
-	@. tools/env.sh; OMP_NUM_THREADS=1 pytest -n 2 $(filter-out $(ALONE) test/golden test/builders,$(wildcard test/*)); \
-	for part in $(ALONE); do OMP_NUM_THREADS=1 pytest $$part; done
+	@$(MAKE) --no-print-directory --jobs $(JOBS) --keep-going --output-sync=target $(PARTS:%=test-%)
+
+test-%:
+	@. tools/env.sh; trap 'echo "== $*: $$SECONDS s, exit status $$?"' EXIT; \
+	OMP_NUM_THREADS=1 pytest -q $(addprefix test/,$(or $($*),$*))
 
 lint: setup
 	@. tools/env.sh; ruff format --check . ; ruff check . ; mypy; lint-imports; \

@@ -17,7 +17,9 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 
-DOMAIN = 71
+from gld_ros.ros.demo.processes import own_domain
+
+DOMAIN = own_domain()
 
 
 def at(seconds: float) -> Time:

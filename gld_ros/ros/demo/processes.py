@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,25 @@ def own_domain(keep: bool = False) -> int:
     """A DDS domain of this process and its children, on this machine only, with room for images; to be called before
     rclpy.init. keep: leave what the environment says already. Returns its number."""
     settings = {
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(_reserved_domain()[0]),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(_dds_profile()),
     }
     os.environ.update({name: os.environ.get(name, value) if keep else value for name, value in settings.items()})
     return int(os.environ["ROS_DOMAIN_ID"])
+
+
+@cache
+def _reserved_domain() -> tuple[int, socket.socket]:
+    """A domain that no other process of this machine got here, and what reserves it: a port that DDS leaves free."""
+    for number in range(os.getpid(), os.getpid() + 100):
+        domain, port = 1 + number % 100, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            port.bind(("127.0.0.1", 7405 + 250 * domain))  # DDS has 7400, 7401 and those from 7410 on
+            return domain, port
+        except OSError:
+            port.close()
+    raise ProcessError("all DDS domains from 1 to 100 are taken on this machine")
 
 
 def _dds_profile() -> Path:
