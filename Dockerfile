@@ -15,12 +15,14 @@ COPY package.xml src/gld_ros/package.xml
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-venv \
     && rosdep update --rosdistro jazzy \
-    && rosdep install --from-paths src --ignore-src --default-yes --rosdistro jazzy \
+    && rosdep install --from-paths src --ignore-src --default-yes --rosdistro jazzy --skip-keys \
+       "python3-torch python3-einops-pip python3-huggingface-hub-pip python3-rosbags-pip python3-tensorboard-pip" \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1001 --create-home --shell /bin/bash gld
 
 COPY requirements.txt requirements.txt
-# What rosdep does not know. The venv sees the system's packages; numpy stays the one that cv_bridge was compiled with.
+# The skipped keys are libraries of this venv. It sees the system's packages; numpy stays the one that cv_bridge was
+# compiled with.
 # hadolint ignore=DL3013
 RUN python3 -m venv --system-site-packages /opt/venv \
     && /opt/venv/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' > /opt/venv/constraints.txt \
