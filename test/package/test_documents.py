@@ -41,6 +41,14 @@ def test_links_lead_somewhere(page):
             assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "interfaces.md"], ids=name)
+def test_sentences_are_whole(page):
+    """No fragment like "Of the images, pixels". interfaces.md has those of message files."""
+    text = re.sub(r"```.*?```|^#.*?$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"(?:^|[.:;] |\n\n|^\* |\| |\*\*)((?:Of|What|Whether) [^.?|]*)(?![^.?|]*\?)", text, re.MULTILINE)
+    assert not found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_no_conflict_was_left(page):
     assert not re.search(r"^(<{7}|={7}|>{7})( |$)", page.read_text(), re.MULTILINE)

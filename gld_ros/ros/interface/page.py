@@ -92,7 +92,7 @@ def _parameter_table(parameters: dict[str, list[ParameterFacts]]) -> list[str]:
 
 
 def _common_section(nodes: dict[str, Interfaces]) -> list[str]:
-    lines = ["## Every node\n", "What ROS gives to each of these nodes.\n"]
+    lines = ["## Every node\n", "The topics and services that ROS gives to every node.\n"]
     everything = Interfaces()
     for interfaces in nodes.values():
         everything |= interfaces
