@@ -24,7 +24,7 @@ ARGUMENTS = {  # name: (default, description)
     "rate": ("5.0", "Images a second."),
     "loop": ("true", "Start again at the end."),
     "model": ("mini", "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or a model folder."),
-    "security_enclave": ("/", "SROS2 enclave of gld_node, such as /gld_ros/gld_node; of use with ROS_SECURITY_ENABLE."),
+    "security_enclave": ("/", "SROS2 enclave of gld_node, such as /gld_ros/gld_node; used with ROS_SECURITY_ENABLE."),
     "camera_enclave": ("/", "SROS2 enclave of the camera, such as /gld_ros/gld_sim_camera."),
     "rviz": ("true", "Start RViz; its goal tool asks for a view."),
 }

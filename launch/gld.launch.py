@@ -18,14 +18,14 @@ ARGUMENTS = {  # name: (default, description)
     "model": ("mini", "Name of a model on this machine (mini, gld-da3, gld-vggt, a Hub id) or a model folder."),
     "config": (
         str(SHARE / "config" / "gld.yaml"),
-        "Parameter file; what is an argument here, such as the model, it does not set.",
+        "Parameter file. The other launch arguments, such as the model, win over it.",
     ),
     "image": ("image", "Image topic, or several with commas; a name that ends in /compressed is a CompressedImage."),
     "camera_info": ("camera_info", "CameraInfo topic of the same camera, or several with commas."),
     "namespace": ("", "Namespace of the node, for several robots."),
     "use_sim_time": ("false", "Take the time from /clock, for simulators and bags."),
     "autostart": ("true", "Configure and activate the node at start."),
-    "security_enclave": ("/", "SROS2 enclave of the node, such as /gld_ros/gld_node; of use with ROS_SECURITY_ENABLE."),
+    "security_enclave": ("/", "SROS2 enclave of the node, such as /gld_ros/gld_node; used with ROS_SECURITY_ENABLE."),
     "rviz": ("false", "Start RViz with config/gld.rviz; its camera display shows the topic image."),
 }
 
