@@ -66,6 +66,14 @@ def test_every_page_can_be_reached_from_the_readme():
     assert set(PAGES) <= reached
 
 
+def test_architecture_has_a_line_for_every_folder():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (table,) = re.findall(r"^\| folder or file .*\n\|---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    named = {word.rstrip("/") for row in table.splitlines() for word in re.findall(r"`([\w/.]+)`", row.split("|")[1])}
+    there = {path.relative_to(ROOT / "gld_ros").parts[0] for path in ROOT.glob("gld_ros/**/*.py")} - {"__init__.py"}
+    assert {name.split("/")[0] for name in named} == there
+
+
 def test_every_error_code_has_cause_and_cure():
     constants = {
         constant
