@@ -12,9 +12,8 @@ import numpy as np
 
 from gld_ros.calibration import RIGHT, Calibration
 from gld_ros.errors import NoContext
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frame import RelativeFrame
-from gld_ros.geometry.frustum import overlap
+from gld_ros.geometry.cameras import Camera, RelativeFrame
+from gld_ros.geometry.points import overlap
 from gld_ros.views import SourceView, View
 
 

@@ -30,7 +30,7 @@ from gld_ros.generators.gld import Generated, SourceLatents
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.gld_setup import check_tensors
 from gld_ros.generators.native import camera_tensors, pictures
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import RelativeFrame
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.released import MODELS

@@ -16,8 +16,7 @@ from gld_ros.evaluation.scenes import Scene
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.native import PIXELS, Pixels, at_size, camera_tensors, native_size, pictures, to_uint8
 from gld_ros.generators.warping import warp_sources
-from gld_ros.geometry.cameras import Camera, nearest
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import Camera, RelativeFrame, nearest
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView

@@ -39,8 +39,7 @@ from gld_ros.generators.recent import fingerprint
 from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request
 from gld_ros.generators.scale import find_scale, geometry_spread, joint_scale
 from gld_ros.generators.warping import WarpedSources, align
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.posed_depth import SourceDepth

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.warp import forward_warp, guided_upsample, pull_push, resample
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.views import SourceView

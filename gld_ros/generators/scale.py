@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gld_ros.errors import ScaleUnknown
 from gld_ros.geometry.alignment import robust_scale
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import RelativeFrame
 from gld_ros.geometry.rays import directions, invert_rigid
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.networks.dpt import Geometry

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pinhole cameras: intrinsics, camera-to-world pose, and how both follow a resize or a crop."""
+"""Pinhole cameras: intrinsics, pose, how both follow a resize or a crop; the coordinates of a request."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from gld_ros.geometry.se3 import check_rigid, invert, rotation_angle
 
 #: Added to K where pixel centres are whole numbers (ROS, OpenCV), gives K that counts from the first pixel's corner.
 HALF_PIXEL = np.array([[0.0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+
+
+def intrinsics(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """(3, 3) K."""
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,24 @@ def nearest(target: Camera, cameras: Sequence[Camera]) -> int:
     distances = np.array([np.linalg.norm(camera.center - target.center) for camera in cameras])
     turns = np.array([rotation_angle(camera.c2w, target.c2w) for camera in cameras])
     return int(np.argmin(distances / max(float(np.median(distances)), 1e-9) + turns))
+
+
+class RelativeFrame:
+    """World coordinates of a request, near 0 and near 1: float32 would lose a robot's position in map coordinates.
+
+    The origin is the first source camera's centre, the unit the mean distance between source cameras (1 where they
+    coincide).
+    """
+
+    def __init__(self, cameras: Sequence[Camera]):
+        centres = np.stack([c.center for c in cameras])
+        pairs = [np.linalg.norm(a - b) for i, a in enumerate(centres) for b in centres[:i]]
+        self.baseline = float(np.mean(pairs)) if pairs else 0.0
+        self.unit = self.baseline if self.baseline > 1e-9 else 1.0
+        self.origin = centres[0]
+
+    def relative(self, c2w: np.ndarray) -> np.ndarray:
+        """(4, 4) c2w in this frame."""
+        pose = c2w.copy()
+        pose[:3, 3] = (pose[:3, 3] - self.origin) / self.unit
+        return pose

@@ -1,14 +1,19 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth images to points."""
+"""Depth images to points, points to pixels, and what cameras see of the space before them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from gld_ros.geometry.cameras import Camera
+
+SAMPLE_GRID = (8, 6)  # rays a target camera, across and down
+SAMPLE_DEPTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # in distances from the target to its 4th nearest frame: no scale is needed
+NEIGHBOURS = 4
 
 
 def unproject(depth: np.ndarray, camera: Camera) -> np.ndarray:
@@ -44,3 +49,55 @@ def project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]
     with np.errstate(divide="ignore", invalid="ignore"):
         pixels = local[..., :2] / local[..., 2:] * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2]
     return pixels, local[..., 2]
+
+
+def frustum(camera: Camera, depth: float) -> np.ndarray:
+    """(4, 3) corners in the world of the image plane at `depth` metres: top left, top right, bottom right and left."""
+    corners = np.array([(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)], dtype=np.float64)
+    return camera.center + rays_through(camera, corners) * depth
+
+
+def overlap(cameras: Sequence[Camera], target: Camera) -> float:
+    """Share (0..1) of what `target` may look at that lies in some camera's view, at the depths of `select_sources`."""
+    points, _ = sample_points(cameras, [target])
+    return float(np.any([sees(camera, points) for camera in cameras], axis=0).mean())
+
+
+def sample_points(cameras: Sequence[Camera], targets: Sequence[Camera]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3) points in front of the targets, at depths measured in distances to the cameras, and (N, 3) the centres of
+    the targets that look at them."""
+    centers = np.stack([camera.center for camera in cameras])
+    points, origins = [], []
+    for target in targets:
+        distances = np.sort(np.linalg.norm(centers - target.center, axis=1))
+        reach = float(distances[:NEIGHBOURS][-1]) or 1.0
+        across, down = SAMPLE_GRID
+        u, v = np.meshgrid((np.arange(across) + 0.5) / across, (np.arange(down) + 0.5) / down)
+        rays = rays_through(target, np.stack([u.ravel() * target.width, v.ravel() * target.height], axis=1))
+        for depth in SAMPLE_DEPTHS:
+            points.append(target.center + rays * (depth * reach))
+            origins.append(np.broadcast_to(target.center, rays.shape))
+    return np.concatenate(points), np.concatenate(origins)
+
+
+def rays_through(camera: Camera, pixels: np.ndarray) -> np.ndarray:
+    """(N, 3) rays in the world of depth 1 through (N, 2) `pixels`."""
+    homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
+    return homogeneous @ np.linalg.inv(camera.K).T @ camera.c2w[:3, :3].T
+
+
+def sees(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of the (N, 3) world points lie inside the image."""
+    local = (points - camera.center) @ camera.c2w[:3, :3]
+    in_front = local[:, 2] > 1e-9
+    pixels = local @ camera.K.T
+    u, v = (pixels[:, :2] / np.where(in_front, local[:, 2], 1)[:, None]).T
+    return in_front & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def angle_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.arccos(np.clip((a * b).sum(axis=-1), -1, 1))

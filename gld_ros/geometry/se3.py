@@ -7,12 +7,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from gld_ros.errors import InvalidRequest
 
 #: Body axes (x forward, y left, z up) from optical axes (z forward, x right, y down), REP 103.
 BODY_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
+
+def rigid(rotation: np.ndarray, translation: np.ndarray | Sequence[float]) -> np.ndarray:
+    """(4, 4) matrix of a rotation (3, 3) and a translation (3,)."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, translation
+    return pose
 
 
 def invert(pose: np.ndarray) -> np.ndarray:
@@ -44,10 +51,7 @@ def look_at(eye: np.ndarray, target: np.ndarray, up: Sequence[float] = (0.0, 0.0
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, up)
     right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = eye
-    return pose
+    return rigid(np.stack([right, np.cross(forward, right), forward], axis=1), eye)
 
 
 def rotation_angle(a: np.ndarray, b: np.ndarray) -> float:
@@ -67,6 +71,11 @@ def matrix_from_quaternion(quaternion: np.ndarray, name: str = "quaternion") -> 
     return Rotation.from_quat(quaternion).as_matrix()
 
 
+def pose_from_quaternion(position: Sequence[float], quaternion: Sequence[float], name: str = "pose") -> np.ndarray:
+    """(4, 4) pose of a position (3,) and a quaternion (4,). Raises InvalidRequest as `matrix_from_quaternion`."""
+    return rigid(matrix_from_quaternion(np.asarray(quaternion), name), position)
+
+
 def quaternion_from_matrix(rotation: np.ndarray) -> np.ndarray:
     """(4,) unit quaternion with w >= 0 of a rotation (3, 3)."""
     return Rotation.from_matrix(rotation).as_quat(canonical=True)
@@ -74,8 +83,5 @@ def quaternion_from_matrix(rotation: np.ndarray) -> np.ndarray:
 
 def interpolate_pose(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
     """(4, 4) pose on the way between two poses: straight line and constant turn, as TF does; share 0..1."""
-    pose = np.eye(4)
-    turn = Rotation.from_matrix(start[:3, :3].T @ end[:3, :3]).as_rotvec()
-    pose[:3, :3] = start[:3, :3] @ Rotation.from_rotvec(share * turn).as_matrix()
-    pose[:3, 3] = (1 - share) * start[:3, 3] + share * end[:3, 3]
-    return pose
+    turn = Slerp([0, 1], Rotation.from_matrix(np.stack([start[:3, :3], end[:3, :3]])))
+    return rigid(turn(share).as_matrix(), (1 - share) * start[:3, 3] + share * end[:3, 3])

@@ -13,7 +13,7 @@ import numpy as np
 from gld_ros.errors import InvalidRequest
 from gld_ros.generators.request import Limits
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frustum import overlap
+from gld_ros.geometry.points import overlap
 from gld_ros.views import SourceView
 
 MAX_SAMPLES = 64  # of one request: each costs as much as the first

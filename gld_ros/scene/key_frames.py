@@ -13,7 +13,7 @@ import numpy as np
 
 from gld_ros.errors import NoContext
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frustum import angle_between, sample_points, sees, unit
+from gld_ros.geometry.points import angle_between, sample_points, sees, unit
 from gld_ros.geometry.se3 import rotation_angle
 from gld_ros.views import SourceView
 

@@ -8,9 +8,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.se3 import BODY_FROM_OPTICAL
+from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, rigid
 
 CHORD = 0.5  # metres of the path that give the direction of a view
 
@@ -57,8 +58,4 @@ def along_path(
 
 
 def _body(position: np.ndarray, yaw: float) -> np.ndarray:
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    pose = np.eye(4)
-    pose[:2, :2] = [[cos, -sin], [sin, cos]]
-    pose[:3, 3] = position
-    return pose
+    return rigid(Rotation.from_euler("z", yaw).as_matrix(), position)

@@ -14,8 +14,7 @@ from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, ScaleUnknown
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.gld_setup import working_size
 from gld_ros.generators.scale import consistent_scale, joint_scale
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.se3 import look_at
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.gld import GLDNetworks

@@ -14,8 +14,7 @@ from gld_ros.data.rooms import TEST_SEED, random_room
 from gld_ros.errors import Cancelled, InvalidRequest, ModelError, ScaleUnknown
 from gld_ros.generators.gld_setup import working_size
 from gld_ros.generators.scale import consistent_scale
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline.pipeline import made_up_views

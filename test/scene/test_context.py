@@ -7,7 +7,7 @@ import pytest
 
 from gld_ros.errors import NoContext
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frustum import frustum
+from gld_ros.geometry.points import frustum
 from gld_ros.geometry.se3 import look_at
 from gld_ros.scene.key_frames import KeyFrameBuffer, KeyFrameRules, select_sources
 from gld_ros.views import SourceView

@@ -16,8 +16,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frustum import frustum
-from gld_ros.geometry.points import stride_within, world_coordinates
+from gld_ros.geometry.points import frustum, stride_within, world_coordinates
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, ns_to_stamp, pose_to_msg
 from gld_ros.views import View
