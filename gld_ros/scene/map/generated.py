@@ -7,12 +7,12 @@ from __future__ import annotations
 import numpy as np
 
 from gld_ros.scene.map.visibility import Surface
-from gld_ros.scene.map.voxels import MapPoints, VoxelGrid, VoxelTable
+from gld_ros.scene.map.voxels import MapPoints, TableLayer, VoxelGrid
 
 ROW = np.dtype([("offset", "f4", 3), ("rgb", "u1", 3), ("confidence", "f4"), ("stamp", "i8")])
 
 
-class GeneratedLayer:
+class GeneratedLayer(TableLayer):
     """At most one point a voxel. There is no free space here: a generated view has nothing to clear.
 
     lifetime: seconds. A point's confidence fades linearly with the distance of its stamp from `now` (ns); at `lifetime`
@@ -22,12 +22,8 @@ class GeneratedLayer:
     ROW = ROW
 
     def __init__(self, grid: VoxelGrid, lifetime: float) -> None:
-        self.grid, self.lifetime = grid, lifetime
-        self.now = 0
-        self._table = VoxelTable(ROW)
-
-    def __len__(self) -> int:
-        return len(self._table)
+        super().__init__(grid)
+        self.lifetime, self.now = lifetime, 0
 
     @property
     def keys(self) -> np.ndarray:
@@ -68,22 +64,6 @@ class GeneratedLayer:
     def expire(self) -> int:
         """Forget points that have faded away; returns how many."""
         return self._table.keep(self.confidence() > 0)
-
-    def keep_within(self, position: np.ndarray, radius: float) -> int:
-        """Forget points in voxels farther than `radius` metres from `position` (3,); returns how many."""
-        return self._table.keep(np.linalg.norm(self.grid.centers(self._table.keys) - position, axis=1) <= radius)
-
-    def evict(self, limit: int) -> int:
-        """Keep at most `limit` points, those of the newest stamps; returns how many went."""
-        return self._table.evict(limit)
-
-    def table(self) -> VoxelTable:
-        """All there is to save, with rows of the type `ROW`."""
-        return self._table
-
-    def restore(self, table: VoxelTable) -> None:
-        """Hold what another layer's `table` held."""
-        self._table = table
 
     def _faded(self, confidence: np.ndarray, stamp: np.ndarray | int) -> np.ndarray:
         # |age|: what a clock that jumped back left behind in the future expires as well.

@@ -92,8 +92,7 @@ def _columns(table: VoxelTable) -> dict[str, np.ndarray]:
 def _table(npz: Path, arrays: dict[str, np.ndarray], layer: str, kind: np.dtype) -> VoxelTable:
     """The table of a layer, every column of which is checked: nothing else would notice a wrong number later."""
     count = arrays.get(f"{layer}_keys", np.empty(0)).size
-    table = VoxelTable(kind)
-    table.keys, table.rows = np.empty(count, np.int64), np.empty(count, kind)
+    table = VoxelTable(kind, np.empty(count, np.int64))
     for name, column in _columns(table).items():
         found = arrays.get(f"{layer}_{name}", np.empty(0))
         if found.shape != column.shape or found.dtype != column.dtype:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.visibility import Observation, Surface, seen_free
-from gld_ros.scene.map.voxels import MapPoints, VoxelGrid, VoxelTable
+from gld_ros.scene.map.voxels import MapPoints, TableLayer, VoxelGrid, VoxelTable
 
 # Log odds of "occupied", as in OctoMap: what one hit and one miss say, and how sure a voxel can get.
 HIT, MISS = 0.85, -0.4
@@ -60,18 +60,14 @@ class ObservedLayer(Protocol):
         """Hold what another layer's `table` held."""
 
 
-class HashLayer:
+class HashLayer(TableLayer):
     """Log odds, mean colour and mean surface point a voxel, in numpy."""
 
     ROW = ROW
     name = "voxel_hash"
 
     def __init__(self, grid: VoxelGrid, config: MapConfig) -> None:
-        self.grid = grid
-        self._table = VoxelTable(ROW)
-
-    def __len__(self) -> int:
-        return len(self._table)
+        super().__init__(grid)
 
     def integrate(self, seen: Observation) -> np.ndarray:
         points = seen.surface()
@@ -121,15 +117,3 @@ class HashLayer:
         rows = self._table.rows[occupied]
         xyz = self.grid.centers(self._table.keys[occupied]) + rows["offset"]
         return MapPoints(xyz, np.rint(rows["rgb"]).astype(np.uint8), rows["confidence"].copy(), rows["stamp"].copy())
-
-    def keep_within(self, position: np.ndarray, radius: float) -> int:
-        return self._table.keep(np.linalg.norm(self.grid.centers(self._table.keys) - position, axis=1) <= radius)
-
-    def evict(self, limit: int) -> int:
-        return self._table.evict(limit)
-
-    def table(self) -> VoxelTable:
-        return self._table
-
-    def restore(self, table: VoxelTable) -> None:
-        self._table = table

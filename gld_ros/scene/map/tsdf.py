@@ -3,7 +3,9 @@
 """The observed layer in Open3D's VoxelBlockGrid: a truncated signed distance field, on the GPU where there is one.
 
 The generated layer has no such field on purpose: fusion averages, and a generated surface must not fade because another
-generated ray passed through it.
+generated ray passed through it. Open3D's own `integrate` cannot do the fusion: it gives every pixel the weight 1 and
+clears up to each surface, but here weights are confidences, clearing takes more confidence than marking and ends before
+the surface, one hit is an obstacle whatever was free before, and what lies behind a surface changes nothing seen there.
 """
 
 from __future__ import annotations
@@ -15,9 +17,17 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
 from gld_ros.scene.map.config import MapConfig
-from gld_ros.scene.map.visibility import BLOCK, HALF_DIAGONAL, Observation, blocks_in_view
+from gld_ros.scene.map.visibility import (
+    BLOCK,
+    CELLS,
+    HALF_DIAGONAL,
+    INSIDE,
+    Observation,
+    blocks_in_view,
+    project_voxels,
+    voxel_keys,
+)
 from gld_ros.scene.map.voxels import MapPoints, VoxelGrid, VoxelTable, pack, unpack
 
 TRUNCATION = 4  # voxels to either side of a surface in which distances are kept
@@ -26,7 +36,6 @@ MAX_WEIGHT = 4.0  # a few looks clear what many showed
 ROW = np.dtype(
     [("tsdf", "f4"), ("weight", "f4"), ("color", "f4", 3), ("confidence", "f4"), ("stamp", "i8")],
 )
-CELLS = BLOCK**3
 
 
 def import_open3d() -> Any:
@@ -57,15 +66,13 @@ class TsdfLayer:
         self._o3d = import_open3d()
         core = self._o3d.core
         self._device = core.Device("CUDA:0" if core.cuda.is_available() else "CPU:0")
+        self._torch_device = "cuda" if core.cuda.is_available() else "cpu"
         kinds = [core.int64 if ROW[name].base.kind == "i" else core.float32 for name in ROW.names or ()]
         channels = [ROW[name].shape or (1,) for name in ROW.names or ()]
         blocks = max(config.max_voxels // CELLS, 1)
         self._volume = self._o3d.t.geometry.VoxelBlockGrid(
             ROW.names, kinds, channels, grid.voxel_size, BLOCK, min(blocks, 4096), self._device
         )
-        # Of the voxels of a block, in the order of their attributes.
-        z, y, x = np.meshgrid(*[np.arange(BLOCK)] * 3, indexing="ij")
-        self._inside = np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
     def __len__(self) -> int:
         return self._volume.hashmap().size() * CELLS
@@ -73,7 +80,7 @@ class TsdfLayer:
     def integrate(self, seen: Observation) -> np.ndarray:
         far = max(float(seen.depth.max(initial=0)) + self._truncation, float(seen.free.max(initial=0)))
         blocks = blocks_in_view(seen.camera, self.grid, far)
-        z, at, voxel = self._project(blocks, seen.camera)
+        z, at, voxel = project_voxels(blocks, seen.camera, self.grid, self._torch_device)
         depth, limit, confidence = (
             torch.from_numpy(np.asarray(a, np.float32)).to(z.device).flatten()[at]
             for a in (seen.depth, seen.free, seen.confidence)
@@ -88,24 +95,7 @@ class TsdfLayer:
         buffers = self._activate(blocks[touched])
         place = buffers[torch.from_numpy(block).to(z.device)] * CELLS + voxel[used] % CELLS
         self._fuse(place, distance[used].clamp(-1, 1), confidence[used], colors, seen.stamp)
-        number = voxel[hit | free].cpu().numpy()
-        return np.sort(pack(blocks[number // CELLS] * BLOCK + self._inside[number % CELLS]))
-
-    def _project(self, blocks: np.ndarray, camera: Camera) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of the voxels of (B, 3) `blocks` inside the picture: depth along z, number of the pixel, number of the
-        voxel (block * CELLS + voxel of the block)."""
-        device = "cuda" if self._device.get_type() == self._o3d.core.Device.CUDA else "cpu"
-        rotation = camera.c2w[:3, :3]
-        corners = (blocks * BLOCK + 0.5) * self.grid.voxel_size + self.grid.origin - camera.center
-        steps = self._inside * self.grid.voxel_size @ rotation
-        corners, steps = (torch.from_numpy(a.astype(np.float32)).to(device) for a in (corners @ rotation, steps))
-        local = (corners[:, None] + steps).reshape(-1, 3)
-        K, z = camera.K, local[:, 2]
-        u = (local[:, 0] / z.clamp_min(1e-6) * K[0, 0] + K[0, 2]).floor()
-        v = (local[:, 1] / z.clamp_min(1e-6) * K[1, 1] + K[1, 2]).floor()
-        inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-        (voxel,) = torch.nonzero(inside, as_tuple=True)
-        return z[voxel], v[voxel].long() * camera.width + u[voxel].long(), voxel
+        return np.sort(voxel_keys(blocks, voxel[hit | free].cpu().numpy()))
 
     def _fuse(
         self, place: torch.Tensor, distance: torch.Tensor, confidence: torch.Tensor, colors: torch.Tensor, stamp: int
@@ -155,15 +145,14 @@ class TsdfLayer:
     def table(self) -> VoxelTable:
         """All voxels of a weight, sorted by key."""
         blocks, buffers = self._blocks()
-        voxels = pack(blocks[:, None] * BLOCK + self._inside).ravel()
+        voxels = pack(blocks[:, None] * BLOCK + INSIDE).ravel()
         columns = {
             name: values.unflatten(0, (-1, CELLS))[buffers].flatten(0, 1).cpu().numpy()
             for name, values in self._attributes().items()
         }
         (used,) = np.nonzero(columns["weight"][:, 0] > 0)
         order = used[np.argsort(voxels[used])]
-        table = VoxelTable(ROW)
-        table.keys, table.rows = voxels[order], np.empty(len(order), ROW)
+        table = VoxelTable(ROW, voxels[order])
         for name, values in columns.items():
             table.rows[name] = values[order].reshape(table.rows[name].shape)
         return table
@@ -180,9 +169,7 @@ class TsdfLayer:
             values[place] = column.reshape(len(place), -1)
 
     def known(self, keys: np.ndarray) -> np.ndarray:
-        cells = VoxelTable(ROW)
-        cells.keys = self.cells()[0]
-        return cells.find(keys)[1]
+        return VoxelTable(ROW, self.cells()[0]).find(keys)[1]
 
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
         table = self.table()
@@ -192,7 +179,7 @@ class TsdfLayer:
     def points(self) -> MapPoints:
         table = self.table()
         if not len(table):
-            return MapPoints(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty(0, np.float32), np.empty(0, int))
+            return MapPoints.none()
         cloud = self._volume.extract_point_cloud(weight_threshold=0.0).cpu()
         # Distances hold at voxel centres, where Open3D puts corners.
         xyz = cloud.point.positions.numpy().astype(np.float64) + self.grid.origin + self.grid.voxel_size / 2

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
@@ -16,6 +18,9 @@ from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.voxels import VoxelGrid, pack
 
 BLOCK = 8  # voxels a side of the blocks that are tested against the frustum before their voxels are
+CELLS = BLOCK**3
+#: (CELLS, 3) x, y, z of the voxels of a block, in the order of Open3D's attributes.
+INSIDE = np.stack(np.meshgrid(*[np.arange(BLOCK)] * 3, indexing="ij")[::-1], axis=-1).reshape(-1, 3)
 HALF_DIAGONAL = 0.866  # of a voxel, in its sides
 
 
@@ -109,20 +114,31 @@ def seen_free(limit: np.ndarray, camera: Camera, grid: VoxelGrid) -> np.ndarray:
     if far <= 0:
         return np.empty(0, np.int64)
     blocks = blocks_in_view(camera, grid, far)
-    inside = np.stack(np.meshgrid(*[np.arange(BLOCK)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    to_camera = camera.c2w[:3, :3]
+    z, pixel, voxel = (a.numpy() for a in project_voxels(blocks, camera, grid))
+    free = voxel[z + HALF_DIAGONAL * grid.voxel_size <= limit.ravel()[pixel]]
+    return np.sort(voxel_keys(blocks, free))
+
+
+def project_voxels(
+    blocks: np.ndarray, camera: Camera, grid: VoxelGrid, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the voxels of (B, 3) `blocks` inside the picture: depth along z, number of the pixel (row * width + column),
+    number of the voxel (block * CELLS + place in the block, as in INSIDE)."""
+    rotation = camera.c2w[:3, :3]
     corners = (blocks * BLOCK + 0.5) * grid.voxel_size + grid.origin - camera.center
-    local = (corners @ to_camera).astype(np.float32)[:, None] + (inside * grid.voxel_size @ to_camera).astype(
-        np.float32
-    )
-    z = local[..., 2]
-    before = np.maximum(z, 1e-6)
-    u = np.floor(local[..., 0] / before * np.float32(camera.K[0, 0]) + np.float32(camera.K[0, 2]))
-    v = np.floor(local[..., 1] / before * np.float32(camera.K[1, 1]) + np.float32(camera.K[1, 2]))
-    block, voxel = np.nonzero((z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
-    u, v, z = (a[block, voxel] for a in (u, v, z))
-    free = z + HALF_DIAGONAL * grid.voxel_size <= limit[v.astype(np.int32), u.astype(np.int32)]
-    return np.sort(pack(blocks[block[free]] * BLOCK + inside[voxel[free]]))
+    steps = INSIDE * grid.voxel_size @ rotation
+    corners, steps = (torch.from_numpy(a.astype(np.float32)).to(device) for a in (corners @ rotation, steps))
+    x, y, z = (corners[:, None] + steps).reshape(-1, 3).unbind(1)
+    K, before = camera.K, z.clamp_min(1e-6)
+    u, v = (x / before * K[0, 0] + K[0, 2]).floor(), (y / before * K[1, 1] + K[1, 2]).floor()
+    inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    (voxel,) = torch.nonzero(inside, as_tuple=True)
+    return z[voxel], v[voxel].long() * camera.width + u[voxel].long(), voxel
+
+
+def voxel_keys(blocks: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """(N,) keys of the voxels with the (N,) numbers of `project_voxels`."""
+    return pack(blocks[voxels // CELLS] * BLOCK + INSIDE[voxels % CELLS])
 
 
 def blocks_in_view(camera: Camera, grid: VoxelGrid, far: float) -> np.ndarray:

@@ -103,7 +103,7 @@ class VoxelMap:
         if layer not in LAYERS:
             raise InvalidRequest(f"map: layer is '{layer}', expected one of {', '.join(LAYERS)}")
         if self._layers is None:
-            return MapPoints(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty(0, np.float32), np.empty(0, int))
+            return MapPoints.none()
         return self._layers[LAYERS.index(layer)].points()
 
     def occupancy(self, low: float, high: float, free_share: float = 0.5) -> OccupancyGrid:

@@ -29,6 +29,10 @@ class MapPoints:
     confidence: np.ndarray
     stamp: np.ndarray
 
+    @classmethod
+    def none(cls) -> MapPoints:
+        return cls(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty(0, np.float32), np.empty(0, int))
+
 
 @dataclass(frozen=True)
 class VoxelGrid:
@@ -82,9 +86,9 @@ def unpack(keys: np.ndarray) -> np.ndarray:
 class VoxelTable:
     """Rows of a structured type with a field `stamp`, by voxel. keys: (N,) int64, sorted; rows: (N,) of `dtype`."""
 
-    def __init__(self, dtype: np.dtype) -> None:
-        self.keys = np.empty(0, np.int64)
-        self.rows = np.empty(0, dtype)
+    def __init__(self, dtype: np.dtype, keys: np.ndarray | None = None, rows: np.ndarray | None = None) -> None:
+        self.keys = np.empty(0, np.int64) if keys is None else keys
+        self.rows = np.empty(len(self.keys), dtype) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -128,3 +132,33 @@ class VoxelTable:
         mask = np.ones(len(self.keys), bool)
         mask[np.argpartition(self.rows["stamp"], excess - 1)[:excess]] = False
         return self.keep(mask)
+
+
+class TableLayer:
+    """A layer of a map in a `VoxelTable` with rows of the type `ROW`."""
+
+    ROW: np.dtype
+
+    def __init__(self, grid: VoxelGrid) -> None:
+        self.grid = grid
+        self._table = VoxelTable(self.ROW)
+
+    def __len__(self) -> int:
+        """Voxels held."""
+        return len(self._table)
+
+    def keep_within(self, position: np.ndarray, radius: float) -> int:
+        """Forget voxels farther than `radius` metres from `position` (3,); returns how many."""
+        return self._table.keep(np.linalg.norm(self.grid.centers(self._table.keys) - position, axis=1) <= radius)
+
+    def evict(self, limit: int) -> int:
+        """Keep at most `limit` voxels, those of the newest stamps; returns how many went."""
+        return self._table.evict(limit)
+
+    def table(self) -> VoxelTable:
+        """All there is to save."""
+        return self._table
+
+    def restore(self, table: VoxelTable) -> None:
+        """Hold what another layer's `table` held."""
+        self._table = table
