@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,28 +27,27 @@ from gld_ros.geometry.points import project, stride_within, world_coordinates
 from gld_ros.scene.drift_report import RealityConfig, RealityReport, bins_of
 from gld_ros.views import View
 
+#: A predicted point: in the map; distance in metres from the camera.
+POINT = np.dtype([("xyz", "f8", 3), ("rgb", "u1", 3), ("confidence", "f4"), ("distance", "f8")])
+#: A point with a verdict. ratio: predicted / observed depth; stamp: of the prediction.
+VERDICT = np.dtype(
+    [("ratio", "f8"), ("right", "?"), ("ghost", "?"), ("colour_error", "f4"), ("confidence", "f4"), ("distance", "f8")]
+    + [("stamp", "i8")]
+)
+
 
 @dataclass
 class _Prediction:
     """The generated pixels of a view, every `stride`-th row and column.
 
-    depth: (h, w) float32 metres, NaN where not generated. xyz: (N, 3) in the map, rgb: (N, 3), confidence: (N,),
-    distance: (N,) metres from the camera, of those that wait for a verdict.
+    depth: (h, w) float32 metres, NaN where not generated. points: (N,) of `POINT`, those that wait for a verdict.
     """
 
     camera: Camera
     stamp: int
     stride: int
     depth: np.ndarray
-    xyz: np.ndarray
-    rgb: np.ndarray
-    confidence: np.ndarray
-    distance: np.ndarray
-
-    def forget(self, points: np.ndarray) -> None:
-        """Those of the indices (M,) `points`: they were judged."""
-        for name in ("xyz", "rgb", "confidence", "distance"):
-            setattr(self, name, np.delete(getattr(self, name), points, axis=0))
+    points: np.ndarray
 
     def saw_through(self, xyz: np.ndarray, tolerance: float) -> np.ndarray:
         """(N,) bool: which points (N, 3) lie well before the surface that was generated on their ray."""
@@ -84,20 +82,6 @@ class _Observation:
         return points, z / nearest, self.image[rows, columns]
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """Points of one prediction with a verdict. ratio: predicted / observed depth; right, ghost: (N,) bool."""
-
-    ratio: np.ndarray
-    right: np.ndarray
-    ghost: np.ndarray
-    colour_error: np.ndarray
-    confidence: np.ndarray
-    distance: np.ndarray
-    stamp: np.ndarray
-    hidden: int
-
-
 class DriftMonitor:
     """Remembers generated views and judges them by later observations. Not thread-safe.
 
@@ -117,7 +101,7 @@ class DriftMonitor:
 
     def __len__(self) -> int:
         """Points that wait for a verdict."""
-        return sum(len(p.xyz) for p in self._predictions)
+        return sum(len(p.points) for p in self._predictions)
 
     def trust(self) -> float:
         """0..1, see the class."""
@@ -142,22 +126,15 @@ class DriftMonitor:
         pixels = np.isfinite(depth[every])
         if not pixels.any():
             return 0
-        xyz = np.stack(world_coordinates(depth, view.camera, stride, np.float64), axis=-1)[pixels]
+        points = np.empty(np.count_nonzero(pixels), POINT)
+        points["xyz"] = np.stack(world_coordinates(depth, view.camera, stride, np.float64), axis=-1)[pixels]
+        points["rgb"] = view.image[every][pixels]
+        points["confidence"] = np.clip(np.nan_to_num(view.confidence[every][pixels]), 0, 1)
+        points["distance"] = np.linalg.norm(points["xyz"] - view.camera.center, axis=1)
         stamp = max(view.source_stamps, default=0)
-        self._predictions.append(
-            _Prediction(
-                camera=view.camera,
-                stamp=stamp,
-                stride=stride,
-                depth=depth[every].copy(),
-                xyz=xyz,
-                rgb=view.image[every][pixels],
-                confidence=np.clip(np.nan_to_num(view.confidence[every][pixels]), 0, 1),
-                distance=np.linalg.norm(xyz - view.camera.center, axis=1),
-            )
-        )
+        self._predictions.append(_Prediction(view.camera, stamp, stride, depth[every].copy(), points))
         self._expire(stamp)
-        return len(xyz)
+        return len(points)
 
     def observe_view(self, view: View) -> RealityReport | None:
         """Judge earlier predictions by the observed pixels of `view`; as `observe`, without ghosts."""
@@ -194,44 +171,38 @@ class DriftMonitor:
             return None
         padded = np.pad(np.where(usable, depth, np.float32(np.nan)), 1, constant_values=np.nan)
         seen = _Observation(padded, image, camera, real_rays)
-        parts = [self._judge(p, seen) for p in self._predictions if p.stamp < stamp]
-        self._predictions = deque((p for p in self._predictions if len(p.xyz)), self.config.max_views)
-        judged = [part for part in parts if len(part.ratio)]
-        if not judged:
-            return None
-        return self._report(judged, sum(part.hidden for part in parts), stamp)
+        parts, hidden = zip(*(self._judge(p, seen) for p in self._predictions if p.stamp < stamp), strict=True)
+        self._predictions = deque((p for p in self._predictions if len(p.points)), self.config.max_views)
+        judged = np.concatenate(parts)
+        return self._report(judged, sum(hidden), stamp) if len(judged) else None
 
-    def _judge(self, prediction: _Prediction, seen: _Observation) -> _Judged:
-        """Give a verdict on what the observation shows of `prediction`, and forget those points."""
+    def _judge(self, prediction: _Prediction, seen: _Observation) -> tuple[np.ndarray, int]:
+        """Give a verdict on what the observation shows of `prediction`, and forget those points.
+
+        Returns (N,) of `VERDICT`, and how many more are hidden.
+        """
         low, high = 1 / (1 + self.config.tolerance), 1 + self.config.tolerance
-        points, ratio, colours = seen.meet(prediction.xyz)
+        xyz = prediction.points["xyz"]
+        points, ratio, colours = seen.meet(xyz)
         right, before, behind = (ratio >= low) & (ratio <= high), ratio < low, ratio > high
         ghost = before & seen.real_rays
         centre = seen.camera.center
-        surface = centre + (prediction.xyz[points] - centre) / ratio[:, None]  # observed, on the points' rays
+        surface = centre + (xyz[points] - centre) / ratio[:, None]  # observed, on the points' rays
         missed = behind & prediction.saw_through(surface, self.config.tolerance)
         verdict = right | ghost | missed
-        done = points[verdict]
-        judged = _Judged(
-            ratio[verdict],
-            right[verdict],
-            ghost[verdict],
-            np.abs(colours[verdict] - prediction.rgb[done].astype(np.float32)).mean(axis=1) / 255,
-            prediction.confidence[done],
-            prediction.distance[done],
-            np.full(len(done), prediction.stamp),
-            int(len(points) - len(done)),
-        )
-        prediction.forget(done)
-        return judged
+        done = prediction.points[points[verdict]]
+        judged = np.empty(len(done), VERDICT)
+        judged["ratio"], judged["right"], judged["ghost"] = ratio[verdict], right[verdict], ghost[verdict]
+        judged["colour_error"] = np.abs(colours[verdict] - done["rgb"].astype(np.float32)).mean(axis=1) / 255
+        judged["confidence"], judged["distance"] = done["confidence"], done["distance"]
+        judged["stamp"] = prediction.stamp
+        prediction.points = np.delete(prediction.points, points[verdict])
+        return judged, len(points) - len(done)
 
-    def _report(self, parts: Sequence[_Judged], hidden: int, stamp: int) -> RealityReport:
-        def all_of(name: str) -> np.ndarray:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        config, right, ghost, stamps = self.config, all_of("right"), all_of("ghost"), all_of("stamp")
-        error = np.abs(all_of("ratio") - 1)
-        self._learn(int(right.sum()), float(all_of("confidence").sum()))
+    def _report(self, judged: np.ndarray, hidden: int, stamp: int) -> RealityReport:
+        config, right, ghost, stamps = self.config, judged["right"], judged["ghost"], judged["stamp"]
+        error = np.abs(judged["ratio"] - 1)
+        self._learn(int(right.sum()), float(judged["confidence"].sum()))
         return RealityReport(
             stamp=stamp,
             oldest=int(stamps.min()),
@@ -241,9 +212,9 @@ class DriftMonitor:
             missed=int((~right & ~ghost).sum()),
             hidden=hidden,
             error=float(np.median(error)),
-            colour_error=float(all_of("colour_error")[right].mean()) if right.any() else math.nan,
+            colour_error=float(judged["colour_error"][right].mean()) if right.any() else math.nan,
             ages=bins_of((stamp - stamps) * 1e-9, error, config.age_limits),
-            distances=bins_of(all_of("distance"), error, config.distance_limits),
+            distances=bins_of(judged["distance"], error, config.distance_limits),
             trust=self._trust,
         )
 
