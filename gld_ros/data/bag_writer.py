@@ -15,11 +15,12 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
+from rosbags.typesys.stores import ros2_jazzy as ros
 
 from gld_ros.data.rig import Rig, StampedTransform, camera_topics, optical_frame
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import HALF_PIXEL, Camera
+from gld_ros.geometry.cameras import HALF_PIXEL
 from gld_ros.geometry.se3 import quaternion_from_matrix
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
@@ -90,101 +91,74 @@ def write_bag(sequence: Sequence, path: str | Path, storage: str = "mcap", compr
     rig = Rig(sequence)
     with BagWriter(path, storage) as writer:
         writer.note("metric", {True: "true", False: "false", None: "unknown"}[sequence.metric])
-        build = _Messages(writer.types)
-        first = sequence.instants()[0][0].stamp
-        writer.write("/tf_static", build.transforms(rig.static), first, latched=True)
-        for instant in sequence.instants():
-            for frame in instant:
-                moving = rig.moving(frame)
-                if moving:
-                    writer.write("/tf", build.transforms([moving]), frame.stamp)
-                topics = camera_topics(frame.camera_name)
-                image = frame.read_image()
-                writer.write(topics.camera_info, build.camera_info(frame), frame.stamp)
-                if compressed:
-                    writer.write(topics.compressed, build.jpeg(frame, image), frame.stamp)
-                else:
-                    writer.write(topics.image, build.image(frame, image, "rgb8"), frame.stamp)
-                if frame.read_depth:
-                    writer.write(topics.depth, build.image(frame, frame.read_depth(), "32FC1"), frame.stamp)
+        frames = [frame for instant in sequence.instants() for frame in instant]
+        writer.write("/tf_static", _transforms(rig.static), frames[0].stamp, latched=True)
+        for frame in frames:
+            moving = rig.moving(frame)
+            if moving:
+                writer.write("/tf", _transforms([moving]), frame.stamp)
+            topics = camera_topics(frame.camera_name)
+            image = frame.read_image()
+            writer.write(topics.camera_info, _camera_info(frame), frame.stamp)
+            if compressed:
+                writer.write(topics.compressed, _jpeg(frame, image), frame.stamp)
+            else:
+                writer.write(topics.image, _image(frame, image, "rgb8"), frame.stamp)
+            if frame.read_depth:
+                writer.write(topics.depth, _image(frame, frame.read_depth(), "32FC1"), frame.stamp)
 
 
-class _Messages:
-    """Builds ROS messages of a type store."""
-
-    def __init__(self, types: Typestore) -> None:
-        self._make = {name.split("/")[-1]: kind for name, kind in types.types.items() if name in _USED}
-
-    def header(self, stamp: int, frame_id: str) -> Any:
-        time = self._make["Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
-        return self._make["Header"](stamp=time, frame_id=frame_id)
-
-    def transforms(self, transforms: list[StampedTransform]) -> Any:
-        stamped = []
-        for item in transforms:
-            x, y, z = item.matrix[:3, 3].tolist()
-            qx, qy, qz, qw = quaternion_from_matrix(item.matrix[:3, :3]).tolist()
-            transform = self._make["Transform"](
-                translation=self._make["Vector3"](x=x, y=y, z=z),
-                rotation=self._make["Quaternion"](x=qx, y=qy, z=qz, w=qw),
-            )
-            header = self.header(item.stamp, item.parent)
-            stamped.append(
-                self._make["TransformStamped"](header=header, child_frame_id=item.child, transform=transform)
-            )
-        return self._make["TFMessage"](transforms=stamped)
-
-    def camera_info(self, frame: Frame) -> Any:
-        K = ros_intrinsics(frame.camera)
-        roi = self._make["RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-        return self._make["CameraInfo"](
-            header=self.header(frame.stamp, optical_frame(frame.camera_name)),
-            height=frame.camera.height,
-            width=frame.camera.width,
-            distortion_model="plumb_bob",
-            d=np.zeros(5),
-            k=K.ravel(),
-            r=np.eye(3).ravel(),
-            p=np.column_stack([K, np.zeros(3)]).ravel(),
-            binning_x=0,
-            binning_y=0,
-            roi=roi,
-        )
-
-    def image(self, frame: Frame, pixels: np.ndarray, encoding: str) -> Any:
-        return self._make["Image"](
-            header=self.header(frame.stamp, optical_frame(frame.camera_name)),
-            height=pixels.shape[0],
-            width=pixels.shape[1],
-            encoding=encoding,
-            is_bigendian=0,
-            step=pixels.strides[0],
-            data=np.ascontiguousarray(pixels).view(np.uint8).ravel(),
-        )
-
-    def jpeg(self, frame: Frame, pixels: np.ndarray) -> Any:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
-        header = self.header(frame.stamp, optical_frame(frame.camera_name))
-        data = np.frombuffer(buffer.getvalue(), np.uint8)
-        return self._make["CompressedImage"](header=header, format="rgb8; jpeg compressed bgr8", data=data)
+def _header(stamp: int, frame_id: str) -> Any:
+    time = ros.builtin_interfaces__msg__Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+    return ros.std_msgs__msg__Header(stamp=time, frame_id=frame_id)
 
 
-_USED = {
-    "builtin_interfaces/msg/Time",
-    "std_msgs/msg/Header",
-    "geometry_msgs/msg/Vector3",
-    "geometry_msgs/msg/Quaternion",
-    "geometry_msgs/msg/Transform",
-    "geometry_msgs/msg/TransformStamped",
-    "tf2_msgs/msg/TFMessage",
-    "sensor_msgs/msg/Image",
-    "sensor_msgs/msg/CompressedImage",
-    "sensor_msgs/msg/CameraInfo",
-    "sensor_msgs/msg/RegionOfInterest",
-}
+def _image_header(frame: Frame) -> Any:
+    return _header(frame.stamp, optical_frame(frame.camera_name))
 
 
-def ros_intrinsics(camera: Camera) -> np.ndarray:
-    """(3, 3) K as a CameraInfo has it: the centre of the first pixel at (0, 0)."""
-    return camera.K - HALF_PIXEL
+def _transforms(transforms: list[StampedTransform]) -> Any:
+    stamped = []
+    for item in transforms:
+        translation = ros.geometry_msgs__msg__Vector3(*item.matrix[:3, 3].tolist())
+        rotation = ros.geometry_msgs__msg__Quaternion(*quaternion_from_matrix(item.matrix[:3, :3]).tolist())
+        transform = ros.geometry_msgs__msg__Transform(translation, rotation)
+        header = _header(item.stamp, item.parent)
+        stamped.append(ros.geometry_msgs__msg__TransformStamped(header, item.child, transform))
+    return ros.tf2_msgs__msg__TFMessage(transforms=stamped)
+
+
+def _camera_info(frame: Frame) -> Any:
+    K = frame.camera.K - HALF_PIXEL
+    return ros.sensor_msgs__msg__CameraInfo(
+        header=_image_header(frame),
+        height=frame.camera.height,
+        width=frame.camera.width,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=K.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.column_stack([K, np.zeros(3)]).ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=ros.sensor_msgs__msg__RegionOfInterest(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+    )
+
+
+def _image(frame: Frame, pixels: np.ndarray, encoding: str) -> Any:
+    return ros.sensor_msgs__msg__Image(
+        header=_image_header(frame),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.strides[0],
+        data=np.ascontiguousarray(pixels).view(np.uint8).ravel(),
+    )
+
+
+def _jpeg(frame: Frame, pixels: np.ndarray) -> Any:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    data = np.frombuffer(buffer.getvalue(), np.uint8)
+    return ros.sensor_msgs__msg__CompressedImage(_image_header(frame), format="rgb8; jpeg compressed bgr8", data=data)
