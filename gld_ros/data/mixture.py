@@ -1,18 +1,15 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Endless training clips out of several data sets: weighted, repeatable, sharded, resumable."""
+"""Endless training clips out of several data sets, by number: weighted, repeatable, shared out, resumable."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from gld_ros.data.checks import check_poses
 from gld_ros.data.clips import Clip, ClipBatch, collate
 from gld_ros.data.framing import RELEASED_SIZES
 from gld_ros.data.sampling import ViewSampling
@@ -20,7 +17,6 @@ from gld_ros.data.scenes import Scenes, Skipped, open_scenes, parse
 from gld_ros.errors import InvalidRequest
 
 ATTEMPTS = 50  # bad scenes in a row before a mixture gives up
-CHECKED_VIEWS = 3  # neighbours in time whose poses are compared with their images
 _BATCH, _CLIP = 1, 2  # streams of random numbers of one seed
 
 
@@ -33,17 +29,14 @@ class Part:
     sampling: ViewSampling = field(default_factory=ViewSampling)
 
 
-class Mixture(IterableDataset[Clip]):
+class Mixture:
     """Clips of `parts`; what clip a position holds depends on nothing but the arguments.
 
-    Every batch has one size of `sizes` (width, height) and one number of sources, on all ranks. Rank r of `world` gets
-    clips r * batch .. of every `world * batch`; the workers of a DataLoader share them so that its batches come in the
-    same order for any number of them: use `loader`, or a DataLoader with `batch_size=batch`.
+    Every batch has one size of `sizes` (width, height) and one number of sources; batches step * world to
+    (step + 1) * world - 1, those of all ranks at a step, have the same ones.
 
-    batch: clips a rank and batch. position: batches of a rank that were seen already, to resume there.
-    pose_check: compare poses with images (`conventions`; some 0.3 s a clip), and skip those of another convention.
-    Bad scenes are replaced by others and noted in `skipped`. Raises InvalidRequest for no or useless weights and, while
-    iterating, where `ATTEMPTS` scenes in a row are bad.
+    batch: clips a batch. world: number of ranks. Bad scenes are replaced by others and noted in `skipped`.
+    Raises InvalidRequest for no or useless weights, and for a clip where `ATTEMPTS` scenes in a row are bad.
     """
 
     def __init__(
@@ -52,10 +45,7 @@ class Mixture(IterableDataset[Clip]):
         sizes: Sequence[tuple[int, int]] = RELEASED_SIZES,
         batch: int = 1,
         seed: int = 0,
-        position: int = 0,
-        rank: int = 0,
         world: int = 1,
-        pose_check: bool = False,
         skipped: Skipped | None = None,
     ) -> None:
         weights = np.array([part.weight for part in parts], dtype=np.float64)
@@ -69,11 +59,10 @@ class Mixture(IterableDataset[Clip]):
             raise InvalidRequest(
                 f"parts of {sorted(views)} views and {sorted(sources)} sources: one batch has one number of each"
             )
-        if batch < 1 or not 0 <= rank < world or not sizes:
-            raise InvalidRequest(f"batch {batch}, rank {rank} of {world}, {len(sizes)} sizes: not possible")
+        if batch < 1 or world < 1 or not sizes:
+            raise InvalidRequest(f"batch {batch}, {world} ranks, {len(sizes)} sizes: not possible")
         self.parts, self.sizes, self.batch, self.seed = list(parts), [(w, h) for w, h in sizes], batch, seed
-        self.position, self.rank, self.world = position, rank, world
-        self.pose_check = pose_check
+        self.world = world
         self.skipped = Skipped() if skipped is None else skipped
         self._shares = weights / weights.sum()
 
@@ -90,8 +79,6 @@ class Mixture(IterableDataset[Clip]):
             try:
                 views, _ = part.sampling.draw(part.scenes.frames(index), rng, sources)
                 clip = part.scenes.load(index, views, size)
-                if self.pose_check:
-                    check_poses(clip.views(np.argsort(views)[:CHECKED_VIEWS].tolist()))
             except InvalidRequest as error:
                 reason = str(error)
                 self.skipped.add(part.scenes.names[index], reason)
@@ -103,18 +90,6 @@ class Mixture(IterableDataset[Clip]):
     def batch_at(self, number: int) -> ClipBatch:
         """Batch `step * world + rank`: that of a rank at a step."""
         return collate([self.clip(number * self.batch + k) for k in range(self.batch)])
-
-    def __iter__(self) -> Iterator[Clip]:
-        worker = get_worker_info()
-        first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for step in count(self.position + first, stride):
-            number = step * self.world + self.rank
-            for k in range(self.batch):
-                yield self.clip(number * self.batch + k)
-
-    def loader(self, workers: int = 0, **options: Any) -> DataLoader:
-        """A loader of ClipBatches, made by so many processes."""
-        return DataLoader(self, batch_size=self.batch, collate_fn=collate, num_workers=workers, **options)
 
 
 def open_mixture(
