@@ -7,7 +7,6 @@ Poses of the wrong convention (w2c for c2w, OpenGL axes) load without an error a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import cv2
@@ -15,7 +14,7 @@ import numpy as np
 
 from gld_ros.data.clips import Clip
 from gld_ros.data.framing import make_clip
-from gld_ros.data.scenes import Scenes, Skipped
+from gld_ros.data.scenes import Progress, Scenes, Skipped
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import invert
 
@@ -32,9 +31,7 @@ class Found:
     sizes: set[tuple[int, int]] = field(default_factory=set)
 
 
-def check_scenes(
-    scenes: Scenes, progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers
-) -> tuple[Found, Skipped]:
+def check_scenes(scenes: Scenes, progress: Progress = iter) -> tuple[Found, Skipped]:
     """Check all cameras of every scene, its first and last image, and the poses of some neighbours in its middle."""
     found, bad = Found(), Skipped()
     for index in progress(range(len(scenes))):
@@ -109,17 +106,17 @@ def check_poses(clip: Clip) -> None:
 
 def _matches(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 2) of the same points in two images (H, W, 3), corner convention; those that some motion explains."""
-    none = np.empty((0, 2))
+    none = np.empty((0, 2)), np.empty((0, 2))
     sift = cv2.SIFT_create(1000)  # type: ignore[attr-defined]
     (points_a, features_a), (points_b, features_b) = (
         sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None) for image in (a, b)
     )
     if features_a is None or features_b is None or len(features_b) < 2:
-        return none, none
+        return none
     pairs = cv2.BFMatcher().knnMatch(features_a, features_b, k=2)
     good = [first for first, second in pairs if first.distance < 0.75 * second.distance]
     if len(good) < 8:
-        return none, none
+        return none
     pixels_a = np.array([points_a[match.queryIdx].pt for match in good])
     pixels_b = np.array([points_b[match.trainIdx].pt for match in good])
     cv2.setRNGSeed(0)

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +42,7 @@ class Clip:
 
     def views(self, indices: list[int]) -> Clip:
         """The clip of these of its views, in this order."""
-        depth = None if self.depth is None else self.depth[indices]
-        chosen = {field: getattr(self, field)[indices] for field in ("images", "K", "c2w")}
-        return replace(self, **chosen, depth=depth, sources=None)
+        return replace(self, **_each(self, lambda tensor: tensor[indices]), sources=None)
 
     def check(self) -> Clip:
         """Return self, or raise InvalidRequest naming the scene and what is wrong: shapes, NaN, poses, intrinsics."""
@@ -87,9 +87,12 @@ class ClipBatch:
 
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch on another device."""
-        depth = None if self.depth is None else self.depth.to(device)
-        moved = {field: getattr(self, field).to(device) for field in ("images", "K", "c2w")}
-        return replace(self, **moved, depth=depth)
+        return replace(self, **_each(self, lambda tensor: tensor.to(device)))
+
+
+def _each(item: Clip | ClipBatch, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Its tensors, changed, by the names of their fields."""
+    return {name: change(value) for name, value in vars(item).items() if isinstance(value, Tensor)}
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
@@ -108,11 +111,5 @@ def collate(clips: list[Clip]) -> ClipBatch:
     if any(clip.depth is not None for clip in clips):
         unknown = torch.full_like(clips[0].images[:, 0], torch.nan)
         depths = torch.stack([unknown if clip.depth is None else clip.depth for clip in clips])
-    return ClipBatch(
-        images=torch.stack([clip.images for clip in clips]),
-        K=torch.stack([clip.K for clip in clips]),
-        c2w=torch.stack([clip.c2w for clip in clips]),
-        depth=depths,
-        names=[clip.name for clip in clips],
-        sources=clips[0].sources,
-    )
+    images, K, c2w = (torch.stack([getattr(clip, field) for clip in clips]) for field in ("images", "K", "c2w"))
+    return ClipBatch(images, K, c2w, depths, [clip.name for clip in clips], clips[0].sources)

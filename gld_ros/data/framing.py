@@ -14,6 +14,7 @@ from gld_ros.data.clips import Clip
 from gld_ros.data.sequence import Frame
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
+from gld_ros.views import SourceView
 
 #: (width, height) of the released models, by falling height.
 RELEASED_SIZES = ((504, 504), (504, 378), (504, 336), (504, 280))
@@ -47,27 +48,35 @@ def framed(pixels: np.ndarray, camera: Camera, crop: Camera, size: tuple[int, in
     return np.array(Image.fromarray(np.ascontiguousarray(part)).resize(size, method))
 
 
+def view_at(frame: Frame, size: tuple[int, int] | None) -> SourceView:
+    """Load `frame` at `size` (width, height; None: its own).
+
+    Raises InvalidRequest naming the frame where it cannot be read, or has no `window`.
+    """
+    view = frame.view()
+    if size is None:
+        return view
+    crop = window(frame.camera, *size, frame.name)
+    depth = None if view.depth is None else framed(view.depth, frame.camera, crop, size)
+    return SourceView(framed(view.image, frame.camera, crop, size), crop.resized(*size), view.stamp, depth)
+
+
 def make_clip(frames: Sequence[Frame], size: tuple[int, int] | None = None, name: str = "") -> Clip:
     """Load `frames` as one clip of `size` (width, height); None: their own size, which they must share.
 
     Raises InvalidRequest naming the frame that cannot be read, or does not fit.
     """
-    images, depths, cameras = [], [], []
-    for frame in frames:
-        view = frame.view()
-        if size is None:
-            crop, wanted = frame.camera, (frames[0].camera.width, frames[0].camera.height)
-            if (crop.width, crop.height) != wanted:
-                raise InvalidRequest(
-                    f"{frame.name}: {crop.width}x{crop.height} pixels among frames of {wanted[0]}x{wanted[1]}; "
-                    "a size is needed for clips of mixed sizes"
-                )
-        else:
-            crop, wanted = window(frame.camera, *size, frame.name), size
-        images.append(framed(view.image, frame.camera, crop, wanted))
-        depths.append(None if view.depth is None else framed(view.depth, frame.camera, crop, wanted))
-        cameras.append(crop.resized(*wanted))
-    return clip_of(np.stack(images), depths, cameras, name)
+    first = frames[0].camera
+    for frame in frames if size is None else ():
+        if (frame.camera.width, frame.camera.height) != (first.width, first.height):
+            raise InvalidRequest(
+                f"{frame.name}: {frame.camera.width}x{frame.camera.height} pixels among frames of "
+                f"{first.width}x{first.height}; a size is needed for clips of mixed sizes"
+            )
+    views = [view_at(frame, size) for frame in frames]
+    return clip_of(
+        np.stack([view.image for view in views]), [view.depth for view in views], [view.camera for view in views], name
+    )
 
 
 def clip_of(images: np.ndarray, depths: Sequence[np.ndarray | None], cameras: Sequence[Camera], name: str = "") -> Clip:

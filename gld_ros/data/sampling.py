@@ -12,7 +12,7 @@ import numpy as np
 from gld_ros.data.sequence import Frame
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.points import project, unproject
+from gld_ros.geometry.points import sees, unproject
 from gld_ros.geometry.se3 import rotation_angle
 
 Seed = int | Sequence[int] | np.random.Generator
@@ -122,7 +122,8 @@ class ViewSampling:
         points = self._points(frames[start])
         longest = min(longest, (len(frames) - 1 - start) // (self.views - 1))
         intervals = range(self.min_interval, longest + 1)
-        shares = [_share_inside(points, frames[start + self._span(interval)].camera) for interval in intervals]
+        seen = [sees(frames[start + self._span(interval)].camera, points) for interval in intervals]
+        shares = [float(inside.mean()) if len(points) else 0.0 for inside in seen]
         low, high = self.overlap
         fitting = [interval for interval, share in zip(intervals, shares, strict=True) if low <= share <= high]
         if not fitting:
@@ -153,9 +154,3 @@ def camera_path(cameras: Sequence[Camera], radian: float = 1.0) -> np.ndarray:
         for a, b in zip(cameras[:-1], cameras[1:], strict=True)
     ]
     return np.concatenate([[0.0], np.cumsum(steps)])
-
-
-def _share_inside(points: np.ndarray, camera: Camera) -> float:
-    pixels, depth = project(points, camera)
-    inside = (pixels >= 0).all(axis=-1) & (pixels < (camera.width, camera.height)).all(axis=-1) & (depth > 0)
-    return float(inside.mean()) if len(points) else 0.0

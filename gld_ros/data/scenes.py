@@ -13,7 +13,7 @@ import inspect
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,13 @@ import numpy as np
 from gld_ros.data.clips import Clip
 from gld_ros.data.framing import make_clip
 from gld_ros.data.sequence import Frame
+from gld_ros.data.splits import read_split
 from gld_ros.errors import InvalidRequest
+
+log = logging.getLogger(__name__)
+
+#: What goes through numbers of scenes and shows how far it is.
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 #: Class of every kind, imported when one is opened.
 KINDS = {
@@ -162,8 +168,6 @@ def _option(text: str, spec: str) -> tuple[str, Any]:
 
 
 def _narrowed(scenes: Scenes, spec: str, names: str | None, without: str | None, limit: int | None) -> Scenes:
-    from gld_ros.data.splits import read_split
-
     kept: Sequence[int] = range(len(scenes))
     if names is not None:
         found = {scenes.find(entry.scene) for entry in read_split(names)}
@@ -179,13 +183,9 @@ def _check_one_camera(frames: Sequence[Frame], name: str) -> None:
     first = frames[0].camera
     for frame in frames:
         camera = frame.camera
-        if (camera.width, camera.height) != (first.width, first.height) or not np.allclose(
-            camera.K, first.K, rtol=1e-3
-        ):
+        same_size = (camera.width, camera.height) == (first.width, first.height)
+        if not same_size or not np.allclose(camera.K, first.K, rtol=1e-3):
             raise InvalidRequest(f"{name}: mixed intrinsics; {frame.name} has another K than {frames[0].name}")
-
-
-log = logging.getLogger(__name__)
 
 
 class Skipped:

@@ -15,15 +15,17 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gld_ros.data.pixels import depth_image, image_size, read_depth, read_rgb
+from gld_ros.data.reading import depth_image, image_size, read_depth, read_json, read_rgb
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, intrinsics
 from gld_ros.geometry.distortion import Pinhole, undistort
 from gld_ros.views import SourceView
 
@@ -32,6 +34,11 @@ FRAME_PERIOD = 0.1  # seconds between frames of a file without `timestamp`
 FIRST_STAMP = 1_000_000_000  # ns; not 0, which ROS takes for "latest"
 DEFAULT_CAMERA = "camera"
 SHRUNK_COPIES = (2, 4, 8)
+
+
+def made_up_stamp(number: float) -> int:
+    """Nanoseconds of the frame `number` where no times are known."""
+    return FIRST_STAMP + round(number * FRAME_PERIOD * 1e9)
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,8 @@ class Sequence:
 
     def instants(self) -> list[list[Frame]]:
         """Frames grouped by stamp, in time order: what is published together."""
-        groups: dict[int, list[Frame]] = {}
-        for frame in self.frames:
-            groups.setdefault(frame.stamp, []).append(frame)
-        return [groups[stamp] for stamp in sorted(groups)]
+        by_stamp = attrgetter("stamp")
+        return [list(frames) for _, frames in groupby(sorted(self.frames, key=by_stamp), by_stamp)]
 
 
 def open_sequence(path: str | Path) -> Sequence:
@@ -115,12 +120,7 @@ def read_folder(path: str | Path) -> Sequence:
     Raises InvalidRequest naming the file, the frame and what was expected.
     """
     file = Path(path) if Path(path).suffix == ".json" else Path(path) / "transforms.json"
-    try:
-        content = json.loads(file.read_text())
-    except OSError as error:
-        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InvalidRequest(f"{file}: not valid JSON ({error}); is it truncated?") from None
+    content = read_json(file)
     entries = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidRequest(f"{file}: holds no frames; a non-empty list `frames` of objects is expected")
@@ -153,17 +153,18 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
     if entry.get("depth_file_path"):
         depth_path = _existing(folder, entry["depth_file_path"], f"{where}: depth_file_path")
     unit = _number(entry, "depth_unit_scale_factor", where, default=0.001)
-    seconds = _number(entry, "timestamp", where) if "timestamp" in entry else None
-    stamp = FIRST_STAMP + round(time_index * FRAME_PERIOD * 1e9) if seconds is None else round(seconds * 1e9)
+    stamp = round(_number(entry, "timestamp", where) * 1e9) if "timestamp" in entry else made_up_stamp(time_index)
+
+    def measured() -> np.ndarray:
+        return model.apply(read_depth(depth_path, unit, str(depth_path), size), where)
+
     return Frame(
         name=str(image_path),
         camera_name=camera_name,
         stamp=stamp,
         camera=camera,
         read_image=lambda: model.apply(read_rgb(image_path, str(image_path), size), where),
-        read_depth=(lambda: model.apply(read_depth(depth_path, unit, str(depth_path), size), where))
-        if depth_path
-        else None,
+        read_depth=measured if depth_path else None,
     )
 
 
@@ -207,10 +208,8 @@ def _intrinsics(entry: dict[str, Any], width: int, height: int, where: str) -> n
         fx = 0.5 * width / math.tan(0.5 * _number(entry, "camera_angle_x", where))
     else:
         raise InvalidRequest(f"{where}: no intrinsics; fl_x, fl_y, cx, cy (pixels) are expected")
-    fy = _number(entry, "fl_y", where) if "fl_y" in entry else fx
-    cx = _number(entry, "cx", where) if "cx" in entry else width / 2
-    cy = _number(entry, "cy", where) if "cy" in entry else height / 2
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    rest = (("fl_y", fx), ("cx", width / 2), ("cy", height / 2))
+    return intrinsics(fx, *(_number(entry, key, where, default) for key, default in rest))
 
 
 def _pinhole(entry: dict[str, Any], full: tuple[int, int], size: tuple[int, int], where: str) -> Pinhole:
@@ -223,8 +222,7 @@ def _pinhole(entry: dict[str, Any], full: tuple[int, int], size: tuple[int, int]
     fisheye = "FISHEYE" in kind or "EQUIDISTANT" in kind
     keys = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3")
     D = [_number(entry, key, where) if entry.get(key) else 0.0 for key in keys]
-    K = stated.resized(*size).K
-    return _undistorted(tuple(K.ravel()), tuple(D), "fisheye" if fisheye else "plumb_bob", *size)
+    return _undistorted(tuple(stated.resized(*size).K.ravel()), tuple(D), "fisheye" if fisheye else "plumb_bob", *size)
 
 
 @lru_cache(maxsize=8)
@@ -263,12 +261,8 @@ def write_folder(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     frames = []
     for index, view in enumerate(views):
-        K = view.camera.K
-        entry: dict[str, Any] = {
-            "file_path": f"images/{index:03d}.png",
-            "w": view.camera.width,
-            "h": view.camera.height,
-        }
+        camera, K = view.camera, view.camera.K
+        entry: dict[str, Any] = {"file_path": f"images/{index:03d}.png", "w": camera.width, "h": camera.height}
         entry |= {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
         if view.stamp:
             entry["timestamp"] = view.stamp / 1e9
@@ -279,7 +273,7 @@ def write_folder(
             entry["depth_file_path"] = f"depth/{index:03d}.png"
             (folder / "depth").mkdir(exist_ok=True)
             save_depth_png(folder / entry["depth_file_path"], view.depth, depth_unit)
-        entry["transform_matrix"] = (view.camera.c2w @ OPENGL_TO_OPENCV).tolist()
+        entry["transform_matrix"] = (camera.c2w @ OPENGL_TO_OPENCV).tolist()
         frames.append(entry)
     content: dict[str, Any] = {"camera_model": "PINHOLE", "depth_unit_scale_factor": depth_unit, "frames": frames}
     if metric is not None:

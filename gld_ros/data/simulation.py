@@ -12,10 +12,10 @@ import numpy as np
 from gld_ros.data.furnished import furnished_room
 from gld_ros.data.rig import BASE, MAP, ODOM, Instant, StampedTransform, optical_frame
 from gld_ros.data.rooms import Room, camera_pose
-from gld_ros.data.sequence import DEFAULT_CAMERA, FIRST_STAMP, FRAME_PERIOD
+from gld_ros.data.sequence import DEFAULT_CAMERA, FIRST_STAMP, made_up_stamp
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.se3 import invert
+from gld_ros.geometry.cameras import Camera, intrinsics
+from gld_ros.geometry.se3 import invert, rigid
 from gld_ros.views import SourceView
 
 FIELD_OF_VIEW = 75.0  # horizontal, degrees
@@ -26,7 +26,7 @@ BATCH = 4  # frames rendered at once
 
 
 class Robot:
-    """Drives through furnished room `seed` with a forward-looking camera; every frame `FRAME_PERIOD` after the last.
+    """Drives through furnished room `seed` with a forward-looking camera; every frame a frame period after the last.
 
     It begins with the way through the room's passage, if there is one that is wide enough, and then drives around.
 
@@ -39,7 +39,7 @@ class Robot:
             raise InvalidRequest(f"{count} frames: at least 1 is expected")
         self._room = furnished_room(seed)
         focal = 0.5 * width / math.tan(math.radians(FIELD_OF_VIEW) / 2)
-        K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        K = intrinsics(focal, focal, width / 2, height / 2)
         self.cameras = [Camera(K, c2w, width, height) for c2w in _drive(self._room, count, seed)]
         self._mount = invert(_base(self.cameras[0])) @ self.cameras[0].c2w
         self.static = [
@@ -47,13 +47,9 @@ class Robot:
             StampedTransform(BASE, optical_frame(DEFAULT_CAMERA), FIRST_STAMP, self._mount),
         ]
 
-    def stamp(self, index: int) -> int:
-        """Stamp of a frame of the drive, nanoseconds."""
-        return FIRST_STAMP + round(index * FRAME_PERIOD * 1e9)
-
     def views(self, indices: list[int]) -> list[SourceView]:
         """These frames of the drive, with exact depth."""
-        return self.render([self.cameras[index] for index in indices], [self.stamp(index) for index in indices])
+        return self.render([self.cameras[index] for index in indices], [made_up_stamp(index) for index in indices])
 
     def beside(self, index: int, ahead: float, left: float, turn: float) -> Camera:
         """The camera, had the robot at frame `index` moved `ahead` and to the `left` (metres), then turned (radians,
@@ -72,10 +68,7 @@ class Robot:
     def render(self, cameras: list[Camera], stamps: list[int]) -> list[SourceView]:
         """Views of the room from these cameras, all of one size, with exact depth."""
         images, depths = self._room.render(cameras)
-        return [
-            SourceView(image, camera, stamp, np.where(np.isfinite(depth), depth, np.nan).astype(np.float32))
-            for image, camera, stamp, depth in zip(images, cameras, stamps, depths, strict=True)
-        ]
+        return [SourceView(*view) for view in zip(images, cameras, stamps, depths, strict=True)]
 
     def drive(self, hold_out: Collection[int] = ()) -> Iterator[Instant]:
         """The frames of the drive but those in `hold_out`, rendered as they are asked for."""
@@ -126,9 +119,6 @@ def _curve(start: np.ndarray, bend: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 def _base(camera: Camera) -> np.ndarray:
     """(4, 4) pose of the robot below `camera`: on the floor, z up, x along the viewing direction."""
-    pose = np.eye(4)
-    ahead = camera.forward * (1, 1, 0)
-    pose[:3, 0] = ahead / np.linalg.norm(ahead)
-    pose[:3, 1] = np.cross((0, 0, 1), pose[:3, 0])
-    pose[:2, 3] = camera.center[:2]
-    return pose
+    level = camera.forward * (1, 1, 0)
+    ahead, up = level / np.linalg.norm(level), np.array([0.0, 0.0, 1.0])
+    return rigid(np.stack([ahead, np.cross(up, ahead), up], axis=1), camera.center * (1, 1, 0))

@@ -9,10 +9,10 @@ names, and lists of names as text or CSV (DL3DV: a line a scene; of a CSV with a
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from gld_ros.data.reading import read_json, read_text
 from gld_ros.errors import InvalidRequest
 
 NAME_COLUMNS = ("hash", "scene")
@@ -34,15 +34,7 @@ def read_split(path: str | Path, empty: bool = False) -> list[Entry]:
     allowed (`empty`).
     """
     path = Path(path)
-    try:
-        text = path.read_text()
-        entries = _index(json.loads(text), path) if path.suffix == ".json" else _names(text)
-    except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        if isinstance(error, InvalidRequest):
-            raise
-        raise InvalidRequest(f"{path}: not valid JSON ({error})") from None
+    entries = _index(read_json(path), path) if path.suffix == ".json" else _names(read_text(path))
     if not entries and not empty:
         raise InvalidRequest(f"{path}: an empty split; scenes are expected")
     return entries

@@ -9,13 +9,14 @@ transforms.json beside them is empty.
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.pixels import image_size, read_rgb
+from gld_ros.data.reading import image_size, read_rgb
 from gld_ros.data.scenes import Scenes, existing_folder
-from gld_ros.data.sequence import DEFAULT_CAMERA, FIRST_STAMP, FRAME_PERIOD, Frame
+from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, made_up_stamp
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 
@@ -48,11 +49,5 @@ def _frame(path: Path, number: int) -> Frame:
         raise InvalidRequest(f"{file}: intrinsic and pose are expected ({error})") from None
     if K.shape != (3, 3) or c2w.shape != (4, 4):
         raise InvalidRequest(f"{file}: intrinsic {K.shape} and pose {c2w.shape}, (3, 3) and (4, 4) are expected")
-    stamp = FIRST_STAMP + round(number * FRAME_PERIOD * 1e9)
-    return Frame(
-        str(path),
-        DEFAULT_CAMERA,
-        stamp,
-        Camera(K, c2w, *size).check(str(file)),
-        lambda: read_rgb(path, str(path), size),
-    )
+    camera = Camera(K, c2w, *size).check(str(file))
+    return Frame(str(path), DEFAULT_CAMERA, made_up_stamp(number), camera, partial(read_rgb, path, str(path), size))

@@ -9,9 +9,8 @@ microseconds. `index.json` says which chunk a scene is in; without it every chun
 
 from __future__ import annotations
 
-import json
 import pickle
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import numpy as np
 import torch
 
 from gld_ros.data.formats.realestate10k import normalised_camera
-from gld_ros.data.pixels import image_size, read_rgb
+from gld_ros.data.reading import image_size, read_json, read_rgb
 from gld_ros.data.scenes import Scenes, existing_folder
-from gld_ros.data.sequence import DEFAULT_CAMERA, FIRST_STAMP, FRAME_PERIOD, Frame
+from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, made_up_stamp
 from gld_ros.errors import InvalidRequest
 
 
@@ -41,10 +40,7 @@ class PixelSplatChunks(Scenes):
         if not file.exists():
             chunks = sorted(chunk.name for chunk in self.root.glob("*.torch"))
             return {scene["key"]: chunk for chunk in chunks for scene in _load(self.root / chunk)}
-        try:
-            content = json.loads(file.read_text())
-        except ValueError as error:
-            raise InvalidRequest(f"{file}: not valid JSON ({error}); is it truncated?") from None
+        content = read_json(file)
         if not isinstance(content, dict):
             raise InvalidRequest(f"{file}: an object of scene: chunk is expected")
         return {scene: Path(chunk).name for scene, chunk in content.items()}
@@ -64,10 +60,9 @@ class PixelSplatChunks(Scenes):
         frames = []
         for number, (row, image) in enumerate(zip(cameras, images, strict=True)):
             label = f"{where}: frame {number}"
-            camera = normalised_camera(row[:4], row[6:].reshape(3, 4), size).check(label)
-            made_up = FIRST_STAMP + round(number * FRAME_PERIOD * 1e9)
-            stamp = made_up if times is None else int(times[number]) * 1000
-            frames.append(Frame(label, DEFAULT_CAMERA, stamp, camera, _reader(image, label, size)))
+            camera = normalised_camera(row, size).check(label)
+            stamp = made_up_stamp(number) if times is None else int(times[number]) * 1000
+            frames.append(Frame(label, DEFAULT_CAMERA, stamp, camera, partial(_read, image, label, size)))
         return frames
 
 
@@ -94,5 +89,5 @@ def _bytes(image: torch.Tensor) -> bytes:
     return image.numpy().tobytes()
 
 
-def _reader(image: torch.Tensor, where: str, size: tuple[int, int]):
-    return lambda: read_rgb(_bytes(image), where, size)
+def _read(image: torch.Tensor, where: str, size: tuple[int, int]) -> np.ndarray:
+    return read_rgb(_bytes(image), where, size)

@@ -11,15 +11,16 @@ poses' unit is arbitrary.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.pixels import image_size, read_rgb
+from gld_ros.data.reading import image_size, read_rgb, read_text
 from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, intrinsics
 from gld_ros.geometry.se3 import invert
 
 COLUMNS = 19
@@ -43,28 +44,24 @@ class RealEstate10K(Scenes):
         folder = self.frame_root / name
         first = _image(folder, rows[0][0])
         size = image_size(first, str(first))
-        suffix = first.suffix
         frames = []
         for number, (time, row) in enumerate(rows):
-            camera = normalised_camera(row[:4], row[6:].reshape(3, 4), size).check(f"{file}: frame {number}")
-            path = folder / f"{time}{suffix}"
-            frames.append(
-                Frame(str(path), DEFAULT_CAMERA, int(time) * 1000, camera, _reader(path, size))  # microseconds
-            )
+            camera = normalised_camera(row, size).check(f"{file}: frame {number}")
+            path = str(folder / f"{time}{first.suffix}")
+            read_image = partial(read_rgb, Path(path), path, size)
+            frames.append(Frame(path, DEFAULT_CAMERA, int(time) * 1000, camera, read_image))  # microseconds
         return frames
 
 
-def normalised_camera(intrinsics: np.ndarray, w2c: np.ndarray, size: tuple[int, int]) -> Camera:
-    """The camera of fx, fy, cx, cy (4,) as shares of `size` (width, height) and a world-to-camera (3, 4)."""
-    width, height = size
-    fx, fy, cx, cy = np.asarray(intrinsics, dtype=np.float64) * (width, height, width, height)
-    pose = np.vstack([w2c, [0, 0, 0, 1]]).astype(np.float64)
-    return Camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), invert(pose), width, height)
+def normalised_camera(row: np.ndarray, size: tuple[int, int]) -> Camera:
+    """The camera of fx, fy, cx, cy as shares of `size` (width, height), two zeros, world to camera (3 x 4 by rows)."""
+    pose = np.vstack([row[6:].reshape(3, 4), [0, 0, 0, 1]])
+    return Camera(intrinsics(*(row[:4] * (*size, *size))), invert(pose), *size)
 
 
 def _rows(file: Path) -> list[tuple[str, np.ndarray]]:
     """Time (as written) and the 18 numbers after it, of every frame."""
-    lines = [line.split() for line in file.read_text().splitlines()[1:] if line.strip()]
+    lines = [line.split() for line in read_text(file).splitlines()[1:] if line.strip()]
     if not lines:
         raise InvalidRequest(f"{file}: no frames in it; is it truncated?")
     rows = []
@@ -86,7 +83,3 @@ def _image(folder: Path, time: str) -> Path:
         if (folder / f"{time}{suffix}").is_file():
             return folder / f"{time}{suffix}"
     raise InvalidRequest(f"{folder / time}.jpg (or .png) does not exist")
-
-
-def _reader(path: Path, size: tuple[int, int]):
-    return lambda: read_rgb(path, str(path), size)

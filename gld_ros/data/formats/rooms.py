@@ -15,9 +15,9 @@ from gld_ros.data.clips import Clip
 from gld_ros.data.framing import clip_of, window
 from gld_ros.data.rooms import TEST_SEED, Room, random_room
 from gld_ros.data.scenes import Scenes, chosen
-from gld_ros.data.sequence import DEFAULT_CAMERA, FIRST_STAMP, FRAME_PERIOD, Frame
+from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, made_up_stamp
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, intrinsics
 
 SPLITS = {"train": range(TEST_SEED), "test": range(TEST_SEED, 2 * TEST_SEED)}
 FIELD_OF_VIEW = (60.0, 100.0)  # horizontal, degrees
@@ -48,10 +48,10 @@ class RoomScenes(Scenes):
             Frame(
                 name=f"{self.names[index]} frame {number}",
                 camera_name=DEFAULT_CAMERA,
-                stamp=FIRST_STAMP + round(number * FRAME_PERIOD * 1e9),
+                stamp=made_up_stamp(number),
                 camera=camera,
-                read_image=partial(_image, seed, camera),
-                read_depth=partial(_depth, seed, camera),
+                read_image=partial(_rendered, seed, camera, 0),
+                read_depth=partial(_rendered, seed, camera, 1),
             )
             for number, camera in enumerate(self._cameras(seed))
         ]
@@ -64,7 +64,7 @@ class RoomScenes(Scenes):
         width, height = self.camera_size
         angle = math.radians(np.random.default_rng([seed, 5]).uniform(*FIELD_OF_VIEW))
         focal = 0.5 * width / math.tan(angle / 2)
-        K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        K = intrinsics(focal, focal, width / 2, height / 2)
         return [Camera(K, c2w, width, height) for c2w in _room(seed).trajectory(self.count, seed, self.step)]
 
     def load(self, index: int, views: Sequence[int], size: tuple[int, int] | None = None) -> Clip:
@@ -73,7 +73,7 @@ class RoomScenes(Scenes):
         frames = chosen(self.frames(index), views, self.names[index])
         cameras = [window(frame.camera, width, height).resized(width, height) for frame in frames]
         images, depths = _room(self.seeds[index]).render(cameras)
-        return clip_of(images, list(_known(depths)), cameras, self.names[index])
+        return clip_of(images, list(depths), cameras, self.names[index])
 
 
 class _Names(Sequence[str]):
@@ -94,13 +94,6 @@ def _room(seed: int) -> Room:
     return random_room(seed)
 
 
-def _image(seed: int, camera: Camera) -> np.ndarray:
-    return _room(seed).render([camera])[0][0]
-
-
-def _depth(seed: int, camera: Camera) -> np.ndarray:
-    return _known(_room(seed).render([camera])[1][0])
-
-
-def _known(depth: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(depth), depth, np.nan).astype(np.float32)
+def _rendered(seed: int, camera: Camera, part: int) -> np.ndarray:
+    """Part 0 is the image, 1 the depth."""
+    return _room(seed).render([camera])[part][0]

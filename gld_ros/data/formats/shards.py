@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gld_ros.data.framing import framed, window
-from gld_ros.data.pixels import depth_image, read_depth, read_rgb
-from gld_ros.data.scenes import Scenes, Skipped, existing_folder
+from gld_ros.data.framing import view_at
+from gld_ros.data.reading import depth_image, read_depth, read_rgb
+from gld_ros.data.scenes import Progress, Scenes, Skipped, existing_folder
 from gld_ros.data.sequence import Frame
 from gld_ros.errors import InvalidRequest
 from gld_ros.files import replacing, write_text
@@ -94,8 +93,7 @@ def write_shards(
     size: tuple[int, int] | None = None,
     quality: int | None = 95,
     shard_bytes: int = 500_000_000,
-    skipped: Skipped | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
+    progress: Progress = iter,
 ) -> Skipped:
     """Write `scenes` as shards; bad ones are left out. Returns what was skipped.
 
@@ -105,71 +103,44 @@ def write_shards(
     folder = Path(folder)
     if (folder / INDEX).exists():
         raise InvalidRequest(f"{folder}: holds shards already, not overwriting them")
-    skipped = Skipped() if skipped is None else skipped
+    skipped, shards = Skipped(), _Shards(folder, shard_bytes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        entries = list(_write(scenes, folder, size, quality, shard_bytes, skipped, progress))
-        if not entries:
+        for index in progress(range(len(scenes))):
+            try:
+                members, frames = _packed(scenes.frames(index), size, quality)
+            except InvalidRequest as error:
+                skipped.add(scenes.names[index], str(error))
+                continue
+            shards.add(f"{index:08d}", scenes.names[index], members, frames)
+        shards.close()
+        if not shards.index:
             raise InvalidRequest(f"{scenes.where}: no scene could be read. {skipped}")
-        write_text(folder / INDEX, json.dumps({"scenes": entries}))
+        write_text(folder / INDEX, json.dumps({"scenes": shards.index}))
     except OSError as error:
         raise InvalidRequest(f"{folder}: cannot be written ({error.strerror})") from None
     return skipped
 
 
-def _write(
-    scenes: Scenes,
-    folder: Path,
-    size: tuple[int, int] | None,
-    quality: int | None,
-    shard_bytes: int,
-    skipped: Skipped,
-    progress: Callable[[Iterable[int]], Iterable[int]],
-) -> Iterator[dict[str, Any]]:
-    """Write the shards, yielding every scene's entry of the index."""
-    shards = 0
-    shard: _Shard | None = None
-    for index in progress(range(len(scenes))):
-        name = scenes.names[index]
-        try:
-            members, description = _packed(scenes.frames(index), size, quality)
-        except InvalidRequest as error:
-            skipped.add(name, str(error))
-            continue
-        if shard is not None and shard.length > shard_bytes:
-            shard.close()
-            shard = None
-        if shard is None:
-            shard = _Shard(folder / f"shard-{shards:06d}.tar")
-            shards += 1
-        at = shard.add(f"{index:08d}", members, {"name": name, **description})
-        yield {"name": name, "shard": shard.file.name, "at": at}
-    if shard is not None:
-        shard.close()
-
-
 def _packed(
     frames: list[Frame], size: tuple[int, int] | None, quality: int | None
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """A scene's files by the end of their name, and what KEY.json says, where `image` and `depth` still are names."""
+) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """Files of a scene by the end of their name, and its frames for KEY.json; `image` and `depth` still are names."""
     members: dict[str, bytes] = {}
     entries = []
     for number, frame in enumerate(frames):
-        view = frame.view()
-        wanted = size or (view.camera.width, view.camera.height)
-        crop = window(view.camera, *wanted, frame.name) if size else view.camera
-        camera = crop.resized(*wanted)
+        view = view_at(frame, size)
+        camera = view.camera
         name = f"{number:04d}.{'png' if quality is None else 'jpg'}"
-        members[name] = _encoded(framed(view.image, view.camera, crop, wanted), quality)
-        entry = {"width": wanted[0], "height": wanted[1], "K": camera.K.tolist(), "c2w": camera.c2w.tolist()}
+        members[name] = _encoded(view.image, quality)
+        entry = {"width": camera.width, "height": camera.height, "K": camera.K.tolist(), "c2w": camera.c2w.tolist()}
         entry |= {"camera": frame.camera_name, "stamp": frame.stamp, "image": name}
         if view.depth is not None and np.isfinite(view.depth).any():
-            depth = framed(view.depth, view.camera, crop, wanted)
-            unit = max(float(np.nanmax(depth)), 1e-6) / DEPTH_LEVELS
+            unit = max(float(np.nanmax(view.depth)), 1e-6) / DEPTH_LEVELS
             entry |= {"depth": f"depth.{number:04d}.png", "depth_unit": unit}
-            members[entry["depth"]] = _encoded(depth_image(depth, unit), None)
+            members[entry["depth"]] = _encoded(depth_image(view.depth, unit), None)
         entries.append(entry)
-    return members, {"frames": entries}
+    return members, entries
 
 
 def _encoded(pixels: np.ndarray | Image.Image, quality: int | None) -> bytes:
@@ -182,33 +153,42 @@ def _encoded(pixels: np.ndarray | Image.Image, quality: int | None) -> bytes:
     return stream.getvalue()
 
 
-class _Shard:
-    """One tar file being written; it gets its name when it is complete."""
+class _Shards:
+    """Tar files of about `size` bytes, one after the other; each gets its name when it is complete.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    index: what `INDEX` says of every scene.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.size = folder, size
+        self.index: list[dict[str, Any]] = []
+        self._files: list[Path] = []
+        self._tar: tarfile.TarFile | None = None
         self._unfinished = ExitStack()
-        self._tar = tarfile.open(self._unfinished.enter_context(replacing(file)), "w", format=tarfile.USTAR_FORMAT)
 
-    @property
-    def length(self) -> int:
-        """Bytes written."""
-        return self._tar.offset
-
-    def add(self, key: str, members: dict[str, bytes], description: dict[str, Any]) -> tuple[int, int]:
-        """Append a scene; returns where its description lies: (first byte, bytes)."""
-        places = {name: self._add(f"{key}.{name}", content) for name, content in members.items()}
-        for entry in description["frames"]:
+    def add(self, key: str, name: str, members: dict[str, bytes], frames: list[dict[str, Any]]) -> None:
+        """Append a scene. frames: their descriptions, where `image` and `depth` still are names of members."""
+        if self._tar is None or self._tar.offset > self.size:
+            self.close()
+            self._files.append(self.folder / f"shard-{len(self._files):06d}.tar")
+            unfinished = self._unfinished.enter_context(replacing(self._files[-1]))
+            self._tar = self._unfinished.enter_context(tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT))
+        places = {member: self._append(self._tar, f"{key}.{member}", content) for member, content in members.items()}
+        for entry in frames:
             entry |= {field: places[entry[field]] for field in ("image", "depth") if field in entry}
-        return self._add(f"{key}.json", json.dumps(description).encode())
+        description = json.dumps({"name": name, "frames": frames}).encode()
+        at = self._append(self._tar, f"{key}.json", description)
+        self.index.append({"name": name, "shard": self._files[-1].name, "at": at})
 
-    def _add(self, name: str, content: bytes) -> tuple[int, int]:
+    @staticmethod
+    def _append(tar: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
+        """Where it lies: (first byte, bytes)."""
         info = tarfile.TarInfo(name)
         info.size = len(content)
-        start = self._tar.offset + tarfile.BLOCKSIZE  # after the header
-        self._tar.addfile(info, io.BytesIO(content))
+        start = tar.offset + tarfile.BLOCKSIZE  # after the header
+        tar.addfile(info, io.BytesIO(content))
         return start, len(content)
 
     def close(self) -> None:
-        self._tar.close()
+        """Complete the last file."""
         self._unfinished.close()

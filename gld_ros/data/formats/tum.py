@@ -11,17 +11,18 @@ the folder says which of the three cameras it was. Both count pixel centres as w
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.pixels import image_size, read_depth, read_rgb
+from gld_ros.data.reading import image_size, read_depth, read_rgb, read_text
 from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import HALF_PIXEL
+from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
 from gld_ros.geometry.distortion import Pinhole, undistort
-from gld_ros.geometry.se3 import interpolate_pose, matrix_from_quaternion
+from gld_ros.geometry.se3 import interpolate_pose, pose_from_quaternion
 
 #: fx fy cx cy k1 k2 p1 p2 k3 of the benchmark's cameras, of 640 x 480 pixels.
 PUBLISHED = {
@@ -61,24 +62,20 @@ class TUMScenes(Scenes):
             near = min(depths, key=lambda depth: abs(depth[0] - time))
             depth = near[1] if abs(near[0] - time) <= DEPTH_TOLERANCE else None
             camera = model.camera(pose).check(str(path))
-            frames.append(
-                Frame(str(path), DEFAULT_CAMERA, round(time * 1e9), camera, *self._readers(path, depth, model))
-            )
+            read_image = partial(_colour, path, model)
+            read_measured = partial(_depth, depth, self.depth_unit, model) if depth else None
+            frames.append(Frame(str(path), DEFAULT_CAMERA, round(time * 1e9), camera, read_image, read_measured))
         if not frames:
             raise InvalidRequest(f"{folder}: no pose in groundtruth.txt at the time of any image")
         return frames
 
-    def _readers(self, path: Path, depth: Path | None, model: Pinhole):
-        size = model.width, model.height
 
-        def read_image() -> np.ndarray:
-            return model.apply(read_rgb(path, str(path), size), str(path))
+def _colour(path: Path, model: Pinhole) -> np.ndarray:
+    return model.apply(read_rgb(path, str(path), (model.width, model.height)), str(path))
 
-        def read_measured() -> np.ndarray:
-            assert depth is not None
-            return model.apply(read_depth(depth, self.depth_unit, str(depth), size), str(depth))
 
-        return read_image, read_measured if depth else None
+def _depth(path: Path, unit: float, model: Pinhole) -> np.ndarray:
+    return model.apply(read_depth(path, unit, str(path), (model.width, model.height)), str(path))
 
 
 def _images(file: Path) -> list[tuple[float, Path]]:
@@ -95,12 +92,7 @@ def _numbers(texts: list[str], file: Path) -> list[float]:
 
 def _lines(file: Path, columns: int | None = None) -> list[list[str]]:
     """The columns of every line that is no comment; as many as there should be, or any number."""
-    try:
-        lines = [line.split() for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    except OSError as error:
-        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{file}: no text ({error})") from None
+    lines = [line.split() for line in read_text(file).splitlines() if line.strip() and not line.startswith("#")]
     for number, line in enumerate(lines):
         if columns is not None and len(line) != columns:
             raise InvalidRequest(f"{file}: entry {number} has {len(line)} columns, {columns} are expected")
@@ -122,7 +114,7 @@ def _pinhole(folder: Path, size: tuple[int, int]) -> Pinhole:
     if not 4 <= len(numbers) <= 9:
         raise InvalidRequest(f"{file}: {len(numbers)} numbers, fx fy cx cy [k1 k2 p1 p2 k3] are expected")
     fx, fy, cx, cy, *D = numbers
-    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]) + HALF_PIXEL
+    K = intrinsics(fx, fy, cx, cy) + HALF_PIXEL
     return undistort(K, np.pad(D, (0, 5 - len(D))).tolist(), "plumb_bob", *size, str(file))
 
 
@@ -138,7 +130,4 @@ def _pose_at(poses: np.ndarray, time: float, where: str) -> np.ndarray | None:
 
 
 def _matrix(row: np.ndarray, where: str) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = matrix_from_quaternion(row[4:], where)
-    pose[:3, 3] = row[1:4]
-    return pose
+    return pose_from_quaternion(row[1:4], row[4:], where)

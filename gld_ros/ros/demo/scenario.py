@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gld_ros.data.sequence import DEFAULT_CAMERA, open_sequence
+from gld_ros.data.sequence import DEFAULT_CAMERA, made_up_stamp, open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.comparison import hold_out
 from gld_ros.geometry.cameras import Camera
@@ -128,9 +128,9 @@ def simulated_scenario() -> Scenario:
         },
         camera_names=[DEFAULT_CAMERA],
         sources=[(DEFAULT_CAMERA, robot.cameras[index]) for index in shown],
-        stamps=[robot.stamp(index) for index in shown],
+        stamps=[made_up_stamp(index) for index in shown],
         source=lru_cache(None)(lambda index: robot.views([shown[index]])[0]),
-        targets=robot.views([BETWEEN]) + robot.render(looks, [robot.stamp(LAST)] * len(looks)),
+        targets=robot.views([BETWEEN]) + robot.render(looks, [made_up_stamp(LAST)] * len(looks)),
         titles=["between two frames", *(name for name, *_ in LOOKS)],
         requests=[[0], list(range(1, 1 + len(looks)))],
         way=(robot.cameras[LAST], looks[-1]),

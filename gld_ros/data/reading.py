@@ -1,13 +1,15 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image and depth files as arrays, from a path or from bytes, with errors that name them."""
+"""Reading files with errors that name them: text, JSON; images and depth, from a path or from bytes, as arrays."""
 
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,6 +18,24 @@ from gld_ros.errors import InvalidRequest
 
 #: Errors of Pillow for files that are no images, truncated, damaged or far too large.
 UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def read_text(file: Path) -> str:
+    """Content of a file. Raises InvalidRequest where it cannot be read or is no text."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{file}: no text ({error})") from None
+
+
+def read_json(file: Path) -> Any:
+    """Content of a file. Raises InvalidRequest where it cannot be read or is no JSON."""
+    try:
+        return json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"{file}: not valid JSON ({error}); is it truncated?") from None
 
 
 def image_size(source: Path | bytes, where: str) -> tuple[int, int]:
