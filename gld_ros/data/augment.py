@@ -71,19 +71,14 @@ def reframed(
     mirrored = torch.rand(B, device=device) < 0.5
     sign = torch.where(mirrored, -1.0, 1.0)
 
-    def grid(columns: int, rows: int) -> Tensor:
-        """Places of the new views' pixels in the old ones, (B * V, rows, columns, 2), -1..1."""
-        x, y = (torch.arange(n, device=device).add(0.5) / n for n in (columns, rows))
-        x = torch.where(mirrored[:, None], 1 - x, x) * wide[:, None] + left[:, None]
-        y = y * high[:, None] + top[:, None]
-        places = torch.stack(
-            [(2 / w * x - 1)[:, None].expand(-1, rows, -1), (2 / h * y - 1)[:, :, None].expand(-1, -1, columns)], dim=-1
-        )
-        return places.repeat_interleave(V, dim=0)
+    window = torch.zeros(B, 2, 3, device=device)  # from places in the new views to places in the old ones, -1..1
+    window[:, 0, 0], window[:, 0, 2] = sign * wide / w, (2 * left + wide) / w - 1
+    window[:, 1, 1], window[:, 1, 2] = high / h, (2 * top + high) / h - 1
 
-    pictures = F.grid_sample(
-        images.flatten(0, 1), grid(detail * W, detail * H), padding_mode="border", align_corners=False
-    )
+    def grid(columns: int, rows: int) -> Tensor:
+        return F.affine_grid(window.repeat_interleave(V, dim=0), [B * V, 1, rows, columns], align_corners=False)
+
+    pictures = F.grid_sample(images.flatten(0, 1), grid(detail * W, detail * H), "bilinear", "border", False)
     depth = F.grid_sample(depth.flatten(0, 1)[:, None], grid(W, H), "nearest", "border", False)
     scale = torch.stack([W / wide, H / high, torch.ones_like(wide)], dim=-1)
     K = K.clone()

@@ -79,21 +79,25 @@ def _add_partition(plan: Plan, wall: np.ndarray) -> None:
     passage = np.zeros(4)
     passage[axis], passage[1 - axis], passage[2 + axis] = at, middle, 1
     plan.passages.append(passage)
-    first, second = plan.parts[0].copy(), plan.parts[0].copy()
-    first[2 + axis], second[axis] = at - thick, at + thick
-    plan.parts = [first, second]
+    before, behind = (0.0, at - thick), (at + thick, size[axis])
+    plan.parts = [_area(axis, span, (0.0, across)) for span in (before, behind)]
     _split_walls(plan, axis, at, thick)
     for facing in (-1, 1):
         face = at + facing * thick
         plan.walls.append(Wall(axis, face, facing, 0.0, across, [(middle - half - 0.1, middle + half + 0.1)]))
-    keep = np.array([0.0, 0.0, 0.0, 0.0])
-    keep[axis], keep[2 + axis] = at - thick - 0.7, at + thick + 0.7
-    keep[1 - axis], keep[3 - axis] = middle - half, middle + half
-    low, high = keep.copy(), keep.copy()
-    low[axis] = high[axis] = at - thick
-    low[2 + axis] = high[2 + axis] = at + thick
-    low[1 - axis], low[3 - axis], high[1 - axis], high[3 - axis] = 0, middle - half, middle + half, across
-    plan.footprints += [keep, low, high]
+    way, solid = (at - thick - 0.7, at + thick + 0.7), (at - thick, at + thick)
+    plan.footprints += [
+        _area(axis, way, (middle - half, middle + half)),
+        _area(axis, solid, (0, middle - half)),
+        _area(axis, solid, (middle + half, across)),
+    ]
+
+
+def _area(axis: int, along: tuple[float, float], across: tuple[float, float]) -> np.ndarray:
+    """(low x, low y, high x, high y) of a place on the floor, from its ends along `axis` and across it."""
+    area = np.zeros(4)
+    area[axis::2], area[1 - axis :: 2] = along, across
+    return area
 
 
 def _split_walls(plan: Plan, axis: int, at: float, thick: float) -> None:

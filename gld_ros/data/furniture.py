@@ -46,11 +46,8 @@ def _legs(width: float, depth: float, height: float, thick: float) -> list[list[
 
 def table(rng: Rng) -> Piece:
     """A top on four legs."""
-    width, depth, height = (
-        rng.uniform(0.8, 1.8),
-        rng.uniform(0.5, 0.9),
-        rng.choice([0.45, 0.74]) * rng.uniform(0.9, 1.1),
-    )
+    width, depth = rng.uniform(0.8, 1.8), rng.uniform(0.5, 0.9)
+    height = rng.choice([0.45, 0.74]) * rng.uniform(0.9, 1.1)
     thick = rng.uniform(0.03, 0.06)
     top = materials.wood(rng) if rng.random() < 0.7 else materials.paint(rng, materials.any_colour(rng, 0.4))
     legs = top if rng.random() < 0.6 else materials.paint(rng, materials.hsv(0, 0, rng.uniform(0.1, 0.9)))
@@ -79,18 +76,14 @@ def shelf(rng: Rng) -> Piece:
     half, depth, height = rng.uniform(0.3, 0.7), rng.uniform(0.22, 0.4), rng.uniform(0.8, 2.0)
     thick = rng.uniform(0.02, 0.04)
     body = materials.wood(rng) if rng.random() < 0.7 else materials.paint(rng, materials.hsv(0, 0, rng.uniform(0.5, 1)))
-    boxes = [
-        _span((-half, thick - half), (0, depth), (0, height)),
-        _span((half - thick, half), (0, depth), (0, height)),
-    ]
-    boxes += [_span((-half, half), (0, 0.02), (0, height))]
+    sides = ((-half, thick - half), (half - thick, half))
+    boxes = [_span(side, (0, depth), (0, height)) for side in sides] + [_span((-half, half), (0, 0.02), (0, height))]
     levels = np.array([0.05, 0.5, 1.0]) * height
     boxes += [_span((-half, half), (0.02, depth), (level - thick, level)) for level in levels]
     books = np.clip(rng.uniform(0.15, 0.3), 0, 0.4 * height)
     reach = rng.uniform(0.4, 1.9) * half
-    boxes += [
-        _span((thick - half, thick - half + reach - 2 * thick), (0.03, 0.8 * depth), (levels[1], levels[1] + books))
-    ]
+    row = (thick - half, thick - half + reach - 2 * thick)
+    boxes += [_span(row, (0.03, 0.8 * depth), (levels[1], levels[1] + books))]
     spines = materials.material(
         materials.any_colour(rng, 0.8), materials.any_colour(rng, 0.8), square=0.8, frequency=rng.uniform(2, 5),
         block_width=rng.uniform(0.03, 0.08), block_tone=0.4, joint=0.004, joint_tone=0.5, phase=rng.uniform(0, 9),

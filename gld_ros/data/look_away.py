@@ -17,6 +17,7 @@ from gld_ros.data.raytrace import SceneBatch, first_hit, render
 from gld_ros.data.room_views import RoomViews
 from gld_ros.data.rooms import Room, camera_pose, random_room, stack_rooms
 from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import intrinsics
 from gld_ros.geometry.rays import directions
 
 KINDS = ("furnished", "plain", "mixed")
@@ -101,15 +102,11 @@ def look_away_cameras(
 def _intrinsics(diagonal_fov: float, shift: np.ndarray, width: int, height: int) -> np.ndarray:
     focal = math.hypot(width, height) / 2 / math.tan(diagonal_fov / 2)
     centre = np.array([width, height]) * (0.5 + shift)
-    return np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
+    return intrinsics(focal, focal, *centre)
 
 
 def _free(room: Room, poses: list[Pose]) -> np.ndarray:
-    """Metres of room (N,) before the lenses of cameras, or half of that around them if less; negative inside."""
-    places = np.stack([p.c2w[:3, 3] for p in poses])
-    ahead = np.stack([p.c2w[:3, 2] for p in poses])
-    free = room.clearance(np.concatenate([places, places + 0.4 * ahead, places + 0.8 * ahead])).reshape(3, -1)
-    return np.minimum(0.5 * free[0], free.min(axis=0))
+    return room.free_before(np.stack([pose.c2w for pose in poses]))
 
 
 def _sources(room: Room, rng: np.random.Generator, count: int) -> list[Pose]:

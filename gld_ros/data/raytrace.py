@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gld_ros.data.textures import COLUMNS, PLAIN, albedo, turned
 from gld_ros.geometry.rays import directions
@@ -144,29 +145,11 @@ def _occluded(scene: SceneBatch, point: Tensor, to_light: Tensor) -> Tensor:
 
 def _surface_frame(scene: SceneBatch, point: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Normal (S, 3, R) and texture coordinates (S, 2, R) in metres at hit points (S, 3, R)."""
-    K, M = scene.boxes.shape[1], scene.spheres.shape[1]
-    N = scene.cylinders.shape[1]
+    K, M, N = (shapes.shape[1] for shapes in (scene.boxes, scene.spheres, scene.cylinders))
     # Every surface as (centre, half extents, yaw), so that one gather serves all.
-    S = point.shape[0]
-    room = torch.cat([scene.size / 2, scene.size / 2, torch.zeros_like(scene.size[:, :1])], dim=1)
-    table = torch.cat(
-        [
-            room[:, None].expand(S, 6, 7),
-            scene.boxes,
-            torch.cat([scene.spheres, scene.spheres[..., 3:], scene.spheres[..., 3:], 0 * scene.spheres[..., 3:]], -1),
-            torch.cat(
-                [
-                    scene.cylinders[..., :3],
-                    scene.cylinders[..., 3:4],
-                    scene.cylinders[..., 3:4],
-                    scene.cylinders[..., 4:],
-                    0 * scene.cylinders[..., 4:],
-                ],
-                -1,
-            ),
-        ],
-        dim=1,
-    )
+    room = F.pad(torch.cat([scene.size / 2, scene.size / 2], dim=-1), (0, 1))[:, None].expand(-1, 6, 7)
+    spheres, cylinders = scene.spheres[..., [0, 1, 2, 3, 3, 3]], scene.cylinders[..., [0, 1, 2, 3, 3, 4]]
+    table = torch.cat([room, scene.boxes, F.pad(spheres, (0, 1)), F.pad(cylinders, (0, 1))], dim=1)
     shape = table.gather(1, index[..., None].expand(-1, -1, 7)).transpose(1, 2)  # (S, 7, R)
     cos, sin = shape[:, 6].cos(), shape[:, 6].sin()
     local = point - shape[:, :3]
@@ -182,7 +165,7 @@ def _surface_frame(scene: SceneBatch, point: Tensor, index: Tensor) -> tuple[Ten
     on_side = is_cylinder & (relative[:, 2:].abs() < 0.999)
     normal = torch.where(is_sphere, local, torch.where(on_side, side, flat))
     nx, ny = turned(normal[:, 0], normal[:, 1], cos, -sin)
-    normal = torch.nn.functional.normalize(torch.stack([nx, ny, normal[:, 2]], dim=1), dim=1)
+    normal = F.normalize(torch.stack([nx, ny, normal[:, 2]], dim=1), dim=1)
     normal = torch.where(is_room, -normal, normal)
     # Flat faces: the two other coordinates; curved ones: arc length and height.
     u = torch.where(axis[:, 0] == 0, ly, lx)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gld_ros.data.raytrace import render
 from gld_ros.data.rooms import Room, camera_pose, random_room, stack_rooms
+from gld_ros.geometry.cameras import intrinsics
 
 #: Image sizes (width, height) of about 108 patches of 8 pixels: 4:3, square, portrait, wide.
 BUCKETS = ((96, 72), (80, 80), (72, 96), (144, 48))
@@ -35,16 +36,14 @@ def render_scenes(
     seeds: list[int], width: int = 96, height: int = 72, renderer=render, shadows: bool = True
 ) -> RoomViews:
     """The scenes of some seeds; the same seed and size give the same scene everywhere."""
-    rooms, Ks, poses = [], [], []
-    for seed in seeds:
-        room = random_room(seed)
-        K, c2w = sample_cameras(room, np.random.default_rng([seed, 2]), width, height)
-        rooms.append(room)
-        Ks.append(K)
-        poses.append(c2w)
-    cameras = torch.tensor(np.stack(Ks)).float(), torch.tensor(np.stack(poses)).float()
-    images, depth = renderer(stack_rooms(rooms), *cameras, height, width, shadows)
-    return RoomViews(images, depth, *cameras)
+    rooms = [random_room(seed) for seed in seeds]
+    cameras = [
+        sample_cameras(room, np.random.default_rng([seed, 2]), width, height)
+        for room, seed in zip(rooms, seeds, strict=True)
+    ]
+    K, c2w = (torch.tensor(np.stack(numbers)).float() for numbers in zip(*cameras, strict=True))
+    images, depth = renderer(stack_rooms(rooms), K, c2w, height, width, shadows)
+    return RoomViews(images, depth, K, c2w)
 
 
 def sample_cameras(room: Room, rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,18 +51,14 @@ def sample_cameras(room: Room, rng: np.random.Generator, width: int, height: int
     diagonal_fov = math.radians(rng.uniform(65, 105))
     focal = math.hypot(width, height) / 2 / math.tan(diagonal_fov / 2)
     centre = np.array([width, height]) / 2 * (1 + 0.04 * rng.standard_normal(2))
-    K = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
+    K = intrinsics(focal, focal, *centre)
     best, poses = -math.inf, np.empty(0)
     for attempt in range(200):
         proposed = _propose(room, rng, shrink=0.985**attempt)
-        places = proposed[:, :3, 3]
-        free = room.clearance(
-            np.concatenate([places, places + 0.4 * proposed[:, :3, 2], places + 0.8 * proposed[:, :3, 2]])
-        )
         # Never inside anything; if it can be, with some room before the lens.
-        room_left = min(free.min(), 0.5 * free[:4].min())
-        if room_left > best:
-            best, poses = room_left, proposed
+        free = room.free_before(proposed).min()
+        if free > best:
+            best, poses = free, proposed
         if best > max(0.15 - 0.001 * attempt, 0.02):
             break
     return np.repeat(K[None], 4, 0), poses

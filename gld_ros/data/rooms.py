@@ -12,6 +12,7 @@ import torch
 
 from gld_ros.data.raytrace import SceneBatch, render
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.se3 import rigid
 
 BOXES, SPHERES, CYLINDERS, LIGHTS = 10, 2, 3, 2
 TEST_SEED = 1_000_000_000  # rooms from here on are held out: training seeds stay below
@@ -48,6 +49,13 @@ class Room:
         side = np.linalg.norm(offset[..., :2], axis=2) - cylinders[:, 3]
         cap = np.abs(offset[..., 2]) - cylinders[:, 4]
         return np.minimum(free, np.maximum(side, cap).min(axis=1))
+
+    def free_before(self, c2w: np.ndarray) -> np.ndarray:
+        """Metres of room (N,) before the lenses of cameras (N, 4, 4), or half of that around them if less; negative
+        inside something."""
+        places, ahead = c2w[:, :3, 3], c2w[:, :3, 2]
+        free = self.clearance(np.concatenate([places, places + 0.4 * ahead, places + 0.8 * ahead])).reshape(3, -1)
+        return np.minimum(0.5 * free[0], free.min(axis=0))
 
     def render(self, cameras: list[Camera]) -> tuple[np.ndarray, np.ndarray]:
         """Images (V, H, W, 3) uint8 RGB and z-depths (V, H, W) float32 in metres, of cameras of one size."""
@@ -97,10 +105,7 @@ def camera_pose(position: np.ndarray, yaw: float, pitch: float, roll: float = 0.
     right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
     down = np.cross(forward, right)
     cos, sin = math.cos(roll), math.sin(roll)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([cos * right + sin * down, cos * down - sin * right, forward], axis=1)
-    pose[:3, 3] = position
-    return pose
+    return rigid(np.stack([cos * right + sin * down, cos * down - sin * right, forward], axis=1), position)
 
 
 def random_room(seed: int) -> Room:
@@ -115,13 +120,8 @@ def random_room(seed: int) -> Room:
     cylinders = np.column_stack(
         [rng.uniform(0.08, 0.92, (CYLINDERS, 2)) * size[:2], half, rng.uniform(0.05, 0.35, CYLINDERS), half]
     )
-    lights = np.column_stack(
-        [
-            rng.uniform(0.2, 0.8, (LIGHTS, 2)) * size[:2],
-            np.full(LIGHTS, size[2] - 0.15),
-            rng.uniform(0.4, 1.0, LIGHTS),
-        ]
-    )
+    places, power = rng.uniform(0.2, 0.8, (LIGHTS, 2)) * size[:2], rng.uniform(0.4, 1.0, LIGHTS)
+    lights = np.column_stack([places, np.full(LIGHTS, size[2] - 0.15), power])
     count = 6 + BOXES + SPHERES + CYLINDERS
     return Room(
         {
@@ -177,15 +177,5 @@ def _material(rng: np.random.Generator) -> np.ndarray:
     square = rng.uniform(0.5, 1) if kind < 0.3 else 0.0
     stripe = rng.uniform(0.5, 1) if 0.3 <= kind < 0.5 else 0.0
     waves = rng.uniform(0.3, 1.0)
-    return np.array(
-        [
-            *base,
-            *other,
-            square,
-            stripe,
-            waves,
-            math.exp(rng.uniform(-0.3, 1.6)),
-            rng.choice([0, rng.uniform(0, 3)]),
-            rng.uniform(0, 9),
-        ]
-    )
+    frequency, turn, phase = math.exp(rng.uniform(-0.3, 1.6)), rng.choice([0, rng.uniform(0, 3)]), rng.uniform(0, 9)
+    return np.array([*base, *other, square, stripe, waves, frequency, turn, phase])

@@ -38,6 +38,9 @@ COLUMNS = {
     "baseboard_tone": 26,  # grey of that paint
 }
 
+#: Frequencies along u and v, and amplitudes, of the plain pattern of waves.
+WAVES = ((0.31, 0.17, 0.5), (-0.43, 0.61, 0.4), (1.3, -0.9, 0.3), (2.1, 2.7, 0.3), (-5.1, 3.9, 0.25))
+
 #: Where the noise takes its values from: one table, so that every machine makes the same textures.
 RANDOM = torch.tensor(np.random.default_rng(0).uniform(-1, 1, 128 * 128), dtype=torch.float32)
 
@@ -94,13 +97,7 @@ def _plain_mix(material: Tensor, uv: Tensor, footprint: Tensor) -> Tensor:
     square = _square_wave(u, blur) * _square_wave(v, blur)
     stripe = _square_wave(0.7 * v + 0.15 * torch.sin(1.7 * u), blur)
     waves = torch.zeros_like(u)
-    for fu, fv, amplitude in (
-        (0.31, 0.17, 0.5),
-        (-0.43, 0.61, 0.4),
-        (1.3, -0.9, 0.3),
-        (2.1, 2.7, 0.3),
-        (-5.1, 3.9, 0.25),
-    ):
+    for fu, fv, amplitude in WAVES:
         fade = torch.exp(-((3 * math.hypot(fu, fv) * blur) ** 2))
         waves = waves + amplitude * fade * torch.sin(2 * math.pi * (fu * u + fv * v) + 5 * phase * fu)
     return 0.5 + 0.5 * (material[:, 6] * square + material[:, 7] * stripe + material[:, 8] * waves)
