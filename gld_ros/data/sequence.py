@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -155,8 +155,8 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
     unit = _number(entry, "depth_unit_scale_factor", where, default=0.001)
     stamp = round(_number(entry, "timestamp", where) * 1e9) if "timestamp" in entry else made_up_stamp(time_index)
 
-    def measured() -> np.ndarray:
-        return model.apply(read_depth(depth_path, unit, str(depth_path), size), where)
+    def measured(path: Path) -> np.ndarray:
+        return model.apply(read_depth(path, unit, str(path), size), where)
 
     return Frame(
         name=str(image_path),
@@ -164,7 +164,7 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
         stamp=stamp,
         camera=camera,
         read_image=lambda: model.apply(read_rgb(image_path, str(image_path), size), where),
-        read_depth=measured if depth_path else None,
+        read_depth=partial(measured, depth_path) if depth_path else None,
     )
 
 

@@ -71,7 +71,9 @@ def matrix_from_quaternion(quaternion: np.ndarray, name: str = "quaternion") -> 
     return Rotation.from_quat(quaternion).as_matrix()
 
 
-def pose_from_quaternion(position: Sequence[float], quaternion: Sequence[float], name: str = "pose") -> np.ndarray:
+def pose_from_quaternion(
+    position: Sequence[float] | np.ndarray, quaternion: Sequence[float] | np.ndarray, name: str = "pose"
+) -> np.ndarray:
     """(4, 4) pose of a position (3,) and a quaternion (4,). Raises InvalidRequest as `matrix_from_quaternion`."""
     return rigid(matrix_from_quaternion(np.asarray(quaternion), name), position)
 

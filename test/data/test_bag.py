@@ -4,25 +4,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from rosbags.typesys import Stores, get_typestore
+from rosbags.highlevel import AnyReader
+from rosbags.typesys.stores import ros2_jazzy as ros
 
 from gld_ros.data.bag_writer import BagWriter, write_bag
 from gld_ros.data.sequence import open_sequence, read_folder, write_folder
 from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.se3 import quaternion_from_matrix
 
-TYPES = get_typestore(Stores.ROS2_JAZZY)
 
-
-def copy_bag(source, target, keep) -> None:
-    """Copy the messages whose topic `keep` accepts."""
-    from rosbags.highlevel import AnyReader
-
-    with AnyReader([source]) as reader, BagWriter(target) as writer:
+def copy_bag(folder, target, keep, add=lambda writer: None) -> None:
+    """A bag of the sequence `folder` with the messages that `keep` (topic, stamp) accepts, and those of `add`."""
+    write_bag(read_folder(folder), target.with_name("full"))
+    with AnyReader([target.with_name("full")]) as reader, BagWriter(target) as writer:
         for connection, stamp, data in reader.messages():
-            if keep(connection.topic):
+            if keep(connection.topic, stamp):
                 writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+        add(writer)
 
 
 @pytest.mark.parametrize("storage", ("mcap", "sqlite3"))
@@ -56,8 +58,7 @@ def test_compressed_images_are_close(tmp_path, views):
 
 @pytest.mark.parametrize("metric", (False, None))
 def test_the_bag_remembers_what_is_known_of_the_scale(folder, tmp_path, metric):
-    sequence = read_folder(folder)
-    write_bag(type(sequence)("s", folder, sequence.frames, metric), tmp_path / "bag")
+    write_bag(replace(read_folder(folder), metric=metric), tmp_path / "bag")
     assert open_sequence(tmp_path / "bag").metric is metric
 
 
@@ -81,13 +82,8 @@ def test_two_cameras(tmp_path, views, rigid):
 
 def test_poses_between_tf_stamps_are_interpolated(folder, views, tmp_path):
     """TF only at the first and last image: the others get poses on the line between them."""
-    from rosbags.highlevel import AnyReader
-
-    write_bag(read_folder(folder), tmp_path / "full")
-    with AnyReader([tmp_path / "full"]) as reader, BagWriter(tmp_path / "sparse") as writer:
-        for connection, stamp, data in reader.messages():
-            if connection.topic != "/tf" or stamp in (views[0].stamp, views[-1].stamp):
-                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+    ends = (views[0].stamp, views[-1].stamp)
+    copy_bag(folder, tmp_path / "sparse", lambda topic, stamp: topic != "/tf" or stamp in ends)
     frames = open_sequence(tmp_path / "sparse").frames
     centers = np.array([frame.camera.center for frame in frames])
     np.testing.assert_allclose(np.diff(centers, axis=0), np.diff([v.camera.center for v in views], axis=0), atol=1e-9)
@@ -96,49 +92,35 @@ def test_poses_between_tf_stamps_are_interpolated(folder, views, tmp_path):
 @pytest.mark.parametrize("kind", ("Odometry", "PoseStamped", "Odometry of the base"))
 def test_poses_from_a_topic(folder, views, tmp_path, kind):
     """Without TF, Odometry of the camera's frame or PoseStamped gives the poses; without moving TF, the base's does."""
-    from rosbags.highlevel import AnyReader
-
-    from gld_ros.geometry.se3 import quaternion_from_matrix
-
-    make = {name.split("/")[-1]: cls for name, cls in TYPES.types.items() if "/msg/" in name}
-    write_bag(read_folder(folder), tmp_path / "full")
     mounted = kind == "Odometry of the base"  # the camera sits 0.5 m beside it
-    with AnyReader([tmp_path / "full"]) as reader, BagWriter(tmp_path / "posed") as writer:
-        for connection, stamp, data in reader.messages():
-            if not connection.topic.startswith("/tf"):
-                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+    vector, turn = ros.geometry_msgs__msg__Vector3, ros.geometry_msgs__msg__Quaternion
+
+    def header(stamp, frame_id):
+        return ros.std_msgs__msg__Header(ros.builtin_interfaces__msg__Time(stamp // 10**9, stamp % 10**9), frame_id)
+
+    def add(writer):
         if mounted:
-            turn = make["Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)
-            item = make["TransformStamped"](
-                header=make["Header"](stamp=make["Time"](sec=0, nanosec=0), frame_id="base_link"),
-                child_frame_id="camera_optical_frame",
-                transform=make["Transform"](translation=make["Vector3"](x=0.5, y=0.0, z=0.0), rotation=turn),
-            )
-            writer.write("/tf_static", make["TFMessage"](transforms=[item]), views[0].stamp)
+            mount = ros.geometry_msgs__msg__Transform(vector(0.5, 0.0, 0.0), turn(0.0, 0.0, 0.0, 1.0))
+            item = ros.geometry_msgs__msg__TransformStamped(header(0, "base_link"), "camera_optical_frame", mount)
+            writer.write("/tf_static", ros.tf2_msgs__msg__TFMessage([item]), views[0].stamp)
         for view in views:
-            time = make["Time"](sec=view.stamp // 10**9, nanosec=view.stamp % 10**9)
-            header = make["Header"](stamp=time, frame_id="map")
-            x, y, z = view.camera.center.tolist()
-            qx, qy, qz, qw = quaternion_from_matrix(view.camera.c2w[:3, :3]).tolist()
-            pose = make["Pose"](
-                position=make["Point"](x=x, y=y, z=z), orientation=make["Quaternion"](x=qx, y=qy, z=qz, w=qw)
+            pose = ros.geometry_msgs__msg__Pose(
+                ros.geometry_msgs__msg__Point(*view.camera.center.tolist()),
+                turn(*quaternion_from_matrix(view.camera.c2w[:3, :3]).tolist()),
             )
             if kind == "PoseStamped":
-                writer.write("/pose", make["PoseStamped"](header=header, pose=pose), view.stamp)
-                continue
-            zero = make["Vector3"](x=0.0, y=0.0, z=0.0)
-            writer.write(
-                "/odom",
-                make["Odometry"](
-                    header=header,
-                    child_frame_id="base_link" if mounted else "camera_optical_frame",
-                    pose=make["PoseWithCovariance"](pose=pose, covariance=np.zeros(36)),
-                    twist=make["TwistWithCovariance"](
-                        twist=make["Twist"](linear=zero, angular=zero), covariance=np.zeros(36)
-                    ),
-                ),
-                view.stamp,
-            )
+                message = ros.geometry_msgs__msg__PoseStamped(header(view.stamp, "map"), pose)
+            else:
+                twist = ros.geometry_msgs__msg__Twist(vector(0.0, 0.0, 0.0), vector(0.0, 0.0, 0.0))
+                message = ros.nav_msgs__msg__Odometry(
+                    header(view.stamp, "map"),
+                    "base_link" if mounted else "camera_optical_frame",
+                    ros.geometry_msgs__msg__PoseWithCovariance(pose, np.zeros(36)),
+                    ros.geometry_msgs__msg__TwistWithCovariance(twist, np.zeros(36)),
+                )
+            writer.write("/pose", message, view.stamp)
+
+    copy_bag(folder, tmp_path / "posed", lambda topic, stamp: not topic.startswith("/tf"), add)
     frames = open_sequence(tmp_path / "posed").frames
     offset = np.eye(4)
     offset[0, 3] = 0.5 * mounted
@@ -156,8 +138,7 @@ def test_poses_from_a_topic(folder, views, tmp_path, kind):
     ),
 )
 def test_missing_topics_are_named(folder, tmp_path, keep, message):
-    write_bag(read_folder(folder), tmp_path / "full")
-    copy_bag(tmp_path / "full", tmp_path / "part", keep)
+    copy_bag(folder, tmp_path / "part", lambda topic, stamp: keep(topic))
     with pytest.raises(InvalidRequest, match=message) as error:
         open_sequence(tmp_path / "part")
     assert str(tmp_path / "part") in str(error.value)

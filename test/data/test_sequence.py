@@ -130,18 +130,17 @@ def test_truncated_json(folder):
         open_sequence(folder)
 
 
-def test_truncated_image(folder):
+@pytest.mark.parametrize(
+    "damage",
+    (
+        lambda data: data[:300],
+        lambda data: data[:11] + b"\0" + data[12:],  # the length of a PNG's header: ValueError
+        lambda data: data[:35] + b"\0" + data[36:],  # of its pixels: SyntaxError
+    ),
+)
+def test_truncated_or_damaged_image(folder, damage):
     file = folder / "images/002.png"
-    file.write_bytes(file.read_bytes()[:300])
-    frame = read_folder(folder).frames[2]
-    with pytest.raises(InvalidRequest, match="002.png: not a readable image"):
-        frame.view()
-
-
-@pytest.mark.parametrize("byte", (11, 35))  # of the length of a PNG's header, of its pixels: ValueError, SyntaxError
-def test_damaged_image(folder, byte):
-    file = folder / "images/002.png"
-    file.write_bytes(file.read_bytes()[:byte] + b"\0" + file.read_bytes()[byte + 1 :])
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(InvalidRequest, match="002.png: not a readable image"):
         read_folder(folder).frames[2].view()
 

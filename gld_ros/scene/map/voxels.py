@@ -86,9 +86,9 @@ def unpack(keys: np.ndarray) -> np.ndarray:
 class VoxelTable:
     """Rows of a structured type with a field `stamp`, by voxel. keys: (N,) int64, sorted; rows: (N,) of `dtype`."""
 
-    def __init__(self, dtype: np.dtype, keys: np.ndarray | None = None, rows: np.ndarray | None = None) -> None:
+    def __init__(self, dtype: np.dtype, keys: np.ndarray | None = None) -> None:
         self.keys = np.empty(0, np.int64) if keys is None else keys
-        self.rows = np.empty(len(self.keys), dtype) if rows is None else rows
+        self.rows = np.empty(len(self.keys), dtype)
 
     def __len__(self) -> int:
         return len(self.keys)
