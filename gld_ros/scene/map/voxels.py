@@ -31,6 +31,7 @@ class MapPoints:
 
     @classmethod
     def none(cls) -> MapPoints:
+        """No points."""
         return cls(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty(0, np.float32), np.empty(0, int))
 
 
