@@ -11,31 +11,31 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from gld_ros.benchmarks.requests import Shape, wall_request
+from gld_ros.benchmarks.requests import Shape, wall_tensors
 from gld_ros.benchmarks.timing import synchronize
-from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
+from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import integrate
 from gld_ros.errors import InvalidRequest
-from gld_ros.generators.gld import Generated, SourceLatents
+from gld_ros.generators.gld import Condition, Generated, LatentDiffusion
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.gld_setup import check_tensors
-from gld_ros.generators.native import camera_tensors, pictures
-from gld_ros.geometry.cameras import RelativeFrame
+from gld_ros.generators.request import Preset
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.pipeline import GLDPipeline
 
+Made = TypeVar("Made")
+STAGES = ("level1", "level0")
 #: Modules of the official `src` folder; the older one has one embedder a stack (the DA3 cascade).
 SPLIT, SINGLE = "stage2.models.DDT", "stage2.models.DDT_old"
 
@@ -99,42 +99,47 @@ def official_dit(config: ModelConfig, stage: str, ours: MultiViewDiT) -> nn.Modu
     return dit.to(next(ours.parameters()).device, torch.float32).eval().requires_grad_(False)
 
 
-def sample(
-    pipe: GLD,
-    theirs: Any,
-    stage: str,
-    K: Tensor,
-    c2w: Tensor,
-    given: SourceLatents,
-    noise: Tensor,
-    size: tuple[int, int],
-    steps: int | None,
-    level1: Tensor | None = None,
-) -> Tensor:
-    """Latents (1, V, C, ...) of a stage by the official network; arguments as in LatentDiffusion.denoise."""
-    config = pipe.net.config
-    ours = getattr(pipe.net, stage)
-    base = given.level1 if stage == "level1" else given.level0
-    S, V = base.shape[1], K.shape[1]
-    base = F.pad(base, (0, 0, 0, 0, 0, 0, 0, V - S))[0]
-    count, scale = config.flow.sampling(stage, steps)
-    camera_map = camera_conditions(ours, K, c2w, S, size, given.grid, config.compat).camera_map[0]
-    told: dict[str, Any] = {
-        "viewmats": normalized_poses(c2w, config.compat.world_frame_poses)[1],
-        "Ks": K.float(),
-        "prope_image_size": size,
-        "cond_num": S,
-    }
-    if level1 is not None and ours.config.level1_channels:
-        told["source_condition"] = level1[0]
+class OfficialDiffusion(LatentDiffusion):
+    """The method with the official networks in place of ours. seconds: of each stage of the latest request."""
 
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
-        arguments = torch.cat([base, x[0]], dim=1), t.expand(V), V, camera_map
-        if scale > 1:
-            return theirs.forward_with_cfg(*arguments, scale, **told)[None]
-        return theirs(*arguments, **told)[None]
+    def __init__(self, ours: LatentDiffusion) -> None:
+        super().__init__(ours.net, ours.device, dtype=torch.float32)
+        self.dits: dict[str, Any] = {s: official_dit(ours.net.config, s, getattr(ours.net, s)) for s in STAGES}
+        self.seconds: dict[str, float] = {}
 
-    return integrate(velocity, noise, time_grid(config.flow, count, V).to(noise))
+    def sample(
+        self,
+        stage: str,
+        preset: Preset,
+        cond: Condition,
+        cameras: RequestCameras,
+        noise: Tensor,
+        level1: Tensor | None,
+        report: Callable[..., bool],
+    ) -> Tensor:
+        ours, theirs = getattr(self.net, stage), self.dits[stage]
+        base, V = getattr(cond, stage)[0], noise.shape[1]
+        camera_map = cameras.condition(ours).camera_map[0]
+        told: dict[str, Any] = {
+            "viewmats": cameras.w2c,
+            "Ks": cameras.K,
+            "prope_image_size": cameras.size,
+            "cond_num": cameras.sources,
+        }
+        if level1 is not None and ours.config.level1_channels:
+            told["source_condition"] = level1[0]
+        how = preset.sampling[stage]
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            arguments = torch.cat([base, x[0]], dim=1), t.expand(V), V, camera_map
+            if how.guided:
+                return theirs.forward_with_cfg(*arguments, how.guidance_scale, **told)[None]
+            return theirs(*arguments, **told)[None]
+
+        start = noise.to(self.device)
+        times = time_grid(self.net.config.flow, how.steps, V).to(start)
+        made, self.seconds[f"{stage}_s"] = timed(self.device, lambda: integrate(velocity, start, times))
+        return made
 
 
 @torch.inference_mode()
@@ -152,32 +157,31 @@ def measure(
                 f"model '{pipe.name}' is not one of the official code: gld-da3 or gld-vggt is expected"
             )
     mine, original = GLD.of(ours.generator), GLD.of(reference.generator)
-    images, K, c2w = tensors(mine, shape)
-    check_tensors(images, K, c2w, ours.name, mine.limits)
-    noise = draw(mine, images, K)
+    request = wall_tensors(shape, mine.device)
+    check_tensors(*request, ours.name, mine.limits)
+
+    def run_theirs(steps: int | None) -> tuple[Generated, dict[str, float]]:
+        preset = original.preset("exact").changed(steps)
+        made, total = timed(official.device, lambda: official.denoise(*request, preset))
+        return made, official.seconds | {"rest_s": total - sum(official.seconds.values()), "total_s": total}
+
+    def run_ours(steps: int | None) -> tuple[Generated, dict[str, float]]:
+        made, total = timed(mine.device, lambda: mine.generate_tensors(*request, steps=steps))
+        return made, {"total_s": total}
+
     with official_code(folder):
-        dits = {
-            stage: official_dit(original.net.config, stage, getattr(original.net, stage))
-            for stage in ("level1", "level0")
-        }
-        run_official(original, dits, images, K, c2w, noise, 1)
-        theirs = [run_official(original, dits, images, K, c2w, noise, steps) for _ in range(repeat)]
-    run_ours(mine, images, K, c2w, noise, 1)
-    runs = [run_ours(mine, images, K, c2w, noise, steps) for _ in range(repeat)]
-
-    def mean(runs: list[tuple[Generated, dict[str, float]]]) -> dict[str, float]:
-        return {key: sum(seconds[key] for _, seconds in runs) / len(runs) for key in runs[0][1]}
-
-    made, expected = runs[-1][0], theirs[-1][0]
+        official = OfficialDiffusion(original.diffusion)
+        expected, theirs = repeated(run_theirs, steps, repeat)
+    made, own = repeated(run_ours, steps, repeat)
     error = (made.image.clamp(0, 1) - expected.image.clamp(0, 1)).square().mean()
     return {
         "model": ours.name,
         "views": [shape.sources, shape.targets],
         "size": [shape.size[1], shape.size[0]],
         "dtype": str(mine.dtype).removeprefix("torch."),
-        "steps": [mine.net.config.flow.sampling(stage, steps)[0] for stage in ("level1", "level0")],
-        "official": mean(theirs),
-        "ours": mean(runs),
+        "steps": [mine.net.config.flow.sampling(stage, steps)[0] for stage in STAGES],
+        "official": theirs,
+        "ours": own,
         "difference": {
             "image_psnr_db": float(-10 * error.clamp_min(1e-12).log10()),
             "level1": relative(made.level1, expected.level1),
@@ -186,70 +190,22 @@ def measure(
     }
 
 
-def tensors(pipe: GLD, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """images (1, S, 3, H, W), K (1, V, 3, 3) and c2w (1, V, 4, 4) of a request, on the device."""
-    sources, targets = wall_request(shape)
-    cameras = [*(source.camera for source in sources), *targets]
-    images = pictures([source.image for source in sources], shape.size, pipe.device)
-    return images, *camera_tensors(cameras, RelativeFrame(cameras), shape.size, pipe.device)
-
-
-def draw(pipe: GLD, images: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise of levels 1 and 0, in the latents' shape."""
-    encoder = pipe.net.config.encoder
-    h, w = (side // encoder.patch for side in images.shape[-2:])
-    specials = pipe.net.config.level1.special_tokens
-    latent = (1, K.shape[1], encoder.channels, *((specials + h * w, 1) if specials else (h, w)))
-    level1, level0 = torch.randn(2, *latent, generator=torch.Generator().manual_seed(0)).to(images)
-    return level1, level0
-
-
-class Laps:
-    """Seconds from one call to the next, the device's work done."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self()
-
-    def __call__(self) -> float:
-        synchronize(self._device)
-        now = time.perf_counter()
-        lap, self._last = now - getattr(self, "_last", now), now
-        return lap
-
-
-def run_official(
-    pipe: GLD,
-    dits: dict[str, nn.Module],
-    images: Tensor,
-    K: Tensor,
-    c2w: Tensor,
-    noise: tuple[Tensor, Tensor],
-    steps: int | None,
+def repeated(
+    run: Callable[[int | None], tuple[Generated, dict[str, float]]], steps: int | None, repeat: int
 ) -> tuple[Generated, dict[str, float]]:
-    """One whole request with the official networks, and its seconds."""
-    diffusion = pipe.diffusion
-    size = (images.shape[-2], images.shape[-1])
-    lap = Laps(pipe.device)
-    given = diffusion.latents_of(images)
-    rest = lap()
-    level1 = sample(pipe, dits["level1"], "level1", K, c2w, given, noise[0], size, steps)
-    seconds = {"level1_s": lap()}
-    level0 = sample(pipe, dits["level0"], "level0", K, c2w, given, noise[1], size, steps, level1)
-    seconds["level0_s"] = lap()
-    features = diffusion.propagate(level0, level1, diffusion.condition(images, K, c2w, given, None), given.grid)
-    made = Generated(level0, level1, features, *diffusion.decode(features, given.grid, size))
-    seconds["rest_s"] = rest + lap()
-    return made, seconds | {"total_s": sum(seconds.values())}
+    """What the last of `repeat` runs made, and the means of their seconds, after one step to warm up."""
+    run(1)
+    runs = [run(steps) for _ in range(repeat)]
+    return runs[-1][0], {key: sum(seconds[key] for _, seconds in runs) / repeat for key in runs[0][1]}
 
 
-def run_ours(
-    pipe: GLD, images: Tensor, K: Tensor, c2w: Tensor, noise: tuple[Tensor, Tensor], steps: int | None
-) -> tuple[Generated, dict[str, float]]:
-    """One whole request with ours, and its seconds."""
-    lap = Laps(pipe.device)
-    made = pipe.generate_tensors(images, K, c2w, steps=steps, noise=noise)
-    return made, {"total_s": lap()}
+def timed(device: torch.device, call: Callable[[], Made]) -> tuple[Made, float]:
+    """What `call` returns, and the seconds until the device has done it."""
+    synchronize(device)
+    began = time.perf_counter()
+    made = call()
+    synchronize(device)
+    return made, time.perf_counter() - began
 
 
 def relative(a: Tensor, b: Tensor) -> float:

@@ -7,43 +7,159 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gld_ros.files import write_text
 from gld_ros.reports.plots import plot
 from gld_ros.reports.provenance import git_revision, hardware
+from gld_ros.reports.tables import cell, markdown
 
 
-def complete(kind: str, figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a benchmark with the command, the revision and the hardware that they hold for."""
-    head = {"benchmark": kind, "command": shlex.join(["gld", *sys.argv[1:]]), "revision": git_revision()}
-    return head | {"hardware": hardware()} | figures
+def finish(kind: str, figures: dict[str, Any], as_json: bool = False, out: Path | None = None) -> None:
+    """Print the table of a benchmark or, `as_json`, its report; with `out` write report.json, table.md and plots there.
 
-
-def show(report: dict[str, Any], table: str, as_json: bool, out: Path | None) -> None:
-    """Print the table or, `as_json`, the report; with `out` write report.json, table.md and the plots there.
-
-    Raises InvalidRequest where plots are asked for (`out`) and matplotlib is missing.
+    The report holds the command, the revision and the hardware, too. Raises InvalidRequest where plots are asked for
+    (`out`) and matplotlib is missing.
     """
-    print(json.dumps(report, indent=1) if as_json else table)
+    command = shlex.join(["gld", *sys.argv[1:]])
+    head = {"benchmark": kind, "command": command, "revision": git_revision(), "hardware": hardware()}
+    report, table = json.dumps(head | figures, indent=1), TABLES[kind](figures)
+    print(report if as_json else table)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
-        write_text(out / "table.md", f"`{report['command']}`\n\n{table}\n")
-        write_plots(out, report)
+        write_text(out / "report.json", report + "\n")
+        write_text(out / "table.md", f"`{command}`\n\n{table}\n")
+        if kind in PLOTS:
+            PLOTS[kind](out, figures)
 
 
-def write_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
-    """Write the plots of a report. Raises InvalidRequest without matplotlib."""
-    draw = PLOTS.get(report["benchmark"])
-    return draw(folder, report) if draw else []
+def shape_of(row: dict[str, Any]) -> list[str]:
+    """Views and size of a case, as on the command line."""
+    return ["{}+{}".format(*row["views"]), "{}x{}".format(*row["size"])]
 
 
-def latency_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+def latency_table(rows: Sequence[dict[str, Any]]) -> str:
+    """One line a case, seconds and shares."""
+    columns = ["model", "variant", "views", "size", "median s", "p95 s", "same sources s", "encode s"]
+    columns += ["level 1 s (steps)", "level 0 s (steps)", "decode s", "other s", "ktokens/s", "TFLOP/s", "of peak"]
+    lines = []
+    for row in rows:
+        stages, steps = row["stages"], row["steps"]
+        levels = [f"{stages[k]:.4g} ({steps[k]})" if k in steps else None for k in ("level1", "level0")]
+        line = [row["model"], row["variant"], *shape_of(row), row["median_s"], row["p95_s"], row["again_s"]]
+        line += [stages.get("encode"), *levels, stages.get("decode"), stages["other"], row["tokens_per_s"] / 1e3]
+        line.append(row["achieved_flops_per_s"] / 1e12 if "achieved_flops_per_s" in row else None)
+        lines.append([*line, f"{row['share_of_peak']:.1%}" if "share_of_peak" in row else None])
+    return markdown(columns, lines)
+
+
+def latency_tables(report: dict[str, Any]) -> str:
+    """The cases, and the comparison with the official code where it was asked for."""
+    compared = [compare_table(report["compare"])] if "compare" in report else []
+    return "\n\n".join([latency_table(report["cases"]), *compared])
+
+
+def quality_table(report: dict[str, Any]) -> str:
+    """One line a variant; brackets are 95 % intervals."""
+    figures = ["psnr_db", "depth_abs_rel", "lpips", "psnr_truth_db", "psnr_truth_gain_db"]
+    figures = [name for name in figures if any(name in row for row in report["variants"])]
+    lines = [
+        [row["variant"], row["latency_s"], row["speedup"], *(row.get(name) for name in figures)]
+        for row in report["variants"]
+    ]
+    titles = {
+        "psnr_db": f"PSNR to {report['reference']}, dB",
+        "depth_abs_rel": "depth difference, relative",
+        "lpips": f"LPIPS to {report['reference']}",
+        "psnr_truth_db": "PSNR to the truth, dB",
+        "psnr_truth_gain_db": "gain, dB",
+    }
+    return markdown(["variant", "median s", "times as fast", *(titles[name] for name in figures)], lines)
+
+
+def scaling_table(report: dict[str, Any]) -> str:
+    """Three tables: views, pixels, requests in parallel."""
+    parts = []
+    for axis in ("views", "pixels"):
+        if rows := report[axis]:
+            parts.append(f"Latency against {axis}:\n\n{latency_table(rows)}")
+    if rows := report["parallel"]:
+        lines = [[row["clients"], row["median_s"], row["p95_s"], row["requests_per_s"]] for row in rows]
+        table = markdown(["requests in parallel", "median s", "p95 s", "requests/s"], lines)
+        parts.append(f"Requests at the same time:\n\n{table}")
+    return "\n\n".join(parts)
+
+
+MEMORY = [
+    ("heap_bytes", "heap in use, kB", 1e3),
+    ("private_bytes", "resident memory but files and shared memory, kB", 1e3),
+    ("python_blocks", "Python's memory blocks", 1.0),
+]
+
+
+def grown(slope: dict[str, float] | None, unit: float) -> str:
+    """Growth in 10,000 frames of a slope a frame, and whether that may be none."""
+    if slope is None:
+        return cell(None)
+    noise = "within noise" if slope["low"] <= 0 <= slope["high"] else "not within noise"
+    return f"{cell({key: 10_000 * value / unit for key, value in slope.items()})}, {noise}"
+
+
+def node_table(report: dict[str, Any]) -> str:
+    """One line a figure."""
+    cameras, request = report["cameras"], report["requests"]
+    lines: list[list[Any]] = [
+        ["camera frames received / published", f"{cameras['received']} / {cameras['published']}"],
+        ["instants a second, asked for / published", f"{cameras['rate']:g} / {cameras['published_rate']:.4g}"],
+        ["CPU ms a camera frame", 1e3 * cameras["cpu_s_per_frame"]],
+        ["share of one core", f"{cameras['core_share']:.1%}"],
+        ["memory at the end, MB", cameras["memory_bytes"] / 1e6],
+        *[[f"{name} in 10,000 frames", grown(cameras["memory_slopes"][key], unit)] for key, name, unit in MEMORY],
+    ]
+    if request["count"]:
+        lines += [
+            ["request to answer, median / p95 ms", "{:.4g} / {:.4g}".format(*request["answer_ms"])],
+            ["the node's own latency, median / p95 ms", "{:.4g} / {:.4g}".format(*request["node_ms"])],
+            ["the pipeline alone in this process, median ms", request["pipeline_ms"]],
+        ]
+        for name, base in (("overhead", "the node's latency"), ("total_overhead", "the pipeline alone")):
+            lines.append([f"answer less {base}", f"{request[f'{name}_ms']:.4g} ms, {request[f'{name}_share']:.1%}"])
+    return markdown(["figure", "value"], lines)
+
+
+def compare_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The official code beside ours, one line a case."""
+    columns = ["model", "views", "size", "steps", "official level 1 s", "level 0 s", "rest s", "all s", "ours, all s"]
+    columns += ["times as fast", "image PSNR, dB", "level 1, relative", "level 0, relative"]
+    lines = []
+    for row in rows:
+        theirs, ours, difference = row["official"], row["ours"]["total_s"], row["difference"]
+        lines.append(
+            [row["model"], *shape_of(row), "{}+{}".format(*row["steps"])]
+            + [theirs["level1_s"], theirs["level0_s"], theirs["rest_s"], theirs["total_s"], ours]
+            + [theirs["total_s"] / ours, difference["image_psnr_db"], difference["level1"], difference["level0"]]
+        )
+    return markdown(columns, lines)
+
+
+def memory_table(report: dict[str, Any]) -> str:
+    """Gigabytes of each figure, one a line."""
+    names = ["weights_bytes", "resident_before", "resident_loaded", "peak_loading", "peak_resident"]
+    lines = [[name.replace("_", " "), report[name] / 1e9] for name in names]
+    lines += [
+        [f"{name.replace('_', ' ')} on the GPU", report[name] / 1e9]
+        for name in ("peak_allocated", "peak_reserved")
+        if name in report
+    ]
+    lines.append(["peak / weights", report["peak_over_weights"]])
+    return markdown(["figure", "GB"], lines)
+
+
+def latency_plots(folder: Path, report: dict[str, Any]) -> None:
     """Stages of every case, stacked."""
     rows = report["cases"]
-    labels = ["{} {}\n{}+{} {}x{}".format(row["model"], row["variant"], *row["views"], *row["size"]) for row in rows]
+    labels = ["{} {}\n{} {}".format(row["model"], row["variant"], *shape_of(row)) for row in rows]
     with plot(folder / "latency.png", (8, 1.5 + 0.6 * len(rows)), xlabel="seconds") as axes:
         left = [0.0] * len(rows)
         for stage in dict.fromkeys(stage for row in rows for stage in row["stages"]):
@@ -52,10 +168,9 @@ def latency_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
             left = [a + b for a, b in zip(left, widths, strict=True)]
         axes.invert_yaxis()
         axes.legend(fontsize="small")
-    return [folder / "latency.png"]
 
 
-def quality_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+def quality_plots(folder: Path, report: dict[str, Any]) -> None:
     """PSNR to the reference against latency."""
     reference = f"PSNR to {report['reference']}, dB"
     with plot(folder / "quality.png", xlabel="median latency, s", ylabel=reference) as axes:
@@ -63,37 +178,44 @@ def quality_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
             if row.get("psnr_db"):
                 axes.plot(row["latency_s"], row["psnr_db"]["mean"], "o", label=row["variant"])
         axes.legend(fontsize="small")
-    return [folder / "quality.png"]
 
 
-def scaling_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+def scaling_plots(folder: Path, report: dict[str, Any]) -> None:
     """Median latency along each axis that was measured."""
     places: dict[str, tuple[str, list[float]]] = {
         "views": ("views, sources and targets", [sum(row["views"]) for row in report["views"]]),
         "pixels": ("megapixels", [row["size"][0] * row["size"][1] / 1e6 for row in report["pixels"]]),
         "parallel": ("requests in parallel", [row["clients"] for row in report["parallel"]]),
     }
-    paths = []
     for axis, (label, x) in places.items():
         if x:
-            paths.append(folder / f"scaling-{axis}.png")
-            with plot(paths[-1], xlabel=label, ylabel="seconds a request", ylim=(0, None)) as axes:
+            with plot(folder / f"scaling-{axis}.png", xlabel=label, ylabel="seconds a request", ylim=(0, None)) as axes:
                 axes.plot(x, [row["median_s"] for row in report[axis]], marker="o", label="median")
                 axes.plot(x, [row["p95_s"] for row in report[axis]], ":", label="p95")
                 axes.legend()
-    return paths
 
 
-def node_plots(folder: Path, report: dict[str, Any]) -> list[Path]:
+def node_plots(folder: Path, report: dict[str, Any]) -> None:
     """Memory against camera frames."""
     memory = report["cameras"]["memory"]
     if not memory:
-        return []
+        return
     with plot(folder / "memory.png", xlabel="camera frames published", ylabel="MB") as axes:
         for key, label in (("private_bytes", "resident but files, shared memory"), ("heap_bytes", "heap in use")):
             axes.plot(memory["images"], [value / 1e6 for value in memory[key]], label=label)
         axes.legend()
-    return [folder / "memory.png"]
 
 
-PLOTS = {"latency": latency_plots, "quality": quality_plots, "scaling": scaling_plots, "node": node_plots}
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "latency": latency_tables,
+    "quality": quality_table,
+    "scaling": scaling_table,
+    "node": node_table,
+    "memory": memory_table,
+}
+PLOTS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
+    "latency": latency_plots,
+    "quality": quality_plots,
+    "scaling": scaling_plots,
+    "node": node_plots,
+}

@@ -1,9 +1,11 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to measure with: a wall of coloured blocks seen from side to side, and settings by name."""
+"""What is measured with: a wall of coloured blocks seen from side to side, settings by name, random weights."""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +16,25 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.scenes import choose
+from gld_ros.files import sha256, write_text
+from gld_ros.generators.native import camera_tensors, pictures
 from gld_ros.generators.request import PRESETS
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gld import stored_dtype
 from gld_ros.networks.released import MODELS
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.plain import to_dict
 from gld_ros.views import SourceView
+from gld_ros.weights.folder import STATISTICS, on_meta
+from gld_ros.weights.layout import CONFIG, DTYPES
+from gld_ros.weights.tensor_files import write_tensors
 
 DISTANCE = 2.0  # of the wall, metres
 BASELINE = 0.1  # between neighbouring cameras of a request, metres
@@ -128,6 +140,14 @@ def wall_request(shape: Shape) -> tuple[list[SourceView], list[Camera]]:
     return [wall.view(BASELINE * i) for i in choice.sources], [wall.camera(BASELINE * i) for i in choice.targets]
 
 
+def wall_tensors(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as images (1, S, 3, H, W), K (1, V, 3, 3) and c2w (1, V, 4, 4) of sources, then targets."""
+    sources, targets = wall_request(shape)
+    cameras = [*(source.camera for source in sources), *targets]
+    images = pictures([source.image for source in sources], shape.size, device)
+    return images, *camera_tensors(cameras, RelativeFrame(cameras), shape.size, device)
+
+
 def request_settings(pipe: GLDPipeline, shape: Shape) -> dict[str, Any]:
     """Models for any size work at the cameras' own, others at theirs; random weights have no scale to insist on.
 
@@ -152,3 +172,36 @@ def model_folder(name: str, dtype: str | None = None) -> Iterator[str]:
         print(f"writing {name} with random weights to {scratch}", file=sys.stderr)
         write_random_model(MODELS[name], Path(scratch), dtype or "bfloat16")
         yield scratch
+
+
+def write_random_model(config: ModelConfig, folder: Path, dtype: str) -> None:
+    """A model folder of ours with random weights: memory and speed do not depend on what they are.
+
+    They are about as large as trained ones, so that numbers stay finite and outputs follow their inputs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    net = on_meta(config)
+    tensors = {STATISTICS: {k: torch.ones(v.shape) for k, v in net.named_buffers(recurse=False)}}
+    tensors |= {name: component.state_dict() for name, component in net.named_children()}
+    files = {}
+    for component, wanted in tensors.items():
+        prefix = "" if component == STATISTICS else f"{component}."
+        made = {}
+        for key, like in wanted.items():
+            value = like if component == STATISTICS else random_weight(key, like, generator)
+            made[prefix + key] = value.to(stored_dtype(key, value, DTYPES[dtype]))
+        path = folder / f"{component}.safetensors"
+        write_tensors(path, made)
+        files[path.name] = {"size": path.stat().st_size, "sha256": sha256(path)}
+    description = {"model": to_dict(config), "dtype": dtype, "source": "random weights", "files": files}
+    write_text(folder / CONFIG, json.dumps(description, indent=1) + "\n")
+
+
+def random_weight(key: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Matrices and kernels that keep the size of what they are applied to, norms about 1, small biases."""
+    value = torch.randn(like.shape, generator=generator)
+    if like.ndim > 1:
+        return 0.7 * value / math.sqrt(like[0].numel())
+    if key.endswith((".W", "gamma")):  # frequencies of the time embedding; scales of the residual branches
+        return value if key.endswith(".W") else 0.5 + 0.1 * value
+    return 1 + 0.05 * value if key.endswith("weight") else 0.02 * value

@@ -24,6 +24,7 @@ from gld_ros.cli.options import (
     Precision,
     SeveralValues,
     Steps,
+    grouped,
     progress,
     size_option,
     views_option,
@@ -39,10 +40,6 @@ app = Typer(help="Measure what a model needs and how fast it is.", no_args_is_he
 
 MODEL_HELP = "mini, gld-da3 or gld-vggt with random weights, or a model folder"
 Model = Annotated[str, Argument(help=MODEL_HELP)]
-Compile = Annotated[bool, Option("--compile", help="compile the diffusion networks, for each shape")]
-Quantize = Annotated[Literal["int8", "fp8"] | None, Option(help="weights in 8 bits (needs torchao)")]
-Json = Annotated[bool, Option("--json", help="print the figures as JSON")]
-Out = Annotated[Path | None, Option(help="folder for report.json, the table and plots")]
 Presets = Annotated[list[str] | None, Option(metavar="NAME ...", help="presets of the pipeline")]
 OneSize = Annotated[Any, size_option("size of the images")]
 OneViews = Annotated[Any, views_option("sources+targets")]
@@ -55,11 +52,11 @@ VIEWS = ((2, 1), (2, 2), (2, 4), (4, 4))
 class Running:
     """The device that a model runs on, and its precision."""
 
-    device: str | None
-    dtype: str | None
-    offload: str | None
-    compile: bool
-    quantize: str | None
+    device: Device = None
+    dtype: Dtype = None
+    offload: Offload = None
+    compiled: Annotated[bool, Option("--compile", help="compile the diffusion networks, for each shape")] = False
+    quantize: Annotated[Literal["int8", "fp8"] | None, Option(help="weights in 8 bits (needs torchao)")] = None
 
     @contextmanager
     def opened(self, model: str) -> Iterator[tuple[GLDPipeline, Path]]:
@@ -69,10 +66,24 @@ class Running:
         from gld_ros.weights.hub import resolve
 
         with model_folder(model, self.dtype) as name:
-            engine: dict[str, Any] = {"compile": self.compile, "quantize": self.quantize}
+            engine: dict[str, Any] = {"compile": self.compiled, "quantize": self.quantize}
             where = (self.device, self.dtype, self.offload)
             pipe = GLDPipeline.from_pretrained(name, *where, local_files_only=True, **engine)
             yield pipe, resolve(name, local_files_only=True)
+
+
+@dataclass(frozen=True)
+class Output:
+    """How the figures are shown."""
+
+    as_json: Annotated[bool, Option("--json", help="print the figures as JSON")] = False
+    out: Annotated[Path | None, Option(help="folder for report.json, the table and plots")] = None
+
+    def show(self, kind: str, figures: dict[str, Any]) -> None:
+        """Print the figures of a benchmark and leave them in the folder."""
+        from gld_ros.benchmarks.report import finish
+
+        finish(kind, figures, self.as_json, self.out)
 
 
 @contextmanager
@@ -89,14 +100,8 @@ def ticks(total: int, description: str) -> Iterator[Tick]:
         yield tick
 
 
-def finish(kind: str, figures: dict[str, Any], table: str, as_json: bool, out: Path | None) -> None:
-    """Print the figures and leave them in `out`."""
-    from gld_ros.benchmarks import report
-
-    report.show(report.complete(kind, figures), table, as_json, out)
-
-
 @app.command(cls=SeveralValues)
+@grouped
 def latency(
     models: Annotated[list[str] | None, Argument(metavar="MODEL", help=f"{MODEL_HELP} (default: mini)")] = None,
     views: Annotated[list[Any] | None, views_option("sources+targets (default: 2+1)", "S+T ...")] = None,
@@ -108,19 +113,14 @@ def latency(
     compare: Annotated[
         Path | None, Option(metavar="FOLDER", help="checkout of the official GLD code to compare with")
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    offload: Offload = None,
-    compiled: Compile = False,
-    quantize: Quantize = None,
-    as_json: Json = False,
-    out: Out = None,
+    *,
+    running: Running,
+    output: Output,
 ) -> None:
     """Measure whole requests, their stages, and how well the device is used."""
-    from gld_ros.benchmarks import latency, official, tables
+    from gld_ros.benchmarks import latency, official
     from gld_ros.benchmarks.requests import Shape, requested
-    from gld_ros.benchmarks.timing import check_repeat
-    from gld_ros.benchmarks.work import matrix_peak
+    from gld_ros.benchmarks.timing import check_repeat, matrix_peak
     from gld_ros.pipeline.pipeline import GLDPipeline
 
     check_repeat(repeat)
@@ -128,21 +128,20 @@ def latency(
     shapes = [Shape(S, T, pixels) for pixels in size or SIZES[:1] for S, T in views or VIEWS[:1]]
     rows, compared = [], []
     for model in models or ["mini"]:
-        with Running(device, dtype, offload, compiled, quantize).opened(model) as (pipe, folder):
+        with running.opened(model) as (pipe, folder):
             peak = matrix_peak(pipe.device, pipe.generator.dtype)
             for shape in shapes:
                 for variant in variants:
                     with ticks(latency.timed_requests(repeat), f"{pipe.name} {variant.name} {shape}") as tick:
                         rows.append(latency.measure(pipe, shape, variant, repeat, peak, tick))
                 if compare:
-                    reference = GLDPipeline.from_pretrained(folder, device, "float32", local_files_only=True)
+                    reference = GLDPipeline.from_pretrained(folder, running.device, "float32", local_files_only=True)
                     compared.append(official.measure(pipe, reference, compare, shape, steps))
-    figures = {"cases": rows} | ({"compare": compared} if compared else {})
-    parts = [tables.latency_table(rows), *([tables.compare_table(compared)] if compared else [])]
-    finish("latency", figures, "\n\n".join(parts), as_json, out)
+    output.show("latency", {"cases": rows} | ({"compare": compared} if compared else {}))
 
 
 @app.command(cls=SeveralValues)
+@grouped
 def quality(
     model: Model = "mini",
     steps: Annotated[list[int] | None, Option(metavar="N ...", help="numbers of steps to compare")] = None,
@@ -151,16 +150,12 @@ def quality(
     scenes: Annotated[int, Option(help="held-out rooms")] = 20,
     split: Annotated[Literal["val", "test"], Option(help="which rooms")] = "val",
     lpips: Annotated[Path | None, Option(help="folder with the weights of LPIPS, for its distance too")] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    offload: Offload = None,
-    compiled: Compile = False,
-    quantize: Quantize = None,
-    as_json: Json = False,
-    out: Out = None,
+    *,
+    running: Running,
+    output: Output,
 ) -> None:
     """Measure what fewer steps and presets cost, on held-out rooms, against a reference on the same noise."""
-    from gld_ros.benchmarks import quality, tables
+    from gld_ros.benchmarks import quality
     from gld_ros.benchmarks.requests import compared
     from gld_ros.evaluation.rooms import room_scenes
     from gld_ros.metrics.lpips import LPIPS
@@ -168,14 +163,14 @@ def quality(
     reference, variants = compared(preset or [], steps or [], reference_steps)
     net = LPIPS.from_folder(lpips) if lpips else None
     distance = None if net is None else (lambda a, b: net.distances(a, b)[0])
-    with Running(device, dtype, offload, compiled, quantize).opened(model) as (pipe, _):
+    with running.opened(model) as (pipe, _):
         with ticks(scenes * (1 + len(variants)), f"quality of {pipe.name}") as tick:
             figures = quality.measure(pipe, room_scenes(split, scenes), reference, variants, distance, tick)
-    figures |= {"split": split}
-    finish("quality", figures, tables.quality_table(figures), as_json, out)
+    output.show("quality", figures | {"split": split})
 
 
 @app.command(cls=SeveralValues)
+@grouped
 def scaling(
     model: Model = "mini",
     views: Annotated[list[Any] | None, views_option("sources+targets (default: 2+1 2+2 2+4 4+4)", "S+T ...")] = None,
@@ -186,16 +181,12 @@ def scaling(
     steps: Steps = None,
     preset: Annotated[str | None, Option(metavar="NAME", help="preset of the pipeline")] = None,
     repeat: Repeat = 5,
-    device: Device = None,
-    dtype: Dtype = None,
-    offload: Offload = None,
-    compiled: Compile = False,
-    quantize: Quantize = None,
-    as_json: Json = False,
-    out: Out = None,
+    *,
+    running: Running,
+    output: Output,
 ) -> None:
     """Measure latency against views (at the first size), sizes (at the first views) and requests at the same time."""
-    from gld_ros.benchmarks import latency, scaling, tables
+    from gld_ros.benchmarks import latency
     from gld_ros.benchmarks.requests import Shape, requested
 
     (variant,) = requested([preset] if preset else [], steps, None)
@@ -205,19 +196,20 @@ def scaling(
         replace(by_views[0], size=pixels) for pixels in sorted(sizes, key=lambda pixels: pixels[0] * pixels[1])
     ]
     figures: dict[str, Any] = {"views": [], "pixels": [], "parallel": []}
-    with Running(device, dtype, offload, compiled, quantize).opened(model) as (pipe, _):
+    with running.opened(model) as (pipe, _):
         for axis, shapes in (("views", by_views), ("pixels", by_pixels)):
             for shape in shapes:
                 with ticks(latency.timed_requests(repeat), f"{pipe.name} {shape}") as tick:
                     figures[axis].append(latency.measure(pipe, shape, variant, repeat, None, tick))
         for clients in filter(None, parallel or [1, 2, 4]):
             with ticks(clients * repeat, f"{pipe.name} {clients} at the same time") as tick:
-                row = scaling.in_parallel(pipe, by_views[0], variant, clients, repeat, tick)
+                row = latency.in_parallel(pipe, by_views[0], variant, clients, repeat, tick)
             figures["parallel"].append(row)
-    finish("scaling", figures, tables.scaling_table(figures), as_json, out)
+    output.show("scaling", figures)
 
 
 @app.command()
+@grouped
 def node(
     model: Annotated[str, Option(help="mini or the folder of a trained model")] = "mini",
     device: Annotated[DeviceKind, Option(help="where the model of the node runs")] = "auto",
@@ -226,12 +218,10 @@ def node(
     size: OneSize = "1280x720",
     rate: Annotated[float, Option(help="images a second of each camera")] = 30.0,
     requests: Annotated[int, Option(help="requests to the service")] = 20,
-    as_json: Json = False,
-    out: Out = None,
+    *,
+    output: Output,
 ) -> None:
     """Measure gld_node over DDS: cost of cameras, memory, overhead of requests."""
-    from gld_ros.benchmarks import tables
-
     try:
         from gld_ros.ros.bench import bench
     except ImportError as error:
@@ -239,10 +229,11 @@ def node(
     run = bench.NodeRun(model, device, frames, cameras, size, rate, requests)
     with ticks(frames + 2 * requests, "gld_node") as tick:
         figures = bench.measure(run, tick)
-    finish("node", figures, tables.node_table(figures), as_json, out)
+    output.show("node", figures)
 
 
 @app.command()
+@grouped
 def memory(
     model: Model = "gld-da3",
     views: OneViews = "2+1",
@@ -251,33 +242,22 @@ def memory(
     device: Annotated[str, Option(help="cpu or cuda")] = "cpu",
     offload: Offload = None,
     measure: Annotated[bool, Option("--measure", hidden=True)] = False,  # the process that is measured
-    as_json: Json = False,
-    out: Out = None,
+    *,
+    output: Output,
 ) -> None:
     """Measure the peak memory of loading a model and of one request."""
-    from gld_ros.benchmarks import tables
-    from gld_ros.benchmarks.requests import model_folder
-    from gld_ros.evaluation.memory_use import memory_of_request
+    from gld_ros.benchmarks.memory import memory_of_request
+    from gld_ros.benchmarks.requests import Shape, model_folder
 
+    shape = Shape(*views, size)
     if measure:
-        figures = memory_of_request(Path(model), views[0], views[1], size, dtype, device, offload)
-        print(json.dumps(figures))
+        print(json.dumps(memory_of_request(Path(model), shape, dtype, device, offload)))
         return
     with model_folder(model, dtype) as folder:
-        command = [sys.executable, "-m", "gld_ros.cli", "bench", "memory", folder, "--measure"]
-        command += [
-            "--views",
-            "+".join(map(str, views)),
-            "--size",
-            f"{size[1]}x{size[0]}",
-            "--dtype",
-            dtype,
-            "--device",
-            device,
-        ]
+        command = [sys.executable, "-m", "gld_ros.cli", "bench", "memory", folder, "--measure", "--dtype", dtype]
+        command += ["--views", shape.views, "--size", f"{size[1]}x{size[0]}", "--device", device]
         command += ["--offload", offload] if offload else []
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise Exit(done.returncode)
-    figures = json.loads(done.stdout)
-    finish("memory", figures, tables.memory_table(figures), as_json, out)
+    output.show("memory", json.loads(done.stdout))

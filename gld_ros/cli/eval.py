@@ -85,7 +85,7 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     from gld_ros.data.scenes import Skipped
     from gld_ros.evaluation.methods import peer
     from gld_ros.evaluation.page import write_eval_page
-    from gld_ros.evaluation.protocol import evaluate
+    from gld_ros.evaluation.protocol import Protocol
     from gld_ros.evaluation.report import build_report
     from gld_ros.evaluation.results import write_report
     from gld_ros.evaluation.sheets import Gallery
@@ -105,7 +105,8 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     methods = [*own_methods(pipe, rivals, settings), *peers]
     gallery = Gallery(settings.out, save_views=settings.save_views) if settings.out else None
     with collect_warnings() as caught:
-        found = evaluate(pipe, scenes, methods, settings.drawn, settings.seed, lpips, gallery, total, dino)
+        protocol = Protocol(pipe, methods, settings.drawn, settings.seed, lpips, dino, gallery)
+        found = protocol.evaluate(scenes, total)
     report = build_report(found, methods, pipe, settings.report(pipe.generator.preset("exact").steps), settings.seed)
     report["skipped"] = skipped.scenes
     report["notices"] = print_notices(caught, len(found.scenes), found.interrupted, notices)
@@ -201,6 +202,7 @@ def print_views(report: dict[str, Any]) -> None:
         "sharp.": ("all", "sharpness", 2),
         "AbsRel": ("all", "depth_abs_rel", 3),
         "delta1": ("all", "depth_delta1", 3),
+        "cover.": ("all", "depth_coverage_0.9", 3),
         "reproj.": ("all", "reprojection_px", 2),
         "MEt3R": ("all", "met3r", 3),
         "ATE": ("poses", "ate", 3),

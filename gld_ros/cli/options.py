@@ -7,6 +7,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -65,6 +68,30 @@ class SeveralValues(TyperCommand):
             else:
                 words += [option, word] if option and words[-1] != option else [word]
         return super().parse_args(ctx, words)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes options in dataclasses: every field is an option, as if it were a parameter."""
+    groups: dict[str, type] = {}
+    options: list[Parameter] = []
+    for parameter in signature(command, eval_str=True).parameters.values():
+        if is_dataclass(kind := parameter.annotation):
+            groups[parameter.name] = kind
+            options += signature(kind, eval_str=True).parameters.values()
+        else:
+            options.append(parameter)
+
+    @wraps(command)
+    def call(**given: Any) -> None:
+        made = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
+        }
+        command(**given, **made)
+
+    shown = Signature([option.replace(kind=Parameter.KEYWORD_ONLY) for option in options])
+    call.__signature__ = shown  # type: ignore[attr-defined]  # typer reads it
+    call.__annotations__ = {option.name: option.annotation for option in options}
+    return call
 
 
 Precision = Literal["float32", "bfloat16"]

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.evaluation.away_metrics import MEET, PATCHES, RATIOS, AwayFigures, scene_figures
 from gld_ros.evaluation.baselines import Picture
 from gld_ros.evaluation.methods import Answer
+from gld_ros.evaluation.protocol import Outcome, every_scene
 from gld_ros.evaluation.rooms import AwayScene
 from gld_ros.metrics.bootstrap import estimate, estimate_ratio
 from gld_ros.metrics.patch_distance import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
@@ -53,15 +53,13 @@ DEFINITIONS = {
 
 
 @dataclass
-class AwayEvaluation:
-    """Everything that was measured. scenes: figures of each by its name. refused: (scene, reason). unobserved: share of
-    every target's pixels. seconds: a view, of every request. interrupted: the last scenes were not reached."""
+class AwayResult:
+    """What was measured on one scene. unobserved: share of every target's pixels. seconds: a view, of every request."""
 
-    scenes: dict[str, AwayFigures] = field(default_factory=dict)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    unobserved: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    interrupted: bool = False
+    name: str
+    figures: AwayFigures
+    unobserved: list[float]
+    seconds: list[float]
 
 
 #: (scene, samples as [sample][target], fill of each target): for the sheet.
@@ -76,47 +74,28 @@ def evaluate_away(
     seed: int = 0,
     watch: AwayWatcher | None = None,
     total: int | None = None,
-) -> AwayEvaluation:
+) -> Outcome[AwayResult]:
     """Score `samples` answers of the model, of the seeds `seed`, `seed` + 1, ..., beside the smooth fill.
 
-    All targets of a scene are one request. Scenes that the model refuses are named. Ctrl-C ends it with the scenes
-    that are done. Raises InvalidRequest for fewer than 2 samples and where no scene could be evaluated.
+    All targets of a scene are one request. Scenes that the model refuses are named. Raises InvalidRequest for fewer
+    than 2 samples, otherwise as `every_scene`.
     """
     if samples < 2:
         raise InvalidRequest(f"{samples} samples; at least 2 are expected, as their spread is judged")
-    found = AwayEvaluation()
-    try:
-        for scene in tqdm(scenes, desc="eval --away", total=total, mininterval=2):
-            try:
-                drawn, seconds = _draw(scene, model, samples, seed)
-                smooth = _whole(fill(scene.scene, seed))
-            except GLDError as error:
-                found.refused.append((scene.scene.name, str(error)))
-                continue
-            figures = scene_figures(scene, drawn, smooth)
-            if watch is not None:
-                watch(scene, drawn, smooth)
-            found.scenes[scene.scene.name] = figures
-            found.unobserved += [float(where.mean()) for where in scene.unobserved]
-            found.seconds += seconds
-    except KeyboardInterrupt:
-        if not found.scenes:
-            raise
-        found.interrupted = True
-    if not found.scenes:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.refused[:3])
-        raise InvalidRequest(f"no scene could be evaluated{': ' + reasons if reasons else ''}")
-    return found
 
+    def score(scene: AwayScene) -> AwayResult:
+        drawn, seconds = [], []
+        for k in range(samples):
+            started = time.perf_counter()
+            drawn.append(_whole(model(scene.scene, seed + k)))
+            seconds.append((time.perf_counter() - started) / len(drawn[-1]))
+        smooth = _whole(fill(scene.scene, seed))
+        figures = scene_figures(scene, drawn, smooth)
+        if watch is not None:
+            watch(scene, drawn, smooth)
+        return AwayResult(scene.scene.name, figures, [float(where.mean()) for where in scene.unobserved], seconds)
 
-def _draw(scene: AwayScene, model: Answer, samples: int, seed: int) -> tuple[list[list[Picture]], list[float]]:
-    """Pictures as [sample][target]; seconds a view of every sample."""
-    drawn, seconds = [], []
-    for k in range(samples):
-        started = time.perf_counter()
-        drawn.append(_whole(model(scene.scene, seed + k)))
-        seconds.append((time.perf_counter() - started) / len(drawn[-1]))
-    return drawn, seconds
+    return every_scene(scenes, score, lambda scene: scene.scene.name, (GLDError,), "eval --away", total)
 
 
 def _whole(pictures: list[Picture | None]) -> list[Picture]:
@@ -127,12 +106,13 @@ def _whole(pictures: list[Picture | None]) -> list[Picture]:
     return kept
 
 
-def away_figures(found: AwayEvaluation, samples: int, seed: int = 0) -> dict[str, Any]:
+def away_figures(found: Outcome[AwayResult], samples: int, seed: int = 0) -> dict[str, Any]:
     """The figures of a report. `figures` are {mean, low, high, count} over scenes, 95 % by bootstrap.
 
     `patch_distance` holds a list of the three scales for each of sample, fill and truth_halves, and sample_over_fill.
     """
-    scenes = list(found.scenes.values())
+    scenes = [scene.figures for scene in found.scenes]
+    unobserved = [share for scene in found.scenes for share in scene.unobserved]
     names = dict.fromkeys(name for scene in scenes for name in scene.figures)
     figures = {
         name: asdict(estimate(np.array([s.figures[name] for s in scenes if name in s.figures]), seed=seed))
@@ -144,12 +124,12 @@ def away_figures(found: AwayEvaluation, samples: int, seed: int = 0) -> dict[str
             figures[name] = asdict(estimate_ratio(pairs[:, 0], pairs[:, 1], power, seed=seed))
     return {
         "scenes": len(scenes),
-        "targets": len(found.unobserved),
+        "targets": len(unobserved),
         "samples": samples,
-        "refused": [{"scene": scene, "reason": reason} for scene, reason in found.refused],
+        "refused": found.refusals(),
         "interrupted": found.interrupted,
-        "unobserved_share": float(np.mean(found.unobserved)),
-        "seconds_per_view": float(np.median(found.seconds)),
+        "unobserved_share": float(np.mean(unobserved)),
+        "seconds_per_view": float(np.median([taken for scene in found.scenes for taken in scene.seconds])),
         "figures": {name: figures[name] for name in DEFINITIONS if name in figures},
         "patch_distance": _patch_distances([scene.patches for scene in scenes if scene.patches], seed),
         "definitions": DEFINITIONS,
@@ -158,19 +138,18 @@ def away_figures(found: AwayEvaluation, samples: int, seed: int = 0) -> dict[str
 
 def _patch_distances(sets: list[dict[str, list[np.ndarray]]], seed: int) -> dict[str, list[float]]:
     """Patch distances over all scenes together, finest scale first; {} where a scale has less than two."""
-    pooled = {name: _pooled([scene[name] for scene in sets]) for name in ("truth", "sample", "fill")}
+    # Patches (n, D) as [scene][kind][scale], joined to (N, D) as [kind][scale].
+    pooled = {
+        kind: [np.concatenate(scale) for scale in zip(*(scene[kind] for scene in sets), strict=True)]
+        for kind in ("truth", "sample", "fill")
+    }
     if not sets or min(len(scale) for scale in pooled["truth"]) < 2:
         return {}
     found = {
-        name: [sliced_wasserstein(a, b, seed) for a, b in zip(pooled[name], pooled["truth"], strict=True)]
-        for name in ("sample", "fill")
+        kind: [sliced_wasserstein(a, b, seed) for a, b in zip(pooled[kind], pooled["truth"], strict=True)]
+        for kind in ("sample", "fill")
     }
     found["truth_halves"] = [halves_distance(scale, seed) for scale in pooled["truth"]]
     # A fill that is as the truth is has no ratio, but must not end the report.
     found["sample_over_fill"] = [a / max(b, 1e-6) for a, b in zip(found["sample"], found["fill"], strict=True)]
     return found
-
-
-def _pooled(sets: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Patches of several scenes, [scene][scale] (n, D), as [scale] (N, D)."""
-    return [np.concatenate(scale) for scale in zip(*sets, strict=True)]

@@ -26,12 +26,14 @@ from gld_ros.views import SourceView
 class Picture:
     """A method's answer for one target. image: (H, W, 3) uint8. depth: (H, W) in the poses' unit, NaN unknown.
     seen: (H, W) bool, what the sources show as the method says. confidence: (H, W) 0..1, probability that the depth is
-    right within 10 %. None: the method has no such thing."""
+    right within 10 %. interval: (H, W) lower and upper bound of the depth at 90 %, NaN unknown. None: the method has no
+    such thing."""
 
     image: np.ndarray
     depth: np.ndarray | None = None
     seen: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    interval: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass

@@ -55,7 +55,10 @@ def model(name: str, pipe: GLDPipeline, **options: Any) -> Method:
 
     def answer(scene: Scene, seed: int) -> list[Picture | None]:
         views = pipe(scene.sources, scene.cameras, seed=seed, **options)
-        return [Picture(view.image, view.depth, ~view.generated, view.confidence) for view in views]
+        return [
+            Picture(view.image, view.depth, ~view.generated, view.confidence, view.depth_interval(0.9))
+            for view in views
+        ]
 
     chosen = ", ".join(f"{key} {value}" for key, value in options.items() if value is not None)
     return Method(name, answer, f"{pipe.name} ({chosen})" if chosen else pipe.name, random=True)

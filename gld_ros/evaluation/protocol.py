@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from gld_ros.errors import InvalidRequest, ModelError, NoContext, ScaleUnknown
+from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, ScaleUnknown
 from gld_ros.evaluation.baselines import Picture, depth_warp, source_depths, with_true_depth
 from gld_ros.evaluation.encoder_figures import estimate_poses, level_pck
 from gld_ros.evaluation.methods import Method
@@ -34,73 +35,44 @@ from gld_ros.views import SourceView
 
 REAL = "real_views"  # the left-out views themselves: what poses and consistency of perfect pictures come to
 
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of a method on a scene in one region ("all", "observed", "unobserved"), means over targets, samples."""
-
-    scene: str
-    group: str
-    method: str
-    region: str
-    figures: Figures
+#: (scene, pictures of each method's first sample, masks of the unobserved pixels): for sheets and saved views.
+Watcher = Callable[[Scene, dict[str, list[Picture | None]], list[np.ndarray | None]], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
-class Evaluation:
-    """Everything that was measured.
+class Outcome(Generic[Result]):
+    """Results of the scenes that were evaluated. refused: (scene, reason). interrupted: the last were not reached."""
 
-    levels: PCK of levels 0..3 of every scene with true depth. scenes: (name, group, number of targets). shares: of
-    observed and of unobserved pixels; others are in neither region. refused: (scene, reason). missing: (method,
-    scene/target) of pictures that were not there: their method has no figures of that scene. interrupted: the last
-    scenes were not reached.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    levels: list[list[float]] = field(default_factory=list)
-    scenes: list[tuple[str, str, int]] = field(default_factory=list)
-    shares: dict[str, tuple[float, float]] = field(default_factory=dict)
-    observed_by: dict[str, str] = field(default_factory=dict)
+    scenes: list[Result] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
-    missing: list[tuple[str, str]] = field(default_factory=list)
-    pose_failures: list[tuple[str, str]] = field(default_factory=list)
-    seconds_per_view: list[tuple[str, float]] = field(default_factory=list)
     interrupted: bool = False
 
-    def add(self, other: Evaluation) -> None:
-        """Take in what was measured of other scenes."""
-        for name in (f.name for f in fields(self)):
-            mine, others = getattr(self, name), getattr(other, name)
-            if isinstance(mine, dict):
-                mine.update(others)
-            elif isinstance(mine, list):
-                mine.extend(others)
+    def refusals(self) -> list[dict[str, str]]:
+        """The refused scenes as a report names them."""
+        return [{"scene": scene, "reason": reason} for scene, reason in self.refused]
 
 
-#: (scene, pictures of each method's first sample, masks of the unobserved pixels): for sheets and saved views.
-Watcher = Callable[[Scene, dict[str, list[Picture | None]], list[np.ndarray | None]], None]
+def every_scene(
+    scenes: Iterable[Item],
+    score: Callable[[Item], Result],
+    name: Callable[[Item], str],
+    refusals: tuple[type[GLDError], ...],
+    title: str,
+    total: int | None,
+) -> Outcome[Result]:
+    """Score one scene after the other; those that raise one of `refusals` are named.
 
-
-def evaluate(
-    pipe: GLDPipeline,
-    scenes: Iterable[Scene],
-    methods: Sequence[Method],
-    samples: int = 1,
-    seed: int = 0,
-    lpips: LPIPS | None = None,
-    watch: Watcher | None = None,
-    total: int | None = None,
-    dino: Dino | None = None,
-) -> Evaluation:
-    """Score `methods`, the model first. pipe: whose encoder estimates poses. samples: of each random method, with the
-    seeds `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out. A scene that the model refuses
-    (ScaleUnknown, NoContext) is scored for no method, but named. Ctrl-C ends it with the scenes that are done."""
-    if samples < 1:
-        raise InvalidRequest(f"{samples} samples; at least 1 is expected")
-    found = Evaluation()
+    Ctrl-C ends it with the scenes that are done. Raises InvalidRequest where no scene could be evaluated.
+    """
+    found: Outcome[Result] = Outcome()
     try:
-        for scene in tqdm(scenes, desc="eval", total=total, mininterval=2):
-            found.add(_evaluate_scene(pipe, scene, methods, samples, seed, lpips, watch, dino))
+        for scene in tqdm(scenes, desc=title, total=total, mininterval=2):
+            try:
+                found.scenes.append(score(scene))
+            except refusals as error:
+                found.refused.append((name(scene), str(error)))
     except KeyboardInterrupt:
         if not found.scenes:
             raise
@@ -111,52 +83,131 @@ def evaluate(
     return found
 
 
-def _evaluate_scene(
-    pipe: GLDPipeline,
-    scene: Scene,
-    methods: Sequence[Method],
-    samples: int,
-    seed: int,
-    lpips: LPIPS | None,
-    watch: Watcher | None,
-    dino: Dino | None,
-) -> Evaluation:
-    """Evaluate one scene by itself, so that an interrupted one leaves nothing."""
-    found = Evaluation()
-    try:
-        answers = _answers(scene, methods, samples, seed, found)
-        consistency = Consistency(dino, scene.sources, source_depths(pipe, scene)) if dino else None
-    except (ScaleUnknown, NoContext) as error:
-        return Evaluation(refused=[(scene.name, str(error))])
-    regions, by = _regions(scene, answers[methods[0].name][0])
-    found.scenes.append((scene.name, scene.group, len(scene.targets)))
-    found.observed_by[scene.name] = by
-    found.shares[scene.name] = (_share(regions, "observed"), _share(regions, "unobserved"))
-    for method in methods:
-        _score(found, scene, method.name, answers[method.name], regions, lpips, consistency)
-    if consistency and (figures := consistency.figures(scene.targets)):
-        found.rows.append(Row(scene.name, scene.group, REAL, "all", figures))
-    first = {name: drawn[0] for name, drawn in answers.items()}
-    _score_encoder(found, scene, pipe, first)
-    if watch is not None:
-        watch(scene, first, [r.get("unobserved") for r in regions])
-    return found
+@dataclass
+class SceneResult:
+    """Everything that was measured on one scene.
+
+    rows: figures by method and region ("all", "observed", "unobserved", "poses"), means over targets and samples.
+    observed_by: the authority for observed pixels. shares: of observed and of unobserved pixels; others are in neither
+    region. levels: PCK of levels 0..3, with true depth. seconds: of a view, for every request to a method. missing:
+    (method, target) of pictures that were not there: their method has no figures. pose_failures: (method, reason).
+    """
+
+    name: str
+    group: str
+    targets: int
+    observed_by: str = ""
+    shares: tuple[float, float] = (0.0, 0.0)
+    rows: dict[tuple[str, str], Figures] = field(default_factory=dict)
+    levels: list[float] | None = None
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    pose_failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _answers(
-    scene: Scene, methods: Sequence[Method], samples: int, seed: int, found: Evaluation
-) -> dict[str, list[list[Picture | None]]]:
-    """Samples of every method: method -> sample -> target."""
-    answers = {}
-    for method in methods:
+@dataclass(frozen=True)
+class Protocol:
+    """What is compared, and how.
+
+    pipe: whose encoder estimates poses. methods: the model first. samples: of each random method, with the seeds
+    `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out.
+    """
+
+    pipe: GLDPipeline
+    methods: Sequence[Method]
+    samples: int = 1
+    seed: int = 0
+    lpips: LPIPS | None = None
+    dino: Dino | None = None
+    watch: Watcher | None = None
+
+    def evaluate(self, scenes: Iterable[Scene], total: int | None = None) -> Outcome[SceneResult]:
+        """Score the methods; a scene that the model refuses (ScaleUnknown, NoContext) is scored for none of them."""
+        if self.samples < 1:
+            raise InvalidRequest(f"{self.samples} samples; at least 1 is expected")
+        return every_scene(scenes, self.score, lambda scene: scene.name, (ScaleUnknown, NoContext), "eval", total)
+
+    def score(self, scene: Scene) -> SceneResult:
+        """Score all methods on one scene."""
+        found = SceneResult(scene.name, scene.group, len(scene.targets))
+        answers = {method.name: self._answers(method, scene, found) for method in self.methods}
+        consistency = None
+        if self.dino:
+            consistency = Consistency(self.dino, scene.sources, source_depths(self.pipe, scene))
+        regions, found.observed_by = _regions(scene, answers[self.methods[0].name][0])
+        found.shares = _share(regions, "observed"), _share(regions, "unobserved")
+        for name, drawn in answers.items():
+            self._score_method(found, scene, name, drawn, regions, consistency)
+        if consistency and (figures := consistency.figures(scene.targets)):
+            found.rows[REAL, "all"] = figures
+        first = {name: drawn[0] for name, drawn in answers.items()}
+        self._score_encoder(found, scene, first)
+        if self.watch is not None:
+            self.watch(scene, first, [r.get("unobserved") for r in regions])
+        return found
+
+    def _answers(self, method: Method, scene: Scene, found: SceneResult) -> list[list[Picture | None]]:
+        """A method's pictures by sample and target."""
         drawn = []
-        for k in range(samples if method.random else 1):
+        for k in range(self.samples if method.random else 1):
             started = time.perf_counter()
-            drawn.append(method.answer(scene, seed + k))
+            drawn.append(method.answer(scene, self.seed + k))
             seconds = (time.perf_counter() - started) / len(scene.targets)
-            found.seconds_per_view.append((method.name, seconds))
-        answers[method.name] = drawn
-    return answers
+            found.seconds.setdefault(method.name, []).append(seconds)
+        return drawn
+
+    def _score_method(
+        self,
+        found: SceneResult,
+        scene: Scene,
+        name: str,
+        drawn: list[list[Picture | None]],
+        regions: list[Regions],
+        consistency: Consistency | None,
+    ) -> None:
+        """Add a method's figures: means over targets of means over samples; none where a picture is missing, as
+        figures over other targets are not to be compared."""
+        targets: list[dict[str, Figures]] = []
+        for k, target in enumerate(scene.targets):
+            kept = [picture for picture in (sample[k] for sample in drawn) if picture is not None]
+            if len(kept) < len(drawn):
+                if name != "true_depth_warp":
+                    found.missing.append((name, f"{scene.name}/{scene.names[k]}"))
+                continue
+            samples = [picture_figures(picture, target, regions[k], self.lpips) for picture in kept]
+            figures = {region: mean_of([sample[region] for sample in samples]) for region in samples[0]}
+            if len(kept) > 1:
+                for extra in (best_of(samples), sample_figures(kept, target, regions[k])):
+                    figures = {region: values | extra.get(region, {}) for region, values in figures.items()}
+            targets.append(figures)
+        if len(targets) < len(scene.targets):
+            return
+        for region in ("all", "observed", "unobserved"):
+            if of_region := [by_region[region] for by_region in targets if region in by_region]:
+                found.rows[name, region] = mean_of(of_region)
+        pictures = [picture for picture in drawn[0] if picture is not None]
+        found.rows[name, "all"] |= scene_figures(scene, pictures)
+        if consistency:
+            views = [SourceView(p.image, c, depth=p.depth) for p, c in zip(pictures, scene.cameras, strict=True)]
+            found.rows[name, "all"] |= consistency.figures(views)
+
+    def _score_encoder(self, found: SceneResult, scene: Scene, pictures: dict[str, list[Picture | None]]) -> None:
+        """Add the levels' PCK, and poses estimated from every method's pictures and from the real views."""
+        found.levels = level_pck(self.pipe, scene)
+        if not self.pipe.generator.has_rays or len(scene.targets) < MIN_POSES:
+            return
+        true = np.stack([camera.c2w for camera in scene.cameras])
+        images = {name: [p.image for p in made if p is not None] for name, made in pictures.items()}
+        for name, shown in {**images, REAL: [target.image for target in scene.targets]}.items():
+            if len(shown) < len(scene.targets):
+                continue
+            try:
+                errors = trajectory_errors(estimate_poses(self.pipe, scene.sources, shown), true)
+            except ModelError as error:
+                found.pose_failures.append((f"{name}: {scene.name}", str(error)))
+                continue
+            if errors:
+                found.rows[name, "poses"] = errors
 
 
 def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], str]:
@@ -171,68 +222,6 @@ def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], 
     else:
         by, masks = "the model", [(p.seen, ~p.seen) for p in model if p is not None and p.seen is not None]
     return [{"all": None, "observed": seen, "unobserved": hidden} for seen, hidden in masks], by
-
-
-def _score(
-    found: Evaluation,
-    scene: Scene,
-    name: str,
-    drawn: list[list[Picture | None]],
-    regions: list[Regions],
-    lpips: LPIPS | None,
-    consistency: Consistency | None,
-) -> None:
-    """Add a method's figures on a scene: means over targets of means over samples; none where a picture is missing, as
-    figures over other targets are not to be compared."""
-    targets: list[dict[str, Figures]] = []
-    for k, target in enumerate(scene.targets):
-        pictures = [sample[k] for sample in drawn]
-        if any(picture is None for picture in pictures):
-            if name != "true_depth_warp":
-                found.missing.append((name, f"{scene.name}/{scene.names[k]}"))
-            continue
-        kept = [picture for picture in pictures if picture is not None]
-        samples = [picture_figures(picture, target, regions[k], lpips) for picture in kept]
-        figures = {region: mean_of([sample[region] for sample in samples]) for region in samples[0]}
-        if len(kept) > 1:
-            for extra in (best_of(samples), sample_figures(kept, target, regions[k])):
-                figures = {region: values | extra.get(region, {}) for region, values in figures.items()}
-        targets.append(figures)
-    if len(targets) < len(scene.targets):
-        return
-    for region in ("all", "observed", "unobserved"):
-        of_region = [by_region[region] for by_region in targets if region in by_region]
-        if of_region:
-            means = mean_of(of_region)
-            if region == "all":
-                made = [p for p in drawn[0] if p is not None]
-                means |= scene_figures(scene, made)
-                views = [SourceView(p.image, c, depth=p.depth) for p, c in zip(made, scene.cameras, strict=True)]
-                means |= consistency.figures(views) if consistency else {}
-            found.rows.append(Row(scene.name, scene.group, name, region, means))
-
-
-def _score_encoder(
-    found: Evaluation, scene: Scene, pipe: GLDPipeline, pictures: dict[str, list[Picture | None]]
-) -> None:
-    """Add the levels' PCK, and poses estimated from every method's pictures and from the real views."""
-    levels = level_pck(pipe, scene)
-    if levels is not None:
-        found.levels.append(levels)
-    if not pipe.generator.has_rays or len(scene.targets) < MIN_POSES:
-        return
-    true = np.stack([camera.c2w for camera in scene.cameras])
-    images = {name: [p.image for p in made if p is not None] for name, made in pictures.items()}
-    for name, shown in {**images, REAL: [target.image for target in scene.targets]}.items():
-        if len(shown) < len(scene.targets):
-            continue
-        try:
-            errors = trajectory_errors(estimate_poses(pipe, scene.sources, shown), true)
-        except ModelError as error:
-            found.pose_failures.append((f"{name}: {scene.name}", str(error)))
-            continue
-        if errors:
-            found.rows.append(Row(scene.name, scene.group, name, "poses", errors))
 
 
 def _share(regions: list[Regions], name: str) -> float:

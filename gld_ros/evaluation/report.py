@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,12 +16,15 @@ import torch
 import gld_ros
 from gld_ros.evaluation.encoder_figures import PCK_SHARE
 from gld_ros.evaluation.methods import Method
-from gld_ros.evaluation.protocol import REAL, Evaluation, Row
+from gld_ros.evaluation.protocol import REAL, Outcome, SceneResult
 from gld_ros.evaluation.scores import MIN_REGION, RIGHT
 from gld_ros.metrics.bootstrap import estimate
 from gld_ros.metrics.uncertainty import expected_coverage
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.reports.provenance import git_revision
+
+#: Figures: (method, region) -> figure -> scene -> value.
+Values = dict[tuple[str, str], dict[str, dict[str, float]]]
 
 #: Definitions of the figures by the beginning of their names; the longest that fits holds.
 DEFINITIONS = {
@@ -28,14 +32,16 @@ DEFINITIONS = {
     "ssim": "SSIM, 11-pixel Gaussian window of sigma 1.5, mean over channels",
     "lpips": "LPIPS (VGG-16, version 0.1)",
     "sharpness": "gradient energy over that of the real view; 1 = as much detail",
-    "depth_abs_rel": "mean |depth - true| / true; no ending: metric depth as it is, _median: after the ratio of the "
-    "medians, "
-    "_scale_shift: after least squares of scale and shift",
+    "depth_abs_rel": "mean |depth - true| / true; no ending: metric depth as it is, _median: after the ratio of "
+    "the medians, _scale_shift: after least squares of scale and shift",
     "depth_delta1": "share of depths within a factor of 1.25",
     "depth_rmse": "root mean square depth error, in the unit of the data",
     "depth_ause": "area under the sparsification error of |log depth error| ranked by confidence; 0 = perfect ranking",
     "depth_calibration_error": f"expected calibration error of the confidence that depth is right within {RIGHT:.0%}, "
     "of each view alone: its pixels err together, so it is not 0 of a calibrated model; see gld calibrate-confidence",
+    "depth_coverage_0.9": "share of true depths within a calibrated model's 90 % interval; 0.9 is honest in the mean "
+    "over many views, see gld calibrate-confidence",
+    "depth_width_0.9": "median width of that interval over the depth",
     "sample_spread": "standard deviation of the samples' grey levels, 0..1",
     "sample_ause": "area under the sparsification error of the mean sample's error ranked by the samples' spread",
     "sample_coverage": "share of true grey levels within the range of the samples",
@@ -58,71 +64,74 @@ DEFINITIONS = {
 
 
 def build_report(
-    found: Evaluation, methods: Sequence[Method], pipe: GLDPipeline, settings: dict[str, Any], seed: int = 0
+    found: Outcome[SceneResult], methods: Sequence[Method], pipe: GLDPipeline, settings: dict[str, Any], seed: int = 0
 ) -> dict[str, Any]:
     """The whole report; every figure is {mean, low, high, count} over scenes, 95 % by bootstrap.
 
     settings: of the run, to be repeated in it; `samples` is read from it.
     """
-    groups = list(dict.fromkeys(group for _, group, _ in found.scenes))
-    names = [method.name for method in methods] + [REAL] * any(row.method == REAL for row in found.rows)
+    scenes, values = found.scenes, collected(found.scenes)
+    groups = list(dict.fromkeys(scene.group for scene in scenes))
+    notes = {method.name: method.note for method in methods}
+    if any(method == REAL for method, _ in values):
+        notes[REAL] = "the left-out views themselves"
+    observed, unobserved = np.mean([scene.shares for scene in scenes], axis=0).tolist()
     report: dict[str, Any] = {
         "model": pipe.name,
         "settings": settings,
         "versions": versions(pipe),
-        "scenes": len(found.scenes),
-        "targets": sum(targets for _, _, targets in found.scenes),
-        "refused": [{"scene": scene, "reason": reason} for scene, reason in found.refused],
-        "missing": [f"{method}: {picture}" for method, picture in found.missing],
-        "observed_by": {by: list(found.observed_by.values()).count(by) for by in set(found.observed_by.values())},
-        "observed_share": float(np.mean([observed for observed, _ in found.shares.values()])),
-        "unobserved_share": float(np.mean([unobserved for _, unobserved in found.shares.values()])),
+        "scenes": len(scenes),
+        "targets": sum(scene.targets for scene in scenes),
+        "refused": found.refusals(),
+        "missing": [f"{method}: {picture}" for scene in scenes for method, picture in scene.missing],
+        "observed_by": dict(Counter(scene.observed_by for scene in scenes)),
+        "observed_share": observed,
+        "unobserved_share": unobserved,
         "smallest_region_px": MIN_REGION,
-        "methods": {
-            name: {
-                "note": next((m.note for m in methods if m.name == name), "the left-out views themselves"),
-                **_table(found.rows, name, seed),
-            }
-            for name in names
-        },
+        "methods": {name: {"note": note, **_table(values, name, seed)} for name, note in notes.items()},
         "groups": {},
-        "model_minus": differences(found.rows, names, seed),
+        "model_minus": differences(values, list(notes), seed),
         "definitions": DEFINITIONS,
-        "poses": _poses_note(found, pipe),
+        "poses": _poses_note(scenes, pipe),
     }
-    for name in dict(found.seconds_per_view):
-        seconds = [taken for method, taken in found.seconds_per_view if method == name]
+    for name in scenes[0].seconds:
+        seconds = [taken for scene in scenes for taken in scene.seconds[name]]
         report["methods"][name]["seconds_per_view"] = float(np.median(seconds))
     if len(groups) > 1:
         for group in groups:
-            rows = [row for row in found.rows if row.group == group]
-            report["groups"][group] = {name: _table(rows, name, seed) for name in names}
-    if found.levels:
-        table = np.array(found.levels)
+            rows = collected([scene for scene in scenes if scene.group == group])
+            report["groups"][group] = {name: _table(rows, name, seed) for name in notes}
+    if levels := [scene.levels for scene in scenes if scene.levels is not None]:
         report["levels_pck"] = {
             "share_of_longer_side": PCK_SHARE,
-            "levels": [asdict(estimate(table[:, k], seed=seed)) for k in range(table.shape[1])],
+            "levels": [_estimate(shares, seed) for shares in zip(*levels, strict=True)],
         }
     if settings.get("samples", 1) > 1:
         report["expected_coverage"] = expected_coverage(settings["samples"])
     return report
 
 
-def differences(rows: Sequence[Row], names: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def collected(scenes: Sequence[SceneResult]) -> Values:
+    """The figures of all scenes: (method, region) -> figure -> scene -> value."""
+    found: Values = {}
+    for scene in scenes:
+        for key, figures in scene.rows.items():
+            for figure, value in figures.items():
+                found.setdefault(key, {}).setdefault(figure, {})[scene.name] = value
+    return found
+
+
+def differences(values: Values, names: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """The first method's figures minus every other's on the same scenes: method -> region -> figure -> estimate."""
-    values: dict[tuple[str, str, str], dict[str, float]] = {}
-    for row in rows:
-        for figure, value in row.figures.items():
-            values.setdefault((row.method, row.region, figure), {})[row.scene] = value
     found: dict[str, Any] = {name: {} for name in names[1:]}
-    for (method, region, figure), others in values.items():
-        # The best of several samples is compared with the one picture that a baseline has.
-        for own_figure in (figure, f"{figure}_best"):
-            own = values.get((names[0], region, own_figure), {})
-            shared = [own[scene] - others[scene] for scene in own if scene in others]
-            if method != names[0] and shared:
-                estimated = asdict(estimate(np.array(shared), seed=seed))
-                found[method].setdefault(region, {})[own_figure] = estimated
+    for (method, region), figures in values.items():
+        own = {} if method == names[0] else values.get((names[0], region), {})
+        for figure, others in figures.items():
+            # The best of several samples is compared with the one picture that a baseline has.
+            for own_figure in (figure, f"{figure}_best"):
+                shared = [value - others[scene] for scene, value in own.get(own_figure, {}).items() if scene in others]
+                if shared:
+                    found[method].setdefault(region, {})[own_figure] = _estimate(shared, seed)
     return found
 
 
@@ -139,26 +148,26 @@ def versions(pipe: GLDPipeline) -> dict[str, str]:
     }
 
 
-def _table(rows: Sequence[Row], method: str, seed: int) -> dict[str, Any]:
+def _table(values: Values, method: str, seed: int) -> dict[str, Any]:
     """region -> figure -> estimate of one method."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row.method == method:
-            for figure, value in row.figures.items():
-                values.setdefault(row.region, {}).setdefault(figure, []).append(value)
     return {
-        region: {figure: asdict(estimate(np.array(found), seed=seed)) for figure, found in figures.items()}
-        for region, figures in values.items()
+        region: {figure: _estimate(list(by_scene.values()), seed) for figure, by_scene in figures.items()}
+        for (name, region), figures in values.items()
+        if name == method
     }
 
 
-def _poses_note(found: Evaluation, pipe: GLDPipeline) -> str:
+def _estimate(values: Sequence[float], seed: int) -> dict[str, Any]:
+    return asdict(estimate(np.array(values), seed=seed))
+
+
+def _poses_note(scenes: Sequence[SceneResult], pipe: GLDPipeline) -> str:
     if not pipe.generator.has_rays:
         return f"left out: '{pipe.name}' has no ray head to estimate poses with"
-    if not any(row.region == "poses" for row in found.rows):
+    if not any(region == "poses" for scene in scenes for _, region in scene.rows):
         return "left out: at least 3 targets a scene are needed, and rays that are a camera's"
     text = (
         f"of the targets, estimated from the pictures by the rays of the encoder of '{pipe.name}', sources beside them"
     )
-    failures = "; ".join(f"{where}: {reason}" for where, reason in found.pose_failures)
+    failures = "; ".join(f"{where}: {reason}" for scene in scenes for where, reason in scene.pose_failures)
     return text + (f"; failed: {failures}" if failures else "")

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a run: picture, depth and points of every synthesized view, the contact sheet, the figures."""
+"""What the demo and `gld synthesize` leave: frames held out, views compared with them, files, the contact sheet."""
 
 from __future__ import annotations
 
@@ -11,17 +11,108 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from gld_ros.data.sequence import save_depth_png
-from gld_ros.evaluation.comparison import Comparison, compare
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import unproject
-from gld_ros.reports.pictures import SheetRow, cloud_picture, contact_sheet
+from gld_ros.metrics.geometry import depth_errors
+from gld_ros.metrics.image import psnr
+from gld_ros.reports.pictures import (
+    BAR,
+    BAR_LENGTH,
+    MARGIN,
+    TEXT,
+    TICKS,
+    Cell,
+    cloud_picture,
+    colour_depth,
+    colour_spread,
+    depth_range,
+    draw_colour_bar,
+    draw_table,
+    outlined,
+    spread_range,
+)
 from gld_ros.scene.ply import Points, write_ply
 from gld_ros.views import SourceView
 
-SHEET_SOURCES = 2  # shown in a row of the contact sheet
+SHEET_SOURCES, SHEET_HEIGHT = 2, 150  # of a row of the contact sheet: sources; pixels of a cell
+SHORT = 8  # instants; below, every second one is left out, else every third
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Indices of instants (frames of one time). Every target lies between two shown instants.
+
+    shown: published. left_out: not published. targets: those of `left_out` that are asked for.
+    """
+
+    shown: list[int]
+    left_out: list[int]
+    targets: list[int]
+
+
+def hold_out(count: int, max_targets: int, max_instants: int = 60) -> HoldOut:
+    """Choose among `count` instants in time order. A long sequence is thinned evenly to `max_instants` first.
+
+    Raises ValueError below 3 instants: nothing could be bracketed.
+    """
+    if count < 3:
+        raise ValueError(f"{count} instants: at least 3 are needed to leave one out between two others")
+    used = [int(index) for index in np.unique(np.linspace(0, count - 1, min(count, max_instants)).round())]
+    asked = used[1:-1:2] if len(used) < SHORT else used[1:-1:3]
+    picks = np.linspace(0, len(asked) - 1, min(len(asked), max_targets)).round().astype(int)
+    shown = [index for index in used if index not in asked]
+    left_out = sorted(set(range(count)) - set(shown))
+    return HoldOut(shown, left_out, [asked[pick] for pick in np.unique(picks)])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One view against reality; None where there is nothing to compare (no depth, no such pixels, another size).
+
+    observed, unobserved: over the pixels seen by some source view, and the others (made up by the model).
+    """
+
+    psnr_db: float
+    copy_nearest_psnr_db: float | None
+    depth_abs_rel: float | None
+    psnr_db_observed: float | None
+    psnr_db_unobserved: float | None
+    depth_abs_rel_observed: float | None
+    depth_abs_rel_unobserved: float | None
+    generated_share: float
+
+
+def abs_rel(depth: np.ndarray, real: np.ndarray | None, where: np.ndarray | None = None) -> float | None:
+    """Mean |depth - real| / real where both (H, W) maps are known; None without such pixels."""
+    errors = None if real is None else depth_errors(depth, real, where)
+    return errors["abs_rel"] if errors else None
+
+
+def compare(
+    image: np.ndarray,
+    depth: np.ndarray,
+    generated: np.ndarray,
+    real: SourceView,
+    copy: np.ndarray,
+) -> Comparison:
+    """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`.
+
+    copy: (H, W, 3) the observed image nearest in pose, the baseline of doing nothing; of another size it is none.
+    """
+    seen = ~generated
+    return Comparison(
+        psnr_db=psnr(image, real.image) or 0.0,
+        copy_nearest_psnr_db=(psnr(copy, real.image) or 0.0) if copy.shape == real.image.shape else None,
+        depth_abs_rel=abs_rel(depth, real.depth),
+        psnr_db_observed=psnr(image, real.image, seen),
+        psnr_db_unobserved=psnr(image, real.image, generated),
+        depth_abs_rel_observed=abs_rel(depth, real.depth, seen),
+        depth_abs_rel_unobserved=abs_rel(depth, real.depth, generated),
+        generated_share=float(generated.mean()),
+    )
 
 
 @dataclass(frozen=True)
@@ -57,7 +148,19 @@ class Result:
         return Points(xyz, self.image[known], self.confidence[known], self.generated[known])
 
     def comparison(self) -> Comparison:
+        """The view against reality."""
         return compare(self.image, self.depth, self.generated, self.real, self.copy)
+
+    def cells(self, near: float, far: float, most: float) -> dict[str, Cell]:
+        """Pictures of the contact sheet by column; near, far: ends of the colours of depth, most: of its spread."""
+        cells: dict[str, Cell] = {f"source {k + 1}": view.image for k, view in enumerate(self.sources[:SHEET_SOURCES])}
+        cells |= {"real (left out)": self.real.image, "synthesized": outlined(self.image, self.generated)}
+        cells |= {f"other seed {k + 1}": image for k, (image, _) in enumerate(self.others)}
+        spread, real = self.spread, self.real.depth
+        cells["spread of depth"] = None if spread is None else colour_spread(spread, most)
+        cells["real depth"] = None if real is None else colour_depth(real, near, far)
+        cells["synthesized depth"] = colour_depth(self.depth, near, far)
+        return cells
 
 
 def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]:
@@ -78,7 +181,7 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
     write_ply(out / "points.ply", points)
     sources = {id(source): source.camera for result in results for source in result.sources}
     cloud_picture(points, list(sources.values())).save(out / "cloud.png")
-    contact_sheet([_row(result) for result in results], unit=unit).save(out / "sheet.png")
+    contact_sheet(results, unit).save(out / "sheet.png")
     comparisons = [result.comparison() for result in results]
     figures: dict[str, Any] = dict(summary(comparisons))
     figures["views"] = [{"title": r.title, **asdict(c)} for r, c in zip(results, comparisons, strict=True)]
@@ -110,16 +213,29 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
-def _row(result: Result) -> SheetRow:
-    pictures = [source.image for source in result.sources[:SHEET_SOURCES]]
-    return SheetRow(
-        title=result.title,
-        sources=pictures,
-        synthesized=result.image,
-        depth=result.depth,
-        generated=result.generated,
-        real=result.real.image,
-        real_depth=result.real.depth,
-        others=[image for image, _ in result.others],
-        spread=result.spread,
-    )
+def contact_sheet(results: Sequence[Result], unit: str = "m") -> Image.Image:
+    """One row a view: sources | real | synthesized | other seeds | spread of depth | real depth | synthesized depth.
+
+    An orange line surrounds what was generated. Columns that no row has are left out. unit: of the depths, for the
+    colour bar, which all rows share. Raises ValueError without rows.
+    """
+    if not results:
+        raise ValueError("a contact sheet needs at least one row")
+    real_depths = [result.real.depth for result in results if result.real.depth is not None]
+    near, far = depth_range(real_depths or [result.depth for result in results])
+    spreads = [spread for spread in (result.spread for result in results) if spread is not None]
+    most = spread_range(spreads)
+    rows = [(result.title, result.cells(near, far, most)) for result in results]
+    names = dict.fromkeys(name for _, cells in sorted(rows, key=lambda row: -len(row[1])) for name in cells)
+    columns = [name for name in names if name != "spread of depth" or spreads]
+    sheet = draw_table(rows, SHEET_HEIGHT, columns, BAR + TEXT)
+    ramp = np.geomspace(near, far, BAR_LENGTH)
+    labels = [f"{depth:.3g} {unit}" for depth in ramp[TICKS]]
+    end = draw_colour_bar(sheet, MARGIN, colour_depth(ramp[None], near, far), labels)
+    if spreads:
+        ramp = np.linspace(0, most, BAR_LENGTH)
+        labels = [f"{100 * spread:.2g} %" for spread in ramp[TICKS]]
+        end = draw_colour_bar(sheet, end, colour_spread(ramp[None], most), labels)
+    note = "orange line: around what was generated; grey: unknown"
+    ImageDraw.Draw(sheet).text((end, sheet.height - BAR - TEXT - MARGIN), note, "black", ImageFont.load_default())
+    return sheet

@@ -57,7 +57,7 @@ def picture_figures(picture: Picture, real: SourceView, regions: Regions, lpips:
 
 
 def _doubt_figures(picture: Picture, real: SourceView, where: np.ndarray | None) -> Figures:
-    """Ranking and calibration of the confidence of a picture's depth."""
+    """Ranking and calibration of the confidence of a picture's depth; coverage and width of its intervals."""
     if picture.depth is None or picture.confidence is None or real.depth is None:
         return {}
     known = known_pixels(picture.depth, real.depth) & (picture.depth > 0)
@@ -67,6 +67,13 @@ def _doubt_figures(picture: Picture, real: SourceView, where: np.ndarray | None)
     confidence = picture.confidence[known].astype(np.float64)
     ranked, honest = ause(error, -confidence), calibration_error(confidence, error < np.log1p(RIGHT))
     found = {"depth_ause": ranked, "depth_calibration_error": honest}
+    if picture.interval is not None:
+        lower, upper = (bound[known] for bound in picture.interval)
+        stated, real_depth = np.isfinite(lower), real.depth[known]
+        if stated.any():
+            covered = (lower <= real_depth) & (real_depth <= upper)
+            found["depth_coverage_0.9"] = float(covered[stated].mean())
+            found["depth_width_0.9"] = float(np.median((upper - lower)[stated] / picture.depth[known][stated]))
     return {name: value for name, value in found.items() if value is not None}
 
 

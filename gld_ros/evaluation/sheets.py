@@ -16,6 +16,7 @@ from gld_ros.evaluation.scenes import Scene
 from gld_ros.reports.pictures import (
     CELL_WIDTH,
     Cell,
+    Row,
     colour_depth,
     colour_spread,
     depth_range,
@@ -38,7 +39,7 @@ class Gallery:
 
     def __init__(self, out: Path, limit: int = 16, save_views: bool = False) -> None:
         self.out, self.limit, self.save_views = out, limit, save_views
-        self._rows: list[tuple[str, dict[str, Cell]]] = []
+        self._rows: list[Row] = []
 
     def __call__(
         self, scene: Scene, pictures: dict[str, list[Picture | None]], unobserved: list[np.ndarray | None]
@@ -76,8 +77,7 @@ class Gallery:
         for start in range(0, len(self._rows), ROWS):
             rows = self._rows[start : start + ROWS]
             path = self.out / f"sheet_{start // ROWS}.png"
-            columns = list(dict.fromkeys(name for _, cells in rows for name in cells))
-            draw_table(columns, [(title, [cells.get(c) for c in columns]) for title, cells in rows], HEIGHT).save(path)
+            draw_table(rows, HEIGHT).save(path)
             found.append((f"Scenes {start + 1} to {start + len(rows)}", path))
         return found
 
@@ -95,7 +95,7 @@ class AwaySheet:
     """Collects a row of each of the first AWAY_ROWS scenes (an `away.AwayWatcher`), of another target in every row."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[str, dict[str, Cell]]] = []
+        self._rows: list[Row] = []
 
     def __call__(self, scene: AwayScene, samples: list[list[Picture]], fill: list[Picture]) -> None:
         count = len(self._rows)
@@ -107,12 +107,10 @@ class AwaySheet:
     def write(self, path: Path) -> None:
         """Write the rows as one PNG; nothing without rows."""
         if self._rows:
-            columns = list(dict.fromkeys(name for _, cells in self._rows for name in cells))
-            rows = [(title, [cells.get(name) for name in columns]) for title, cells in self._rows]
-            draw_table(columns, rows, AWAY_HEIGHT).save(path)
+            draw_table(self._rows, AWAY_HEIGHT).save(path)
 
 
-def _away_row(scene: AwayScene, k: int, samples: list[Picture], fill: Picture) -> tuple[str, dict[str, Cell]]:
+def _away_row(scene: AwayScene, k: int, samples: list[Picture], fill: Picture) -> Row:
     """Title and pictures of target k."""
     real = scene.scene.targets[k]
     cells: dict[str, Cell] = {f"source {i + 1}": view.image for i, view in enumerate(scene.scene.sources)}

@@ -1,11 +1,10 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: contact sheets, coloured depth, a point cloud seen from two sides."""
+"""Pictures for people: tables of them, coloured depth, a point cloud seen from two sides."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,6 +16,8 @@ from gld_ros.scene.ply import Points
 
 #: (H, W, 3) uint8 of a table; None where there is nothing to show.
 Cell = np.ndarray | None
+#: A table's row: its title, and its cells by the names of their columns.
+Row = tuple[str, dict[str, Cell]]
 
 # Near to far: yellow, orange, red, purple, blue, black-blue; nearly even in lightness.
 DEPTH_COLOURS = np.array(
@@ -31,24 +32,6 @@ BACKGROUND = (225, 228, 235)
 MARGIN, BAR, TEXT, TITLE_WIDTH, CELL_WIDTH = 4, 14, 15, 108, 300  # pixels
 BAR_LENGTH, TICKS = 300, [0, 75, 150, 225, 299]  # of a colour bar and where its labels stand, pixels
 LEAST_SPREAD = 0.1  # of log depth, that the colours reach
-
-
-@dataclass(frozen=True)
-class SheetRow:
-    """One requested view. Images (H, W, 3) uint8, depth (H, W) float32 NaN unknown, generated (H, W) bool.
-
-    others: the same view made with other seeds. spread: (H, W) of the logarithm of depth over all seeds, NaN unknown.
-    """
-
-    title: str
-    sources: list[np.ndarray]
-    synthesized: np.ndarray
-    depth: np.ndarray
-    generated: np.ndarray
-    real: np.ndarray | None = None
-    real_depth: np.ndarray | None = None
-    others: Sequence[np.ndarray] = ()
-    spread: np.ndarray | None = None
 
 
 def colour_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
@@ -90,42 +73,16 @@ def depth_range(depths: list[np.ndarray]) -> tuple[float, float]:
     return near, max(far, near * 1.1)
 
 
-def contact_sheet(rows: list[SheetRow], height: int = 150, unit: str = "m") -> Image.Image:
-    """One row a view: sources | real | synthesized | other seeds | spread of depth | real depth | synthesized depth.
-
-    An orange line surrounds what was generated. Columns that no row has are left out. height: of a cell, pixels; less
-    for panoramas. unit: of the depths, for the colour bar, which all rows share. Raises ValueError without rows.
-    """
-    if not rows:
-        raise ValueError("a contact sheet needs at least one row")
-    real_depths = [row.real_depth for row in rows if row.real_depth is not None]
-    near, far = depth_range(real_depths or [row.depth for row in rows])
-    spreads = [row.spread for row in rows if row.spread is not None]
-    most = _spread_range(spreads)
-    sources, others = max(len(row.sources) for row in rows), max(len(row.others) for row in rows)
-    columns = [f"source {index + 1}" for index in range(sources)]
-    columns += ["real (left out)", "synthesized", *(f"other seed {index + 1}" for index in range(others))]
-    columns += [*(["spread of depth"] if spreads else []), "real depth", "synthesized depth"]
-    table = [(row.title, [_cells(row, near, far, most).get(column) for column in columns]) for row in rows]
-    sheet = draw_table(columns, table, height, BAR + TEXT)
-    ramp = np.geomspace(near, far, BAR_LENGTH)
-    end = _colour_bar(sheet, MARGIN, colour_depth(ramp[None], near, far), [f"{d:.3g} {unit}" for d in ramp[TICKS]])
-    if spreads:
-        ramp = np.linspace(0, most, BAR_LENGTH)
-        end = _colour_bar(sheet, end, colour_spread(ramp[None], most), [f"{100 * s:.2g} %" for s in ramp[TICKS]])
-    note = "orange line: around what was generated; grey: unknown"
-    ImageDraw.Draw(sheet).text((end, sheet.height - BAR - TEXT - MARGIN), note, "black", ImageFont.load_default())
-    return sheet
-
-
 def draw_table(
-    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]], height: int, room_below: int = 0
+    rows: Sequence[Row], height: int, columns: Sequence[str] | None = None, room_below: int = 0
 ) -> Image.Image:
-    """Pictures in a table: `columns` on top, every row's title above its cells. None: "unknown".
+    """Pictures in a table: the names of the columns on top, every row's title above its cells. None: "unknown".
 
-    height: of a cell, pixels; its width follows the widest picture, within CELL_WIDTH. room_below: pixels left free.
+    height: of a cell, pixels; its width follows the widest picture, within CELL_WIDTH. columns: those of the rows, in
+    the order in which they come, by default. room_below: pixels left free.
     """
-    aspect = max(cell.shape[1] / cell.shape[0] for _, cells in rows for cell in cells if cell is not None)
+    columns = columns or list(dict.fromkeys(name for _, cells in rows for name in cells))
+    aspect = max(cell.shape[1] / cell.shape[0] for _, cells in rows for cell in cells.values() if cell is not None)
     height = min(height, round(CELL_WIDTH / aspect))
     width = max(TITLE_WIDTH, round(height * aspect))
     font = ImageFont.load_default()
@@ -133,17 +90,17 @@ def draw_table(
     size = (MARGIN + step_x * len(columns), 3 * MARGIN + TEXT + step_y * len(rows) + room_below)
     sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(columns):
-        draw.text((MARGIN + column * step_x, MARGIN), title, "black", font)
-    for line, (title, cells) in enumerate(rows):
-        y = MARGIN + TEXT + line * step_y
-        draw.text((MARGIN, y), title, "black", font)
-        for column, cell in enumerate(cells):
-            corner = (MARGIN + column * step_x, y + TEXT)
+    for column, name in enumerate(columns):
+        x = MARGIN + column * step_x
+        draw.text((x, MARGIN), name, "black", font)
+        for line, (_, cells) in enumerate(rows):
+            y, cell = MARGIN + TEXT + line * step_y + TEXT, cells.get(name)
             if cell is None:
-                draw.text((corner[0] + 6, corner[1] + 6), "unknown", "grey", font)
+                draw.text((x + 6, y + 6), "unknown", "grey", font)
             else:
-                sheet.paste(fit(cell, width, height), corner)
+                sheet.paste(fit(cell, width, height), (x, y))
+    for line, (title, _) in enumerate(rows):
+        draw.text((MARGIN, MARGIN + TEXT + line * step_y), title, "black", font)
     return sheet
 
 
@@ -154,25 +111,14 @@ def fit(image: np.ndarray, width: int, height: int) -> Image.Image:
     return Image.fromarray(image).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
 
 
-def _cells(row: SheetRow, near: float, far: float, most: float) -> dict[str, Cell]:
-    """{column: cell} of what a row has."""
-    cells: dict[str, Cell] = {f"source {index + 1}": image for index, image in enumerate(row.sources)}
-    cells["real (left out)"], cells["synthesized"] = row.real, outlined(row.synthesized, row.generated)
-    cells |= {f"other seed {index + 1}": image for index, image in enumerate(row.others)}
-    cells["spread of depth"] = None if row.spread is None else colour_spread(row.spread, most)
-    cells["real depth"] = None if row.real_depth is None else colour_depth(row.real_depth, near, far)
-    cells["synthesized depth"] = colour_depth(row.depth, near, far)
-    return cells
-
-
-def _spread_range(spreads: list[np.ndarray]) -> float:
+def spread_range(spreads: list[np.ndarray]) -> float:
     """The brightest spread: the 98th percentile of what is known, at least LEAST_SPREAD."""
     known = [spread[np.isfinite(spread)] for spread in spreads]
     values = np.concatenate([*known, [0.0]])
     return max(float(np.percentile(values, 98)), LEAST_SPREAD)
 
 
-def _colour_bar(sheet: Image.Image, x: int, colours: np.ndarray, labels: list[str]) -> int:
+def draw_colour_bar(sheet: Image.Image, x: int, colours: np.ndarray, labels: list[str]) -> int:
     """Draw colours (1, BAR_LENGTH, 3) with `labels` at TICKS at the foot of `sheet`; returns where room is left."""
     y = sheet.height - BAR - TEXT - MARGIN
     sheet.paste(Image.fromarray(colours.repeat(BAR, axis=0)), (x, y))

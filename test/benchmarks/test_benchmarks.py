@@ -17,15 +17,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gld_ros.benchmarks import quality, requests, scaling, tables
-from gld_ros.benchmarks.latency import measure
-from gld_ros.benchmarks.report import write_plots
-from gld_ros.benchmarks.requests import DISTANCE, Shape, Variant, Wall, wall_request
-from gld_ros.benchmarks.timing import StageTimes
-from gld_ros.benchmarks.work import matrix_peak
+from gld_ros.benchmarks import quality, report, requests
+from gld_ros.benchmarks.latency import in_parallel, measure
+from gld_ros.benchmarks.requests import DISTANCE, Shape, Variant, Wall, wall_request, write_random_model
+from gld_ros.benchmarks.timing import StageTimes, matrix_peak
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.memory_use import write_random_model
 from gld_ros.evaluation.rooms import held_out_scene
 from gld_ros.networks.dit import MultiViewDiT, evaluation_flops
 from gld_ros.networks.prope import camera_tables
@@ -39,8 +36,8 @@ DEVICE = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def quick_peak(monkeypatch):
     """Small matrices, for a moment."""
-    monkeypatch.setattr("gld_ros.benchmarks.work.SIDES", {"cpu": (64, 96)})
-    monkeypatch.setattr("gld_ros.benchmarks.work.SECONDS", 0.02)
+    monkeypatch.setattr("gld_ros.benchmarks.timing.SIDES", {"cpu": (64, 96)})
+    monkeypatch.setattr("gld_ros.benchmarks.timing.SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +167,7 @@ def test_latency_of_mini():
     level1, level0 = (evaluation_flops(pipe.generator.net.config, stage, 4, grid) for stage in ("level1", "level0"))
     assert row["sampling_flops"] == level1 + level0  # all four views together, one step each
     assert "share_of_peak" not in row
-    assert "mini" in tables.latency_table([row])
+    assert "mini" in report.latency_table([row])
 
 
 @pytest.mark.parametrize(
@@ -199,18 +196,19 @@ def test_quality(pipe, tmp_path):
             Variant("less", {"steps": 1, "size": SIZE}),
         ],
     )
-    report = quality.measure(pipe, scenes, *asked, lpips=lambda a, b: float(np.abs(a * 1.0 - b).mean()))
-    reference, same, less = report["variants"]
-    assert report["scenes"] == 2 and report["reference"] == "8 steps"
+    found = quality.measure(pipe, scenes, *asked, lpips=lambda a, b: float(np.abs(a * 1.0 - b).mean()))
+    reference, same, less = found["variants"]
+    assert found["scenes"] == 2 and found["reference"] == "8 steps"
     assert "psnr_db" not in reference and reference["speedup"] == 1
     assert same["psnr_db"]["mean"] > 100 and same["depth_abs_rel"]["mean"] == 0 and same["lpips"]["mean"] == 0
     assert same["psnr_truth_gain_db"]["mean"] == 0
     assert less["psnr_db"]["mean"] < 60 and less["lpips"]["mean"] > 0
     gain = less["psnr_truth_db"]["mean"] - reference["psnr_truth_db"]["mean"]
     assert less["psnr_truth_gain_db"]["mean"] == pytest.approx(gain)
-    table = tables.quality_table(report)
+    report.finish("quality", found, out=tmp_path)
+    table = (tmp_path / "table.md").read_text()
     assert "PSNR to 8 steps, dB" in table and "less" in table
-    assert write_plots(tmp_path, report | {"benchmark": "quality"})[0].stat().st_size > 1000
+    assert (tmp_path / "quality.png").stat().st_size > 1000
     with pytest.raises(InvalidRequest, match="no scenes"):
         quality.measure(pipe, [], *asked)
     with pytest.raises(InvalidRequest, match="names of their own"):
@@ -264,11 +262,11 @@ def test_requests_in_parallel_wait_for_each_other(pipe):
         def forget(self):
             assert inside == 0
 
-    row = scaling.in_parallel(Watched(), Shape(2, 1, SIZE), Variant("default"), clients=3, repeat=2)
+    row = in_parallel(Watched(), Shape(2, 1, SIZE), Variant("default"), clients=3, repeat=2)
     assert most == 1 and row["repeat"] == 6
     assert row["p95_s"] > 0.04 and row["requests_per_s"] < 50
     with pytest.raises(InvalidRequest, match="0 requests in parallel"):
-        scaling.in_parallel(pipe, Shape(2, 1, SIZE), Variant("default"), clients=0, repeat=1)
+        in_parallel(pipe, Shape(2, 1, SIZE), Variant("default"), clients=0, repeat=1)
 
 
 # ---- memory
@@ -300,14 +298,13 @@ def test_compare_runs_the_code_of_the_folder(capsys, folder, tmp_path):
     (models / "DDT.py").write_text(STAND_IN.format(split=True))
     (models / "DDT_old.py").write_text(STAND_IN.format(split=False))
     arguments = ["--size", "56x42", "--steps", "2", "--repeat", "1", "--device", "cpu", "--dtype", "float32"]
-    report = run(capsys, "latency", str(folder), *arguments, "--compare", str(tmp_path))
-    (row,) = report["compare"]
+    (row,) = run(capsys, "latency", str(folder), *arguments, "--compare", str(tmp_path))["compare"]
     assert row["difference"]["image_psnr_db"] > 60
     assert max(row["difference"]["level1"], row["difference"]["level0"]) < 1e-4
     theirs = row["official"]
     assert theirs["total_s"] == pytest.approx(theirs["level1_s"] + theirs["level0_s"] + theirs["rest_s"])
     assert row["steps"] == [2, 2] and row["ours"]["total_s"] > 0
-    assert "times as fast" in tables.compare_table([row])
+    assert "times as fast" in report.compare_table([row])
     assert not any(name.startswith("stage2") for name in sys.modules)
     (models / "DDT.py").write_text("import a_package_that_is_not_there")
     message = refused(capsys, "latency", str(folder), *arguments, "--compare", str(tmp_path))

@@ -11,8 +11,7 @@ import pytest
 
 from gld_ros.cli import main
 from gld_ros.data.sequence import open_sequence
-from gld_ros.evaluation.comparison import compare, hold_out
-from gld_ros.evaluation.results import summary
+from gld_ros.evaluation.results import Result, compare, contact_sheet, hold_out, summary
 from gld_ros.geometry.cameras import nearest
 from gld_ros.reports.pictures import (
     GENERATED,
@@ -20,12 +19,10 @@ from gld_ros.reports.pictures import (
     OUTLINE,
     SPREAD_COLOURS,
     UNKNOWN,
-    SheetRow,
     _draw_points,
     cloud_picture,
     colour_depth,
     colour_spread,
-    contact_sheet,
     outlined,
 )
 from gld_ros.scene.ply import Points
@@ -85,21 +82,24 @@ def test_depth_colours_run_from_bright_to_dark():
     np.testing.assert_array_equal(colours[3:], [UNKNOWN, UNKNOWN])
 
 
-def test_sheet_has_a_row_a_view_and_takes_missing_depth(views):
-    def row(real_depth):
-        generated = np.zeros((18, 24), bool)
-        image, other = views[0].image, views[1].image
-        return SheetRow("view", [image, other], image, views[0].depth, generated, image, real_depth)
+def result(views, others=()):
+    """The first of `views` as it is, with nothing generated, made of the first two."""
+    real, nothing = views[0], np.zeros(views[0].depth.shape, bool)
+    arrays = real.camera, real.image, real.depth, np.ones(nothing.shape), nothing
+    return Result("view", *arrays, replace(real, depth=None), list(views[:2]), real.image, others)
 
-    one, two = contact_sheet([row(None)]), contact_sheet([row(views[0].depth), row(None)])
+
+def test_sheet_has_a_row_a_view_and_takes_missing_depth(views):
+    blind = result(views)
+    one, two = contact_sheet([blind]), contact_sheet([replace(blind, real=views[0]), blind])
     assert one.width == two.width and two.height > one.height
 
 
 def test_sheet_shows_other_seeds_and_their_spread(views):
-    image, depth = views[0].image, views[0].depth
-    plain = SheetRow("view", [image], image, depth, np.zeros(depth.shape, bool))
-    wide = contact_sheet([replace(plain, others=[image, image], spread=np.full(depth.shape, 0.2)), plain])
-    assert wide.width == contact_sheet([plain]).width * 8 // 5 - (MARGIN * 8 // 5 - MARGIN)  # three columns more
+    plain = result(views)
+    apart = views[0].image, views[0].depth * np.exp(0.2 * np.sqrt(2)).astype(np.float32)
+    wide = contact_sheet([result(views, [apart, apart]), plain])
+    assert wide.width == contact_sheet([plain]).width * 9 // 6 - (MARGIN * 9 // 6 - MARGIN)  # three columns more
     brightest = (np.asarray(wide) == SPREAD_COLOURS[-1]).all(axis=2)
     assert brightest.sum() > 1000  # the cell of the first row: it is the most there is
 

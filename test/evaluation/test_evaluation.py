@@ -24,10 +24,11 @@ from gld_ros.errors import InvalidRequest, NoContext, ScaleUnknown
 from gld_ros.evaluation import encoder_figures
 from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
 from gld_ros.evaluation.methods import Method, methods_for
-from gld_ros.evaluation.protocol import evaluate
+from gld_ros.evaluation.protocol import Protocol
 from gld_ros.evaluation.report import build_report
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
 from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, scenes_of, spread, unobserved_by_depth, windows
+from gld_ros.evaluation.scores import picture_figures
 from gld_ros.evaluation.sheets import Gallery
 from gld_ros.generators.gld_family import GLD
 from gld_ros.geometry.alignment import Similarity
@@ -48,9 +49,13 @@ def mini():
     return GLDPipeline.from_pretrained("mini", device="cpu")
 
 
+def evaluate(pipe, scenes, methods, **options):
+    return Protocol(pipe, methods, **options).evaluate(scenes)
+
+
 def values(found, method, region="all"):
     """Figures of a method, a list of dicts in the order of the scenes."""
-    return [row.figures for row in found.rows if row.method == method and row.region == region]
+    return [scene.rows[method, region] for scene in found.scenes if (method, region) in scene.rows]
 
 
 # Scenes
@@ -143,8 +148,8 @@ def test_true_depth_beats_copying_and_every_figure_is_there(mini):
     psnr = {method: np.mean([v["psnr_db"] for v in values(found, method)]) for method in ("model", *BASELINES)}
     assert psnr["true_depth_warp"] > psnr["copy_nearest"] + 6
     assert {"depth_ause", "depth_calibration_error", "points_chamfer"} <= set(values(found, "model")[0])
-    assert len(found.levels) == 4 and len(found.levels[0]) == 4
-    assert set(found.observed_by.values()) == {"true depth"}
+    assert [len(scene.levels) for scene in found.scenes] == [4] * 4
+    assert {scene.observed_by for scene in found.scenes} == {"true depth"}
 
 
 def answer(image_of):
@@ -164,7 +169,7 @@ def test_regions_of_a_method_that_is_right_where_the_sources_see(mini):
     found = evaluate(mini, scenes, methods)
     assert values(found, "half", "observed")[0]["psnr_db"] > 100
     assert values(found, "half", "unobserved")[0]["psnr_db"] < 20
-    assert found.shares[scenes[0].name] == pytest.approx((seen.mean(), (~seen).mean()))
+    assert found.scenes[0].shares == pytest.approx((seen.mean(), (~seen).mean()))
 
 
 def test_best_of_samples_and_their_coverage(mini):
@@ -206,6 +211,23 @@ def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
     assert errors["ate"] < 1e-4 and errors["rpe_rotation_deg"] < 0.01 and errors["rpe_translation"] < 1e-4
 
 
+def test_coverage_of_intervals_of_depth_by_a_sensor_with_holes():
+    """Bounds 10 % about the answer; the true depths lie 5 % beyond it on the left, 20 % on the right."""
+    scene = held_out_scene(SPLITS["val"], True)
+    depth = np.full((72, 96), 2.0, np.float32)
+    sensed = depth * np.where(np.arange(96) < 24, 1.05, 1.2)
+    sensed[:36] = np.nan
+    bounds = np.where(np.arange(96) < 72, depth / 1.1, np.nan), np.where(np.arange(96) < 72, depth * 1.1, np.nan)
+    real = replace(scene.targets[0], depth=sensed)
+    picture = Picture(real.image, depth, None, np.full(depth.shape, 0.5), bounds)
+    figures = picture_figures(picture, real, {"all": None, "left": np.arange(96) < np.full((72, 1), 24)}, None)
+    assert figures["all"]["depth_coverage_0.9"] == pytest.approx(24 / 72)  # where bounds and true depth are known
+    assert figures["left"]["depth_coverage_0.9"] == 1
+    assert figures["all"]["depth_width_0.9"] == pytest.approx(1.1 - 1 / 1.1)
+    unstated = picture_figures(replace(picture, interval=None), real, {"all": None}, None)["all"]
+    assert "depth_ause" in unstated and "depth_coverage_0.9" not in unstated
+
+
 @pytest.mark.parametrize("refusal", [ScaleUnknown, NoContext])
 def test_refused_scenes_are_named_and_scored_for_nobody(mini, refusal):
     scenes = [held_out_scene(SPLITS["val"] + k, True) for k in (0, 1)]
@@ -218,7 +240,7 @@ def test_refused_scenes_are_named_and_scored_for_nobody(mini, refusal):
     methods = [Method("picky", picky, "made up"), Method("copy", answer(lambda s, t, k: s.sources[0].image), "")]
     found = evaluate(mini, scenes, methods)
     assert found.refused == [(scenes[0].name, "no baseline")]
-    assert {row.scene for row in found.rows} == {scenes[1].name}
+    assert [scene.name for scene in found.scenes] == [scenes[1].name]
     with pytest.raises(InvalidRequest, match="no scene could be evaluated.*no baseline"):
         evaluate(mini, scenes[:1], methods)
 
@@ -232,8 +254,7 @@ def test_ctrl_c_leaves_the_scenes_that_are_done(mini):
 
     methods = [Method("copy", answer(lambda s, t, k: s.sources[0].image), "")]
     found = evaluate(mini, scenes, methods, watch=watch)
-    assert found.interrupted and len(found.scenes) == len(found.levels) == 1
-    assert {row.scene for row in found.rows} == {scenes[0].name}
+    assert found.interrupted and [scene.name for scene in found.scenes] == [scenes[0].name]
     with pytest.raises(KeyboardInterrupt):
         evaluate(mini, scenes[1:], methods, watch=watch)
 
@@ -242,9 +263,9 @@ def test_without_depth_the_models_own_mask_tells_what_is_observed(mini):
     scene = held_out_scene(SPLITS["val"], True)
     blind = replace(scene, source_depths=None, targets=[replace(scene.targets[0], depth=None)])
     found = evaluate(mini, [blind], methods_for(mini, steps=1))
-    assert set(found.observed_by.values()) == {"the model"}
+    assert found.scenes[0].observed_by == "the model"
     assert "depth_abs_rel" not in values(found, "model")[0] and values(found, "model", "observed")
-    assert not values(found, "true_depth_warp") and not found.missing
+    assert not values(found, "true_depth_warp") and not found.scenes[0].missing
 
 
 def test_a_clip_without_any_depth_is_one_without_depth():
@@ -264,13 +285,13 @@ def test_models_that_generate_all_views_together(family):
         warnings.simplefilter("ignore", UserWarning)  # what is untrained contradicts the poses
         found = evaluate(pipe, [scene], methods)
     assert all(values(found, method, "observed") for method in ("model", *BASELINES))
-    assert len(found.levels[0]) == 4
+    assert len(found.scenes[0].levels) == 4
     report = build_report(found, methods, pipe, {"samples": 1})
     if family == "vggt":
         assert "no ray head" in report["poses"] and not values(found, "real_views", "poses")
     else:
         # Untrained rays may be no camera's; then that is said.
-        assert values(found, "real_views", "poses") or "real_views" in str(found.pose_failures)
+        assert values(found, "real_views", "poses") or "real_views" in str(found.scenes[0].pose_failures)
 
 
 # The command
@@ -301,6 +322,7 @@ def test_the_command_on_a_folder(folder, tmp_path, capsys):
     model = report["methods"]["model"]
     assert {"ate", "rpe_rotation_deg", "rpe_translation"} == set(model["poses"])
     assert {"psnr_db_best", "sample_ause", "sample_coverage", "points_chamfer"} <= set(model["all"])
+    assert 0 < model["all"]["depth_coverage_0.9"]["mean"] <= 1  # of real data, too, where a sensor has depth
     assert set(report["methods"]["real_views"]) == {"note", "poses"}
     assert len(report["levels_pck"]["levels"]) == 4
     page = (first / "report.html").read_text()

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from builders.official_folder import small_config
 
-from gld_ros.benchmarks.requests import Shape, wall_request
-from gld_ros.evaluation.memory_use import write_random_model
+from gld_ros.benchmarks.requests import Shape, wall_request, write_random_model
 from gld_ros.generators.recent import Recent, fingerprint
 from gld_ros.pipeline.pipeline import GLDPipeline
 

@@ -14,7 +14,7 @@ from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.evaluation.baselines import source_depths
 from gld_ros.evaluation.methods import methods_for
-from gld_ros.evaluation.protocol import evaluate
+from gld_ros.evaluation.protocol import Protocol
 from gld_ros.evaluation.rooms import SPLITS, held_out_scene
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.geometry.cameras import Camera
@@ -162,9 +162,9 @@ def test_without_true_depth_the_models_own_is_taken(dino):
     found = source_depths(mini, blind)
     for depth, true in zip(found, room.source_depths, strict=True):
         assert depth.shape == true.shape and np.median(np.abs(depth / true - 1)) < 0.2
-    rows = evaluate(mini, [blind], methods_for(mini, steps=1)[:2], dino=dino).rows
+    (result,) = Protocol(mini, methods_for(mini, steps=1)[:2], dino=dino).evaluate([blind]).scenes
     # The model answers with depth, copies and the real views have none.
-    assert {row.method for row in rows if "met3r" in row.figures} == {"model"}
+    assert {method for (method, _), figures in result.rows.items() if "met3r" in figures} == {"model"}
 
 
 def test_small_pictures_are_enlarged_and_others_keep_their_size(dino):

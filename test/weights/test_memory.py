@@ -66,7 +66,7 @@ def test_more_views_and_pixels_need_more():
 MEASURE = """
 import sys, torch
 from gld_ros.diffusion.conditioning import camera_conditions
-from gld_ros.evaluation.memory_use import resident
+from gld_ros.benchmarks.memory import resident
 from gld_ros.networks.dit import MultiViewDiT
 sys.path.insert(0, sys.argv[1])
 from builders.models import medium

@@ -15,7 +15,7 @@ import numpy as np
 
 from gld_ros.data.sequence import DEFAULT_CAMERA, made_up_stamp, open_sequence
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.comparison import hold_out
+from gld_ros.evaluation.results import hold_out
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import interpolate_pose
 from gld_ros.views import SourceView
