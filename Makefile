@@ -57,7 +57,7 @@ cycles: setup
 	@. tools/env.sh; PYTHONMALLOC=malloc GLD_CYCLES=1000 GLD_FUZZ_REPORT=cycles.json pytest -q test/faults/test_cycles.py
 
 soak: setup
-	@. tools/env.sh; python -m gld_ros.ros.bench.soak --minutes 30 --out soak.json
+	@. tools/env.sh; python tools/soak.py --minutes 30 --out soak.json
 
 setup: $(STAMP)-built
 

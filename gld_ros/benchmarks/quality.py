@@ -15,9 +15,9 @@ from gld_ros.benchmarks.requests import Variant
 from gld_ros.benchmarks.timing import synchronize
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.scenes import Scene
-from gld_ros.metrics.bootstrap import estimate
 from gld_ros.metrics.geometry import depth_errors
 from gld_ros.metrics.image import psnr
+from gld_ros.metrics.uncertainty import estimate
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import View
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gld_ros.files import write_text
-from gld_ros.reports.plots import plot
+from gld_ros.reports.pages import cell, markdown, plot
 from gld_ros.reports.provenance import git_revision, hardware
-from gld_ros.reports.tables import cell, markdown
 
 
 def finish(kind: str, figures: dict[str, Any], as_json: bool = False, out: Path | None = None) -> None:

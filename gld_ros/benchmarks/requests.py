@@ -24,8 +24,7 @@ from gld_ros.evaluation.scenes import choose
 from gld_ros.files import sha256, write_text
 from gld_ros.generators.native import camera_tensors, pictures
 from gld_ros.generators.request import PRESETS
-from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.frame import RelativeFrame
+from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import stored_dtype
 from gld_ros.networks.released import MODELS

@@ -157,7 +157,7 @@ def quality(
     """Measure what fewer steps and presets cost, on held-out rooms, against a reference on the same noise."""
     from gld_ros.benchmarks import quality
     from gld_ros.benchmarks.requests import compared
-    from gld_ros.evaluation.rooms import room_scenes
+    from gld_ros.evaluation.scenes import room_scenes
     from gld_ros.metrics.lpips import LPIPS
 
     reference, variants = compared(preset or [], steps or [], reference_steps)

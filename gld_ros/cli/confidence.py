@@ -35,7 +35,7 @@ def calibrate_confidence(
     """Fit a model's confidence and intervals on val rooms, or check them on test rooms."""
     from gld_ros.evaluation import confidence_fit
     from gld_ros.evaluation.confidence_fit import NATIVE, Rooms, measure
-    from gld_ros.evaluation.page import reliability_diagram
+    from gld_ros.evaluation.report import reliability_diagram
     from gld_ros.pipeline import GLDPipeline
     from gld_ros.weights.hub import resolve
     from gld_ros.weights.verification import weights_of

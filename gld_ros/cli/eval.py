@@ -84,9 +84,8 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     """The report on the scenes that the settings name, and whether Ctrl-C ended it early. Writes what is asked for."""
     from gld_ros.data.scenes import Skipped
     from gld_ros.evaluation.methods import peer
-    from gld_ros.evaluation.page import write_eval_page
     from gld_ros.evaluation.protocol import Protocol
-    from gld_ros.evaluation.report import build_report
+    from gld_ros.evaluation.report import build_report, write_eval_page
     from gld_ros.evaluation.results import write_report
     from gld_ros.evaluation.sheets import Gallery
     from gld_ros.metrics.dino import Dino
@@ -122,7 +121,7 @@ def evaluate_away(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     from gld_ros.evaluation.methods import OwnDepth, model
     from gld_ros.evaluation.report import versions
     from gld_ros.evaluation.results import write_report
-    from gld_ros.evaluation.rooms import away_scenes
+    from gld_ros.evaluation.scenes import away_scenes
     from gld_ros.evaluation.settings import ROOMS
     from gld_ros.evaluation.sheets import AwaySheet
 

@@ -36,7 +36,7 @@ def reproduce(
     require("train", "training")
 
     from gld_ros.reproduction.plans import PLANS
-    from gld_ros.reproduction.report import text, write_report
+    from gld_ros.reproduction.report import write_report
     from gld_ros.reproduction.runs import Interrupted, Reproduction
     from gld_ros.reproduction.variants import EXPERIMENTS
 
@@ -53,6 +53,5 @@ def reproduce(
     except Interrupted:
         print(f"stopped early, saved in {out}; the same command goes on")
         return
-    tables = write_report(out, plan, results, chosen, shlex.join(["gld", *sys.argv[1:]]))
-    print(text(tables, results))
+    print(write_report(out, plan, results, chosen, shlex.join(["gld", *sys.argv[1:]])))
     print(f"report.json, report.html and plots written to {out}")

@@ -16,6 +16,7 @@ from gld_ros.data.clips import Clip
 from gld_ros.data.framing import make_clip
 from gld_ros.data.scenes import Progress, Scenes, Skipped
 from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.keypoints import keypoints, matches
 from gld_ros.geometry.se3 import invert
 
 NEIGHBOURS = 3  # views in the middle of a scene whose poses are compared with their images
@@ -106,23 +107,14 @@ def check_poses(clip: Clip) -> None:
 
 def _matches(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 2) of the same points in two images (H, W, 3), corner convention; those that some motion explains."""
-    none = np.empty((0, 2)), np.empty((0, 2))
-    sift = cv2.SIFT_create(1000)  # type: ignore[attr-defined]
-    (points_a, features_a), (points_b, features_b) = (
-        sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None) for image in (a, b)
-    )
-    if features_a is None or features_b is None or len(features_b) < 2:
-        return none
-    pairs = cv2.BFMatcher().knnMatch(features_a, features_b, k=2)
-    good = [first for first, second in pairs if first.distance < 0.75 * second.distance]
-    if len(good) < 8:
-        return none
-    pixels_a = np.array([points_a[match.queryIdx].pt for match in good])
-    pixels_b = np.array([points_b[match.trainIdx].pt for match in good])
+    first, second = (keypoints(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1000) for image in (a, b))
+    pixels_a, pixels_b = matches(first, second, mutual=False)
+    if len(pixels_a) < 8:
+        return np.empty((0, 2)), np.empty((0, 2))
     cv2.setRNGSeed(0)
     _, inliers = cv2.findFundamentalMat(pixels_a, pixels_b, cv2.FM_RANSAC, 1.5)
-    kept = np.zeros(len(good), dtype=bool) if inliers is None else inliers.ravel().astype(bool)
-    return pixels_a[kept] + 0.5, pixels_b[kept] + 0.5
+    kept = np.zeros(len(pixels_a), dtype=bool) if inliers is None else inliers.ravel().astype(bool)
+    return pixels_a[kept], pixels_b[kept]
 
 
 def _explained(

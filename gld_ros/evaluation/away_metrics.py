@@ -11,8 +11,8 @@ from itertools import permutations
 import numpy as np
 import torch
 
-from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.rooms import AwayScene
+from gld_ros.evaluation.methods import Picture
+from gld_ros.evaluation.scenes import AwayScene
 from gld_ros.evaluation.scores import MIN_REGION, Figures, mean_of
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject

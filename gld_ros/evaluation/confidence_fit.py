@@ -28,8 +28,7 @@ from gld_ros.data.raytrace import render
 from gld_ros.data.room_views import render_scenes, sample_cameras
 from gld_ros.data.rooms import camera_pose, random_room, stack_rooms
 from gld_ros.errors import InvalidRequest, NoContext, ScaleUnknown
-from gld_ros.evaluation.rooms import SPLITS
-from gld_ros.evaluation.scenes import Choice, Scene, scene_of_clip
+from gld_ros.evaluation.scenes import SPLITS, Choice, Scene, scene_of_clip
 from gld_ros.files import replacing
 from gld_ros.geometry.cameras import Camera
 from gld_ros.metrics.uncertainty import calibration_error, reliability, share_interval

@@ -1,28 +1,122 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Methods to compare: each answers a scene with a picture of every target. Any callable of that kind will do."""
+"""Methods to compare: each answers a scene with a picture of every target. Any callable of that kind will do.
+
+The baselines are the nearest source as it is, and plain depth warping with the holes blurred over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
+from gld_ros.confidence import confidence
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.baselines import (
-    Picture,
-    PosedSources,
-    copy_nearest,
-    depth_warp,
-    with_own_depth,
-    with_true_depth,
-)
 from gld_ros.evaluation.scenes import Scene
+from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.native import PIXELS, Pixels, at_size, camera_tensors, native_size, pictures, to_uint8
+from gld_ros.generators.warping import warp_sources
+from gld_ros.geometry.cameras import Camera, RelativeFrame, nearest
+from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.pipeline.pipeline import GLDPipeline
+from gld_ros.views import SourceView
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A method's answer for one target. image: (H, W, 3) uint8. depth: (H, W) in the poses' unit, NaN unknown.
+    seen: (H, W) bool, what the sources show as the method says. confidence: (H, W) 0..1, probability that the depth is
+    right within 10 %. interval: (H, W) lower and upper bound of the depth at 90 %, NaN unknown. None: the method has no
+    such thing."""
+
+    image: np.ndarray
+    depth: np.ndarray | None = None
+    seen: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    interval: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass
+class PosedSources:
+    """Sources with depth. images: (1, S, 3, H, W); depth, K and c2w in `frame`, K at that size."""
+
+    images: Tensor
+    depth: SourceDepth
+    K: Tensor
+    c2w: Tensor
+    frame: RelativeFrame
+
+
+def copy_nearest(sources: Sequence[SourceView], depths: Sequence[np.ndarray] | None, target: Camera) -> Picture:
+    """The source nearest in pose, with its true depth (H, W) where that is known."""
+    k = nearest(target, [s.camera for s in sources])
+    return Picture(sources[k].image, None if depths is None else depths[k])
+
+
+def with_true_depth(sources: Sequence[SourceView], depths: Sequence[np.ndarray]) -> PosedSources:
+    """Sources with their true depths (H, W), on the CPU."""
+    frame = RelativeFrame([s.camera for s in sources])
+    size = native_size(sources[0].camera, PIXELS)
+    images = pictures([source.image for source in sources], size, "cpu")
+    depth = torch.from_numpy(np.stack(depths))[None] / frame.unit
+    depth = torch.nn.functional.interpolate(depth, size=size, mode="nearest-exact")
+    K, c2w = camera_tensors([s.camera for s in sources], frame, size, images.device)
+    return PosedSources(images, SourceDepth(depth, torch.full_like(depth, 0.01)), K, c2w, frame)
+
+
+@torch.inference_mode()
+def with_own_depth(pipe: GLDPipeline, sources: Sequence[SourceView], like: Camera) -> PosedSources:
+    """Sources with the depth the model finds in them, at the size of the camera `like` or the model's, if that is it.
+
+    Raises ScaleUnknown, and ModelError for a model without a geometry head.
+    """
+    gld, cameras = GLD.of(pipe.generator), [source.camera for source in sources]
+    size, frame = gld.working_size(cameras[0]), RelativeFrame(cameras)
+    images, depth, native = gld.own_depth(sources, size)
+    if gld.limits.native and (like.height, like.width) == size:
+        return PosedSources(images, depth, *camera_tensors(cameras, frame, size, images.device), frame)
+    values = native.values
+    return PosedSources(values[:, :, :3], SourceDepth(native.depth, values[:, :, 3]), native.K, native.c2w, frame)
+
+
+def source_depths(pipe: GLDPipeline, scene: Scene) -> list[np.ndarray]:
+    """Depth (H, W) of every source: the true one where the data have it, otherwise what the model finds.
+
+    Raises ScaleUnknown, and ModelError for a model without a geometry head.
+    """
+    if scene.source_depths is not None:
+        return scene.source_depths
+    posed = with_own_depth(pipe, scene.sources, scene.cameras[0])
+    depths = (posed.depth.depth[0] * posed.frame.unit).float()
+    sizes = [(source.camera.height, source.camera.width) for source in scene.sources]
+    maps = [
+        torch.nn.functional.interpolate(depth[None, None], size=size, mode="nearest-exact")[0, 0]
+        for depth, size in zip(depths, sizes, strict=True)
+    ]
+    return [depth.cpu().numpy() for depth in maps]
+
+
+@torch.inference_mode()
+def depth_warp(posed: PosedSources, target: Camera, sharp: bool = False) -> Picture:
+    """Sources splatted into the target by their depth; pull-push fills holes.
+
+    sharp: read back from the sources as mini's own input is, so that what is learned can be told from it.
+    """
+    size = (posed.images.shape[-2], posed.images.shape[-1])
+    K, c2w = camera_tensors([target], posed.frame, size, posed.images.device)
+    warped = warp_sources(posed.images, posed.depth, posed.K, posed.c2w, K, c2w, sharp)
+    metres = warped.depth[0, 0] * posed.frame.unit
+    pixels = at_size(Pixels(warped.image[0, 0], metres, warped.spread[0, 0], warped.seen[0, 0]), target)
+    depth, spread, seen = (x.cpu().numpy() for x in (pixels.depth, pixels.spread, pixels.seen))
+    return Picture(to_uint8(pixels.image), depth, seen, confidence(spread, ~seen, None))
+
 
 #: (scene, seed) -> a picture of every target, in order; None where there is none.
 Answer = Callable[[Scene, int], list[Picture | None]]

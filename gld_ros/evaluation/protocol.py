@@ -13,14 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from gld_ros.errors import GLDError, InvalidRequest, ModelError, NoContext, ScaleUnknown
-from gld_ros.evaluation.baselines import Picture, depth_warp, source_depths, with_true_depth
-from gld_ros.evaluation.encoder_figures import estimate_poses, level_pck
-from gld_ros.evaluation.methods import Method
+from gld_ros.evaluation.methods import Method, Picture, depth_warp, source_depths, with_true_depth
 from gld_ros.evaluation.scenes import Scene, unobserved_by_depth
 from gld_ros.evaluation.scores import (
     Figures,
     Regions,
     best_of,
+    estimate_poses,
+    level_pck,
     mean_of,
     picture_figures,
     sample_figures,

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from gld_ros.data.scenes import Skipped, open_scenes
 from gld_ros.data.splits import read_split
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.rooms import SPLITS, room_scenes
-from gld_ros.evaluation.scenes import Scene, scenes_of
+from gld_ros.evaluation.scenes import SPLITS, Scene, room_scenes, scenes_of
 from gld_ros.settings import STRICT, Count, explain
 
 ROOMS = 200  # scenes of procedural rooms, by default

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gld_ros.evaluation.baselines import Picture
-from gld_ros.evaluation.rooms import AwayScene
-from gld_ros.evaluation.scenes import Scene
+from gld_ros.evaluation.methods import Picture
+from gld_ros.evaluation.scenes import AwayScene, Scene
 from gld_ros.reports.pictures import (
     CELL_WIDTH,
     Cell,

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.keypoints import Keypoints, matches
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.se3 import invert
 
 #: Depths of one point seen twice agree within this share; otherwise it is hidden in one of the views.
 VISIBLE = 0.05
-#: Lowe's ratio of SIFT distances, and the matches below which no error is given.
-RATIO, MIN_MATCHES = 0.75, 8
+MIN_MATCHES = 8  # below which no error is given
 
 
 def shared_pixels(
@@ -64,45 +61,16 @@ def pck(features: Tensor, other: Tensor, pixels: np.ndarray, truth: np.ndarray, 
     return float(np.mean(np.linalg.norm(found - truth, axis=1) <= share * max(size)))
 
 
-@dataclass(frozen=True)
-class Keypoints:
-    """SIFT of one image. pixels: (N, 2), the first pixel's centre at 0.5; words: (N, 128) descriptors."""
-
-    pixels: np.ndarray
-    words: np.ndarray
-
-
-def keypoints(image: np.ndarray) -> Keypoints:
-    """SIFT of an (H, W, 3) uint8 image."""
-    sift = cv2.SIFT_create(2000)  # type: ignore[attr-defined]
-    points, words = sift.detectAndCompute(image, None)
-    if words is None:
-        return Keypoints(np.empty((0, 2)), np.empty((0, 128), np.float32))
-    return Keypoints(np.array([point.pt for point in points]) + 0.5, words)
-
-
 def reprojection_error(points: Keypoints, camera: Camera, other_points: Keypoints, other: Camera) -> float | None:
     """Median reprojection error in pixels of SIFT matches between two views at their known cameras.
 
     To first order (Sampson): how far both ends of a match have to move to be images of one point, as `sampson_error`.
     A generated view that shows a surface where its camera would not is off. None with fewer than MIN_MATCHES matches.
     """
-    pixels, others = sift_matches(points, other_points)
+    pixels, others = matches(points, other_points)
     if len(pixels) < MIN_MATCHES:
         return None
     return float(np.median(sampson_error(pixels, camera, others, other)))
-
-
-def sift_matches(points: Keypoints, others: Keypoints) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual nearest matches that pass the ratio test, as pixels (N, 2) of each."""
-    if min(len(points.words), len(others.words)) < 2:
-        return np.empty((0, 2)), np.empty((0, 2))
-    matcher = cv2.BFMatcher()
-    nearest = matcher.knnMatch(points.words, others.words, 2)
-    back = {m.queryIdx: m.trainIdx for m in matcher.match(others.words, points.words)}
-    clear = [a for a, b in nearest if a.distance < RATIO * b.distance]
-    pairs = np.array([(m.queryIdx, m.trainIdx) for m in clear if back[m.trainIdx] == m.queryIdx], int).reshape(-1, 2)
-    return points.pixels[pairs[:, 0]], others.pixels[pairs[:, 1]]
 
 
 def sampson_error(pixels: np.ndarray, camera: Camera, others: np.ndarray, other: Camera) -> np.ndarray:

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+from scipy.ndimage import gaussian_filter
 
 #: SSIM's window: 11 pixels, Gaussian, sigma 1.5 (Wang et al. 2004).
 SSIM_RADIUS, SSIM_SIGMA = 5, 1.5
@@ -24,20 +23,17 @@ def psnr(image: np.ndarray, real: np.ndarray, where: np.ndarray | None = None) -
 
 def ssim_map(image: np.ndarray, real: np.ndarray) -> np.ndarray:
     """SSIM (H, W), mean over channels; borders are reflected."""
-    a, b = (torch.from_numpy(x).double().permute(2, 0, 1)[:, None] / 255 for x in (image, real))
-    taps = torch.exp(-0.5 * (torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1).double() / SSIM_SIGMA) ** 2)
-    taps = taps / taps.sum()
+    a, b = (x.astype(np.float64) / 255 for x in (image, real))
 
-    def blur(x: torch.Tensor) -> torch.Tensor:
-        padded = F.pad(x, (SSIM_RADIUS,) * 4, mode="reflect")
-        return F.conv2d(F.conv2d(padded, taps[None, None, :, None]), taps[None, None, None])
+    def blur(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, SSIM_SIGMA, radius=SSIM_RADIUS, mode="mirror", axes=(0, 1))
 
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     ratio = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return (ratio / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(dim=(0, 1)).numpy()
+    return (ratio / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(axis=2)
 
 
 def gradient_energy(image: np.ndarray, where: np.ndarray | None = None) -> float:

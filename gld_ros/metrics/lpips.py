@@ -16,53 +16,49 @@ from gld_ros.weights.tensor_files import read_tensors
 
 #: The two published files: VGG-16 trained on ImageNet (torchvision) and LPIPS' linear layers (version 0.1).
 BACKBONE, LINEAR = "vgg16-397923af.pth", "vgg.pth"
-#: Channels of the convolutions before each pooling, and torchvision's index of each convolution.
+#: Channels of the convolutions before each pooling.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 #: LPIPS' own normalisation of images in -1..1.
 MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class LPIPS(nn.Module):
-    """Distance of images as VGG-16 sees them; 0 = alike. `convolutions` and `linear` follow STAGES."""
+    """Distance of images as VGG-16 sees them; 0 = alike. `vgg` has torchvision's layers, `linear` a weight a stage."""
 
     def __init__(self) -> None:
         super().__init__()
-        inputs = (3, *(c for stage in STAGES for c in stage))
-        widths = zip(inputs, inputs[1:], strict=False)
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in widths)
+        layers: list[nn.Module] = []
+        width = 3
+        for stage in STAGES:
+            for channels in stage:
+                layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU()]
+                width = channels
+            layers.append(nn.MaxPool2d(2))
+        self.vgg = nn.Sequential(*layers[:-1])
         self.linear = nn.ParameterList(torch.ones(stage[-1]) for stage in STAGES)
         self.requires_grad_(False)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> LPIPS:
         """Weights of the files BACKBONE and LINEAR. Raises InvalidRequest naming what is missing or does not fit."""
-        states = [_read(Path(folder) / name) for name in (BACKBONE, LINEAR)]
+        backbone, linear = (_read(Path(folder) / name) for name in (BACKBONE, LINEAR))
         net = cls()
-        wanted = {
-            f"convolutions.{k}.{kind}": (states[0], f"features.{index}.{kind}")
-            for k, index in enumerate(INDICES)
-            for kind in ("weight", "bias")
-        }
-        wanted |= {f"linear.{k}": (states[1], f"lin{k}.model.1.weight") for k in range(len(STAGES))}
-        own = net.state_dict()
-        for name, (state, key) in wanted.items():
-            if key not in state or state[key].numel() != own[name].numel():
-                raise InvalidRequest(
-                    f"{folder}: no '{key}' of {own[name].numel()} numbers; are these the files for VGG-16?"
-                )
-            own[name].copy_(state[key].reshape(own[name].shape))
+        for name, own in net.state_dict().items():
+            part, _, rest = name.partition(".")
+            state, key = (backbone, f"features.{rest}") if part == "vgg" else (linear, f"lin{rest}.model.1.weight")
+            if key not in state or state[key].numel() != own.numel():
+                raise InvalidRequest(f"{folder}: no '{key}' of {own.numel()} numbers; are these the files for VGG-16?")
+            own.copy_(state[key].reshape(own.shape))
         return net.eval()
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Activations before each pooling, unit length over channels, of images (B, 3, H, W) 0..1."""
         x = (2 * images - 1 - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(STD)[:, None, None]
-        found, layers = [], iter(self.convolutions)
-        for number, stage in enumerate(STAGES):
-            x = F.max_pool2d(x, 2) if number else x
-            for _ in stage:
-                x = F.relu(next(layers)(x))
-            found.append(x / (x.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10))
+        found = []
+        for layer in [*self.vgg, nn.MaxPool2d(2)]:
+            if isinstance(layer, nn.MaxPool2d):
+                found.append(x / (x.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10))
+            x = layer(x)
         return found
 
     def forward(self, image: Tensor, real: Tensor) -> list[Tensor]:

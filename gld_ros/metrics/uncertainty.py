@@ -1,10 +1,56 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of uncertainty: sparsification, calibration, coverage by samples."""
+"""Measures of uncertainty: intervals of means over scenes, sparsification, calibration, coverage by samples."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean of `count` scenes with its interval; low and high are None for one scene, which tells nothing of others."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+def estimate(values: np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """Mean of one value a scene (N,), with the percentile interval of means of N scenes drawn with replacement.
+
+    Raises ValueError without values.
+    """
+    return estimate_ratio(values, np.ones(len(values)), level=level, resamples=resamples, seed=seed)
+
+
+def estimate_ratio(
+    values: np.ndarray,
+    others: np.ndarray,
+    power: float = 1.0,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """(Sum of `values` over sum of `others`) ** power, one of each a scene (N,), with its interval as above.
+
+    A ratio of sums, unlike a mean of ratios, is not thrown off by scenes where the denominator is nearly 0. Raises
+    ValueError without values.
+    """
+    values, others = np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if not values.size:
+        raise ValueError("no values: at least one is needed for a mean")
+    ratio = float((values.sum() / others.sum()) ** power)
+    if len(values) == 1:
+        return Estimate(ratio, None, None, 1)
+    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    below = others[draws].sum(axis=1)
+    ratios = np.divide(values[draws].sum(axis=1), below, out=np.zeros(resamples), where=below != 0) ** power
+    low, high = np.percentile(ratios, (50 * (1 - level), 50 * (1 + level)))
+    return Estimate(ratio, float(low), float(high), len(values))
 
 
 def ause(error: np.ndarray, uncertainty: np.ndarray, steps: int = 20) -> float | None:
@@ -48,9 +94,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> li
     ]
 
 
-def share_interval(
-    hit: np.ndarray, where: np.ndarray, group: np.ndarray, resamples: int = 2000
-) -> dict[str, float | None]:
+def share_interval(hit: np.ndarray, where: np.ndarray, group: np.ndarray) -> dict[str, float | None]:
     """Share of `hit` among the pixels in `where`, both (T, N) bool, with a 95 % interval by resampling groups (T,).
 
     low and high are None for one group, which tells nothing of others, and all are without pixels.
@@ -60,12 +104,8 @@ def share_interval(
     counts = np.bincount(number, where.sum(axis=1))
     if not counts.sum():
         return {"share": None, "low": None, "high": None}
-    share = float(hits.sum() / counts.sum())
-    if len(counts) < 2:
-        return {"share": share, "low": None, "high": None}
-    draws = np.random.default_rng(0).integers(len(counts), size=(resamples, len(counts)))
-    low, high = np.percentile(hits[draws].sum(axis=1) / np.maximum(counts[draws].sum(axis=1), 1), (2.5, 97.5))
-    return {"share": share, "low": float(low), "high": float(high)}
+    found = estimate_ratio(hits, counts)
+    return {"share": found.mean, "low": found.low, "high": found.high}
 
 
 def coverage(samples: np.ndarray, truth: np.ndarray) -> float:

@@ -63,14 +63,11 @@ class Reproduction:
         spaces = {name: self.representation(name) for name in self.representations}
         stages = {name: build_stage(self.plan, name, spaces[VARIANTS[name].space]) for name in self.variants}
         curves = {name: self.curve(name, stage) for name, stage in stages.items()}
-        systems = {
-            name: self.kept(f"systems/{name}", partial(self.system, [stages[stage] for stage in SYSTEMS[name]]))
-            for name in self.systems
-        }
+        pictures = {name: partial(self.pictures, [stages[s] for s in SYSTEMS[name]]) for name in self.systems}
+        systems = {name: self.kept(f"systems/{name}", partial(self.score, made)) for name, made in pictures.items()}
         counts = {f"diffusion stage {name}": parameters(stage.dit) for name, stage in stages.items()}
         counts |= {f"{name}: encoder and decoder": parameters(space) for name, space in spaces.items()}
-        copy = partial(self.score, lambda batch: scoring.picture_figures(scoring.nearest_sources(batch), batch))
-        references = {"copy of the nearest source": self.kept("references", copy)}
+        references = {"copy of the nearest source": self.kept("references", partial(self.score, scoring.copy_figures))}
         return {"curves": curves, "systems": systems, "references": references, "parameters": counts}
 
     def kept(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -90,15 +87,17 @@ class Reproduction:
         """A trained latent space with its statistics."""
         plan = self.plan
         torch.manual_seed(plan.seed)
+        stage: VAEStage | EncodingStage
         if name in (VAE_SPACE, COMPRESSED):
-            vae = VAE(plan.vae_width, plan.encoder.channels if name == VAE_SPACE else plan.compressed_channels)
-            stage: Stage = VAEStage(vae)
+            channels = plan.encoder.channels if name == VAE_SPACE else plan.compressed_channels
+            stage = VAEStage(VAE(plan.vae_width, channels))
         else:
             net = GLDNetworks(plan.model)
             stage = EncodingStage(net, geometry=name == GEOMETRY)
         self.fit(stage, plan.representation_run(name), self.folder / "representations" / name)
-        if name in (VAE_SPACE, COMPRESSED):
-            space: LatentSpace = VAELatents(vae)
+        space: LatentSpace
+        if isinstance(stage, VAEStage):
+            space = VAELatents(stage.vae)
         else:
             space = GeometricLatents(net.eval().requires_grad_(False))
             if name == GEOMETRY:
@@ -123,8 +122,13 @@ class Reproduction:
         return curve
 
     def score(self, figures: Callable[[ClipBatch], Figures]) -> Figures:
-        """Figures of all held-out rooms."""
-        return scoring.collected(scoring.held_out_batches(self.test, self.plan, self.device), figures)
+        """Figures of all held-out rooms, in order."""
+        whole: Figures = {}
+        for start in range(0, self.test.count, self.plan.batch):
+            batch = self.test.batch(list(range(start, min(start + self.plan.batch, self.test.count))))
+            for name, values in figures(batch.to(self.device)).items():
+                whole.setdefault(name, []).extend(values)
+        return whole
 
     def pictures(self, stages: list[FlowStage], batch: ClipBatch) -> Figures:
         """Figures of the pictures, and of the depth where the latents are those of the geometric encoder."""
@@ -134,10 +138,6 @@ class Reproduction:
         if isinstance(space, GeometricLatents) and space.net.encoder is self.net.encoder:
             figures |= scoring.depth_figures(scoring.free_depth(self.net, space, latents, batch), batch)
         return figures
-
-    def system(self, stages: list[FlowStage]) -> Figures:
-        """All figures of a finished system."""
-        return self.score(partial(self.pictures, stages))
 
 
 def check_plan(plan: Plan, path: Path) -> None:

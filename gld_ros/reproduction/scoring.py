@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,17 +13,11 @@ from gld_ros.metrics.geometry import align_depth, depth_errors
 from gld_ros.metrics.image import psnr, ssim_map
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction.plans import Plan
-from gld_ros.reproduction.rooms import SOURCES, StoredRooms
+from gld_ros.reproduction.rooms import SOURCES
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents
 
 Figures = dict[str, list[float]]
-
-
-def held_out_batches(rooms: StoredRooms, plan: Plan, device: torch.device) -> Iterator[ClipBatch]:
-    """All held-out rooms in order."""
-    for start in range(0, rooms.count, plan.batch):
-        yield rooms.batch(list(range(start, min(start + plan.batch, rooms.count)))).to(device)
 
 
 def scene_noise(batch: ClipBatch, shape: tuple[int, int, int]) -> Tensor:
@@ -66,6 +58,11 @@ def picture_figures(images: Tensor, batch: ClipBatch) -> Figures:
     return figures
 
 
+def copy_figures(batch: ClipBatch) -> Figures:
+    """Figures of copies of the nearest source."""
+    return picture_figures(nearest_sources(batch), batch)
+
+
 def to_pixels(images: Tensor) -> np.ndarray:
     """(B, V, H, W, 3) uint8."""
     return (images.float().clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
@@ -96,12 +93,3 @@ def nearest_sources(batch: ClipBatch) -> Tensor:
     chosen = distance.argmin(dim=-1)
     copies = torch.stack([images[index] for images, index in zip(batch.images, chosen, strict=True)])
     return torch.cat([batch.images[:, :SOURCES], copies], dim=1)
-
-
-def collected(batches: Iterator[ClipBatch], score: Callable[[ClipBatch], Figures]) -> Figures:
-    """The figures of all batches, scene after scene."""
-    whole: Figures = {}
-    for batch in batches:
-        for name, values in score(batch).items():
-            whole.setdefault(name, []).extend(values)
-    return whole

@@ -82,7 +82,8 @@ class VAE(nn.Module):
         out = nn.Conv2d(width, 2 * channels, 1)
         # Little noise at first: with as much as the prior has, the decoder begins by ignoring the latents.
         nn.init.zeros_(out.weight[channels:])
-        nn.init.constant_(out.bias[channels:], -6.0)  # type: ignore[index]
+        assert out.bias is not None
+        nn.init.constant_(out.bias[channels:], -6.0)
         inner = [nn.Sequential(*(Residual(width) for _ in range(blocks))) for _ in range(2)]
         self.encoder = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(pixels, width, 1), inner[0], out)
         enlarge = nn.Conv2d(width, pixels, 1), nn.PixelShuffle(patch)

@@ -23,7 +23,7 @@ from gld_ros.benchmarks.requests import DISTANCE, Shape, Variant, Wall, wall_req
 from gld_ros.benchmarks.timing import StageTimes, matrix_peak
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.rooms import held_out_scene
+from gld_ros.evaluation.scenes import held_out_scene
 from gld_ros.networks.dit import MultiViewDiT, evaluation_flops
 from gld_ros.networks.prope import camera_tables
 from gld_ros.pipeline.pipeline import GLDPipeline

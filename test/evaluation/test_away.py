@@ -14,15 +14,13 @@ from scipy.ndimage import gaussian_filter
 
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest, NoContext
-from gld_ros.evaluation import rooms as away
+from gld_ros.evaluation import scenes as away
 from gld_ros.evaluation.away import away_figures, evaluate_away
 from gld_ros.evaluation.away_metrics import agreement, spread_and_error
-from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
-from gld_ros.evaluation.rooms import AwayScene, away_scenes
-from gld_ros.evaluation.scenes import Scene
+from gld_ros.evaluation.methods import Picture, depth_warp, with_true_depth
+from gld_ros.evaluation.scenes import AwayScene, Scene, away_scenes
 from gld_ros.evaluation.sheets import AwaySheet
 from gld_ros.geometry.cameras import Camera
-from gld_ros.metrics.bootstrap import estimate_ratio
 from gld_ros.metrics.patch_distance import (
     PATCH,
     SCALES,
@@ -32,6 +30,7 @@ from gld_ros.metrics.patch_distance import (
     patches,
     sliced_wasserstein,
 )
+from gld_ros.metrics.uncertainty import estimate_ratio
 from gld_ros.views import SourceView
 
 WIDTH, HEIGHT, WALL = 64, 48, 3.0

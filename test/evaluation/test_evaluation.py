@@ -21,13 +21,22 @@ from gld_ros.data.rooms import TEST_SEED
 from gld_ros.data.scenes import open_scenes
 from gld_ros.data.simulation import Robot
 from gld_ros.errors import InvalidRequest, NoContext, ScaleUnknown
-from gld_ros.evaluation import encoder_figures
-from gld_ros.evaluation.baselines import Picture, depth_warp, with_true_depth
-from gld_ros.evaluation.methods import Method, methods_for
+from gld_ros.evaluation import scores
+from gld_ros.evaluation.methods import Method, Picture, depth_warp, methods_for, with_true_depth
 from gld_ros.evaluation.protocol import Protocol
 from gld_ros.evaluation.report import build_report
-from gld_ros.evaluation.rooms import SPLITS, held_out_scene, room_scenes
-from gld_ros.evaluation.scenes import Choice, choose, scene_of_clip, scenes_of, spread, unobserved_by_depth, windows
+from gld_ros.evaluation.scenes import (
+    SPLITS,
+    Choice,
+    choose,
+    held_out_scene,
+    room_scenes,
+    scene_of_clip,
+    scenes_of,
+    spread,
+    unobserved_by_depth,
+    windows,
+)
 from gld_ros.evaluation.scores import picture_figures
 from gld_ros.evaluation.sheets import Gallery
 from gld_ros.generators.gld_family import GLD
@@ -204,9 +213,9 @@ def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
     K = np.array([[80.0, 0, 48], [0, 80, 36], [0, 0, 1]])
     views = [SourceView(np.zeros((72, 96, 3), np.uint8), Camera(K, c2w, 96, 72)) for c2w in poses]
     pipe = ray_pipe([view.camera for view in views])
-    monkeypatch.setattr(encoder_figures, "_features", lambda pipe, images, like: ([], (9, 12), (72, 96)))
+    monkeypatch.setattr(scores, "_features", lambda pipe, images, like: ([], (9, 12), (72, 96)))
     assert pipe.generator.has_rays
-    found = encoder_figures.estimate_poses(pipe, views[:2], [view.image for view in views[2:]])
+    found = scores.estimate_poses(pipe, views[:2], [view.image for view in views[2:]])
     errors = trajectory_errors(found, np.stack(poses[2:]))
     assert errors["ate"] < 1e-4 and errors["rpe_rotation_deg"] < 0.01 and errors["rpe_translation"] < 1e-4
 

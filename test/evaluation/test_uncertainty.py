@@ -16,7 +16,7 @@ from gld_ros.data.room_views import sample_cameras
 from gld_ros.data.rooms import random_room
 from gld_ros.errors import InvalidRequest, ModelError, NoContext
 from gld_ros.evaluation.confidence_fit import Pixels, Rooms, check, conformal_factor, falling_curve, fit
-from gld_ros.evaluation.page import reliability_diagram
+from gld_ros.evaluation.report import reliability_diagram
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
 from gld_ros.metrics.uncertainty import calibration_error, reliability, share_interval

@@ -12,11 +12,9 @@ from torch.nn import functional as F
 
 from gld_ros.cli import main
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.evaluation.baselines import source_depths
-from gld_ros.evaluation.methods import methods_for
+from gld_ros.evaluation.methods import methods_for, source_depths
 from gld_ros.evaluation.protocol import Protocol
-from gld_ros.evaluation.rooms import SPLITS, held_out_scene
-from gld_ros.evaluation.scenes import Scene
+from gld_ros.evaluation.scenes import SPLITS, Scene, held_out_scene
 from gld_ros.geometry.cameras import Camera
 from gld_ros.metrics.consistency import (
     Consistency,

@@ -16,11 +16,10 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.reproduction import runs, scoring
 from gld_ros.reproduction.plans import PLANS
-from gld_ros.reproduction.report import text, write_report
+from gld_ros.reproduction.report import convergence, ratio_text, tables, write_report
 from gld_ros.reproduction.rooms import StoredRooms, Stream
 from gld_ros.reproduction.runs import Reproduction
 from gld_ros.reproduction.spaces import VAE, EncodingStage, VAELatents, level_choice
-from gld_ros.reproduction.tables import convergence, ratio_text, tables
 from gld_ros.reproduction.variants import TITLES, VARIANTS, build_stage, needed, parameters
 from gld_ros.training.latents import GeometricLatents
 
@@ -186,7 +185,7 @@ def test_interrupted_run_goes_on(whole, tmp_path, monkeypatch):
 
 def test_report(whole):
     folder, results = whole
-    found = write_report(folder, PLAN, results, ["a", "c"], "gld reproduce ...")
+    shown = write_report(folder, PLAN, results, ["a", "c"], "gld reproduce ...")
     report = json.loads((folder / "report.json").read_text())
     row = report["tables"]["a"]["rows"]["VAE latent"]
     assert [c["mean"] for c in row] == pytest.approx(np.mean(results["curves"]["vae"]["psnr"], axis=1))
@@ -196,7 +195,6 @@ def test_report(whole):
     assert row[0]["low"] <= row[0]["mean"] <= row[0]["high"] and row[0]["count"] == 3
     assert "GLD to the final PSNR of the VAE latent" in report["ratios"]
     assert report["plan"]["flow_steps"] == 2 and report["hardware"]["cores"] >= 1 and report["revision"]
-    shown = text(found, results)
     assert "(cascade) minus GLD, level 1 alone" in shown and ("not reached" in shown or "fewer steps" in shown)
     html = (folder / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 1 and "DINO-like" in html

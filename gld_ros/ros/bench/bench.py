@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 
 from gld_ros.benchmarks.latency import Tick, ignore
-from gld_ros.benchmarks.process_use import cpu_seconds
 from gld_ros.benchmarks.requests import model_folder
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.ros.bench.node_memory import NodeMemory
-from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, image_topics, running_node
-from gld_ros.ros.client import ClientError, GLDClient
+from gld_ros.ros.bench.node_run import REQUEST, SPEED, STARTUP, Cameras, NodeRun, play, running_node
+from gld_ros.ros.client import GLDClient
 from gld_ros.ros.conversions import stamp_to_ns
-from gld_ros.ros.demo.processes import Processes
 
 SAMPLE_EVERY = 0.5  # seconds between two looks at the node's memory
 
@@ -33,43 +30,14 @@ def measure(run: NodeRun, tick: Tick = ignore) -> dict[str, Any]:
     run.check()
     with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-bench-") as logs:
         with running_node(run, "gld_bench", model, logs, tick) as (client, cameras, processes):
-            figures = play(run, client, cameras, processes)
+            period = min(SAMPLE_EVERY, run.frames / run.rate / 50)
+            figures = play(run, client, cameras, processes, period)
             asked = [ask(run, client, cameras, seed, tick) for seed in range(run.requests)]
             stages = stages_of(client)
         alone = pipeline_alone(run, model, cameras, asked, tick)
     return {"run": vars(run) | {"size": [run.size[1], run.size[0]]}, "cameras": figures} | requests_of(
         asked, alone, stages
     )
-
-
-def play(run: NodeRun, client: GLDClient, cameras: Cameras, processes: Processes) -> dict[str, Any]:
-    """All images, with the node's CPU time and memory meanwhile. Raises ProcessError where the node dies."""
-    pid = processes.pid(NODE)
-    memory = NodeMemory(pid, client)
-    cpu, began = cpu_seconds(pid), time.monotonic()
-    cameras.start()
-    while cameras.playing(min(SAMPLE_EVERY, run.frames / run.rate / 50)):
-        processes.check()
-        memory.sample(cameras.published)
-    wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
-    for _ in range(2):  # the first may have been under way
-        client.wait_for_diagnostics(STARTUP)
-    counts = [client.counts.get(f"/{topic}", {}) for topic in image_topics(run)]
-    received = sum(count.get("received", 0) for count in counts)
-    if not received:
-        raise ClientError(f"{NODE} received none of {cameras.published} images; its counts: {client.counts}")
-    return {
-        "published": cameras.published,
-        "received": received,
-        "key_frames": sum(count.get("key_frames", 0) for count in counts),
-        "dropped": sum(count.get("dropped", 0) for count in counts),
-        "rate": run.rate,
-        "published_rate": (cameras.published - 1) / run.cameras / cameras.seconds,
-        "cpu_s": busy,
-        "cpu_s_per_frame": busy / received,
-        "core_share": busy / wall,
-        **memory.figures(),
-    }
 
 
 @dataclass(frozen=True)

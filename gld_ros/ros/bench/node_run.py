@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The real `gld_node` in a process of its own with cameras that drive along a wall: what `bench` and `soak` measure."""
+"""The real `gld_node` in a process of its own with cameras that drive along a wall, its CPU time and its memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import rclpy
 from geometry_msgs.msg import TransformStamped, Vector3
 from rclpy.node import Node
@@ -24,9 +26,10 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from gld_ros.benchmarks.latency import Tick, ignore
+from gld_ros.benchmarks.process_use import Slope, cpu_seconds, private_bytes, robust_slope
 from gld_ros.benchmarks.requests import Wall
 from gld_ros.errors import InvalidRequest
-from gld_ros.ros.client import GLDClient
+from gld_ros.ros.client import ClientError, GLDClient
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
 from gld_ros.ros.demo.processes import Processes, own_domain
 
@@ -177,3 +180,77 @@ def running_node(
         if client is not None:
             client.close()
         rclpy.try_shutdown()
+
+
+MEMORY = ("private_bytes", "heap_bytes", "python_blocks")
+
+
+class NodeMemory:
+    """Samples of process `pid`: its private memory, and what its diagnostics say of heap and Python objects."""
+
+    def __init__(self, pid: int, client: GLDClient) -> None:
+        self._pid, self._client = pid, client
+        self._samples: list[tuple[int, ...]] = []
+
+    def sample(self, images: int) -> None:
+        """To be called now and then; images: published so far. Nothing before the first diagnostics."""
+        said = [self._client.values.get(name) for name in MEMORY[1:]]
+        if None not in said:
+            self._samples.append((images, private_bytes(self._pid), *(int(value or 0) for value in said)))
+
+    def figures(self) -> dict[str, Any]:
+        """Resident bytes at the end, the samples in columns, and their slopes an image over the second half, when the
+        context is full; None for too few samples, and of what the node's malloc does not tell."""
+        columns = dict(zip(("images", *MEMORY), zip(*self._samples, strict=True), strict=False))
+        return {
+            "memory_bytes": psutil.Process(self._pid).memory_info().rss,
+            "memory": columns,
+            "memory_slopes": {name: self._slope(columns.get(name)) for name in MEMORY},
+        }
+
+    def _slope(self, values: tuple[int, ...] | None) -> Slope | None:
+        second = len(self._samples) // 2
+        images = [sample[0] for sample in self._samples[second:]]
+        if values is None or not any(values) or len(set(images)) < 3:
+            return None
+        return robust_slope(np.array(images, dtype=np.float64), np.array(values[second:], dtype=np.float64))
+
+
+def play(
+    run: NodeRun,
+    client: GLDClient,
+    cameras: Cameras,
+    processes: Processes,
+    period: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """All images, with the node's CPU time and memory; every `period` seconds `meanwhile` is called.
+
+    Raises ProcessError where the node dies, and ClientError where it received no image.
+    """
+    pid = processes.pid(NODE)
+    memory = NodeMemory(pid, client)
+    cpu, began = cpu_seconds(pid), time.monotonic()
+    cameras.start()
+    while cameras.playing(period):
+        processes.check()
+        memory.sample(cameras.published)
+        meanwhile()
+    wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
+    for _ in range(2):  # the first may have been under way
+        client.wait_for_diagnostics(STARTUP)
+    counts = [client.counts.get(f"/{topic}", {}) for topic in image_topics(run)]
+    sums = {name: sum(count.get(name, 0) for count in counts) for name in ("received", "key_frames", "dropped")}
+    if not sums["received"]:
+        raise ClientError(f"{NODE} received none of {cameras.published} images; its counts: {client.counts}")
+    return {
+        "published": cameras.published,
+        **sums,
+        "rate": run.rate,
+        "published_rate": (cameras.published - 1) / run.cameras / cameras.seconds,
+        "seconds": wall,
+        "cpu_s": busy,
+        "cpu_s_per_frame": busy / sums["received"],
+        "core_share": busy / wall,
+        **memory.figures(),
+    }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long run of the real `gld_node`: a camera at full rate, requests all the while, and what its memory does.
 
-`make soak` runs `python -m gld_ros.ros.bench.soak --minutes 30`. It writes soak.json and prints a row of
+`make soak` runs `python tools/soak.py --minutes 30`. It writes soak.json and prints a row of
 docs/quality.md.
 """
 
@@ -20,13 +20,10 @@ from typing import Any
 import numpy as np
 
 from gld_ros import allocator
-from gld_ros.benchmarks.process_use import cpu_seconds
 from gld_ros.benchmarks.requests import model_folder
 from gld_ros.reports.tables import cell
-from gld_ros.ros.bench.node_memory import NodeMemory
-from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, STARTUP, Cameras, NodeRun, running_node
-from gld_ros.ros.client import ANSWERED, GLDClient
-from gld_ros.ros.demo.processes import Processes
+from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, NodeRun, play, running_node
+from gld_ros.ros.client import ANSWERED
 
 BEHIND = 0.15  # metres behind the newest image that views are asked for
 
@@ -37,51 +34,39 @@ def soak(run: NodeRun, period: float) -> dict[str, Any]:
     Raises GLDError where the node dies or does not answer.
     """
     run.check()
+    answers, seconds = Counter[str](), list[float]()
     with model_folder(run.model) as model, tempfile.TemporaryDirectory(prefix="gld-soak-") as logs:
         with running_node(run, "gld_soak", model, logs) as (client, cameras, processes):
-            figures = _play(run, period, client, cameras, processes)
+
+            def ask() -> None:
+                x = SPEED * cameras.published / run.cameras / run.rate - BEHIND
+                asked = time.perf_counter()
+                try:
+                    client.synthesize(cameras.wall.camera(x), seed=len(seconds), timeout=REQUEST)
+                    answers["NONE"] += 1
+                except ANSWERED as error:
+                    answers[error.code] += 1
+                seconds.append(time.perf_counter() - asked)
+
+            figures = play(run, client, cameras, processes, period, ask)
         log = (Path(logs) / f"{NODE}.log").read_text(errors="replace")
-    return {**figures, "tracebacks": log.count("Traceback"), "errors_in_log": log.count("[ERROR]")}
-
-
-def _play(run: NodeRun, period: float, client: GLDClient, cameras: Cameras, processes: Processes) -> dict[str, Any]:
-    answers, seconds, pid = Counter[str](), list[float](), processes.pid(NODE)
-    memory = NodeMemory(pid, client)
-    cpu, began = cpu_seconds(pid), time.monotonic()
-    cameras.start()
-    while cameras.playing(period):
-        processes.check()
-        memory.sample(cameras.published)
-        x = SPEED * cameras.published / run.cameras / run.rate - BEHIND
-        asked = time.perf_counter()
-        try:
-            client.synthesize(cameras.wall.camera(x), seed=len(seconds), timeout=REQUEST)
-            answers["NONE"] += 1
-        except ANSWERED as error:
-            answers[error.code] += 1
-        seconds.append(time.perf_counter() - asked)
-    wall, busy = time.monotonic() - began, cpu_seconds(pid) - cpu
-    for _ in range(2):  # the first may have been under way
-        client.wait_for_diagnostics(STARTUP)
-    counts = client.counts.get("/camera0/image_raw", {})
     return {
-        "minutes": wall / 60,
-        "images": {**counts, "published": cameras.published, "rate": (cameras.published - 1) / cameras.seconds},
+        **figures,
         "answers": dict(answers),
         "answer_ms": [1e3 * float(np.percentile(seconds, q)) for q in (50, 95, 100)] if seconds else [],
-        "core_share": busy / wall,
-        **memory.figures(),
+        "tracebacks": log.count("Traceback"),
+        "errors_in_log": log.count("[ERROR]"),
     }
 
 
 def row(figures: dict[str, Any]) -> str:
     """The result in words, for a table."""
-    images, slopes = figures["images"], figures["memory_slopes"]
+    slopes = figures["memory_slopes"]
     answers = ", ".join(f"{count} {code}" for code, count in sorted(figures["answers"].items()))
     median, p95, _ = figures["answer_ms"]
     return (
-        f"{figures['minutes']:.1f} min at {images['rate']:.1f} Hz: {images.get('received', 0)} of "
-        f"{images['published']} images received, {images.get('dropped', 0)} dropped; answers: {answers}; "
+        f"{figures['seconds'] / 60:.1f} min at {figures['published_rate']:.1f} Hz: {figures['received']} of "
+        f"{figures['published']} images received, {figures['dropped']} dropped; answers: {answers}; "
         f"{median:.0f} ms (median), {p95:.0f} ms (p95); memory {figures['memory_bytes'] / 1e6:.0f} MB, in the "
         f"second half {cell(slopes['heap_bytes'])} bytes of the heap, {cell(slopes['private_bytes'])} of "
         f"resident memory and {cell(slopes['python_blocks'])} Python objects an image; "
@@ -90,7 +75,7 @@ def row(figures: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m gld_ros.ros.bench.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python tools/soak.py", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (default %(default)s)")
     parser.add_argument("--rate", type=float, default=30.0, help="images a second (default %(default)s)")
     parser.add_argument("--period", type=float, default=2.0, help="seconds between requests (default %(default)s)")

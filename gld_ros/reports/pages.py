@@ -1,16 +1,19 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A report as one HTML file that needs nothing else; pictures are embedded."""
+"""Reports for people: tables as Markdown, pages as one HTML file that needs nothing else, plots as PNG files."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+
+from gld_ros.extras import require
 
 TEMPLATE = """<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>{{ title }}</title><style>
 body { font: 14px sans-serif; margin: 2em auto; max-width: 1400px; padding: 0 1em; }
@@ -75,3 +78,50 @@ def estimate_lines(value: dict[str, Any] | None, scenes: int | None = None) -> s
     if scenes is not None and value["count"] != scenes:
         lines.append(f"{value['count']} scenes")
     return "\n".join(lines)
+
+
+def markdown_page(parts: Sequence[Part]) -> str:
+    """Parts as Markdown for a terminal: headings, tables, and their lines as a list."""
+    texts = []
+    for part in parts:
+        listed = "\n".join(f"- {line}" for line in part.lines)
+        table = markdown(part.columns, part.rows) if part.columns else ""
+        texts += [f"### {part.title}", *filter(None, [table, listed])]
+    return "\n\n".join(texts) + "\n"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table of `cell` texts."""
+    grid = [list(columns), *([cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in grid]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def cell(value: Any) -> str:
+    """Numbers with four digits, an estimate ({mean, low, high}) as mean [low .. high], a dash for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        span = "" if value["low"] is None else f" [{value['low']:.4g} .. {value['high']:.4g}]"
+        return f"{value['mean']:.4g}{span}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def plot(path: Path, size: tuple[float, float] = (8, 4.5), columns: int = 1, **labels: Any) -> Iterator[Any]:
+    """Axes to draw into (an array of them where there are several columns), saved as `path` at the end.
+
+    size: inches. labels: for `Axes.set`, e.g. xlabel. Raises InvalidRequest without matplotlib.
+    """
+    require("plots", "a plot")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, columns)
+    yield axes
+    if labels:
+        axes.set(**labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
