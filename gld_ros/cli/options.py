@@ -75,7 +75,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, type] = {}
     options: list[Parameter] = []
     for parameter in signature(command, eval_str=True).parameters.values():
-        if is_dataclass(kind := parameter.annotation):
+        if isinstance(kind := parameter.annotation, type) and is_dataclass(kind):
             groups[parameter.name] = kind
             options += signature(kind, eval_str=True).parameters.values()
         else:

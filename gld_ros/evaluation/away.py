@@ -16,7 +16,7 @@ from gld_ros.evaluation.away_metrics import MEET, PATCHES, RATIOS, AwayFigures, 
 from gld_ros.evaluation.methods import Answer, Picture
 from gld_ros.evaluation.protocol import Outcome, every_scene
 from gld_ros.evaluation.scenes import AwayScene
-from gld_ros.metrics.patch_distance import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
+from gld_ros.metrics.image import DIRECTIONS, PATCH, halves_distance, sliced_wasserstein
 from gld_ros.metrics.uncertainty import estimate, estimate_ratio
 
 #: Definitions of the figures. All are over pixels that no source saw by the true depth.

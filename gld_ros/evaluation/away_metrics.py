@@ -19,8 +19,7 @@ from gld_ros.geometry.points import project, unproject
 from gld_ros.metrics.consistency import FeatureView, read
 from gld_ros.metrics.correspondence import shared_pixels
 from gld_ros.metrics.geometry import depth_errors, known_pixels
-from gld_ros.metrics.image import gradient_energy, psnr
-from gld_ros.metrics.patch_distance import choose_centres, patches
+from gld_ros.metrics.image import choose_centres, gradient_energy, patches, psnr
 from gld_ros.views import SourceView
 
 PATCHES = 128  # of a target and scale

@@ -23,7 +23,7 @@ from gld_ros.data.simulation import Robot
 from gld_ros.errors import InvalidRequest, NoContext, ScaleUnknown
 from gld_ros.evaluation import scores
 from gld_ros.evaluation.methods import Method, Picture, depth_warp, methods_for, with_true_depth
-from gld_ros.evaluation.protocol import Protocol
+from gld_ros.evaluation.protocol import Protocol, every_scene
 from gld_ros.evaluation.report import build_report
 from gld_ros.evaluation.scenes import (
     SPLITS,
@@ -70,13 +70,13 @@ def values(found, method, region="all"):
 # Scenes
 
 
-def test_splits_are_held_out():
+def test_scenes_are_held_out_and_repeatable_and_extrapolation_lies_farther_out():
     assert min(SPLITS.values()) >= TEST_SEED and len(set(SPLITS.values())) == len(SPLITS)
-
-
-def test_scenes_are_repeatable_and_extrapolation_lies_farther_out():
     a, b = held_out_scene(SPLITS["val"], True), held_out_scene(SPLITS["val"], True)
     assert np.array_equal(a.targets[0].image, b.targets[0].image)
+    # The model is not given the true depth.
+    assert all(source.depth is None for source in a.sources)
+    assert a.source_depths is not None and a.targets[0].depth is not None
     far = held_out_scene(SPLITS["val"], False)
 
     def detour(scene):
@@ -108,12 +108,6 @@ def test_clips_of_a_sequence_share_no_frame():
 def test_rooms_as_a_data_set_are_not_listed_first():
     scene = next(scenes_of(open_scenes("rooms:test?width=96&height=72"), "rooms", 2, clips=1))
     assert scene.name == "room-1000000000" and len(scene.targets) == 6 and scene.targets[0].depth is not None
-
-
-def test_the_model_is_not_given_the_true_depth():
-    scene = held_out_scene(SPLITS["val"], True)
-    assert all(source.depth is None for source in scene.sources)
-    assert scene.source_depths is not None and scene.targets[0].depth is not None
 
 
 def drive(count):
@@ -250,22 +244,27 @@ def test_refused_scenes_are_named_and_scored_for_nobody(mini, refusal):
     found = evaluate(mini, scenes, methods)
     assert found.refused == [(scenes[0].name, "no baseline")]
     assert [scene.name for scene in found.scenes] == [scenes[1].name]
-    with pytest.raises(InvalidRequest, match="no scene could be evaluated.*no baseline"):
-        evaluate(mini, scenes[:1], methods)
 
 
-def test_ctrl_c_leaves_the_scenes_that_are_done(mini):
-    scenes = [held_out_scene(SPLITS["val"] + k, True) for k in (0, 1)]
-
-    def watch(scene, pictures, unobserved):
-        if scene is scenes[1]:
+def test_the_loop_names_refusals_and_ctrl_c_leaves_what_is_done():
+    def score(name):
+        if name in ("bad", "worse"):
+            raise NoContext(f"{name}: nothing in view")
+        if name == "stop":
             raise KeyboardInterrupt
+        return name.upper()
 
-    methods = [Method("copy", answer(lambda s, t, k: s.sources[0].image), "")]
-    found = evaluate(mini, scenes, methods, watch=watch)
-    assert found.interrupted and [scene.name for scene in found.scenes] == [scenes[0].name]
+    def run(*names):
+        return every_scene(names, score, str, (NoContext,), "test", None)
+
+    found = run("a", "bad", "b", "stop", "c")
+    assert found.scenes == ["A", "B"] and found.interrupted
+    assert found.refusals() == [{"scene": "bad", "reason": "bad: nothing in view"}]
+    assert not run("a").interrupted
+    with pytest.raises(InvalidRequest, match="no scene could be evaluated: bad: bad: nothing in view; worse: worse"):
+        run("bad", "worse")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(mini, scenes[1:], methods, watch=watch)
+        run("bad", "stop")
 
 
 def test_without_depth_the_models_own_mask_tells_what_is_observed(mini):
@@ -420,6 +419,13 @@ def test_a_truncated_image_and_an_empty_split_are_named(folder, tmp_path, caplog
         (["--dino", "/nowhere.pth"], "/nowhere.pth: missing"),
         (["--save-views"], "--out"),
         (["--data", "nerfstudio:/nowhere"], "/nowhere"),
+        (["--away", "--data", "rooms:test"], "--data does not go together with --away"),
+        (["--away", "--against", "other=mini"], "--against does not"),
+        (["--away", "--sources", "3"], "--sources does not"),
+        (["--away", "--save-views", "--out", "out"], "--save-views does not"),
+        (["--away", "--split", "train"], "are test, val"),
+        (["--away", "--scenes", "0"], "--scenes is 0, expected at least 1"),
+        (["--away", "--samples", "1"], "1 samples"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message, capsys):
