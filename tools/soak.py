@@ -21,7 +21,7 @@ import numpy as np
 
 from gld_ros import allocator
 from gld_ros.benchmarks.requests import model_folder
-from gld_ros.reports.tables import cell
+from gld_ros.reports.pages import cell
 from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, NodeRun, play, running_node
 from gld_ros.ros.client import ANSWERED
 
