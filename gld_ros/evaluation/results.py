@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +68,8 @@ def hold_out(count: int, max_targets: int, max_instants: int = 60) -> HoldOut:
     return HoldOut(shown, left_out, [asked[pick] for pick in np.unique(picks)])
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One view against reality; None where there is nothing to compare (no depth, no such pixels, another size).
-
-    observed, unobserved: over the pixels seen by some source view, and the others (made up by the model).
-    """
-
-    psnr_db: float
-    copy_nearest_psnr_db: float | None
-    depth_abs_rel: float | None
-    psnr_db_observed: float | None
-    psnr_db_unobserved: float | None
-    depth_abs_rel_observed: float | None
-    depth_abs_rel_unobserved: float | None
-    generated_share: float
+#: Figures of one view; None where there is nothing to compare (no depth, no such pixels, another size).
+Figures = dict[str, float | None]
 
 
 def abs_rel(depth: np.ndarray, real: np.ndarray | None, where: np.ndarray | None = None) -> float | None:
@@ -97,22 +84,22 @@ def compare(
     generated: np.ndarray,
     real: SourceView,
     copy: np.ndarray,
-) -> Comparison:
+) -> Figures:
     """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`.
 
     copy: (H, W, 3) the observed image nearest in pose, the baseline of doing nothing; of another size it is none.
+    Endings: _observed, over the pixels seen by some source view; _unobserved, over the others, which the model made up.
     """
-    seen = ~generated
-    return Comparison(
-        psnr_db=psnr(image, real.image) or 0.0,
-        copy_nearest_psnr_db=(psnr(copy, real.image) or 0.0) if copy.shape == real.image.shape else None,
-        depth_abs_rel=abs_rel(depth, real.depth),
-        psnr_db_observed=psnr(image, real.image, seen),
-        psnr_db_unobserved=psnr(image, real.image, generated),
-        depth_abs_rel_observed=abs_rel(depth, real.depth, seen),
-        depth_abs_rel_unobserved=abs_rel(depth, real.depth, generated),
-        generated_share=float(generated.mean()),
-    )
+    found: Figures = {
+        "psnr_db": psnr(image, real.image) or 0.0,
+        "copy_nearest_psnr_db": (psnr(copy, real.image) or 0.0) if copy.shape == real.image.shape else None,
+        "depth_abs_rel": abs_rel(depth, real.depth),
+        "generated_share": float(generated.mean()),
+    }
+    for name, where in (("observed", ~generated), ("unobserved", generated)):
+        found[f"psnr_db_{name}"] = psnr(image, real.image, where)
+        found[f"depth_abs_rel_{name}"] = abs_rel(depth, real.depth, where)
+    return found
 
 
 @dataclass(frozen=True)
@@ -147,7 +134,7 @@ class Result:
         xyz = unproject(self.depth, self.camera)[known].astype(np.float32)
         return Points(xyz, self.image[known], self.confidence[known], self.generated[known])
 
-    def comparison(self) -> Comparison:
+    def comparison(self) -> Figures:
         """The view against reality."""
         return compare(self.image, self.depth, self.generated, self.real, self.copy)
 
@@ -184,28 +171,28 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
     contact_sheet(results, unit).save(out / "sheet.png")
     comparisons = [result.comparison() for result in results]
     figures: dict[str, Any] = dict(summary(comparisons))
-    figures["views"] = [{"title": r.title, **asdict(c)} for r, c in zip(results, comparisons, strict=True)]
+    figures["views"] = [{"title": r.title, **c} for r, c in zip(results, comparisons, strict=True)]
     return figures
 
 
-def summary(comparisons: list[Comparison]) -> dict[str, float | None]:
+def summary(comparisons: list[Figures]) -> Figures:
     """Mean of every figure over the comparisons that have it; None where none has.
 
     A view counts for a figure of a region as much as it has of that region: a few generated pixels do not tell much.
     """
-    figures: dict[str, float | None] = {}
-    for name in Comparison.__annotations__:
-        having = [comparison for comparison in comparisons if getattr(comparison, name) is not None]
-        weights = [_weight(comparison, name) for comparison in having]
-        values = [getattr(comparison, name) for comparison in having]
-        figures[name] = float(np.average(values, weights=weights)) if sum(weights) > 0 else None
+    figures: Figures = {}
+    for name in comparisons[0]:
+        pairs = [(value, _weight(view, name)) for view in comparisons if (value := view[name]) is not None]
+        total = sum(weight for _, weight in pairs)
+        figures[name] = float(sum(value * weight for value, weight in pairs) / total) if total > 0 else None
     return figures
 
 
-def _weight(comparison: Comparison, name: str) -> float:
+def _weight(view: Figures, name: str) -> float:
+    share = view["generated_share"] or 0.0
     if name.endswith("_unobserved"):
-        return comparison.generated_share
-    return 1 - comparison.generated_share if name.endswith("_observed") else 1.0
+        return share
+    return 1 - share if name.endswith("_observed") else 1.0
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
