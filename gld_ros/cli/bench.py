@@ -249,7 +249,7 @@ def memory(
     from gld_ros.benchmarks.memory import memory_of_request
     from gld_ros.benchmarks.requests import Shape, model_folder
 
-    shape = Shape(*views, size)
+    shape = Shape(views[0], views[1], size)
     if measure:
         print(json.dumps(memory_of_request(Path(model), shape, dtype, device, offload)))
         return
