@@ -217,15 +217,15 @@ def test_chunks_run_no_code(tmp_path, capsys):
 def test_bad_demo(tmp_path):
     scenes = datasets.as_demo(tmp_path)
     folder = tmp_path / "room/nerfstudio/images_4"
-    np.savez(folder / "frame_00001.npz", intrinsic=np.eye(3))
-    with pytest.raises(InvalidRequest, match="frame_00001.npz: intrinsic and pose are expected"):
-        scenes.frames(0)
-    (folder / "frame_00001.npz").write_bytes(b"PK")
-    with pytest.raises(InvalidRequest, match="frame_00001.npz: intrinsic and pose are expected"):
-        scenes.frames(0)
-    (folder / "frame_00001.npz").unlink()
-    with pytest.raises(InvalidRequest, match="frame_00001.png has no pose"):
-        scenes.frames(0)
+    file = folder / "frame_00001.npz"
+    for break_it, message in (
+        (lambda: np.savez(file, intrinsic=np.eye(3)), "frame_00001.npz: intrinsic and pose are expected"),
+        (lambda: file.write_bytes(b"PK"), "frame_00001.npz: intrinsic and pose are expected"),
+        (file.unlink, "frame_00001.png has no pose"),
+    ):
+        break_it()
+        with pytest.raises(InvalidRequest, match=message):
+            scenes.frames(0)
 
 
 def test_tum_poses_are_interpolated_and_gaps_are_left_out(tmp_path):

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gld_ros.data.rooms import camera_pose
 from gld_ros.errors import FileError, InvalidRequest
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, intrinsics
 from gld_ros.scene.map.config import BACKENDS, MapConfig
 from gld_ros.scene.map.visibility import observation, seen_free
 from gld_ros.scene.map.voxel_map import VoxelMap
@@ -37,16 +38,22 @@ def has_open3d() -> bool:
 
 
 needs_open3d = pytest.mark.skipif(not has_open3d(), reason="Open3D cannot be imported")
-BOTH = [pytest.param(b, marks=needs_open3d if b == "open3d" else ()) for b in BACKENDS]
+
+
+@pytest.fixture(params=[pytest.param(b, marks=needs_open3d if b == "open3d" else ()) for b in BACKENDS])
+def backend(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def made(backend) -> VoxelMap:
+    """An empty map."""
+    return VoxelMap(dataclasses.replace(CONFIG, backend=backend))
 
 
 def camera(yaw: float = 0.0, position=(0.0, 0.0, 0.0)) -> Camera:
     """Looks along the map's x axis at yaw 0; z of the map is up."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    c2w = np.eye(4)
-    c2w[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-    c2w[:3, 3] = position
-    return Camera(np.array([[12.0, 0, W / 2], [0, 12.0, H / 2], [0, 0, 1]]), c2w, W, H)
+    return Camera(intrinsics(12.0, 12.0, W / 2, H / 2), camera_pose(np.array(position), yaw, 0.0), W, H)
 
 
 def pictures(depth, confidence=0.9, color=100):
@@ -127,9 +134,7 @@ def test_free_space_ends_before_surfaces_and_spares_edges():
 # ---- both backends
 
 
-@pytest.mark.parametrize("backend", BOTH)
-def test_a_wall_is_where_it_was_seen_and_the_space_before_it_is_free(backend):
-    made = VoxelMap(dataclasses.replace(CONFIG, backend=backend))
+def test_a_wall_is_where_it_was_seen_and_the_space_before_it_is_free(made):
     for i in range(3):
         observe(made, 1.53, camera(), stamp=(i + 1) * SECOND)
     points = made.points("observed")
@@ -145,9 +150,7 @@ def test_a_wall_is_where_it_was_seen_and_the_space_before_it_is_free(backend):
     assert occupied.sum() > 100 and (~occupied).sum() > 1000
 
 
-@pytest.mark.parametrize("backend", BOTH)
-def test_an_obstacle_appears_at_once_and_goes_after_several_looks(backend):
-    made = VoxelMap(dataclasses.replace(CONFIG, backend=backend))
+def test_an_obstacle_appears_at_once_and_goes_after_several_looks(made):
 
     def occupied_at(x):
         key = int(made._layers[0].grid.keys(np.array([[x, 0.05, 0.05]]))[0])
@@ -165,9 +168,7 @@ def test_an_obstacle_appears_at_once_and_goes_after_several_looks(backend):
     assert 2 <= looks <= 10
 
 
-@pytest.mark.parametrize("backend", BOTH)
-def test_pixels_of_a_camera_that_was_never_there_clear_nothing(backend):
-    made = VoxelMap(dataclasses.replace(CONFIG, backend=backend))
+def test_pixels_of_a_camera_that_was_never_there_clear_nothing(made):
     observe(made, 1.03, camera(), carve=True)
     before = cells(made)
     made.integrate_view(view(2.53, camera(), generated=False))
@@ -176,9 +177,7 @@ def test_pixels_of_a_camera_that_was_never_there_clear_nothing(backend):
     assert all(after[key] for key in after.keys() - before.keys())
 
 
-@pytest.mark.parametrize("backend", BOTH)
-def test_an_observation_removes_what_was_generated_there(backend):
-    made = VoxelMap(dataclasses.replace(CONFIG, backend=backend))
+def test_an_observation_removes_what_was_generated_there(made):
     made.integrate_generated(view(1.0, camera()))
     before = made.points("generated")
     assert len(before.xyz) > 50 and made.occupancy(*HEIGHTS).data.max() == 90
@@ -191,7 +190,6 @@ def test_an_observation_removes_what_was_generated_there(backend):
     assert not known.any()
 
 
-@pytest.mark.parametrize("backend", BOTH)
 def test_memory_is_bounded_and_the_oldest_goes_first(backend):
     limit = 20_000
     made = VoxelMap(dataclasses.replace(CONFIG, backend=backend, max_voxels=limit, radius=1e3))
@@ -206,7 +204,6 @@ def test_memory_is_bounded_and_the_oldest_goes_first(backend):
     assert made.points("observed").stamp.min() > 0
 
 
-@pytest.mark.parametrize("backend", BOTH)
 def test_both_layers_end_at_the_radius(backend):
     made = VoxelMap(dataclasses.replace(CONFIG, backend=backend, radius=5.0))
     observe(made, 2.0, camera())
@@ -219,7 +216,6 @@ def test_both_layers_end_at_the_radius(backend):
     assert made.counts["expired"] > 0 and all(made.versions[layer] > versions[layer] for layer in versions)
 
 
-@pytest.mark.parametrize("backend", BOTH)
 def test_save_and_load(backend, tmp_path):
     config = dataclasses.replace(CONFIG, backend=backend)
     made = VoxelMap(config)
@@ -242,7 +238,6 @@ def test_save_and_load(backend, tmp_path):
     observe(loaded, 2.0, camera(0, (500_000.25, 4_000_000.5, 0)))  # and it goes on
 
 
-@pytest.mark.parametrize("backend", BOTH)
 def test_clearing_takes_more_confidence_than_marking_and_ends_before_the_surface(backend):
     config = dataclasses.replace(CONFIG, backend=backend, min_confidence=0.3, free_confidence=0.7, free_margin=0.2)
 
@@ -260,9 +255,7 @@ def test_clearing_takes_more_confidence_than_marking_and_ends_before_the_surface
     assert len(occupied) > 50 and len(free) > 50 and 1.4 < free.max() < 0.8 * 2.03
 
 
-@pytest.mark.parametrize("backend", BOTH)
-def test_a_wall_seen_from_behind_stays(backend):
-    made = VoxelMap(dataclasses.replace(CONFIG, backend=backend))
+def test_a_wall_seen_from_behind_stays(made):
     observe(made, 2.03, camera())
     before = {key for key, occupied in cells(made).items() if occupied}
     for _ in range(10):
@@ -297,7 +290,6 @@ def random_view(place: int, look: int, seed: int, stamp: int) -> View:
     return dataclasses.replace(v, confidence=confidence.astype(np.float32))
 
 
-@pytest.mark.parametrize("backend", BOTH)
 def test_no_order_lets_generated_data_change_or_clear_what_was_observed(backend):
     config = dataclasses.replace(CONFIG, backend=backend, voxel_size=0.2, radius=3.0, max_voxels=100_000)
 

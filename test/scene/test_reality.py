@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gld_ros.data.rooms import random_room
+from gld_ros.data.rooms import camera_pose, random_room
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.cameras import Camera, intrinsics
 from gld_ros.scene.drift import DriftMonitor
 from gld_ros.scene.drift_report import RealityConfig
 from gld_ros.views import Scale, View
@@ -20,16 +20,12 @@ from gld_ros.views import Scale, View
 SECOND = 1_000_000_000
 W, H = 64, 48
 CONFIDENCE = 0.8
-K = np.array([[36.0, 0, W / 2], [0, 36.0, H / 2], [0, 0, 1]])
+K = intrinsics(36.0, 36.0, W / 2, H / 2)
 
 
 def camera(x=0.0, y=0.0, yaw=0.0) -> Camera:
     """Looks along the map's x axis at yaw 0; z of the map is up."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    c2w = np.eye(4)
-    c2w[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-    c2w[:3, 3] = (x, y, 0)
-    return Camera(K, c2w, W, H)
+    return Camera(K, camera_pose(np.array([x, y, 0.0]), yaw, 0.0), W, H)
 
 
 def made(depth, at=None, stamp=SECOND, generated=True, confidence=CONFIDENCE, image=None) -> View:
