@@ -28,7 +28,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.generators.gld import Condition, Generated, LatentDiffusion
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.gld_setup import check_tensors
-from gld_ros.generators.request import Preset
+from gld_ros.generators.request import Loading, Preset
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.released import MODELS
@@ -103,7 +103,7 @@ class OfficialDiffusion(LatentDiffusion):
     """The method with the official networks in place of ours. seconds: of each stage of the latest request."""
 
     def __init__(self, ours: LatentDiffusion) -> None:
-        super().__init__(ours.net, ours.device, dtype=torch.float32)
+        super().__init__(ours.net, Loading(ours.device, torch.float32))
         self.dits: dict[str, Any] = {s: official_dit(ours.net.config, s, getattr(ours.net, s)) for s in STAGES}
         self.seconds: dict[str, float] = {}
 

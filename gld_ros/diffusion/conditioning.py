@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,21 +23,6 @@ class Cameras:
     camera_map: Tensor
     tables: tuple[CameraTables, CameraTables]
     sources: int
-
-
-def camera_conditions(
-    dit: MultiViewDiT,
-    K: Tensor,
-    c2w: Tensor,
-    sources: int,
-    size: tuple[int, int],
-    grid: tuple[int, int],
-    compat: Compat,
-    seen: Tensor | None = None,
-    drop: bool = False,
-) -> Cameras:
-    """The cameras as one network reads them; see `RequestCameras`, which several share. drop: see its `condition`."""
-    return RequestCameras(K, c2w, sources, size, grid, compat, seen).condition(dit, drop)
 
 
 class RequestCameras:
@@ -72,21 +58,18 @@ class RequestCameras:
             visible[:, sources:, 0] = seen.float()
             channels.append(visible)
         self._map = torch.cat(channels, dim=2)
-        self._null_map: Tensor | None = None
         self._tables: dict[tuple, CameraTables] = {}
 
     def condition(self, dit: MultiViewDiT, drop: bool = False) -> Cameras:
         """For a network. drop: the unconditional branch of guidance; it keeps the mask and loses rays and poses."""
         encoder, head = (self._table(dim, dit.config.compat, drop) for dim in dit.head_dims)
-        return Cameras(self._camera_map(drop), (encoder, head), self.sources)
+        return Cameras(self._null_map if drop else self._map, (encoder, head), self.sources)
 
-    def _camera_map(self, drop: bool) -> Tensor:
-        if not drop:
-            return self._map
-        if self._null_map is None:
-            self._null_map = self._map.clone()
-            self._null_map[:, :, 1:7] = 0
-        return self._null_map
+    @cached_property
+    def _null_map(self) -> Tensor:
+        null = self._map.clone()
+        null[:, :, 1:7] = 0
+        return null
 
     def _table(self, head_dim: int, compat: DiTCompat, drop: bool) -> CameraTables:
         K, w2c = self.K, self.w2c

@@ -22,8 +22,7 @@ from gld_ros.calibration import Calibration
 from gld_ros.confidence import confidence, novelty
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.generators.native import Pixels, to_uint8
-from gld_ros.generators.recent import Recent
-from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request
+from gld_ros.generators.request import Limits, Loading, Preset, Recent, Rendering, Report, Request
 from gld_ros.geometry.cameras import Camera
 from gld_ros.views import ObservedDepth, Scale, SourceView, View
 
@@ -32,13 +31,14 @@ FAMILIES: dict[str, str | type[Generator]] = {"gld": "gld_ros.generators.gld_fam
 
 
 class Generator(ABC):
-    """A generative model of one family on its device. `net` holds all networks; a subclass sets it and `device`."""
+    """A generative model of one family on its device.
+
+    `net` holds all networks; a subclass sets it and, where they are not the defaults, `loading` and `dtype`.
+    """
 
     net: nn.Module
-    device: torch.device
+    loading: Loading = Loading()
     dtype: torch.dtype = torch.float32
-    compiled: bool = False
-    quantize: str | None = None
     calibration: Calibration | None = None
     #: Whether its encoder has GLD's four levels (`gld eval`).
     has_levels: bool = False
@@ -54,6 +54,10 @@ class Generator(ABC):
     @classmethod  # noqa: B027 (a family without published weights has nothing to check)
     def check_download(cls, name: str, loading: Loading) -> None:
         """Raise OutOfMemory where a published model of this name would not fit, before anything is downloaded."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.loading.device
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ released models. Models with warp conditioning (mini) find there what the posed 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -19,15 +20,14 @@ from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import Conditioning, Runner, integrate
 from gld_ros.errors import InvalidRequest, ModelError
-from gld_ros.generators.devices import Residency, has_bfloat16
-from gld_ros.generators.request import Preset
+from gld_ros.generators.devices import Residency, has_bfloat16, quantize
+from gld_ros.generators.request import Loading, Preset
 from gld_ros.generators.warping import WarpedSources, encode_warps, source_geometry, warp_sources
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.encoder import Level
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.posed_depth import SourceDepth
-from gld_ros.networks.quantization import quantize as quantize_weights
 
 
 @dataclass
@@ -86,27 +86,18 @@ def silent(phase: str, preview: Tensor | None = None) -> bool:
 
 
 class LatentDiffusion:
-    """The networks of a GLD at work on one device. dtype: of autocast; offload, compile, quantize: see `Loading`."""
+    """The networks of a GLD at work on one device. `dtype` is that of autocast."""
 
-    def __init__(
-        self,
-        net: GLDNetworks,
-        device: torch.device,
-        offload: str | None = None,
-        dtype: torch.dtype | None = None,
-        compile: bool = False,
-        quantize: str | None = None,
-    ):
-        if offload and (compile or quantize):
+    def __init__(self, net: GLDNetworks, loading: Loading):
+        if loading.offload and (loading.compile or loading.quantize):
             raise ModelError("offload moves the weights: it does not go together with compile or quantize")
-        if quantize:
-            quantize_weights(net, quantize)
-        self.net, self.device, self.compiled, self.quantize = net, device, compile, quantize
-        self.residency, self.runner = Residency(net, device, offload), Runner(device, compile)
-        self.warps = net.config.matching is not None
+        if loading.quantize:  # transformers hold nearly all weights; the others are small, and made of convolutions
+            quantize((net.encoder, net.level1, net.level0, net.rgb), loading.quantize)
+        self.net, self.device, self.warps = net, loading.device, net.config.warps
+        self.residency, self.runner = Residency(net, self.device, loading.offload), Runner(self.device, loading.compile)
         large = any(p.dtype == torch.bfloat16 for p in net.parameters())
-        fast = large or (self.warps and has_bfloat16(device))
-        self.dtype = dtype or (torch.bfloat16 if fast else torch.float32)
+        fast = large or (self.warps and has_bfloat16(self.device))
+        self.dtype = loading.dtype or (torch.bfloat16 if fast else torch.float32)
 
     def denoise(
         self,
@@ -175,10 +166,11 @@ class LatentDiffusion:
     def geometry(
         self, images: Tensor, K: Tensor, c2w: Tensor, latents: SourceLatents
     ) -> tuple[Geometry, SourceDepth | None]:
-        """The geometry of the sources, for warp conditioning: the head's, and posed depth (see `source_geometry`)."""
-        assert latents.levels is not None
-        with self.autocast(), self.residency.at_work("dpt"), self.residency.at_work("matching"):
-            return source_geometry(self.net, latents.levels, images, K, c2w)
+        """The geometry of the sources: the head's, and posed depth for warp conditioning (see `source_geometry`)."""
+        with self.autocast(), ExitStack() as at_work:
+            for name in ("encoder", "dpt", "matching") if self.warps else ("encoder", "dpt"):
+                at_work.enter_context(self.residency.at_work(name))
+            return source_geometry(self.net, latents.levels or self.net.encoder(images), images, K, c2w)
 
     def noise(self, cond: Condition, noise: tuple[Tensor, Tensor] | None, seed: int) -> tuple[Tensor, Tensor]:
         """Noise of levels 1 and 0: `noise`, or drawn from `seed`. Raises InvalidRequest for noise of another shape."""

@@ -35,8 +35,7 @@ from gld_ros.generators.native import (
     pictures,
     to_uint8,
 )
-from gld_ros.generators.recent import fingerprint
-from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request
+from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
 from gld_ros.generators.scale import find_scale, geometry_spread, joint_scale
 from gld_ros.generators.warping import WarpedSources, align
 from gld_ros.geometry.cameras import Camera, RelativeFrame
@@ -71,30 +70,15 @@ class Encoded:
 
 
 class GLD(Generator):
-    """A GLD on one device. `diffusion` is the method on tensors.
-
-    min_baseline: mean distance between cameras, in the poses' unit, below which no scale is claimed. offload, dtype,
-    compile, quantize: see `LatentDiffusion`.
-    """
+    """A GLD on one device. `diffusion` is the method on tensors."""
 
     net: GLDNetworks
     has_levels = True
 
-    def __init__(
-        self,
-        net: GLDNetworks,
-        device: torch.device | str = "cpu",
-        min_baseline: float = 0.01,
-        offload: str | None = None,
-        dtype: torch.dtype | None = None,
-        compile: bool = False,
-        quantize: str | None = None,
-    ):
+    def __init__(self, net: GLDNetworks, loading: Loading = Generator.loading):
         super().__init__()
-        self.diffusion = LatentDiffusion(net, torch.device(device), offload, dtype, compile, quantize)
-        self.net, self.device, self.min_baseline = net, self.diffusion.device, min_baseline
-        self.dtype, self.compiled, self.quantize = self.diffusion.dtype, compile, quantize
-        self.warps = self.diffusion.warps
+        self.net, self.loading, self.diffusion = net, loading, LatentDiffusion(net, loading)
+        self.dtype, self.warps, self.min_baseline = self.diffusion.dtype, net.config.warps, loading.min_baseline
 
     @classmethod
     def load(cls, folder: Path, loading: Loading) -> GLD:
@@ -102,8 +86,7 @@ class GLD(Generator):
         check_memory(config, loading)
         calibration, home = load_calibration(folder), torch.device("cpu") if loading.offload else loading.device
         net = load_model(folder, home, weights_dtype(config, loading))
-        how = loading.min_baseline, loading.offload, loading.dtype, loading.compile, loading.quantize
-        gld = cls(net, loading.device, *how)
+        gld = cls(net, loading)
         gld.calibration = calibration
         return gld
 
@@ -259,15 +242,10 @@ class GLD(Generator):
             return encoded.images, encoded.posed.depth, encoded.posed.native
         if self.net.config.dpt is None:
             raise ModelError(f"model '{self.name}' has no geometry head, so no depth of its own")
-        cameras, diffusion = [source.camera for source in sources], self.diffusion
+        cameras = [source.camera for source in sources]
         frame = RelativeFrame(cameras)
         K, c2w = camera_tensors(cameras, frame, size, self.device)
-        with diffusion.autocast():
-            with diffusion.residency.at_work("encoder"):
-                levels = self.net.encoder(encoded.images)
-                features = [self.net.encoder.to_decoder(level) for level in levels]
-            with diffusion.residency.at_work("dpt"):
-                geometry = self.net.dpt(features, levels[0].grid, size)
+        geometry, _ = self.diffusion.geometry(encoded.images, K, c2w, encoded.latents)
         scale = joint_scale(sources, geometry, K, c2w, frame, self.min_baseline, strict=False)
         depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
         return encoded.images, depth, native_sources(sources, encoded.images, depth, frame, PIXELS)

@@ -30,7 +30,7 @@ def presets(config: ModelConfig) -> dict[str, Preset]:
     A stage whose model takes no more steps by itself (few-step students) is sampled as configured, by Euler, which it
     was trained for. "exact" of the released models takes 49 + 49 (DA3) or 99 + 99 (VGGT) Euler steps.
     """
-    if config.matching is not None:
+    if config.warps:
         steps, pixels, faster = {"balanced": (3, 1), "fast": (1, 1)}, {"fast": 320 * 240}, Sampling(1)
     else:
         # Level 0 is nearly given by level 1. Guidance is left out where the state is nearly noise, where it does harm,
@@ -80,7 +80,7 @@ def work(config: ModelConfig, request: Request, kept: bool, native: bool) -> dic
 
     kept: the sources are encoded. native: what a source saw is taken from there.
     """
-    area, pixels, warps = config.encoder.patch**2, request.preset.pixels, config.matching is not None
+    area, pixels, warps = config.encoder.patch**2, request.preset.pixels, config.warps
     patches = request.size[0] * request.size[1] / area
     S, V = len(request.sources), len(request.cameras)
     observed = sum(math.prod(native_size(source.camera, pixels)) for source in request.sources) / area
@@ -109,13 +109,13 @@ def weights_dtype(config: ModelConfig, loading: Loading) -> torch.dtype:
     """What the weights are kept in: as asked; float32 for warp conditioning, which is small; else what is fast."""
     if loading.dtype is not None:
         return loading.dtype
-    large = config.matching is None and has_bfloat16(loading.device)
+    large = not config.warps and has_bfloat16(loading.device)
     return torch.bfloat16 if large else torch.float32
 
 
 def check_memory(config: ModelConfig, loading: Loading) -> None:
     """Raise OutOfMemory with the estimate where the device cannot hold the model; warp conditioning fits everywhere."""
-    if config.matching is None:
+    if not config.warps:
         dtype, device = weights_dtype(config, loading), loading.device
         check_fits(estimate(config, dtype, offload=bool(loading.offload), device=device.type), device)
 

@@ -22,6 +22,8 @@ from gld_ros.views import Scale, SourceView
 
 #: Expected log error of a depth sensor's pixels.
 SENSOR_SPREAD = 0.02
+#: Share of the sources' pixels that a depth sensor has to have measured.
+SENSED = 0.02
 #: Disagreement of the sources' depths (robust spread of log ratios) above which poses or matches are wrong.
 MAX_DISAGREEMENT = 0.35
 
@@ -44,26 +46,23 @@ def find_scale(
     predicted = geometry.depth.float()
     sensor = sensor_depth(sources, frame, predicted)
     measured = torch.isfinite(sensor)
-    stereo_valid = stereo is not None and frame.baseline >= min_baseline
-    if measured.float().mean() > 0.02:
+    if frame.baseline < min_baseline:
+        stereo = None
+    if measured.float().mean() > SENSED:
         method = "depth"
         value, residual = robust_scale(predicted[measured], sensor[measured])
-        rest = (
-            stereo if stereo_valid and stereo is not None else SourceDepth(predicted * value, geometry_spread(geometry))
-        )
+        rest = stereo or SourceDepth(predicted * value, geometry_spread(geometry))
         depth = torch.where(measured, sensor, rest.depth)
-        spread = torch.where(measured, SENSOR_SPREAD, rest.spread)
-    elif stereo_valid and stereo is not None:
-        method = "stereo"
-        depth, spread = stereo.depth, stereo.spread
-        sure = spread <= spread.median()
-        value, residual = robust_scale(predicted[sure], depth[sure])
+        posed = SourceDepth(depth, torch.where(measured, SENSOR_SPREAD, rest.spread))
+    elif stereo is not None:
+        method, posed = "stereo", stereo
+        sure = stereo.spread <= stereo.spread.median()
+        value, residual = robust_scale(predicted[sure], stereo.depth[sure])
     else:
         raise ScaleUnknown(
             f"{len(sources)} source cameras {frame.baseline:.3g} m apart on average and no depth images: "
             f"two or more, at least {min_baseline:g} m apart, are needed for a metric scale"
         )
-    posed = SourceDepth(depth, spread)
     disagreement = cross_check(posed, K, c2w)
     if disagreement > MAX_DISAGREEMENT:
         raise ScaleUnknown(
@@ -92,7 +91,7 @@ def joint_scale(
     predicted = geometry.depth[:, : len(sources)].float()
     sensor = sensor_depth(sources, frame, predicted)
     measured = torch.isfinite(sensor)
-    if measured.float().mean() > 0.02:
+    if measured.float().mean() > SENSED:
         method = "depth"
         value, residual = robust_scale(predicted[measured], sensor[measured])
     elif frame.baseline < min_baseline:

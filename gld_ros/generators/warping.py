@@ -41,14 +41,15 @@ class WarpLatents:
 def source_geometry(
     net: GLDNetworks, levels: list[Level], images: Tensor, K: Tensor, c2w: Tensor
 ) -> tuple[Geometry, SourceDepth | None]:
-    """The head's geometry of the sources (model units) and, with two sources or more, their depth in the poses' unit.
+    """The head's geometry of the sources (model units) and, of two sources or more, posed depth in the poses' unit.
 
     levels: all four of the encoder; images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4).
     """
     grid = levels[0].grid
     features = [net.encoder.to_decoder(level) for level in levels]
     geometry = net.dpt(features, grid, (images.shape[-2], images.shape[-1]))
-    return geometry, net.matching(images, K, c2w, features[3], grid) if images.shape[1] > 1 else None
+    posed = net.config.warps and images.shape[1] > 1
+    return geometry, net.matching(images, K, c2w, features[3], grid) if posed else None
 
 
 def warp_sources(

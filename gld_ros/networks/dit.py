@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from gld_ros.networks import prope
 from gld_ros.networks.configs import DiTConfig, ModelConfig
@@ -209,24 +210,16 @@ class MultiViewDiT(nn.Module):
 def evaluation_flops(config: ModelConfig, stage: str, views: int, grid: tuple[int, int]) -> int:
     """FLOPs of one evaluation of a stage's network, "level1" or "level0", for one scene of `views` views.
 
-    From the shapes: 2 a multiply-add of matrix products, convolutions and attention; what is done element by element
-    is left out, as by torch's FlopCounterMode.
+    As torch counts them on the meta device: 2 a multiply-add of matrix products, convolutions and attention.
     """
-    dit: DiTConfig = getattr(config, stage)
-    C, D, head = config.encoder.channels, dit.width, dit.head_width
-    patches, specials = views * grid[0] * grid[1], views * dit.special_tokens
-    tokens = patches + specials
-    embedded = (C + (dit.level1_channels or C)) * D + 2 * C * head + dit.camera_channels * config.encoder.patch**2 * D
-    products = patches * embedded + specials * (2 * C * (D + head) + C * C)
-    products += tokens * (D * head + 2 * head**2 + head * C)  # between encoder and head; the last layer
-    products += 512 * D + D**2  # time
-    products += dit.depth * block_products(D, dit.mlp_ratio, tokens, patches, conditions=1)
-    products += dit.head_depth * block_products(head, dit.mlp_ratio, tokens, patches, conditions=tokens)
-    return 2 * products
-
-
-def block_products(D: int, mlp_ratio: float, tokens: int, patches: int, conditions: int) -> int:
-    """Multiply-adds of a DiT block of width D; conditions: how many rows adaLN has, one a scene or one a token."""
-    linear = tokens * (4 * D**2 + 3 * D * swiglu_hidden(D, mlp_ratio))
-    prope = patches * 8 * D  # half the channels of q, k, v and the output times 4 x 4 matrices
-    return linear + conditions * 6 * D**2 + 2 * tokens**2 * D + prope
+    channels, patch, (h, w) = config.encoder.channels, config.encoder.patch, grid
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        dit = MultiViewDiT(channels, patch, getattr(config, stage))
+        S, hint = dit.config.special_tokens, dit.config.level1_channels
+        shape = (S + h * w, 1) if S else grid
+        latent, pose = torch.empty(1, views, channels, *shape), torch.empty(1, views, 4, 4)
+        camera_map = torch.empty(1, views, dit.config.camera_channels, h * patch, w * patch)
+        encoder, head = (CameraTables(pose, pose, *torch.empty(2, h * w, dim // 4)) for dim in dit.head_dims)
+        level1 = torch.empty(1, views, hint, *shape) if hint else None
+        dit(latent, latent, torch.empty(1), camera_map, (encoder, head), 1, level1)
+    return counter.get_total_flops()

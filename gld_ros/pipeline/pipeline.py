@@ -17,11 +17,9 @@ from gld_ros.calibration import Calibration
 from gld_ros.confidence import check_novelty, combine
 from gld_ros.errors import ModelError, RequestTimeout
 from gld_ros.generators.base import Generator, families, family_of
-from gld_ros.generators.devices import check_offload, in_memory, usable_device
-from gld_ros.generators.recent import fingerprint
-from gld_ros.generators.request import Callback, Loading, Report, Request
+from gld_ros.generators.devices import check_offload, check_quantize, in_memory, usable_device
+from gld_ros.generators.request import Callback, Loading, Report, Request, fingerprint
 from gld_ros.geometry.cameras import Camera
-from gld_ros.networks.quantization import check_quantize
 from gld_ros.pipeline.deadline import SIZES, Deadline, Speed, smaller
 from gld_ros.pipeline.request import check_options, check_request, warn_of_poses
 from gld_ros.views import ObservedDepth, Progress, SourceView, View

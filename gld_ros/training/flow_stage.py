@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.data.clips import ClipBatch
-from gld_ros.diffusion.conditioning import Cameras, camera_conditions
+from gld_ros.diffusion.conditioning import Cameras, RequestCameras
 from gld_ros.diffusion.flow import NOISELESS, Velocity, guided, interpolate, time_grid, training_target, training_times
 from gld_ros.diffusion.sampler import integrate, velocity
 from gld_ros.networks.configs import Compat, FlowConfig
@@ -142,9 +142,8 @@ class FlowStage(Stage):
         """Cameras of a batch, and those of guidance's unconditional branch, which `dropped` scenes get in both."""
         size = (images.shape[-2], images.shape[-1])
         grid = size[0] // self.space.patch, size[1] // self.space.patch
-        kept, null = (
-            camera_conditions(self.dit, K, c2w, sources, size, grid, self.compat, drop=drop) for drop in (False, True)
-        )
+        cameras = RequestCameras(K, c2w, sources, size, grid, self.compat)
+        kept, null = (cameras.condition(self.dit, drop) for drop in (False, True))
 
         def chosen(a: Tensor, b: Tensor) -> Tensor:
             return torch.where(dropped.reshape(-1, *[1] * (a.ndim - 1)), b, a)

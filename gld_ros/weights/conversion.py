@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError
+from torch import Tensor
 
 from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
@@ -24,8 +27,18 @@ from gld_ros.weights.verification import opened
 #: Record of an unfinished conversion.
 UNFINISHED = "convert.json"
 
-#: (name of a state-dict entry, its published key, the dtype it is written in)
-Entry = tuple[str, str, torch.dtype]
+
+class Entry(NamedTuple):
+    """A state-dict entry: the source's tensor, and the dtype it is written in."""
+
+    name: str
+    tensor: Tensor
+    dtype: torch.dtype
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self.tensor.numel() * self.dtype.itemsize
 
 
 def convert(
@@ -46,9 +59,9 @@ def convert(
     folder = opened(source)
     net = on_meta(folder.config)
     plan = {
-        file: (component, part)
+        file: part
         for component in folder.components
-        for file, part in _shards(net, component, dtype, shard_size)
+        for file, part in _shards(net, component, dtype, shard_size).items()
     }
     stats = {file: (source / file).stat() for file in folder.files}
     task = {
@@ -59,18 +72,18 @@ def convert(
         "files of the source": {file: [stat.st_size, stat.st_mtime_ns] for file, stat in stats.items()},
     }
     done = _resumed(out, task)
-    needed = sum(_bytes(component, part) for file, (component, part) in plan.items() if file not in done)
+    needed = sum(entry.size for file, part in plan.items() if file not in done for entry in part)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(out).free) < needed:
             raise ModelError(f"{out}: {needed / 1e9:.1f} GB are to be written, {free / 1e9:.1f} GB are free")
-        for file, (component, part) in plan.items():
-            path, size = out / file, _bytes(component, part)
+        for file, part in plan.items():
+            path = out / file
             if file not in done or not path.is_file() or sha256(path) != done[file]["sha256"]:
-                write_tensors(path, {ours: component.tensors[key].to(kind, copy=True) for ours, key, kind in part})
+                write_tensors(path, {name: tensor.to(kind, copy=True) for name, tensor, kind in part})
                 done[file] = {"size": path.stat().st_size, "sha256": sha256(path)}
                 write_text(out / UNFINISHED, json.dumps({**task, "files": done}))
-            on_file(file, size)
+            on_file(file, sum(entry.size for entry in part))
         files = {file: done[file] for file in plan}
         description = {"model": to_dict(folder.config)} | {k: task[k] for k in ("dtype", "source")} | {"files": files}
         write_text(out / CONFIG, json.dumps(description, indent=1) + "\n")
@@ -79,25 +92,16 @@ def convert(
         raise ModelError(f"{out}: cannot be written ({error}); what is whole is kept, run the command again") from error
 
 
-def _shards(
-    net: GLDNetworks, component: Component, dtype: torch.dtype, limit: int
-) -> Iterator[tuple[str, list[Entry]]]:
-    """The files of a component and what goes into each, in the order of its state dict."""
+def _shards(net: GLDNetworks, component: Component, dtype: torch.dtype, limit: int) -> dict[str, list[Entry]]:
+    """The files of a component and what goes into each."""
     prefix = "" if component.name == STATISTICS else f"{component.name}."
-    shards: list[list[Entry]] = [[]]
-    size = 0
-    for name in component.state(net):
-        key = component.keys.key(name)
-        kind = stored_dtype(name, component.tensors[key], dtype)
-        bytes_ = component.tensors[key].numel() * kind.itemsize
-        if shards[-1] and size + bytes_ > limit:
-            shards.append([])
-            size = 0
-        shards[-1].append((prefix + name, key, kind))
-        size += bytes_
-    for i, part in enumerate(shards, start=1):
-        number = f"-{i:05}-of-{len(shards):05}" if len(shards) > 1 else ""
-        yield f"{component.name}{number}.safetensors", part
+    tensors = {name: component.tensors[component.keys.key(name)] for name in component.state(net)}
+    entries = {name: Entry(prefix + name, x, stored_dtype(name, x, dtype)) for name, x in tensors.items()}
+    pattern = component.name + "{suffix}.safetensors"
+    split = split_state_dict_into_shards_factory(
+        entries, get_storage_size=lambda entry: entry.size, filename_pattern=pattern, max_shard_size=limit
+    )
+    return {file: [entries[name] for name in names] for file, names in split.filename_to_tensors.items()}
 
 
 def _resumed(out: Path, task: dict) -> dict[str, dict]:
@@ -115,7 +119,3 @@ def _resumed(out: Path, task: dict) -> dict[str, dict]:
             "files that have changed since; delete it or name another folder"
         )
     return done
-
-
-def _bytes(component: Component, part: list[Entry]) -> int:
-    return sum(component.tensors[key].numel() * kind.itemsize for _, key, kind in part)

@@ -60,12 +60,12 @@ def resolve(name: str, revision: str | None = None, local_files_only: bool = Fal
     if revision is None and (folder := _local(name)):
         return folder
     bare, revision = _split(name, revision)
-    model = RELEASED.get(bare)
-    if model and (folder := on_disk(model, revision)):
-        return folder
-    if local_files_only and model:
-        raise ModelError(f"model '{name}' is not on this disk; get it with `gld models download {name}`")
-    if local_files_only and _HUB_ID.fullmatch(bare):
+    if model := RELEASED.get(bare):
+        if folder := on_disk(model, revision):
+            return folder
+        if local_files_only:
+            raise ModelError(f"model '{name}' is not on this disk; get it with `gld models download {name}`")
+    elif local_files_only and _HUB_ID.fullmatch(bare):
         return _download_repository(bare, None, revision, local_files_only)
     return download(bare, revision=revision)
 
@@ -91,8 +91,7 @@ def download(name: str, to: Path | None = None, revision: str | None = None) -> 
     if _local(name):
         raise ModelError(f"model '{name}' is {_local(name)}: nothing to download, nor a revision to choose")
     if not _HUB_ID.fullmatch(name):
-        known = ", ".join([*embedded_names(), *RELEASED])
-        raise ModelError(f"model '{name}': no such folder; known are {known}; a Hub repository is named owner/name")
+        raise ModelError(f"model '{name}': no such folder; known are {_known()}; a Hub repository is named owner/name")
     return _download_repository(name, to, revision)
 
 
@@ -137,6 +136,10 @@ def on_disk(model: ReleasedModel, revision: str | None = None) -> Path | None:
 def embedded_names() -> list[str]:
     """Names of the models inside the package."""
     return sorted(p.name for p in EMBEDDED.iterdir() if (p / CONFIG).is_file()) if EMBEDDED.is_dir() else []
+
+
+def _known() -> str:
+    return ", ".join([*embedded_names(), *RELEASED])
 
 
 def check(path: Path, file: ReleasedFile) -> str:
@@ -198,20 +201,13 @@ def _download_repository(
         commit = _snapshot_commit(first, CONFIG)
         with _explained(f"{repository} at '{commit}'"):
             patterns = ["*.json", "*.safetensors", "README.md"]
-            return Path(
-                snapshot_download(
-                    repository,
-                    revision=commit,
-                    allow_patterns=patterns,
-                    local_dir=to,
-                    local_files_only=local_files_only,
-                )
+            folder = snapshot_download(
+                repository, revision=commit, allow_patterns=patterns, local_dir=to, local_files_only=local_files_only
             )
+            return Path(folder)
     except ModelError as error:
-        known = ", ".join([*embedded_names(), *RELEASED])
-        raise ModelError(
-            f"model '{repository}' is no folder, no known name ({known}), and on the Hub: {error}"
-        ) from error
+        message = f"model '{repository}' is no folder, no known name ({_known()}), and on the Hub: {error}"
+        raise ModelError(message) from error
 
 
 def _fetch(repository: str, path: str, revision: str, local_dir: Path | None, local_files_only: bool = False) -> Path:

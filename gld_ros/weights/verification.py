@@ -61,10 +61,6 @@ class Verification:
     files: list[FileReport] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def raise_problems(self) -> None:
-        """ModelError that lists them all."""
-        self.folder.refuse(self.problems)
-
 
 def known_files(folder: Path) -> dict[str, Known]:
     """The records of a folder's files, by path in it. Raises ModelError for records that cannot be read."""

@@ -48,21 +48,8 @@ def test_a_named_error_is_one_line_on_stderr(capsys):
 
 def test_options_take_several_values():
     command = typer.main.get_command(bench.app).commands["latency"]
-    words = [
-        "mini",
-        "--views",
-        "2+1",
-        "4+2",
-        "--views",
-        "1+1",
-        "--compile",
-        "--preset",
-        "exact",
-        "fast",
-        "--repeat",
-        "3",
-    ]
-    given = command.make_context("latency", words).params
+    words = "mini --views 2+1 4+2 --views 1+1 --compile --preset exact fast --repeat 3"
+    given = command.make_context("latency", words.split()).params
     assert list(given["views"]) == [(2, 1), (4, 2), (1, 1)] and list(given["preset"]) == ["exact", "fast"]
     assert list(given["models"]) == ["mini"] and given["compiled"] and given["repeat"] == 3
     assert image_size("504x280") == (280, 504) and view_counts("2+1") == (2, 1)

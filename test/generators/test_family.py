@@ -39,7 +39,7 @@ class Toy(Generator):
 
     def __init__(self):
         super().__init__()
-        self.net, self.device = torch.nn.Identity(), torch.device("cpu")
+        self.net = torch.nn.Identity()
 
     @classmethod
     def load(cls, folder, loading):

@@ -13,6 +13,7 @@ from builders.models import shaken, tiny, views
 from gld_ros.errors import InvalidRequest, ModelError, OutOfMemory, ScaleUnknown
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.gld_setup import working_size
+from gld_ros.generators.request import Loading
 from gld_ros.generators.scale import consistent_scale, joint_scale
 from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.se3 import look_at
@@ -22,6 +23,7 @@ from gld_ros.networks.prope import camera_tables, transform
 from gld_ros.networks.released import GLD_DA3
 from gld_ros.pipeline import GLDPipeline, SourceView
 from gld_ros.pipeline import pipeline as pipeline_module
+from gld_ros.views import Scale
 from gld_ros.weights import memory
 
 
@@ -61,10 +63,7 @@ def reordered(tensors: dict, order: list[int]) -> dict:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 4, 3, 5], [0, 2, 1, 3, 4, 5]], ids=["targets", "sources"])
 def test_the_order_of_views_has_no_say(pipe, tensors, order):
-    straight, other = (
-        pipe.generator.generate_tensors(**tensors),
-        pipe.generator.generate_tensors(**reordered(tensors, order)),
-    )
+    straight, other = (pipe.generator.generate_tensors(**x) for x in (tensors, reordered(tensors, order)))
     scale = straight.image.abs().max()
     assert torch.allclose(other.image, straight.image[:, order], atol=2e-4 * scale)
     assert torch.allclose(other.geometry.depth, straight.geometry.depth[:, order], rtol=2e-3)
@@ -74,10 +73,8 @@ def test_the_order_of_views_has_no_say(pipe, tensors, order):
 
 
 def test_guidance_of_one_is_the_conditional_branch_alone(da3, pipe, tensors):
-    calls = []
-    hook = pipe.generator.net.level1.register_forward_pre_hook(
-        lambda _, args: calls.append(args[3])
-    )  # the cameras' tokens
+    calls = []  # the cameras' tokens
+    hook = pipe.generator.net.level1.register_forward_pre_hook(lambda _, args: calls.append(args[3]))
     one, two = (pipe.generator.generate_tensors(**tensors, guidance_scale=g) for g in (1.0, 2.0))
     hook.remove()
     assert len(calls) == 2 + 4  # two steps, then two with both branches
@@ -86,24 +83,11 @@ def test_guidance_of_one_is_the_conditional_branch_alone(da3, pipe, tensors):
     assert not torch.allclose(one.image, two.image, atol=1e-3)
 
 
-def test_the_unit_of_the_world_has_no_say(pipe, tensors):
-    one = pipe.generator.generate_tensors(**tensors)
-    large = tensors | {"c2w": tensors["c2w"].clone()}
-    large["c2w"][..., :3, 3] *= 1000
-    other = pipe.generator.generate_tensors(**large)
-    assert torch.allclose(one.image, other.image, atol=1e-3)
-    assert torch.allclose(one.geometry.depth, other.geometry.depth, rtol=1e-3)
-
-
 def test_one_source_and_one_target(pipe, tensors):
-    first = {k: v[:, :1] if k == "images" else v for k, v in tensors.items()}
-    pair = [0, 3]
-    made = pipe.generator.generate_tensors(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
-    assert made.image.shape == (1, 2, 3, 42, 56)
-    again = pipe.generator.generate_tensors(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=3)
-    assert torch.equal(made.image, again.image)
-    other = pipe.generator.generate_tensors(first["images"], first["K"][:, pair], first["c2w"][:, pair], seed=4)
-    assert not torch.equal(made.image, other.image)
+    pair = tensors["images"][:, :1], tensors["K"][:, [0, 3]], tensors["c2w"][:, [0, 3]]
+    made, again, other = (pipe.generator.generate_tensors(*pair, seed=seed).image for seed in (3, 3, 4))
+    assert made.shape == (1, 2, 3, 42, 56)
+    assert torch.equal(made, again) and not torch.equal(made, other)
 
 
 def test_without_channels_for_level_1_level_0_does_not_depend_on_level_1(da3):
@@ -139,54 +123,51 @@ def wall(centres: list[float], factor: float) -> Geometry:
     return Geometry(depth, torch.ones_like(depth), rays, torch.ones(rays.shape[:-1]))
 
 
-def test_scale_from_the_generated_cameras_and_its_contradictions():
-    xs = [0.0, 0.4, 0.1]
-    c2w = torch.eye(4).repeat(1, 3, 1, 1)
+SOURCES = views()[0]
+FRAME = RelativeFrame([source.camera for source in SOURCES])
+
+
+def along_x(xs: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """K and c2w of cameras side by side."""
+    c2w = torch.eye(4).repeat(1, len(xs), 1, 1)
     c2w[0, :, 0, 3] = torch.tensor(xs)
-    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 3, 3, 3)
-    sources, _ = views()
-    frame = RelativeFrame([s.camera for s in sources])
-    found = joint_scale(sources, wall(xs, 7.0), K, c2w, frame, 0.01, True)
-    assert found.method == "poses"
-    assert found.value == pytest.approx(7 * frame.unit, rel=1e-3)
-    assert found.residual < 1e-3
-    wrong = wall([0.0, 0.4, 2.0], 7.0)
+    return torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, len(xs), 3, 3), c2w
+
+
+def scale(xs: list[float], generated: list[float], min_baseline: float = 0.01, strict: bool = True) -> Scale:
+    """The scale of cameras side by side whose generated views show a wall from other places."""
+    return joint_scale(SOURCES, wall(generated, 7.0), *along_x(xs), FRAME, min_baseline, strict)
+
+
+def test_scale_from_the_generated_cameras_and_its_contradictions():
+    xs, wrong = [0.0, 0.4, 0.1], [0.0, 0.4, 2.0]
+    found = scale(xs, xs)
+    assert found.method == "poses" and found.residual < 1e-3
+    assert found.value == pytest.approx(7 * FRAME.unit, rel=1e-3)
     with pytest.raises(ScaleUnknown, match="contradict the poses.*is the model trained"):
-        joint_scale(sources, wrong, K, c2w, frame, 0.01, True)
+        scale(xs, wrong)
     with pytest.warns(UserWarning, match="contradict the poses"):
-        joint_scale(sources, wrong, K, c2w, frame, 0.01, False)
+        scale(xs, wrong, strict=False)
     with pytest.raises(ScaleUnknown, match="cameras at least 5 m apart"):
-        joint_scale(sources, wrong, K, c2w, frame, 5.0, False)
+        scale(xs, wrong, 5.0, False)
 
 
 def test_views_that_turn_at_one_place_say_nothing_of_the_scale():
     xs = [0.0, 0.4, 0.4, 0.4, 0.4, 0.4]  # all but the first of one place, as for a look around
-    c2w = torch.eye(4).repeat(1, 6, 1, 1)
-    c2w[0, :, 0, 3] = torch.tensor(xs)
-    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 6, 3, 3)
-    sources, _ = views()
-    frame = RelativeFrame([s.camera for s in sources])
     noise = 1e-3 * torch.tensor([0.1, -0.4, 0.9, 0.2, -0.7, 0.3])  # of the generated rays
-    geometry = wall((torch.tensor(xs) + noise).tolist(), 7.0)
-    found = joint_scale(sources, geometry, K, c2w, frame, 0.01, True)
-    assert found.value == pytest.approx(7 * frame.unit, rel=0.01) and found.residual < 0.05
+    found = scale(xs, (torch.tensor(xs) + noise).tolist())
+    assert found.value == pytest.approx(7 * FRAME.unit, rel=0.01) and found.residual < 0.05
 
 
 def test_views_that_do_not_overlap_say_nothing_of_the_scale():
     xs = [0.0, 1.5, 3.0]  # neighbours share a third of the wall, the first and the last nothing
-    c2w = torch.eye(4).repeat(1, 3, 1, 1)
-    c2w[0, :, 0, 3] = torch.tensor(xs)
-    K = torch.tensor([[50.0, 0, 28], [0, 50, 21], [0, 0, 1]]).expand(1, 3, 3, 3)
-    sources, _ = views()
-    frame = RelativeFrame([s.camera for s in sources])
-    assert joint_scale(sources, wall(xs, 7.0), K, c2w, frame, 0.01, True).residual < 1e-3
+    assert scale(xs, xs).residual < 1e-3
     slanted = wall(xs, 7.0).depth  # a wall says nothing by parallax: this one leans, in the world's frame
     u = (torch.arange(56) + 0.5 - 28) / 50
     for v, x in enumerate(xs):
         slanted[0, v] = (2 + 0.5 * x) / (1 - 0.5 * u) / 7
-    value, residual = consistent_scale(slanted, K, c2w)
-    assert value == pytest.approx(7, rel=0.05)
-    assert residual < 0.02
+    value, residual = consistent_scale(slanted, *along_x(xs))
+    assert value == pytest.approx(7, rel=0.05) and residual < 0.02
 
 
 @pytest.mark.filterwarnings("ignore:the generated views contradict")
@@ -308,7 +289,7 @@ def test_camera_attention_multiplies_by_exact_matrices():
 def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
     expected = pipe.generator.generate_tensors(**tensors)
     pipe = GLDPipeline(
-        GLD(tiny("vggt" if pipe.generator.net.config.level1.special_tokens else "da3"), offload="sequential")
+        GLD(tiny("vggt" if pipe.generator.net.config.level1.special_tokens else "da3"), Loading(offload="sequential"))
     )
     residency = pipe.generator.diffusion.residency
     assert residency.resident == set()
@@ -321,7 +302,7 @@ def test_offload_keeps_one_component_and_changes_no_number(pipe, tensors):
     assert all(resident == {name} for name, resident in at_work)
     assert residency.resident == set()
     with pytest.raises(ModelError, match="offload is 'disk'"):
-        GLDPipeline(GLD(tiny("da3"), offload="disk"))
+        GLDPipeline(GLD(tiny("da3"), Loading(offload="disk")))
 
 
 @pytest.mark.parametrize(

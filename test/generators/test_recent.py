@@ -9,7 +9,7 @@ import pytest
 from builders.official_folder import small_config
 
 from gld_ros.benchmarks.requests import Shape, wall_request, write_random_model
-from gld_ros.generators.recent import Recent, fingerprint
+from gld_ros.generators.request import Recent, fingerprint
 from gld_ros.pipeline.pipeline import GLDPipeline
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from builders.models import shaken
 
-from gld_ros.diffusion.conditioning import camera_conditions
+from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.networks.configs import DPTConfig, EncoderConfig, RGBDecoderConfig, StemConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.dpt import DualDPT
@@ -70,7 +70,7 @@ class Stage:
         """The velocity of views in another order, of some scenes, or with the world moved by a matrix."""
         K, c2w = self.K[scenes, order], self.c2w[scenes, order]
         c2w = c2w if world is None else world @ c2w
-        cameras = camera_conditions(self.dit, K, c2w, SOURCES, SIZE, GRID, self.model.compat, drop=drop)
+        cameras = RequestCameras(K, c2w, SOURCES, SIZE, GRID, self.model.compat).condition(self.dit, drop)
         level1 = None if self.level1 is None else self.level1[scenes, order]
         noisy, condition = self.noisy[scenes, order], self.condition[scenes, order]
         return self.dit(noisy, condition, self.t[scenes], cameras.camera_map, cameras.tables, SOURCES, level1)

@@ -119,6 +119,12 @@ def golden() -> Callable[[str], Golden]:
     return golden_file
 
 
+@pytest.fixture
+def fixture(golden, request) -> Golden:
+    """The one that a module's tests are about, by its FIXTURE."""
+    return golden(request.module.FIXTURE)
+
+
 @pytest.fixture(scope="session")
 def statistics() -> Golden:
     """The official latent statistics; skips where they are not at hand."""

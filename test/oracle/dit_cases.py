@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from oracle import Golden, given, recipe
 
-from gld_ros.diffusion.conditioning import Cameras, camera_conditions
+from gld_ros.diffusion.conditioning import Cameras, RequestCameras
 from gld_ros.networks.configs import DiTConfig
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.released import GLD_DA3
@@ -25,6 +25,12 @@ class Case:
     cameras: Cameras
     uncond: Cameras
     level1: torch.Tensor | None
+
+    def __call__(self, dit: MultiViewDiT, cameras: Cameras | None = None) -> torch.Tensor:
+        """The network's output (B V, C, h, w), by default with the case's own cameras."""
+        told = cameras or self.cameras
+        out = dit(self.noisy, self.condition, self.t, told.camera_map, told.tables, told.sources, self.level1)
+        return out.flatten(0, 1)
 
 
 def toy(fixture: Golden, released: DiTConfig) -> MultiViewDiT:
@@ -48,8 +54,8 @@ def load(fixture: Golden, name: str, dit: MultiViewDiT) -> Case:
     x = fixture[f"{name}.x"].unflatten(0, (B, V))
     condition, noisy = x.chunk(2, dim=2)
     K, c2w = fixture[f"{name}.K"], fixture[f"{name}.c2w"]
-    cameras = camera_conditions(dit, K, c2w, S, size, grid, GLD_DA3.compat)
-    uncond = camera_conditions(dit, K, c2w, S, size, grid, GLD_DA3.compat, drop=True)
+    shared = RequestCameras(K, c2w, S, size, grid, GLD_DA3.compat)
+    cameras, uncond = shared.condition(dit), shared.condition(dit, drop=True)
     if name == "A":  # its rays are noise
         cameras.camera_map[:, :, 1:] = given("A.camera_embedding", (B * V, 7, *size), fixture.meta["seed"])[
             :, 1:

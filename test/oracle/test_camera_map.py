@@ -5,7 +5,7 @@
 import pytest
 import torch
 
-from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
+from gld_ros.diffusion.conditioning import RequestCameras, normalized_poses
 from gld_ros.networks import prope
 from gld_ros.networks.configs import DiTCompat
 from gld_ros.networks.dit import MultiViewDiT
@@ -13,19 +13,19 @@ from gld_ros.networks.layers import attend
 from gld_ros.networks.released import GLD_DA3
 
 BOUND = 1e-5
+FIXTURE = "camera_map"
 RELEASED = DiTCompat(uninverted_intrinsics=True)
 
 
 @pytest.mark.parametrize(("prefix", "sources"), [("", 2), ("id_", 1)])
-def test_camera_map(golden, compare, prefix, sources):
+def test_camera_map(fixture, compare, prefix, sources):
     """Two scenes, and one whose last view is the identity already."""
-    fixture = golden("camera_map")
     K, c2w = fixture[f"{prefix}K"], fixture[f"{prefix}c2w"]
     size = fixture.meta["H"], fixture.meta["W"]
     with torch.device("meta"):
         dit = MultiViewDiT(1536, 14, GLD_DA3.level1)
     grid = size[0] // 14, size[1] // 14
-    maps = camera_conditions(dit, K, c2w, sources, size, grid, GLD_DA3.compat).camera_map
+    maps = RequestCameras(K, c2w, sources, size, grid, GLD_DA3.compat).condition(dit).camera_map
     compare(fixture, f"{prefix}camera_map_stride2", maps.flatten(0, 1)[..., ::2, ::2], BOUND)
     if prefix == "":
         compare(fixture, "camera_map_view0", maps[0, 0], BOUND)
@@ -50,8 +50,7 @@ def attention(fixture, cameras: prope.CameraTables):
     return prope.decode(attend(*prope.encode(q, k, v, cameras)), cameras)
 
 
-def test_transforms(golden, compare):
-    fixture = golden("camera_map")
+def test_transforms(fixture, compare):
     cameras = tables(fixture)
     q, k, _ = prope.encode(fixture["prope_q"], fixture["prope_k"], fixture["prope_v"], cameras)
     compare(fixture, "prope_q_transformed", q, BOUND)
@@ -71,14 +70,12 @@ def test_transforms(golden, compare):
         ("prope_out_norm504", {"compat": DiTCompat(uninverted_intrinsics=True, fixed_image_size=504)}),
     ],
 )
-def test_attention(golden, compare, name, options):
-    fixture = golden("camera_map")
+def test_attention(fixture, compare, name, options):
     compare(fixture, name, attention(fixture, tables(fixture, **options)), BOUND)
 
 
-def test_without_the_quirks_the_cameras_cancel(golden):
+def test_without_the_quirks_the_cameras_cancel(fixture):
     """As published: the same camera for all views is no camera; nor do the world's axes and origin matter."""
-    fixture = golden("camera_map")
     cameras = tables(fixture, DiTCompat())
     one = prope.CameraTables(
         *(m[:, :1].expand_as(m) for m in (cameras.project, cameras.unproject)), cameras.cos, cameras.sin

@@ -9,7 +9,7 @@ import torch
 from dit_cases import load, toy
 from oracle import GOLDEN, Golden
 
-from gld_ros.diffusion.conditioning import camera_conditions
+from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.networks.encoder import position_table
 from gld_ros.networks.released import DA3_BASE, GLD_DA3, GLD_VGGT, VGGT_1B
 
@@ -36,10 +36,8 @@ def test_quirks_of_a_stage(file, stage, field, without, output):
     for released in (stage, replace(stage, compat=replace(stage.compat, **{field: without}))):
         dit = toy(fixture, released)
         case = load(fixture, "B", dit)
-        cameras = case.uncond if output == "out_uncond" else case.cameras
-        told = cameras.camera_map, cameras.tables, cameras.sources
-        out = dit(case.noisy, case.condition, case.t, *told, case.level1)
-        errors.append(error(out.flatten(0, 1), fixture[f"B.{output}"]))
+        out = case(dit, case.uncond if output == "out_uncond" else case.cameras)
+        errors.append(error(out, fixture[f"B.{output}"]))
     assert errors[0] < 3e-4
     assert errors[1] > 1e-2
 
@@ -54,9 +52,8 @@ def test_quirks_of_the_cameras(field, without):
     for compat in (GLD_VGGT.compat, replace(GLD_VGGT.compat, **{field: without})):
         K, c2w = fixture["B.K"], fixture["B.c2w"]
         size, grid = (spec["H"], spec["W"]), (spec["gh"], spec["gw"])
-        cameras = camera_conditions(dit, K, c2w, spec["cond"], size, grid, compat)
-        out = dit(case.noisy, case.condition, case.t, cameras.camera_map, cameras.tables, cameras.sources)
-        errors.append(error(out.flatten(0, 1), fixture["B.out"]))
+        cameras = RequestCameras(K, c2w, spec["cond"], size, grid, compat).condition(dit)
+        errors.append(error(case(dit, cameras), fixture["B.out"]))
     assert errors[0] < 1e-4
     assert errors[1] > 2e-3
 

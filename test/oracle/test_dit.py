@@ -5,6 +5,7 @@
 import pytest
 import torch
 from dit_cases import load, toy
+from oracle import watched
 
 from gld_ros.diffusion.conditioning import normalized_poses
 from gld_ros.diffusion.flow import guided
@@ -64,27 +65,13 @@ def test_inner_states(golden, compare, file, released, bound, inner):
     fixture = golden(file)
     dit = toy(fixture, released)
     case = load(fixture, "A", dit)
-    kept: dict[str, torch.Tensor] = {}
-
-    def keep(name):
-        return lambda module, args, out=None: kept.__setitem__(name, args[0] if out is None else out)
-
-    dit.camera_embedder.register_forward_hook(keep("cam_tokens"))
-    dit.s_projector.register_forward_hook(keep("dec_cond"))
     depth = dit.config.depth
-    dit.blocks[0].register_forward_pre_hook(keep("enc_in"))
-    dit.blocks[depth].register_forward_pre_hook(keep("dec_in"))
-    for i, block in enumerate(dit.blocks):
-        block.register_forward_hook(keep(f"enc_block{i}" if i < depth else f"dec_block{i - depth}"))
-    dit(
-        case.noisy,
-        case.condition,
-        case.t,
-        case.cameras.camera_map,
-        case.cameras.tables,
-        case.cameras.sources,
-        case.level1,
-    )
+    modules = {f"enc_block{i}": block for i, block in enumerate(dit.blocks[:depth])}
+    modules |= {f"dec_block{i}": block for i, block in enumerate(dit.blocks[depth:])}
+    with watched({"cam_tokens": dit.camera_embedder, "dec_cond": dit.s_projector, **modules}) as calls:
+        case(dit)
+    kept = {name: call.result for name, (call,) in calls.items()}
+    kept |= {f"{stack}_in": calls[f"{stack}_block0"][0].args[0] for stack in ("enc", "dec")}
     V = case.noisy.shape[1]
     compare(fixture, "A.cam_tokens", kept.pop("cam_tokens")[0][:, ::2], inner)
     stride = 1 if dit.config.special_tokens else 2

@@ -16,7 +16,7 @@ from oracle import Golden, assembled, built, given, golden_file, recipe, watched
 from torch import Tensor
 from unread_heads import gld_cameras_from_rays
 
-from gld_ros.diffusion.conditioning import camera_conditions, normalized_poses
+from gld_ros.diffusion.conditioning import RequestCameras, normalized_poses
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.generators.gld import Generated, SourceLatents
 from gld_ros.generators.gld_family import GLD
@@ -90,7 +90,8 @@ def compare_conditions(compare, fixture: Golden, net: GLDNetworks) -> None:
     """What both models are told of time and cameras."""
     compare(fixture, "time_grid", time_grid(net.config.flow, STEPS, views=4), BOUND)
     compare(fixture, "viewmats", normalized_poses(fixture["c2w"], world_frame=True)[1], BOUND)
-    cameras = camera_conditions(net.level1, fixture["K"], fixture["c2w"], SOURCES, SIZE, GRID, net.config.compat)
+    shared = RequestCameras(fixture["K"], fixture["c2w"], SOURCES, SIZE, GRID, net.config.compat)
+    cameras = shared.condition(net.level1)
     compare(fixture, "camera_map_view1_stride2", cameras.camera_map[0, 1, :, ::2, ::2], BOUND)
 
 

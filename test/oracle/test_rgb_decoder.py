@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from oracle import given, recipe
+from oracle import given, recipe, watched
 
 from gld_ros.networks.configs import RGBDecoderConfig
 from gld_ros.networks.encoder import IMAGE_MEAN, IMAGE_STD, Level, map_to_tokens
@@ -14,12 +14,13 @@ from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.weights.folder import KeyNames
 
 BOUND = 2e-5
+FIXTURE = "rgb_decoder"
 
 
 @pytest.fixture
-def decoder(golden):
+def decoder(fixture):
     """The fixture's small decoder with its weights."""
-    config = golden("rgb_decoder").meta["config"]
+    config = fixture.meta["config"]
     ours = RGBDecoderConfig(
         width=config["decoder_hidden_size"],
         depth=config["decoder_num_hidden_layers"],
@@ -31,35 +32,30 @@ def decoder(golden):
     return recipe(RGBDecoder(config["hidden_size"] // 4, config["patch_size"], ours), KeyNames("decoder."))
 
 
-def test_positions(golden, compare, decoder):
-    fixture = golden("rgb_decoder")
+def test_positions(fixture, compare, decoder):
     compare(fixture, "base_pos_embed_every37th", decoder.decoder_pos_embed[:, ::37], BOUND)
     compare(fixture, "a.pos_embed", decoder.positions(tuple(fixture.meta["grid"])), BOUND)
     wide = decoder.positions(tuple(fixture.meta["pos_grid_b"]))
     compare(fixture, "b.pos_embed", wide[:, :: fixture.meta["pos_b_stride"]], BOUND)
 
 
-def test_decoder(golden, compare, decoder):
+def test_decoder(fixture, compare, decoder):
     """Every state from the tokens to the image, on a grid that is neither square nor the table's."""
-    fixture = golden("rgb_decoder")
-    seen = {}
-    for i, layer in enumerate(decoder.decoder_layers):
-        layer.register_forward_hook(lambda _, given, out, i=i: seen.update({f"layer{i}_in": given[0], "last": out}))
-    decoder.decoder_pred.register_forward_hook(lambda _, given, out: seen.update(logits=out))
+    layers = {f"layer{i}_in": layer for i, layer in enumerate(decoder.decoder_layers)}
     levels = list(fixture["hidden_states"][None].chunk(4, dim=-1))
-    rgb = decoder(levels, tuple(fixture.meta["grid"]))[0]
-    for i in range(len(decoder.decoder_layers)):
-        compare(fixture, f"layer{i}_in", seen[f"layer{i}_in"][:, ::3], BOUND)
-    compare(fixture, "last_layer_out", seen["last"][:, ::3], BOUND)
-    compare(fixture, "logits", seen["logits"][:, 1:], BOUND)
+    with watched({**layers, "logits": decoder.decoder_pred}) as calls:
+        rgb = decoder(levels, tuple(fixture.meta["grid"]))[0]
+    for name in layers:
+        compare(fixture, name, calls[name][0].args[0][:, ::3], BOUND)
+    compare(fixture, "last_layer_out", calls[name][0].result[:, ::3], BOUND)
+    compare(fixture, "logits", calls["logits"][0].result[:, 1:], BOUND)
     compare(fixture, "rgb", rgb[:1], BOUND)
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGE_MEAN, IMAGE_STD))
     compare(fixture, "image_imagenet_space", (rgb[:1] - mean) / std, BOUND)
 
 
 @pytest.mark.parametrize("k", [0, 1])
-def test_latent_normalisation(golden, compare, statistics, k):
-    fixture = golden("rgb_decoder")
+def test_latent_normalisation(fixture, compare, statistics, k):
     seed, scale, every = (fixture.meta[name] for name in ("seed", "raw_scale", "channel_stride"))
     with torch.device("meta"):
         net = GLDNetworks(GLD_DA3)

@@ -7,7 +7,7 @@ import torch
 from dit_cases import toy
 from oracle import given
 
-from gld_ros.diffusion.conditioning import camera_conditions
+from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import (
     guided,
     interpolate,
@@ -21,6 +21,7 @@ from gld_ros.networks.configs import FlowConfig
 from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 
 BOUND, GRID_BOUND = 2e-5, 3e-6
+FIXTURE = "sampler"
 
 
 def released(C: int, h: int, w: int) -> FlowConfig:
@@ -29,8 +30,7 @@ def released(C: int, h: int, w: int) -> FlowConfig:
 
 
 @pytest.mark.parametrize("index", range(7))
-def test_grid(golden, compare, index):
-    fixture = golden("sampler")
+def test_grid(fixture, compare, index):
     grid = fixture.meta["grids"][index]
     config, views = released(grid["C"], grid["h"], grid["w"]), grid["views"]
     assert shift_of(config, views) == pytest.approx(grid["shift"], rel=1e-12)
@@ -44,9 +44,8 @@ def test_released_models_use_the_grid_of_the_evaluation(golden, compare, config,
 
 
 @pytest.mark.parametrize(("name", "scale"), [("traj", None), ("traj_cfg15", 1.5), ("traj_cfg10", 1.0)])
-def test_trajectory(golden, compare, name, scale):
+def test_trajectory(fixture, compare, name, scale):
     """A linear field of the state, the time and a condition; every state of every step."""
-    fixture = golden("sampler")
     case = fixture.meta["traj"]
     states = []
 
@@ -65,9 +64,8 @@ def test_trajectory(golden, compare, name, scale):
     compare(fixture, name, torch.cat(states), BOUND)
 
 
-def test_training_path(golden, compare):
+def test_training_path(fixture, compare):
     """Eight scenes of one view each."""
-    fixture = golden("sampler")
     config = FlowConfig(shift=fixture.meta["train_shift"], t_end=0.001)
     t = training_times(config, fixture["train_u"])
     compare(fixture, "train_t", t, GRID_BOUND)
@@ -76,9 +74,8 @@ def test_training_path(golden, compare):
     compare(fixture, "train_ut", target_velocity(data, noise)[:, 0], BOUND)
 
 
-def test_training_loss(golden, compare):
+def test_training_loss(fixture, golden, compare):
     """Two scenes of the level-1 model: one time a scene, that of its first target; squared errors of all views."""
-    fixture = golden("sampler")
     case, seed = fixture.meta["loss"], fixture.meta["seed"]
     B, V, S, grid = case["B"], case["views"], case["cond"], (case["gh"], case["gw"])
     dit = toy(golden("gld_dit_level1"), GLD_DA3.level1)
@@ -89,7 +86,7 @@ def test_training_loss(golden, compare):
     uniform = fixture["loss.u"].unflatten(0, (B, V))[:, S]
     t = training_times(FlowConfig(shift=case["train_shift"], t_end=0.001), uniform)
     size = grid[0] * 14, grid[1] * 14
-    cameras = camera_conditions(dit, fixture["loss.K"], fixture["loss.c2w"], S, size, grid, GLD_DA3.compat)
+    cameras = RequestCameras(fixture["loss.K"], fixture["loss.c2w"], S, size, grid, GLD_DA3.compat).condition(dit)
     out = dit(interpolate(data, noise, t), condition, t, cameras.camera_map, cameras.tables, S)
     errors = (out - target_velocity(data, noise)).pow(2).mean(dim=(2, 3, 4))
     compare(fixture, "loss.pred", out.flatten(0, 1), 3e-4)  # the bound of the level-1 model

@@ -15,13 +15,9 @@ from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.weights.folder import KeyNames
 
 BOUND = 2e-5
+FIXTURE = "vggt_gld"
 CONFIG = fixture_config("vggt")
 C, S = CONFIG.encoder.channels, CONFIG.encoder.specials
-
-
-@pytest.fixture
-def fixture(golden):
-    return golden("vggt_gld")
 
 
 @pytest.fixture(scope="module")

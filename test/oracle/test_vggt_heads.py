@@ -12,12 +12,8 @@ from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
 from gld_ros.weights.folder import KeyNames
 
 BOUND = 5e-5
+FIXTURE = "vggt_heads"
 C = VGGT_1B.channels
-
-
-@pytest.fixture
-def heads(golden):
-    return golden("vggt_heads")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +32,8 @@ def given_levels(meta: dict) -> list[torch.Tensor]:
     return [given(f"tokens{k}", shape, meta["seed"])[:, :, VGGT_1B.specials :] * (1 + 0.5 * k) for k in range(4)]
 
 
-def test_depth_head(heads, vggt_depth_head, compare):
-    meta = heads.meta
+def test_depth_head(fixture, vggt_depth_head, compare):
+    meta = fixture.meta
     scratch = vggt_depth_head.scratch
     modules = {f"project{k}": net for k, net in enumerate(vggt_depth_head.projects)}
     modules |= {f"resized{k}": net for k, net in enumerate(vggt_depth_head.resize_layers)}
@@ -47,60 +43,60 @@ def test_depth_head(heads, vggt_depth_head, compare):
     with watched(modules) as calls:
         geometry = vggt_depth_head(given_levels(meta), tuple(meta["grid"]), (meta["H"], meta["W"]))
     assert geometry.rays is None and geometry.ray_confidence is None
-    compare(heads, "depth", geometry.depth[..., None], BOUND)
-    compare(heads, "depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
+    compare(fixture, "depth", geometry.depth[..., None], BOUND)
+    compare(fixture, "depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
     for name, (channels, pixels) in meta["strides_channel_pixel"].items():
         short = name.removeprefix("depth.")
         x = calls["logits"][0].args[0] if short == "output_conv2_in" else calls[short][0].result
-        compare(heads, name, x[0, ::channels, ::pixels, ::pixels], BOUND)
+        compare(fixture, name, x[0, ::channels, ::pixels, ::pixels], BOUND)
 
 
-def test_point_head(heads, point_head, compare):
-    meta = heads.meta
+def test_point_head(fixture, point_head, compare):
+    meta = fixture.meta
     points, confidence = point_head(given_levels(meta), tuple(meta["grid"]), (meta["H"], meta["W"]))
-    compare(heads, "point", points[:, :, ::2, ::2], BOUND)
-    compare(heads, "point_conf", confidence[..., ::2, ::2], BOUND)
+    compare(fixture, "point", points[:, :, ::2, ::2], BOUND)
+    compare(fixture, "point_conf", confidence[..., ::2, ::2], BOUND)
 
 
 @pytest.mark.parametrize(("channels", "size", "stride"), [(256, (4, 5), 1), (1024, (4, 5), 1), (128, (56, 70), 4)])
-def test_position_embedding(heads, compare, channels, size, stride):
-    embedding = uv_embedding(channels, size, heads.meta["W"] / heads.meta["H"])
+def test_position_embedding(fixture, compare, channels, size, stride):
+    embedding = uv_embedding(channels, size, fixture.meta["W"] / fixture.meta["H"])
     name = f"dpt_pos_embed_c{channels}_{size[0]}x{size[1]}"
-    compare(heads, name, embedding[::8, ::stride, ::stride], BOUND)
+    compare(fixture, name, embedding[::8, ::stride, ::stride], BOUND)
 
 
-def test_camera_head(heads, camera_head, compare):
-    meta = heads.meta
+def test_camera_head(fixture, camera_head, compare):
+    meta = fixture.meta
     tokens = given("camera_token", (meta["camera"]["B"], meta["camera"]["S"], C), meta["seed"])
     with watched({"delta": camera_head.pose_branch, "trunk": camera_head.trunk}) as calls:
         encoding = camera_head(tokens)
-    compare(heads, "cam_pose_encoding", encoding, BOUND)
+    compare(fixture, "cam_pose_encoding", encoding, BOUND)
     deltas = torch.stack([call.result for call in calls["delta"]])
-    compare(heads, "cam_delta", deltas, BOUND)
-    compare(heads, "cam_pre_activation", deltas.cumsum(dim=0), BOUND)
-    compare(heads, "cam_trunk_in_every32", torch.stack([call.args[0] for call in calls["trunk"]])[..., ::32], BOUND)
+    compare(fixture, "cam_delta", deltas, BOUND)
+    compare(fixture, "cam_pre_activation", deltas.cumsum(dim=0), BOUND)
+    compare(fixture, "cam_trunk_in_every32", torch.stack([call.args[0] for call in calls["trunk"]])[..., ::32], BOUND)
     assert torch.equal(camera_head(tokens, iterations=2), encoding[:2])
 
 
-def test_pose_encoding(heads, compare):
-    size = heads.meta["H"], heads.meta["W"]
-    w2c, K = decode_camera(heads["pose_encoding_in"], size)
-    compare(heads, "pose_w2c", w2c[..., :3, :], BOUND)
-    compare(heads, "pose_K", K, BOUND)
-    compare(heads, "pose_encoding_back", encode_camera(w2c, K, size), BOUND)
-    encoding = encode_camera(heads["pose_w2c_in"], heads["pose_K_in"], size)
-    compare(heads, "pose_encoding_of_cameras", encoding, BOUND)
+def test_pose_encoding(fixture, compare):
+    size = fixture.meta["H"], fixture.meta["W"]
+    w2c, K = decode_camera(fixture["pose_encoding_in"], size)
+    compare(fixture, "pose_w2c", w2c[..., :3, :], BOUND)
+    compare(fixture, "pose_K", K, BOUND)
+    compare(fixture, "pose_encoding_back", encode_camera(w2c, K, size), BOUND)
+    encoding = encode_camera(fixture["pose_w2c_in"], fixture["pose_K_in"], size)
+    compare(fixture, "pose_encoding_of_cameras", encoding, BOUND)
 
 
-def test_whole_network(heads, vggt_1b, vggt_depth_head, point_head, camera_head, compare):
-    images = heads.images("net_images_u8")
+def test_whole_network(fixture, vggt_1b, vggt_depth_head, point_head, camera_head, compare):
+    images = fixture.images("net_images_u8")
     size = images.shape[-2], images.shape[-1]
     levels = vggt_1b(images)
     patches = [vggt_1b.to_decoder(level) for level in levels]
     geometry = vggt_depth_head(patches, levels[0].grid, size)
     points, confidence = point_head(patches, levels[0].grid, size)
-    compare(heads, "net_depth", geometry.depth, BOUND)
-    compare(heads, "net_depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
-    compare(heads, "net_points", points[:, :, ::2, ::2], BOUND)
-    compare(heads, "net_points_conf", confidence[..., ::2, ::2], BOUND)
-    compare(heads, "net_pose_encoding", camera_head(levels[3].camera), BOUND)
+    compare(fixture, "net_depth", geometry.depth, BOUND)
+    compare(fixture, "net_depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
+    compare(fixture, "net_points", points[:, :, ::2, ::2], BOUND)
+    compare(fixture, "net_points_conf", confidence[..., ::2, ::2], BOUND)
+    compare(fixture, "net_pose_encoding", camera_head(levels[3].camera), BOUND)

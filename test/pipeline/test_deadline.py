@@ -15,7 +15,7 @@ from builders.models import tiny
 from gld_ros.diffusion.sampler import SOLVERS, Sampling, integrate
 from gld_ros.errors import InvalidRequest, RequestTimeout
 from gld_ros.generators.gld_family import GLD
-from gld_ros.generators.request import Request
+from gld_ros.generators.request import Loading, Request
 from gld_ros.networks.configs import (
     DiTConfig,
     DPTConfig,
@@ -71,13 +71,13 @@ def joint() -> GLDPipeline:
     config = replace(net.config, flow=replace(net.config.flow, steps=10), long_side=42)
     made = GLDNetworks(config).eval()
     made.load_state_dict(net.state_dict())
-    return GLDPipeline(GLD(made, dtype=torch.float32))
+    return GLDPipeline(GLD(made, Loading(dtype=torch.float32)))
 
 
 def warped() -> GLDPipeline:
     """As mini, of several steps."""
     torch.manual_seed(0)
-    return GLDPipeline(GLD(GLDNetworks(WARPED).eval(), dtype=torch.float32))
+    return GLDPipeline(GLD(GLDNetworks(WARPED).eval(), Loading(dtype=torch.float32)))
 
 
 @pytest.fixture(params=[joint, warped])

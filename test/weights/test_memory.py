@@ -65,7 +65,7 @@ def test_more_views_and_pixels_need_more():
 
 MEASURE = """
 import sys, torch
-from gld_ros.diffusion.conditioning import camera_conditions
+from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.benchmarks.memory import resident
 from gld_ros.networks.dit import MultiViewDiT
 sys.path.insert(0, sys.argv[1])
@@ -75,7 +75,7 @@ config, V, SIZE, grid, dtype = medium(), 3, (280, 504), (20, 36), getattr(torch,
 with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
     dit = MultiViewDiT(768, 14, config.level1).to(dtype)
     K, c2w = 300 * torch.eye(3).repeat(1, V, 1, 1), torch.eye(4).repeat(1, V, 1, 1)
-    cameras = camera_conditions(dit, K, c2w, 2, SIZE, grid, config.compat)
+    cameras = RequestCameras(K, c2w, 2, SIZE, grid, config.compat).condition(dit)
     latent = torch.randn(1, V, 768, *grid)
     before = resident()["VmRSS"]
     open("/proc/self/clear_refs", "w").write("5")  # the high-water mark starts anew

@@ -4,6 +4,7 @@
 
 import json
 import pickle
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -150,36 +151,24 @@ def test_the_blocks_of_vggts_level_0_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "key", "component"),
+    ("component", "file", "key", "shapes"),
     [
-        (LEVEL1, "blocks.1.attn.qkv.weight", "level1"),
-        (LEVEL0, "t_embedder.W", "level0"),
-        (RGB, "decoder.decoder_layers.0.output.dense.bias", "rgb"),
-        (DPT, "decoder.scratch.layer1_rn.weight", "dpt"),
-        (ENCODER, "model.backbone.pretrained.blocks.3.ls1.gamma", "encoder"),
+        ("level1", LEVEL1, "blocks.1.attn.qkv.weight", None),
+        ("level0", LEVEL0, "t_embedder.W", None),
+        ("dpt", DPT, "decoder.scratch.layer1_rn.weight", None),
+        ("encoder", ENCODER, "model.backbone.pretrained.blocks.3.ls1.gamma", None),
+        ("level1", LEVEL1, "s_projector.weight", ((64, 128), (128, 64))),
+        ("rgb", RGB, "decoder.decoder_norm.weight", ((8, 8), (64,))),
+        ("encoder", ENCODER, "model.backbone.pretrained.cls_token", ((1, 64, 1), (1, 1, 64))),
     ],
 )
-def test_a_renamed_key_is_named(da3, capsys, file, key, component):
-    change(da3 / file, rename(key, key + "x"))
+def test_a_renamed_or_reshaped_tensor_is_named(da3, capsys, component, file, key, shapes):
+    change(da3 / file, reshape(key, *shapes[0]) if shapes else rename(key, key + "x"))
+    problem = f"{key} is {shapes[0]}, expected {shapes[1]}" if shapes else f"missing {key}; unexpected {key}x"
     said = verify(capsys, da3)
-    assert f"{component} ({file}): missing {key}; unexpected {key}x" in said
-    with pytest.raises(ModelError, match=f"missing {key}"):
+    assert f"{component} ({file}): {problem}" in said and "1 problem\n" in said
+    with pytest.raises(ModelError, match=re.escape(problem)):
         load_model(da3)
-
-
-@pytest.mark.parametrize(
-    ("file", "key", "wrong", "right"),
-    [
-        (LEVEL1, "s_projector.weight", (64, 128), (128, 64)),
-        (RGB, "decoder.decoder_norm.weight", (8, 8), (64,)),
-        (DPT, "decoder.projects.1.weight", (128, 16, 1, 1), (16, 128, 1, 1)),
-        (ENCODER, "model.backbone.pretrained.cls_token", (1, 64, 1), (1, 1, 64)),
-    ],
-)
-def test_a_reshaped_tensor_is_named(da3, capsys, file, key, wrong, right):
-    change(da3 / file, reshape(key, *wrong))
-    said = verify(capsys, da3)
-    assert f"({file}): {key} is {wrong}, expected {right}" in said and "1 problem\n" in said
 
 
 def test_a_flipped_byte_is_found_by_the_archives_checksum(da3, capsys):
