@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into the pipeline and what comes out of it."""
+"""The pipeline's input and output: source views, views, scale, observed depth, progress."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class View:
 
     @property
     def calibrated(self) -> bool:
-        """Whether `confidence` was measured on held-out scenes."""
+        """True if `confidence` was measured on held-out scenes."""
         return self.calibration is not None
 
     def depth_interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray] | None:

@@ -53,7 +53,7 @@ def training_times(config: FlowConfig, uniform: Tensor, views: int | None = None
 
 
 def target_velocity(data: Tensor, noise: Tensor) -> Tensor:
-    """What the model learns to predict along the straight path."""
+    """The velocity of the straight path, which the model learns to predict."""
     return noise - data
 
 

@@ -35,13 +35,13 @@ OnStep = Callable[[int], bool | None]
 Prediction = tuple[Tensor, float]
 #: A network as it is run: `MultiViewDiT.forward` with embedded times and cameras.
 Network = Callable[..., Tensor]
-#: How many compiled shapes are kept: two networks, with guidance and without, of four numbers of views or sizes.
+#: Number of compiled shapes that are kept: two networks, with guidance and without, of four numbers of views or sizes.
 SHAPES = 16
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one stage of one request is sampled. solver: one of SOLVERS. guidance_scale: 1 = conditional branch alone.
+    """The sampling of one stage of one request. solver: one of SOLVERS. guidance_scale: 1 = conditional branch alone.
 
     guidance_interval: times, as they were before the grid's shift, between which guidance is applied (arXiv
     2404.07724); outside it the conditional branch alone.
@@ -58,7 +58,7 @@ class Sampling:
         return self.guidance_scale > 1
 
     def evaluations(self, t_end: float = 0.0) -> list[int]:
-        """How often each step evaluates the network: twice with guidance, else once. t_end: of the linear grid."""
+        """Evaluations of the network in each step: two with guidance, else one. t_end: of the linear grid."""
         first, last = self.guidance_interval
         times = torch.linspace(1, t_end, self.steps + 1).tolist()[:-1]
         return [2 if self.guided and first <= t <= last else 1 for t in times]
@@ -163,7 +163,7 @@ class Runner:
 
     @property
     def kept(self) -> int:
-        """How many compiled shapes there are."""
+        """The number of compiled shapes."""
         return len(self._networks)
 
     def _for_shape(self, dit: MultiViewDiT, noisy: Tensor, *args: Any) -> Network:
@@ -180,7 +180,7 @@ class Runner:
         def forward(*args: Any) -> Tensor:
             return dit(*args)
 
-        # What is compiled belongs to the code object. With one of its own a shape is compiled once, without guards of
+        # Compiled code belongs to the code object. With one of its own a shape is compiled once, without guards of
         # the others, and freed with this function.
         forward.__code__ = forward.__code__.replace()
         graphs = self.cuda and self.backend == "inductor"

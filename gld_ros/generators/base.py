@@ -40,7 +40,7 @@ class Generator(ABC):
     loading: Loading = Loading()
     dtype: torch.dtype = torch.float32
     calibration: Calibration | None = None
-    #: Whether its encoder has GLD's four levels (`gld eval`).
+    #: True for an encoder with GLD's four levels (`gld eval`).
     has_levels: bool = False
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Generator(ABC):
 
     @property
     def has_rays(self) -> bool:
-        """Whether the encoder's features give poses (`gld eval`)."""
+        """True where the encoder's features give poses (`gld eval`)."""
         return False
 
     @property
@@ -92,7 +92,7 @@ class Generator(ABC):
 
     @abstractmethod
     def encode(self, sources: Sequence[SourceView], size: tuple[int, int], pixels: int) -> Any:
-        """What is made of the sources alone; it is kept for further requests. pixels: see `Preset`."""
+        """The part that depends on the sources alone; it is kept for further requests. pixels: see `Preset`."""
 
     @abstractmethod
     def generate(self, request: Request, report: Report) -> Rendering:
@@ -127,7 +127,7 @@ class Generator(ABC):
         return self.recent.get((request.key, settings), lambda: self.encode(request.sources, *settings))
 
     def keeps(self, request: Request) -> bool:
-        """Whether the sources of such a request are encoded already."""
+        """True if the sources of such a request are encoded already."""
         return (request.key, (request.size, request.preset.pixels)) in self.recent
 
     def forget(self) -> None:

@@ -38,7 +38,7 @@ def usable_device(name: str | None) -> torch.device:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether `error`, of torch or numpy, says that a device or the machine has too little memory."""
+    """Tell whether `error`, of torch or numpy, says that a device or the machine has too little memory."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 

@@ -129,7 +129,7 @@ class GLD(Generator):
         return sampling_flops(self.net.config, request)
 
     def native(self, request: Request) -> bool:
-        """Whether what a source saw is taken from there."""
+        """True if pixels that a source saw are taken from that source."""
         return self.warps if request.observed_pixels is None else request.observed_pixels
 
     def generate_tensors(

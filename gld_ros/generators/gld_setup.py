@@ -106,7 +106,7 @@ def sampling_flops(config: ModelConfig, request: Request) -> float:
 
 
 def weights_dtype(config: ModelConfig, loading: Loading) -> torch.dtype:
-    """What the weights are kept in: as asked; float32 for warp conditioning, which is small; else what is fast."""
+    """The dtype of the weights: as asked; float32 for warp conditioning, which is small; else the fastest."""
     if loading.dtype is not None:
         return loading.dtype
     large = not config.warps and has_bfloat16(loading.device)

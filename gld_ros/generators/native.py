@@ -21,7 +21,7 @@ from gld_ros.geometry.warp import forward_warp, guided_upsample, pull_push, resa
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.views import SourceView
 
-#: Of a camera, worked on at its own resolution.
+#: Pixels up to which a camera's own resolution is worked on.
 PIXELS = 640 * 480
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What families of models and the pipeline tell each other: limits, presets, a request, its progress, its pixels.
+"""The words between families of models and the pipeline: limits, presets, a request, its progress, its pixels.
 
 And what is kept of recent requests: a robot that stands still asks again with the same sources.
 """
@@ -33,7 +33,7 @@ Callback = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a family takes. patch: working sizes are its multiples, pixels. max_views: sources and targets of a request
+    """Limits of a family. patch: working sizes are its multiples, pixels. max_views: sources and targets of a request
     together, 0 without limit. any_size: it may work at any size, not only about its own. native: it takes what a source
     saw from there, at the camera's own resolution, unless asked otherwise."""
 
@@ -61,7 +61,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Preset:
-    """How every diffusion phase is sampled, by its name. pixels: observed pixels are taken from the sources at the
+    """The sampling of every diffusion phase, by its name. pixels: observed pixels are taken from the sources at the
     cameras' own resolution up to so many; larger views are enlarged. near: how it is sampled where no target's novelty
     is above `NEAR`, None for no difference."""
 
@@ -122,28 +122,32 @@ class Request:
 
     @property
     def views(self) -> str:
-        """How many, for messages."""
+        """The numbers of views, for messages."""
         return f"{len(self.sources)} sources, {len(self.targets)} targets"
 
     @property
     def cameras(self) -> list[Camera]:
-        """Of the sources, then of the targets."""
+        """The cameras of the sources, then of the targets."""
         return [*(source.camera for source in self.sources), *self.targets]
 
 
 class Report:
     """Called after each step of a request: tells the callback, and `done` whether the phase has to end.
 
-    Phases are "encode", those that the preset samples, "decode"; the callback hears of no others. cut: steps were left
-    out.
+    Phases are "encode", those that the preset samples, "decode"; the callback hears of no others. sample: number of the
+    request's sample, and how many there are: the progress is that of all. cut: steps were left out.
     """
 
     def __init__(
-        self, request: Request, callback: Callback | None = None, done: Callable[[str], bool] = lambda phase: False
+        self,
+        request: Request,
+        callback: Callback | None = None,
+        done: Callable[[str], bool] = lambda phase: False,
+        sample: tuple[int, int] = (0, 1),
     ):
         sampled = {phase: how.steps for phase, how in request.preset.sampling.items()}
         self._steps = {"encode": 1, **sampled, "decode": 1}
-        self._callback, self._done = callback, done
+        self._callback, self._done, (self._before, self._samples) = callback, done, sample
         self._reported = dict.fromkeys(self._steps, 0)
         self.cut = False
 
@@ -156,7 +160,8 @@ class Report:
             self._reported[phase] += 1
             if self._callback is not None:
                 picture = None if preview is None else to_uint8(preview)
-                fraction = sum(self._reported.values()) / sum(self._steps.values())
+                share = sum(self._reported.values()) / sum(self._steps.values())
+                fraction = (self._before + share) / self._samples
                 self._callback(Progress(phase, self._reported[phase], self._steps[phase], fraction, picture))
         late = self._done(phase)
         self.cut |= late
@@ -165,7 +170,7 @@ class Report:
 
 @dataclass
 class Rendering:
-    """What a family makes of a request. pixels: of every target, at its camera's size; preview: (3, h, w)."""
+    """The answer of a family to a request. pixels: of every target, at its camera's size; preview: (3, h, w)."""
 
     pixels: list[Pixels]
     scale: Scale
@@ -174,7 +179,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Loading:
-    """How a model is loaded. dtype: None for the best of the device; the rest: see `GLDPipeline.from_pretrained`."""
+    """The options that a model is loaded with, see `GLDPipeline.from_pretrained`. dtype: None for the device's best."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype | None = None
@@ -196,7 +201,7 @@ class Recent:
         self._kept: OrderedDict[tuple[bytes, Any], Any] = OrderedDict()
 
     def get(self, key: tuple[bytes, Any], make: Callable[[], Any]) -> Any:
-        """What `make` returned for this key; called now, if need be. Raises what `make` raises."""
+        """The result of `make` for this key; it is called now, if need be. Raises what `make` raises."""
         if key not in self._kept:
             while len(self._kept) >= self._capacity:  # before: the device may not hold one more
                 self._kept.popitem(last=False)
@@ -205,7 +210,7 @@ class Recent:
         return self._kept[key]
 
     def newest(self, sources: bytes) -> Any | None:
-        """What was used last of the sources with this fingerprint."""
+        """The newest of the sources with this fingerprint, None without one."""
         return next((made for key, made in reversed(self._kept.items()) if key[0] == sources), None)
 
     def __contains__(self, key: tuple[bytes, Any]) -> bool:

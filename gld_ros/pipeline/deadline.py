@@ -46,7 +46,7 @@ class Speed:
         return max(LEAST_SPREAD, math.exp(2.5 * self._error))
 
     def knows(self, phases: dict[str, list[float]]) -> bool:
-        """Whether every phase was measured."""
+        """True if every phase was measured."""
         return all(phase in self._rates for phase, steps in phases.items() if any(steps))
 
     def learn(self, phase: str, steps: list[float], seconds: float) -> None:
@@ -146,7 +146,7 @@ class Deadline:
         self._pending: list[tuple[float, float]] = []
 
     def done(self, phase: str) -> bool:
-        """A phase, or one step of it, is over. Whether the phase's further steps have to be left out.
+        """A phase, or one step of it, is over. Returns True if the phase's further steps have to be left out.
 
         Raises RequestTimeout where an answer would come too late.
         """
@@ -174,7 +174,7 @@ class Deadline:
         return True
 
     def _late(self, now: float, phases: list[str], end: float, guess: bool = True) -> bool:
-        """Whether one step of each of these is expected to end after `end`, or at worst after the grace."""
+        """Tell whether one step of each of these is expected to end after `end`, or at worst after the grace."""
         steps = [(phase, *self._left[phase][0]) for phase in phases if self._left[phase]]
         if self._known:
             rest = sum(expected for _, _, expected in steps)
@@ -191,7 +191,7 @@ def grace(budget: float) -> float:
 
 
 def candidates(generator: Generator, request: Request, steps: int | None = None) -> Iterator[Request]:
-    """What is asked for, and what is faster, the best first. steps: asked for, the most of each phase."""
+    """The request as it was asked for, then faster ones, the best first. steps: asked for, the most of each phase."""
     yield request
     presets, patch = generator.presets, generator.limits.patch
     names = list(presets)

@@ -62,7 +62,7 @@ def save(folder: Path, failed: FailedRequest, keep: int) -> Path:
 
 
 def load(file: Path) -> FailedRequest:
-    """What `save` wrote. Raises FileError for a file that is something else."""
+    """Read a file that `save` wrote. Raises FileError for a file that is something else."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].item())

@@ -22,11 +22,11 @@ from gld_ros.generators.request import Callback, Loading, Report, Request, finge
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.deadline import SIZES, Deadline, Speed, smaller
 from gld_ros.pipeline.request import check_options, check_request, warn_of_poses
-from gld_ros.views import ObservedDepth, Progress, SourceView, View
+from gld_ros.views import ObservedDepth, SourceView, View
 from gld_ros.weights.hub import resolve
 from gld_ros.weights.layout import DTYPES
 
-#: Of the sources made up to warm up: metres between neighbouring cameras, and to what they see.
+#: Made-up sources to warm up: metres between neighbouring cameras, and to the wall that they see.
 BASELINE, DISTANCE = 0.1, 2.0
 
 
@@ -82,7 +82,7 @@ class GLDPipeline:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What the model's stated spread is worth; only with it there are depth intervals."""
+        """The calibration of the stated spread; depth intervals need it."""
         return self.generator.calibration
 
     @property
@@ -151,7 +151,7 @@ class GLDPipeline:
                 wanted = replace(request, seed=seed + k, targets=targets[: len(drawn[0])] if drawn else targets)
                 try:
                     planned = deadline.plan(self.generator, wanted, steps, samples - k)
-                    report = Report(planned, part_of(callback, k, samples), deadline.done)
+                    report = Report(planned, callback, deadline.done, (k, samples))
                     rendering = self.generator.generate(planned, report)
                     drawn.append(self.generator.views(rendering, planned, report))
                 except RequestTimeout:
@@ -196,7 +196,7 @@ class GLDPipeline:
         return self.generator.observed_depth(sources, (size, self.generator.preset("exact").pixels))
 
     def just_observed(self, sources: Sequence[SourceView]) -> list[ObservedDepth]:
-        """The same of the `sources` of a recent request, from what was made for it; empty without one."""
+        """`observed_depth` as a recent request with these sources found it; empty without one."""
         return self.generator.observed_depth(sources)
 
     def clock(self) -> float:
@@ -213,16 +213,6 @@ class GLDPipeline:
     def forget(self) -> None:
         """Drop what is kept of the sources of recent requests; with the same ones again only the targets cost time."""
         self.generator.forget()
-
-
-def part_of(callback: Callback | None, k: int, count: int) -> Callback | None:
-    """The callback for the k-th of `count` rounds: progress is that of all of them together."""
-
-    def tell(progress: Progress) -> None:
-        assert callback is not None
-        callback(replace(progress, fraction=(k + progress.fraction) / count))
-
-    return callback if callback is None or count == 1 else tell
 
 
 def made_up_views(sources: int, targets: int, size: tuple[int, int]) -> tuple[list[SourceView], list[Camera]]:
