@@ -148,7 +148,8 @@ def _surface_frame(scene: SceneBatch, point: Tensor, index: Tensor) -> tuple[Ten
     K, M, N = (shapes.shape[1] for shapes in (scene.boxes, scene.spheres, scene.cylinders))
     # Every surface as (centre, half extents, yaw), so that one gather serves all.
     room = F.pad(torch.cat([scene.size / 2, scene.size / 2], dim=-1), (0, 1))[:, None].expand(-1, 6, 7)
-    spheres, cylinders = scene.spheres[..., [0, 1, 2, 3, 3, 3]], scene.cylinders[..., [0, 1, 2, 3, 3, 4]]
+    spheres = torch.cat([scene.spheres, scene.spheres[..., 3:].expand(-1, -1, 2)], dim=-1)
+    cylinders = torch.cat([scene.cylinders[..., :4], scene.cylinders[..., 3:]], dim=-1)
     table = torch.cat([room, scene.boxes, F.pad(spheres, (0, 1)), F.pad(cylinders, (0, 1))], dim=1)
     shape = table.gather(1, index[..., None].expand(-1, -1, 7)).transpose(1, 2)  # (S, 7, R)
     cos, sin = shape[:, 6].cos(), shape[:, 6].sin()
