@@ -70,13 +70,14 @@ class Conditioning:
 
     base: latents (B, V, C, h, w) of the sources and of what is known of the targets; cameras: of all views; null: those
     of the unconditional branch, None where guidance is not asked for; level1: latents that level 0 is conditioned
-    on, None for level 1 itself.
+    on, None for level 1 itself; null_base: the base of the unconditional branch, None for the same.
     """
 
     base: Tensor
     cameras: Cameras
     null: Cameras | None = None
     level1: Tensor | None = None
+    null_base: Tensor | None = None
 
 
 @dataclass
@@ -132,13 +133,13 @@ class Runner:
         first, last = guidance_times(flow, sampling.guidance_interval, cond.base.shape[1])
         network, prediction, sources = self.network(dit), dit.config.prediction, cond.cameras.sources
 
-        def branch(cameras: Cameras) -> Branch:
-            return Branch(cond.base, dit.camera_embedder(cameras.camera_map), cameras.tables, cond.level1)
+        def branch(cameras: Cameras, base: Tensor = cond.base) -> Branch:
+            return Branch(base, dit.camera_embedder(cameras.camera_map), cameras.tables, cond.level1)
 
         conditional = [branch(cond.cameras)]
         both: list[Branch] = []
         if sampling.guided and cond.null is not None:
-            both = [branch(cond.null), *conditional]
+            both = [branch(cond.null, cond.base if cond.null_base is None else cond.null_base), *conditional]
             both = [both[0].joined(both[1])] if self.joined else both
 
         def at(x: Tensor, t: Tensor) -> Tensor:

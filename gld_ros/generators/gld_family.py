@@ -33,6 +33,7 @@ from gld_ros.generators.native import (
     native_sources,
     paste_observed,
     pictures,
+    shared,
     to_uint8,
 )
 from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
@@ -206,7 +207,8 @@ class GLD(Generator):
         if self.native(request):
             native = encoded.posed.native if encoded.posed else None
             native = native or native_sources(request.sources, encoded.images, sources, frame, limit)
-            return [paste_observed(native, *target, frame, limit) for target in targets]
+            views = [paste_observed(native, *target, frame, limit) for target in targets]
+            return shared(views, request.targets, frame)
         K, c2w = camera_tensors(request.cameras, frame, request.size, self.device)
         posed = sources.spread[:, :, None], sources.depth, K[:, :S], c2w[:, :S]
         seen = (forward_warp(*posed, K[:, v], c2w[:, v], request.size).seen[0] for v in range(S, K.shape[1]))

@@ -31,7 +31,11 @@ def presets(config: ModelConfig) -> dict[str, Preset]:
     was trained for. "exact" of the released models takes 49 + 49 (DA3) or 99 + 99 (VGGT) Euler steps.
     """
     if config.warps:
-        steps, pixels, faster = {"balanced": (3, 1), "fast": (1, 1)}, {"fast": 320 * 240}, Sampling(1)
+        steps, pixels, faster = (
+            {"balanced": (3, 1), "fast": (1, 1)},
+            {"fast": 320 * 240},
+            own_sampling(config.flow)["level1"],
+        )
     else:
         # Level 0 is nearly given by level 1. Guidance is left out where the state is nearly noise, where it does harm,
         # and where it is nearly data, where it does nothing (arXiv 2404.07724).
@@ -43,7 +47,9 @@ def presets(config: ModelConfig) -> dict[str, Preset]:
         sampling = dict(own)
         for (stage, how), count in zip(own.items(), counts, strict=True):
             if count < how.steps:
-                sampling[stage] = Sampling(count, how.guidance_scale, faster.guidance_interval, faster.solver)
+                # One step predicts the mean, which guidance would only exaggerate.
+                scale = how.guidance_scale if count > 1 else 1.0
+                sampling[stage] = Sampling(count, scale, faster.guidance_interval, faster.solver)
         found[name] = Preset(name, sampling, pixels.get(name, PIXELS))
     if most := config.flow.near_steps:
         # Small holes have one likely filling: more steps would only make it vary.
@@ -52,14 +58,14 @@ def presets(config: ModelConfig) -> dict[str, Preset]:
 
 
 def fewer(sampling: Mapping[str, Sampling], most: int) -> dict[str, Sampling]:
-    """With at most this number of steps of level 1."""
+    """With at most this number of steps of level 1, and without guidance."""
     level1 = sampling["level1"]
-    return {**sampling, "level1": replace(level1, steps=min(level1.steps, most))}
+    return {**sampling, "level1": replace(level1, steps=min(level1.steps, most), guidance_scale=1.0)}
 
 
 def own_sampling(flow: FlowConfig) -> dict[str, Sampling]:
     """Both stages as the model is configured."""
-    return {stage: Sampling(*flow.sampling(stage)) for stage in STAGES}
+    return {stage: Sampling(*flow.sampling(stage), flow.guidance_interval, flow.solver) for stage in STAGES}
 
 
 def working_size(camera: Camera, config: ModelConfig) -> tuple[int, int]:

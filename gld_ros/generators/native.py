@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.geometry.cameras import Camera, RelativeFrame
-from gld_ros.geometry.warp import forward_warp, guided_upsample, pull_push, resample
+from gld_ros.geometry.warp import Warp, forward_warp, guided_upsample, pull_push, resample
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.views import SourceView
 
 #: Pixels up to which a camera's own resolution is worked on.
 PIXELS = 640 * 480
+#: Log ratio of depths within which two views show the same surface.
+SAME = 0.2
 
 
 @dataclass
@@ -131,21 +133,52 @@ def paste_observed(
     weight = torch.exp(-4 * native.values[:, :, 3])
     warp = forward_warp(native.values, native.depth, native.K, native.c2w, K, c2w, size, weight)
     warp = resample(warp, native.values, native.depth, native.K, native.c2w, K, c2w)
-    painted = F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)
-    maps = torch.stack([(depth / frame.unit).log(), spread])[None]
-    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-    painted = meet(painted, warp.values[:, :3], warp.seen)
-    log_depth = meet(maps[:, :1], warp.depth.clamp_min(1e-9).log()[:, None], warp.seen)[0, 0]
-    mask = warp.seen[:, None].float()
-    # Feather two pixels into the observed side, so that no seam shows.
-    soft = mask * F.avg_pool2d(F.pad(mask, (2, 2, 2, 2), mode="replicate"), 5, 1)
-    joined = Pixels(
-        torch.lerp(painted, warp.values[:, :3], soft)[0].clamp(0, 1),
-        torch.where(warp.seen[0], warp.depth[0], log_depth.exp()) * frame.unit,
-        torch.where(warp.seen[0], warp.values[0, 3], maps[0, 1]).clamp_min(1e-3),
-        warp.seen[0],
+    painted = F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+    maps = torch.stack([depth.log(), spread])[None]
+    log_depth, spread = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[0]
+    seen = warp.seen[0]
+    generated = Pixels(painted, log_depth.exp(), spread, torch.zeros_like(seen))
+    return at_size(replace(pasted(generated, warp, seen, frame.unit), seen=seen), target)
+
+
+def shared(views: Sequence[Pixels], targets: Sequence[Camera], frame: RelativeFrame) -> list[Pixels]:
+    """The views of one request, made to agree: a surface that an earlier one generated is taken from there.
+
+    This holds where the view's own depth, within `SAME`, is that of the surface. What is taken counts as generated.
+    """
+    found = list(views[:1])
+    for k, (view, target) in enumerate(zip(views[1:], targets[1:], strict=True), start=1):
+        earlier = [at_size(one, target) for one in found]
+        values = torch.stack([torch.cat([one.image, one.spread[None]]) for one in earlier])[None]
+        depth = torch.stack([torch.where(one.seen, 0.0, one.depth / frame.unit) for one in earlier])[None]
+        size = (target.height, target.width)
+        K, c2w = camera_tensors(targets[: k + 1], frame, size, values.device)
+        posed = values, depth, K[:, :k], c2w[:, :k], K[:, k], c2w[:, k]
+        warp = resample(forward_warp(*posed, size), *posed)
+        ratio = warp.depth[0].clamp_min(1e-9) * frame.unit / view.depth
+        found.append(pasted(view, warp, warp.seen[0] & ~view.seen & (ratio.log().abs() < SAME), frame.unit))
+    return found
+
+
+def pasted(view: Pixels, warp: Warp, where: Tensor, unit: float) -> Pixels:
+    """The view with the warp's pixels `where` (H, W) says; what is neither these nor seen goes on smoothly from both.
+
+    warp: of one view, values (1, 4, H, W) colour and spread, depth in the unit.
+    """
+    known = where | view.seen
+    image = torch.where(where, warp.values[0, :3], view.image)
+    depth = torch.where(where, warp.depth[0].clamp_min(1e-9) * unit, view.depth)
+    painted = meet(view.image[None], image[None], known[None])[0]
+    log_depth = meet(view.depth.log()[None, None], depth.log()[None, None], known[None])[0, 0]
+    # Feather two pixels into the known side, so that no seam shows.
+    mask = known[None, None].float()
+    soft = where * F.avg_pool2d(F.pad(mask, (2, 2, 2, 2), mode="replicate"), 5, 1)[0]
+    return Pixels(
+        torch.lerp(painted, image, soft).clamp(0, 1),
+        torch.where(known, depth, log_depth.exp()),
+        torch.where(where, warp.values[0, 3], view.spread).clamp_min(1e-3),
+        view.seen,
     )
-    return at_size(joined, target)
 
 
 def meet(generated: Tensor, observed: Tensor, seen: Tensor) -> Tensor:

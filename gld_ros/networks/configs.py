@@ -151,11 +151,15 @@ class FlowConfig:
     #: Last time of the linear grid before the shift: 0.001 in the released models, 0 = down to the data.
     t_end: float = 0.0
     guidance_scale: float = 1.0
+    #: Times of the linear grid between which guidance is applied.
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     #: Steps and guidance of level 0 where they are its own (few-step models); 0: those above.
     level0_steps: int = 0
     level0_guidance: float = 0.0
     #: Steps of level 1 where all targets are near the sources, so that little has to be made up; 0: those above.
     near_steps: int = 0
+    #: Solver of both stages (`diffusion.sampler.SOLVERS`).
+    solver: str = "euler"
 
     def sampling(self, stage: str, steps: int | None = None, guidance_scale: float | None = None) -> tuple[int, float]:
         """Steps and guidance of a stage, "level1" or "level0": those asked for, otherwise the model's own."""

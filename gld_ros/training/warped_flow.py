@@ -28,6 +28,8 @@ class WarpedFlowOptions:
     #: Times below this one weigh no more: 1 / t^2 is the weight of a velocity's error.
     least_time: float = 0.15
     camera_dropout: float = 0.1
+    #: Share of the scenes without warped sources: the unconditional branch of guidance.
+    warp_dropout: float = 0.1
     #: Largest noise on the level 1 that level 0 is generated from.
     given_noise: float = 0.4
     #: Probabilities that a batch keeps only one target, or only two.
@@ -88,9 +90,11 @@ class WarpedFlowStage(Stage):
 
     def condition(self, batch: LatentBatch, targets: int) -> Tensor:
         """Latents (B, S + N, C, h, w) of the sources alone, and of the warped sources in the targets' places."""
-        if self.level == BOUNDARY:
-            return torch.cat([batch.sources1, batch.warps1[:, :targets]], dim=1)
-        return torch.cat([batch.sources0, batch.warps0[:, :targets]], dim=1)
+        sources, warps = batch.sources1, batch.warps1
+        if self.level != BOUNDARY:
+            sources, warps = batch.sources0, batch.warps0
+        kept = torch.rand(len(warps), 1, 1, 1, 1, device=warps.device) >= self.options.warp_dropout
+        return torch.cat([sources, warps[:, :targets] * kept], dim=1)
 
     def times(self, count: int) -> Tensor:
         """A time a scene: logistic-normal, shifted as in sampling, some at pure noise."""

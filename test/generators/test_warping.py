@@ -9,8 +9,10 @@ from builders.models import tiny
 from gld_ros.data.look_away import render_look_away
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.diffusion.conditioning import RequestCameras
+from gld_ros.diffusion.sampler import Sampling
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.native import meet
+from gld_ros.generators.request import Preset
 from gld_ros.generators.warping import align, warp_sources
 from gld_ros.networks.configs import Compat, ModelConfig
 from gld_ros.networks.posed_depth import SourceDepth
@@ -97,3 +99,18 @@ def test_generated_pixels_meet_the_observed_ones():
     assert torch.allclose(met, observed, atol=1e-5)  # the shade of the generated picture goes, its detail stays
     nothing = torch.zeros_like(seen)
     assert torch.equal(meet(observed, torch.zeros_like(observed), nothing), observed)
+
+
+def test_guidance_strengthens_what_the_sources_show(scene):
+    """Its other branch has the sources and the cameras, but no warped sources."""
+    images, depth, K, c2w = scene
+    mini = GLDPipeline.from_pretrained("mini", "cpu", "float32").generator.diffusion
+    asked = []
+    runner, velocity = mini.runner, mini.runner.velocity
+    runner.velocity = lambda dit, flow, cond, how: asked.append(cond) or velocity(dit, flow, cond, how)
+    how = {"level1": Sampling(1, guidance_scale=1.5), "level0": Sampling(1)}
+    mini.denoise(images[:, :S], K, c2w, Preset("one", how), depth=posed(depth[:, :S]))
+    guided, plain = asked
+    assert torch.equal(guided.null_base[:, :S], guided.base[:, :S]) and not guided.null_base[:, S:].any()
+    assert guided.base[:, S:].any() and torch.equal(guided.null.camera_map, guided.cameras.camera_map)
+    assert plain.null is None

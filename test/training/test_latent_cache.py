@@ -71,7 +71,7 @@ def test_shards_without_the_fields_are_left_out(folder, tmp_path):
 def test_a_stage_learns_what_no_source_saw(net, folder, level):
     torch.manual_seed(1)
     batch = CachedLatents(folder, 3, FIELDS[level]).read(0).to("cpu")
-    stage = WarpedFlowStage(net, level, WarpedFlowOptions(one_target=0, two_targets=0))
+    stage = WarpedFlowStage(net, level, WarpedFlowOptions(one_target=0, two_targets=0, warp_dropout=0))
     stage.dit.requires_grad_(True)
     losses = stage.loss(batch)
     losses["flow"].backward()
@@ -80,7 +80,7 @@ def test_a_stage_learns_what_no_source_saw(net, folder, level):
     assert 0.3 < losses["_unseen"] < 3 and 0.3 < losses["_seen"] < 3
     blind = LatentBatch(**{f.name: getattr(batch, f.name) for f in fields(batch)} | {"seen": ~batch.seen})
     torch.manual_seed(1)
-    swapped = WarpedFlowStage(net, level, WarpedFlowOptions(one_target=0, two_targets=0)).loss(blind)
+    swapped = WarpedFlowStage(net, level, WarpedFlowOptions(one_target=0, two_targets=0, warp_dropout=0)).loss(blind)
     assert torch.allclose(swapped["_seen"], losses["_unseen"], rtol=0.2)
 
 
@@ -92,7 +92,7 @@ def test_tokens_that_the_sources_show_count_as_little_as_asked(net, folder):
 
     def flow(batch: LatentBatch, seen_weight: float) -> float:
         torch.manual_seed(1)
-        options = WarpedFlowOptions(seen_weight=seen_weight, one_target=0, two_targets=0)
+        options = WarpedFlowOptions(seen_weight=seen_weight, one_target=0, two_targets=0, warp_dropout=0)
         return float(WarpedFlowStage(net, 1, options).loss(batch)["flow"].detach())
 
     # An untrained stage predicts zero, so that its error is the size of the data.
@@ -143,3 +143,12 @@ def test_diffusion_stages_of_mini_train_with_muon(net, folder, tmp_path):
     assert any(key.startswith("muon/momentum_buffer/dit.blocks.") for key in held)
     # `net` is shared, and one step of training is no harm: but it was asked for gradients.
     net.eval().requires_grad_(False)
+
+
+def test_some_scenes_have_no_warped_sources(net, folder):
+    """The unconditional branch of guidance is trained, too."""
+    batch = CachedLatents(folder, 3, FIELDS[1]).read(0).to("cpu")
+    S, N = batch.sources1.shape[1], batch.warps1.shape[1]
+    kept, dropped = (WarpedFlowStage(net, 1, WarpedFlowOptions(warp_dropout=x)).condition(batch, N) for x in (0, 1))
+    assert torch.equal(kept[:, S:], batch.warps1) and not dropped[:, S:].any()
+    assert torch.equal(kept[:, :S], batch.sources1) and torch.equal(dropped[:, :S], batch.sources1)
