@@ -207,8 +207,8 @@ class GLD(Generator):
         if self.native(request):
             native = encoded.posed.native if encoded.posed else None
             native = native or native_sources(request.sources, encoded.images, sources, frame, limit)
-            views = [paste_observed(native, *target, frame, limit) for target in targets]
-            return shared(views, request.targets, frame)
+            found = [paste_observed(native, *target, frame, limit) for target in targets]
+            return shared(found, request.targets, frame)
         K, c2w = camera_tensors(request.cameras, frame, request.size, self.device)
         posed = sources.spread[:, :, None], sources.depth, K[:, :S], c2w[:, :S]
         seen = (forward_warp(*posed, K[:, v], c2w[:, v], request.size).seen[0] for v in range(S, K.shape[1]))
