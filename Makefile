@@ -47,7 +47,7 @@ lint: setup
 
 # What is written from the sources: docs/interfaces.md, config/sros2/policies.xml.
 docs: setup
-	@. tools/env.sh; python -m gld_ros.ros.interface.reference
+	@. tools/env.sh; python -m gld_ros.ros.interface
 
 # Minutes each; their figures are in docs/quality.md. Random messages and requests; lifecycle cycles; a long run.
 fuzz: setup

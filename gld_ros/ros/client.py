@@ -46,6 +46,16 @@ ANSWERED = (
     errors.OutOfMemory, errors.Cancelled, errors.ScaleUnknown, errors.FileError, errors.NotActive,
 )  # fmt: skip
 
+#: What the client calls below the node's name, for the SROS2 policy.
+SERVICES = {
+    "change_state": ChangeState,
+    "get_state": GetState,
+    "synthesize": SynthesizeViews,
+    "save_map": SaveMap,
+    "load_map": LoadMap,
+}
+ACTION = "synthesize_trajectory"
+
 
 class ClientError(GLDError):
     """The node did not do what it was asked to; the message says what."""
@@ -93,12 +103,8 @@ class GLDClient:
             rclpy.init()
         self.node = node = node or rclpy.create_node("gld_client")
         self._target, self._still_alive = target, still_alive
-        self._change = node.create_client(ChangeState, f"{target}/change_state")
-        self._state = node.create_client(GetState, f"{target}/get_state")
-        self._views = node.create_client(SynthesizeViews, f"{target}/synthesize")
-        self._save = node.create_client(SaveMap, f"{target}/save_map")
-        self._load = node.create_client(LoadMap, f"{target}/load_map")
-        self._path = ActionClient(node, SynthesizeTrajectory, f"{target}/synthesize_trajectory")
+        self._clients = {name: node.create_client(kind, f"{target}/{name}") for name, kind in SERVICES.items()}
+        self._path = ActionClient(node, SynthesizeTrajectory, f"{target}/{ACTION}")
         self.counts: dict[str, dict[str, int]] = {}  # of the node's topics, as its diagnostics say
         self.values: dict[str, str] = {}  # of the node's own status in its diagnostics
         self._diagnostics = 0  # messages received
@@ -133,14 +139,14 @@ class GLDClient:
         while state != "active":
             if time.monotonic() > end:
                 raise ClientError(f"{self._target} is {state}, not active, after {timeout:.0f} s")
-            state = self._call(self._state, GetState.Request(), left()).current_state.label
+            state = self._call("get_state", GetState.Request(), left()).current_state.label
             time.sleep(0.05)
 
     def transition(self, name: str, timeout: float = PATIENCE) -> None:
         """Lifecycle transition `configure`, `activate`, ... Raises ClientError where the node refuses or fails."""
         number = getattr(Transition, f"TRANSITION_{name.upper()}")
         request = ChangeState.Request(transition=Transition(label=name, id=number))
-        if not self._call(self._change, request, timeout).success:
+        if not self._call("change_state", request, timeout).success:
             raise ClientError(f"{self._target} failed to {name}; its log says why")
 
     def wait_for_diagnostics(self, timeout: float = PATIENCE) -> None:
@@ -169,7 +175,7 @@ class GLDClient:
         """
         request = _filled(SynthesizeViews.Request(), poses, frame, fields)
         arrived: list[float] = []
-        answer = self._call(self._views, request, timeout, arrived)
+        answer = self._call("synthesize", request, timeout, arrived)
         if error := _error(answer):
             raise error
         return _answer(answer, arrived[0])
@@ -188,7 +194,7 @@ class GLDClient:
         What was finished before an error comes back with it (`Answer.error`). Raises the error where that is nothing.
         """
         goal = _filled(SynthesizeTrajectory.Goal(), poses, frame, fields)
-        self.wait(self._path.server_is_ready, timeout, f"action {self._target}/synthesize_trajectory")
+        self.wait(self._path.server_is_ready, timeout, f"action {self._target}/{ACTION}")
         feedback: list[SynthesizeTrajectory.Feedback] = []
         cancelled = threading.Event()
 
@@ -213,22 +219,23 @@ class GLDClient:
 
     def save_map(self, path: str, timeout: float = PATIENCE) -> list[str]:
         """Write the map to `path` below the node's `map_folder`; returns the files. Raises GLDError."""
-        answer = self._call(self._save, SaveMap.Request(path=path), timeout)
+        answer = self._call("save_map", SaveMap.Request(path=path), timeout)
         if error := _error(answer):
             raise error
         return list(answer.files)
 
     def load_map(self, path: str, timeout: float = PATIENCE) -> tuple[int, int]:
         """Replace the map by one that was saved; returns its voxels, observed and generated. Raises GLDError."""
-        answer = self._call(self._load, LoadMap.Request(path=path), timeout)
+        answer = self._call("load_map", LoadMap.Request(path=path), timeout)
         if error := _error(answer):
             raise error
         return answer.observed, answer.generated
 
     # ---- inside
 
-    def _call(self, client: Any, request: Any, timeout: float, arrived: list[float] | None = None) -> Any:
-        """The answer of a service. arrived: gets the seconds until the answer came in."""
+    def _call(self, name: str, request: Any, timeout: float, arrived: list[float] | None = None) -> Any:
+        """The answer of one of `SERVICES`. arrived: gets the seconds until the answer came in."""
+        client = self._clients[name]
         self.wait(client.service_is_ready, timeout, f"service {client.srv_name}")
         began, done = time.perf_counter(), arrived if arrived is not None else []
         future = client.call_async(request)

@@ -77,13 +77,14 @@ class KeyFrameBuffer:
         with self._lock:
             return list(self._frames)
 
-    def replace(self, change: Callable[[str, SourceView], SourceView | None]) -> None:
-        """Put `change(name, view)` in the place of each kept view; None drops it."""
+    def replace(self, change: Callable[[str, SourceView], SourceView | None]) -> int:
+        """Put `change(name, view)` in the place of each kept view; None drops it. Returns how many are left."""
         with self._lock:
             changed = [(name, change(name, view)) for name, view in self._frames]
             self._frames = deque((name, view) for name, view in changed if view is not None)
             self.epoch += 1
             self.jumps += 1
+            return len(self._frames)
 
     def clear(self, jump: bool = False) -> None:
         """Forget all frames. jump: because time jumped."""

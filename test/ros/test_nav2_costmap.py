@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from robot import NodeThread
 
-from gld_ros.ros.interface.graph import interfaces_of
+from gld_ros.ros.interface.page import type_names
 from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.topics import PUBLISHED
 
 FILE = Path(__file__).parents[2] / "config" / "nav2_costmap.yaml"
 COSTMAP = {
@@ -55,13 +55,6 @@ LAYERS = {
         **dict.fromkeys(["inflation_radius", "cost_scaling_factor"], float),
     },
 }
-
-
-@pytest.fixture
-def published():
-    """Types of what a running node publishes, by name."""
-    with NodeThread(autostart=False) as running:
-        yield {e.name: e.type for e in interfaces_of(running.node, "gld_node").publishes}
 
 
 @pytest.fixture(params=["local_costmap", "global_costmap"])
@@ -134,12 +127,13 @@ def test_cells_fit(costmap):
     assert costmap["resolution"] == Parameters().map_voxel_size
 
 
-def test_topics_exist_and_are_of_the_right_type(published):
+def test_topics_exist_and_are_of_the_right_type():
+    published = {name: type_names(topic)[0] for name, topic in PUBLISHED.items()}
     for name in ("local_costmap", "global_costmap"):
         costmap = yaml.safe_load(FILE.read_text())[name][name]["ros__parameters"]
-        used = {s["topic"]: f"sensor_msgs/msg/{s['data_type']}" for _, s in sources(costmap)}
+        used = {s["topic"]: f"sensor_msgs/{s['data_type']}" for _, s in sources(costmap)}
         for layer in costmap["plugins"]:
             if "map_topic" in costmap[layer]:
-                used[costmap[layer]["map_topic"]] = "nav_msgs/msg/OccupancyGrid"
+                used[costmap[layer]["map_topic"]] = "nav_msgs/OccupancyGrid"
         mine = {topic.replace("/gld_node/", "~/"): kind for topic, kind in used.items() if "gld_node" in topic}
         assert mine and mine.items() <= published.items()

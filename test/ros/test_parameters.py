@@ -14,9 +14,10 @@ import rclpy
 import yaml
 from rclpy.parameter import Parameter
 
+from gld_ros.ros.declarations import read
 from gld_ros.ros.node.guards import RCLError
-from gld_ros.ros.node.inputs import Inputs
-from gld_ros.ros.node.parameters import FIELDS, Parameters, declare_parameters, read_parameters
+from gld_ros.ros.node.intake import Intake
+from gld_ros.ros.node.parameters import FIELDS, Parameters, declare_parameters
 from gld_ros.ros.node.shared import Shared
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def test_all_are_declared_with_descriptors(node):
     for name, field in FIELDS.items():
         descriptor = node.describe_parameter(name)
         assert descriptor.description
-        assert descriptor.read_only != field.metadata["dynamic"]
+        assert descriptor.read_only != field.metadata["live"]
         if type(field.default) in (int, float):
             assert descriptor.integer_range or descriptor.floating_point_range
 
@@ -56,13 +57,13 @@ def test_bad_values_are_rejected(node, name, value, reason):
     declare_parameters(node)
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful and reason in result.reason
-    assert read_parameters(node) == Parameters()
+    assert read(node, Parameters) == Parameters()
 
 
 def test_a_pose_topic_that_cannot_be_leaves_no_thread_behind(node):
     parameters = Parameters(pose_source="odometry", pose_topic="my odom")
     with pytest.raises(RCLError, match="topic name"):
-        Inputs(Shared(node, parameters), None, None)
+        Intake(Shared(node, parameters), None, None)
     assert "gld_intake" not in {thread.name for thread in threading.enumerate()}
     assert not [name for name, _ in node.get_subscriber_names_and_types_by_node("gld_node", "/") if "image" in name]
 
@@ -71,7 +72,7 @@ def test_live_ones_can_be_set(node):
     declare_parameters(node)
     (result,) = node.set_parameters([Parameter("keyframe_translation", value=0.5)])
     assert result.successful
-    assert read_parameters(node).keyframe_translation == 0.5
+    assert read(node, Parameters).keyframe_translation == 0.5
 
 
 def test_the_parameter_file_names_every_parameter_with_its_default_and_a_comment():
@@ -82,7 +83,7 @@ def test_the_parameter_file_names_every_parameter_with_its_default_and_a_comment
     for name, field in FIELDS.items():
         comment = re.search(rf"((?:    # .*\n)+)    {name}:", text)
         assert comment, f"{name} has no comment"
-        assert ("(live)" in comment[1]) == field.metadata["dynamic"]
+        assert ("(live)" in comment[1]) == field.metadata["live"]
 
 
 def test_the_interface_page_lists_every_parameter_with_its_default():
@@ -91,7 +92,7 @@ def test_the_interface_page_lists_every_parameter_with_its_default():
     rows = re.findall(r"^\| `(\w+)` \| (?:`([^`]*)`)? \| (yes|no) \|", page, re.MULTILINE)
     listed = {name: (yaml.safe_load(default) if default else "", live == "yes") for name, default, live in rows}
     declared = {
-        name: (list(f.default) if isinstance(f.default, tuple) else f.default, f.metadata["dynamic"])
+        name: (list(f.default) if isinstance(f.default, tuple) else f.default, f.metadata["live"])
         for name, f in FIELDS.items()
     }
     assert listed == declared

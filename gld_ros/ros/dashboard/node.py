@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node, NodeNameNonExistentError
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -35,21 +36,52 @@ from gld_ros.ros.conversions import image_from_msg, stamp_to_ns
 from gld_ros.ros.dashboard.health import SILENCE, Status, read_health
 from gld_ros.ros.dashboard.page import Page
 from gld_ros.ros.dashboard.scene import Cloud, Frusta
-from gld_ros.ros.drivers.declare import parameter
+from gld_ros.ros.declarations import BEST_EFFORT, LATCHED, RELIABLE, Endpoint, Table, declare, fixed
 from gld_ros.ros.node.counters import Throttle
-from gld_ros.ros.node.map_messages import grid_from_msg, patch_grid
+from gld_ros.ros.node.map_topics import grid_from_msg, patch_grid
+from gld_ros.ros.node.topics import NEWEST, PUBLISHED
 from gld_ros.ros.signals import ignore_signals, interrupt_once
 from gld_ros.scene.map.voxel_map import LAYERS
 
 RCLError = rclpy_implementation.RCLError
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-CAMERA = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # takes any publisher and slows none down
-IMAGE_TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 LOOK_PERIOD = 0.5  # seconds between two looks at visitors and at the node's cameras
 STOP_TIMEOUT = 5.0
 
 _bridge = CvBridge()
+
+
+@dataclass(frozen=True)
+class Parameters:
+    node: str = fixed("gld_node", "the gld_node that is shown, with its namespace")
+    host: str = fixed("127.0.0.1", "address that the page is served at; 0.0.0.0 lets everybody in")
+    port: int = fixed(8080, "port of the page; 0 takes a free one", (0, 65535))
+    rate: float = fixed(5.0, "updates of the page a second, at most", (0.1, 5.0))
+    max_points: int = fixed(200_000, "points shown of each cloud, at most", (1, 10_000_000))
+    silence: float = fixed(SILENCE, "without diagnostics for so long the node is ill, s", (0.1, 3600.0))
+
+
+MEANINGS = {  # of the node's topics that are shown while somebody has the page open
+    "~/views": "Views: RGB, depth, mask.",
+    "~/points": "The cloud.",
+    "~/frusta": "Key frames and requests.",
+    "~/map/observed": "Observed layer of the map.",
+    "~/map/generated": "Generated layer of the map.",
+    "~/map/occupancy": "Grid of the map.",
+    "~/map/occupancy_updates": "Changes of the grid.",
+}
+IMAGES = Endpoint((Image, CompressedImage), "Pictures of the cameras that the node listens to.", BEST_EFFORT)
+DIAGNOSTICS = Endpoint(DiagnosticArray, "Health of the node; subscribed even if nobody has the page open.")
+SHOWN = {
+    name: Endpoint(PUBLISHED[name].type, meaning, NEWEST if PUBLISHED[name].qos is RELIABLE else LATCHED)
+    for name, meaning in MEANINGS.items()
+}
+INTERFACE: Table = {
+    "subscribes": {
+        "image": IMAGES,
+        **{name.replace("~", "gld_node"): topic for name, topic in SHOWN.items()},
+        "/diagnostics": DIAGNOSTICS,
+    }
+}
 
 
 class DashboardNode(Node):
@@ -59,19 +91,17 @@ class DashboardNode(Node):
     the parameter `node` is no name.
     """
 
-    def __init__(self) -> None:
-        super().__init__("gld_dashboard")
-        node = parameter(self, "node", "gld_node", "the gld_node that is shown, with its namespace")
-        host = parameter(self, "host", "127.0.0.1", "address that the page is served at; 0.0.0.0 lets everybody in")
-        port = parameter(self, "port", 8080, "port of the page; 0 takes a free one", 0, 65535)
-        self._period = 1 / parameter(self, "rate", 5.0, "updates of the page a second, at most", 0.1, 5.0)
-        points = parameter(self, "max_points", 200_000, "points shown of each cloud, at most", 1, 10_000_000)
-        silence = parameter(self, "silence", SILENCE, "without diagnostics for so long the node is ill, s", 0.1, 3600.0)
+    def __init__(self, **options: Any) -> None:
+        """options: of `rclpy.node.Node`, such as cli_args."""
+        super().__init__("gld_dashboard", **options)
+        p = declare(self, Parameters)
+        self._period, self._silence = 1 / p.rate, p.silence
         try:
-            self._target = self.resolve_topic_name(node)
+            self._target = self.resolve_topic_name(p.node)
         except RCLError as error:
-            raise InvalidRequest(f"parameter node is '{node}', expected a name like /robot/gld_node: {error}") from None
-        self._silence = silence
+            raise InvalidRequest(
+                f"parameter node is '{p.node}', expected a name like /robot/gld_node: {error}"
+            ) from None
         self._warn = Throttle(self.get_logger().warning)
         self._newest: dict[str, bytes] = {}  # by topic, taken by the thread that shows
         self._shown: dict[str, tuple[type, Callable[[Any], None]]] = {}  # by topic: its type, and what shows a message
@@ -79,8 +109,8 @@ class DashboardNode(Node):
         self._statuses: list[Status] = []
         self._heard: float | None = None  # when the node's diagnostics came last
         self._while_watched: dict[str, Subscription] = {}
-        self.page = Page(self._target, host, port, points)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.page = Page(self._target, p.host, p.port, p.max_points)
+        self.create_subscription(DIAGNOSTICS.type, "/diagnostics", self._on_diagnostics, 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it has to run while a simulated clock stands still
         self.create_timer(LOOK_PERIOD, lambda: self.watch(self.page.visitors > 0), clock=steady)
         self._stop = threading.Event()
@@ -120,23 +150,25 @@ class DashboardNode(Node):
             ]
 
     def _topics(self) -> dict[str, tuple[type, QoSProfile, Callable[[Any], None]]]:
-        topics: dict[str, tuple[type, QoSProfile, Callable[[Any], None]]] = {
-            f"{self._target}/views": (SynthesizedView, NEWEST, self._show_view),
-            f"{self._target}/points": (PointCloud2, LATCHED, self._show_points),
-            f"{self._target}/frusta": (MarkerArray, LATCHED, self._show_frusta),
-            f"{self._target}/map/occupancy": (OccupancyGrid, LATCHED, self._show_grid),
-            f"{self._target}/map/occupancy_updates": (OccupancyGridUpdate, NEWEST, self._show_update),
+        """What is shown now: the type and QoS of each topic, and what shows a message."""
+        show: dict[str, Callable[[Any], None]] = {
+            "~/views": self._show_view,
+            "~/points": self._show_points,
+            "~/frusta": self._show_frusta,
+            "~/map/occupancy": self._show_grid,
+            "~/map/occupancy_updates": self._show_update,
+            **{f"~/map/{layer}": partial(self._show_layer, layer) for layer in LAYERS},
         }
-        for layer in LAYERS:
-            topics[f"{self._target}/map/{layer}"] = (PointCloud2, LATCHED, partial(self._show_layer, layer))
+        topics = {name.replace("~", self._target): (t.type, t.qos, show[name]) for name, t in SHOWN.items()}
         namespace, _, name = self._target.rpartition("/")
         try:
             heard = self.get_subscriber_names_and_types_by_node(name, namespace or "/")
         except NodeNameNonExistentError:
             return topics
-        for topic, types in heard:
-            if types[0] in IMAGE_TYPES:
-                topics[topic] = (IMAGE_TYPES[types[0]], CAMERA, partial(self._show_camera, topic))
+        types = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in IMAGES.type}
+        for topic, (kind, *_) in heard:
+            if kind in types:
+                topics[topic] = types[kind], IMAGES.qos, partial(self._show_camera, topic)
         return topics
 
     # ---- the thread that shows

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
-from gld_ros.data.rig import Instant, StampedTransform, camera_topics, optical_frame
+from gld_ros.data.rig import Instant, StampedTransform, optical_frame
 from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
-from gld_ros.ros.drivers.declare import parameter
+from gld_ros.ros.declarations import LATCHED, Endpoint, Table, fixed
 from gld_ros.ros.signals import ignore_signals, interrupt_once
 
 JPEG_QUALITY = 92
@@ -39,55 +41,62 @@ SPACING = 0.015
 QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 
 
+INTERFACE: Table = {
+    "publishes": {
+        "NAME/image_raw": Endpoint(Image, "Images, rgb8.", QOS),
+        "NAME/image_raw/compressed": Endpoint(CompressedImage, "Images as JPEG, with `compressed`.", QOS),
+        "NAME/camera_info": Endpoint(CameraInfo, "Intrinsics; the images are undistorted.", QOS),
+        "NAME/depth/image_raw": Endpoint(
+            Image, "Depth, 32FC1, metres, if it is known and `publish_depth` is true.", QOS
+        ),
+        "/tf": Endpoint(TFMessage, "map -> odom -> base_link of the robot; map -> base_link of a sequence."),
+        "/tf_static": Endpoint(TFMessage, "base_link -> NAME_optical_frame.", LATCHED),
+        "/clock": Endpoint(Clock, "The recorded time, with `stamps: recorded`.", QOS),
+    }
+}
+
+
+@dataclass(frozen=True)
+class PlayerParameters:
+    """What all these nodes have; each adds its own and says at what `rate` it plays."""
+
+    rate: float = fixed(0.0, "instants a second; 0: as their stamps say", (0.0, 1000.0))
+    as_fast_as_possible: bool = fixed(False, "ignore the rate: publish as soon as subscribers have acknowledged")
+    loop: bool = fixed(False, "start again at the end")
+    wait_for_subscribers: int = fixed(
+        0, "subscribers that every image topic, CameraInfo topic and /tf must have first", (0, 100)
+    )
+    settle: float = fixed(0.5, "seconds from finding the subscribers until they have surely found us, too", (0.0, 60.0))
+    stamps: str = fixed("now", "now: stamp with the clock; recorded: keep stamps, publish /clock", ("now", "recorded"))
+    compressed: bool = fixed(False, "publish JPEG CompressedImage instead of Image")
+    publish_depth: bool = fixed(True, "publish depth (32FC1, metres) where it is known")
+
+
 class Player:
     """Plays `Instant`s from a thread of its own; the node's executor stays free.
 
-    instants: () -> the instants of one pass. static: transforms that never change. Declares the parameters `rate`,
-    `as_fast_as_possible`, `loop`, `wait_for_subscribers`, `settle`, `stamps`, `compressed` and `publish_depth`.
+    instants: () -> the instants of one pass. static: transforms that never change.
     """
 
     def __init__(
         self,
         node: Node,
+        parameters: PlayerParameters,
         camera_names: list[str],
         static: list[StampedTransform],
         instants: Callable[[], Iterable[Instant]],
-        rate: float,
     ) -> None:
-        self._node = node
-        self._instants = instants
-        self._rate = parameter(node, "rate", rate, "instants a second; 0: as their stamps say", 0.0, 1000.0)
-        self._unpaced = parameter(
-            node, "as_fast_as_possible", False, "ignore the rate: publish as soon as subscribers have acknowledged"
-        )
-        self._loop = parameter(node, "loop", False, "start again at the end")
-        self._wait_for = parameter(
-            node,
-            "wait_for_subscribers",
-            0,
-            "subscribers that every image topic, CameraInfo topic and /tf must have first",
-            0,
-            100,
-        )
-        self._settle = parameter(
-            node, "settle", 0.5, "seconds from finding the subscribers until they have surely found us, too", 0.0, 60.0
-        )
-        stamps = parameter(node, "stamps", "now", "now: stamp with the clock; recorded: keep stamps, publish /clock")
-        if stamps not in ("now", "recorded"):
-            raise ValueError(f"parameter stamps is '{stamps}', expected now or recorded")
-        self._recorded = stamps == "recorded"
-        self._compressed = parameter(node, "compressed", False, "publish JPEG CompressedImage instead of Image")
-        self._with_depth = parameter(node, "publish_depth", True, "publish depth (32FC1, metres) where it is known")
-        self._publishers = {}
-        for name in camera_names:
-            topics = camera_topics(name)
-            image_type, image_topic = (
-                (CompressedImage, topics.compressed) if self._compressed else (Image, topics.image)
+        self._node, self._parameters, self._instants = node, parameters, instants
+        self._recorded = parameters.stamps == "recorded"
+        self._publishers = {
+            (name, kind): node.create_publisher(INTERFACE["publishes"][topic].type, topic.replace("NAME", name), QOS)
+            for name in camera_names
+            for kind, topic in (
+                ("image", "NAME/image_raw/compressed" if parameters.compressed else "NAME/image_raw"),
+                ("info", "NAME/camera_info"),
+                *([("depth", "NAME/depth/image_raw")] if parameters.publish_depth else []),
             )
-            self._publishers[name, "image"] = node.create_publisher(image_type, image_topic.lstrip("/"), QOS)
-            self._publishers[name, "info"] = node.create_publisher(CameraInfo, topics.camera_info.lstrip("/"), QOS)
-            if self._with_depth:
-                self._publishers[name, "depth"] = node.create_publisher(Image, topics.depth.lstrip("/"), QOS)
+        }
         self._clock = node.create_publisher(Clock, "/clock", QOS) if self._recorded else None
         self._broadcaster = TransformBroadcaster(node)
         self._static_broadcaster = StaticTransformBroadcaster(node)
@@ -118,7 +127,7 @@ class Player:
                 count = self._pass()
                 if not self._stop.is_set():
                     self._node.get_logger().info(f"played {count} instants")
-                if not self._loop or count == 0:
+                if not self._parameters.loop or count == 0:
                     break
         except GLDError as error:
             self.error = error
@@ -134,11 +143,13 @@ class Player:
         """Wait for the subscribers asked for; False when stopped meanwhile."""
         needed = [publisher for (_, kind), publisher in self._publishers.items() if kind != "depth"]
         needed.append(self._broadcaster.pub_tf)
-        if self._wait_for:
-            self._node.get_logger().info(f"waiting for {self._wait_for} subscriber(s) of {needed[0].topic_name}")
+        if self._parameters.wait_for_subscribers:
+            self._node.get_logger().info(
+                f"waiting for {self._parameters.wait_for_subscribers} subscriber(s) of {needed[0].topic_name}"
+            )
         while not self._stop.is_set():
-            if all(publisher.get_subscription_count() >= self._wait_for for publisher in needed):
-                return not self._stop.wait(self._settle)
+            if all(publisher.get_subscription_count() >= self._parameters.wait_for_subscribers for publisher in needed):
+                return not self._stop.wait(self._parameters.settle)
             self._stop.wait(0.05)
         return False
 
@@ -147,10 +158,14 @@ class Player:
         due = time.monotonic()
         count = 0
         for instant in self._instants():
-            if self._unpaced:
+            if self._parameters.as_fast_as_possible:
                 self._acknowledged()
             else:
-                step = 1 / self._rate if self._rate else (instant.stamp - (previous or instant.stamp)) / 1e9
+                step = (
+                    1 / self._parameters.rate
+                    if self._parameters.rate
+                    else (instant.stamp - (previous or instant.stamp)) / 1e9
+                )
                 due = max(due + step, time.monotonic() - 1.0)  # after a stall, do not catch up in one burst
                 previous = instant.stamp
                 self._stop.wait(max(0.0, due - time.monotonic()))
@@ -175,9 +190,11 @@ class Player:
                 self._stop.wait(SPACING)
             header = Header(stamp=ns_to_stamp(stamp), frame_id=optical_frame(name))
             self._publishers[name, "info"].publish(info_from_camera(view.camera, header))
-            image = _jpeg(view.image, header) if self._compressed else image_to_msg(view.image, "rgb8", header)
+            image = (
+                _jpeg(view.image, header) if self._parameters.compressed else image_to_msg(view.image, "rgb8", header)
+            )
             self._publishers[name, "image"].publish(image)
-            if self._with_depth and view.depth is not None:
+            if self._parameters.publish_depth and view.depth is not None:
                 self._publishers[name, "depth"].publish(image_to_msg(view.depth, "32FC1", header))
 
 
@@ -195,13 +212,12 @@ def _jpeg(image: np.ndarray, header: Header) -> CompressedImage:
     return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=buffer.getvalue())
 
 
-def frame_numbers(node: Node, name: str, description: str) -> set[int]:
-    """Declare a parameter that holds numbers like "2,4,6" and return them. Raises InvalidRequest for other text."""
-    text = parameter(node, name, "", f"{description}, e.g. 2,4,6")
+def frame_numbers(text: str) -> set[int]:
+    """The numbers of the parameter hold_out, like "2,4,6". Raises InvalidRequest for other text."""
     try:
         return {int(part) for part in text.split(",") if part.strip()}
     except ValueError:
-        raise InvalidRequest(f"parameter {name} is '{text}', expected frame numbers like 2,4,6") from None
+        raise InvalidRequest(f"parameter hold_out is '{text}', expected frame numbers like 2,4,6") from None
 
 
 def play(name: str, make_node: Callable[[], Any]) -> int:

@@ -6,14 +6,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rclpy.node import Node
 
 from gld_ros.data.rig import Instant, Rig
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
-from gld_ros.ros.drivers.declare import parameter
-from gld_ros.ros.drivers.player import Player, frame_numbers, play
+from gld_ros.ros.declarations import declare, fixed
+from gld_ros.ros.drivers.player import Player, PlayerParameters, frame_numbers, play
+
+
+@dataclass(frozen=True)
+class ReplayParameters(PlayerParameters):
+    sequence: str = fixed("", "folder with transforms.json, or a rosbag2; must be given")
+    hold_out: str = fixed("", "frames that are not published: numbers in the sequence, e.g. 2,4,6")
 
 
 class ReplayNode(Node):
@@ -21,13 +28,13 @@ class ReplayNode(Node):
 
     def __init__(self) -> None:
         super().__init__("gld_replay")
-        path = parameter(self, "sequence", "", "folder with transforms.json, or a rosbag2; must be given")
-        self._hold_out = frame_numbers(self, "hold_out", "frames that are not published: numbers in the sequence")
-        if not path:
+        parameters = declare(self, ReplayParameters)
+        self._hold_out = frame_numbers(parameters.hold_out)
+        if not parameters.sequence:
             raise InvalidRequest("parameter sequence is empty; the path of a sequence or rosbag2 is expected")
-        self._sequence = open_sequence(path)
+        self._sequence = open_sequence(parameters.sequence)
         self._rig = Rig(self._sequence)
-        self.player = Player(self, self._sequence.camera_names, self._rig.static, self._instants, rate=0.0)
+        self.player = Player(self, parameters, self._sequence.camera_names, self._rig.static, self._instants)
 
     def _instants(self) -> Iterator[Instant]:
         left_out = {id(frame) for index, frame in enumerate(self._sequence.frames) if index in self._hold_out}

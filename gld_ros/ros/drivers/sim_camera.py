@@ -8,16 +8,27 @@ import queue
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rclpy.node import Node
 
 from gld_ros.data.rig import Instant
 from gld_ros.data.sequence import DEFAULT_CAMERA
 from gld_ros.data.simulation import Robot
-from gld_ros.ros.drivers.declare import parameter
-from gld_ros.ros.drivers.player import Player, frame_numbers, play
+from gld_ros.ros.declarations import declare, fixed
+from gld_ros.ros.drivers.player import Player, PlayerParameters, frame_numbers, play
 
 AHEAD = 8  # instants rendered before they are due
+
+
+@dataclass(frozen=True)
+class SimCameraParameters(PlayerParameters):
+    seed: int = fixed(0, "which room and which drive through it", (0, 2**31 - 1))
+    frames: int = fixed(300, "length of the drive", (1, 1_000_000))
+    width: int = fixed(320, "width of the images, pixels", (16, 4096))
+    height: int = fixed(240, "height of the images, pixels", (16, 4096))
+    hold_out: str = fixed("", "frames of the drive that are not published, e.g. 2,4,6")
+    rate: float = fixed(10.0, "instants a second; 0: as their stamps say", (0.0, 1000.0))
 
 
 class SimCameraNode(Node):
@@ -26,13 +37,10 @@ class SimCameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__("gld_sim_camera")
-        seed = parameter(self, "seed", 0, "which room and which drive through it", 0, 2**31 - 1)
-        frames = parameter(self, "frames", 300, "length of the drive", 1, 1_000_000)
-        width = parameter(self, "width", 320, "width of the images, pixels", 16, 4096)
-        height = parameter(self, "height", 240, "height of the images, pixels", 16, 4096)
-        self._hold_out = frame_numbers(self, "hold_out", "frames of the drive that are not published")
-        self._robot = Robot(seed, frames, width, height)
-        self.player = Player(self, [DEFAULT_CAMERA], self._robot.static, self._instants, rate=10.0)
+        p = declare(self, SimCameraParameters)
+        self._hold_out = frame_numbers(p.hold_out)
+        self._robot = Robot(p.seed, p.frames, p.width, p.height)
+        self.player = Player(self, p, [DEFAULT_CAMERA], self._robot.static, self._instants)
 
     def _instants(self) -> Iterator[Instant]:
         """Rendered ahead by a thread, so that a slow frame does not break the rate."""

@@ -1,118 +1,94 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""docs/interfaces.md: tables of what the nodes have, and of the fields of this package's messages."""
+"""docs/interfaces.md: what the nodes declare, and the fields of this package's messages."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gld_ros.ros.interface.graph import Endpoint, Interfaces, ParameterFacts
-from gld_ros.ros.interface.meanings import CAMERA, DASHBOARD, EVERY_NODE, LIFECYCLE_NODE, ROS_PARAMETERS
-from gld_ros.ros.node.topics import MEANINGS
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-SECTIONS = [(("gld_node",), MEANINGS), (("gld_sim_camera", "gld_replay"), CAMERA), (("gld_dashboard",), DASHBOARD)]
-TABLES = {
+from gld_ros.ros.dashboard import node as dashboard
+from gld_ros.ros.declarations import EVERY_NODE, ROS_PARAMETERS, Endpoint, Table, limits_in_words
+from gld_ros.ros.drivers import player
+from gld_ros.ros.drivers.replay import ReplayParameters
+from gld_ros.ros.drivers.sim_camera import SimCameraParameters
+from gld_ros.ros.node import topics
+from gld_ros.ros.node.parameters import Parameters
+
+SECTIONS: list[tuple[Table, dict[str, type]]] = [
+    (topics.INTERFACE, {"gld_node": Parameters}),
+    (player.INTERFACE, {"gld_sim_camera": SimCameraParameters, "gld_replay": ReplayParameters}),
+    (dashboard.INTERFACE, {"gld_dashboard": dashboard.Parameters}),
+]
+TITLES = {
     "subscribes": ("Subscribed topics", "topic"),
     "publishes": ("Published topics", "topic"),
     "serves": ("Services", "service"),
     "executes": ("Actions", "action"),
 }
-COMMON = {**EVERY_NODE, **LIFECYCLE_NODE}
 PARTS = {".msg": [""], ".srv": ["Request", "Response"], ".action": ["Goal", "Result", "Feedback"]}
 HEADER = """# Interfaces
 
-<!-- Written by `make docs` from the nodes and from msg/, srv/ and action/. Do not edit. -->
+<!-- Written by `make docs` from what the nodes declare and from msg/, srv/ and action/. Do not edit. -->
 Names: `~/x` is below the node's own name (`/gld_node/x`), `x` below its namespace, `/x` as it is. Latched topics
 (transient local) also reach who subscribes later. All publishers are reliable; best effort subscribers take both kinds.
 """
 
 
-def interface_page(nodes: dict[str, Interfaces], parameters: dict[str, list[ParameterFacts]], root: Path) -> str:
+def interface_page(root: Path) -> str:
     """The whole page. root: checkout whose msg/, srv/ and action/ are listed."""
     lines = [HEADER]
-    for names, meanings in SECTIONS:
-        lines.append("## " + " and ".join(f"`{name}`" for name in names) + "\n")
-        together = Interfaces()
-        for name in names:
-            together |= nodes[name]
-        for kind, (title, column) in TABLES.items():
-            own = [e for e in getattr(together, kind) if not _is_common(kind, e.name, meanings)]
-            if own:
-                lines += [f"### {title}\n", *_endpoint_table(column, own, meanings), ""]
-        lines += ["### Parameters\n", *_parameter_table({name: parameters[name] for name in names}), ""]
-    lines += _common_section(nodes)
+    for table, parameters in SECTIONS:
+        lines.append("## " + " and ".join(f"`{name}`" for name in parameters) + "\n")
+        for kind, (title, column) in TITLES.items():
+            if kind in table:
+                lines += [f"### {title}\n", *_endpoints(column, table[kind]), ""]
+        lines += ["### Parameters\n", *_parameters(parameters), ""]
+    lines += ["## Every node\n", "The topics and services that ROS gives to every node.\n", *_common(EVERY_NODE), ""]
+    lines += ["`gld_node` is a lifecycle node as well:\n", *_common(topics.LIFECYCLE), ""]
+    lines += [*_table(["parameter", "live", "meaning"], ((f"`{n}`", *told) for n, told in ROS_PARAMETERS.items())), ""]
     for folder in ("msg", "srv", "action"):
         for file in sorted((root / folder).glob(f"*.{folder}")):
-            lines += _file_section(file)
+            lines += _message(file)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def template_name(name: str) -> str:
-    """The name under which a topic is described: that of a camera becomes NAME."""
-    return re.sub(r"^camera/", "NAME/", name)
+def _endpoints(column: str, endpoints: dict[str, Endpoint]) -> list[str]:
+    if column == "topic":
+        rows = [(f"`{name}`", _types(e), qos_in_words(e.qos), e.meaning) for name, e in endpoints.items()]
+        return _table([column, "type", "QoS", "meaning"], rows)
+    return _table([column, "type", "meaning"], ((f"`{name}`", _types(e), e.meaning) for name, e in endpoints.items()))
 
 
-def _is_common(kind: str, name: str, meanings: dict[str, str]) -> bool:
-    return name in COMMON and not (kind == "publishes" and name in meanings)
+def _common(table: Table) -> list[str]:
+    verbs = {"publishes": "published topic", "subscribes": "subscribed topic", "serves": "service"}
+    return _table(
+        ["name", "is", "type", "meaning"],
+        ((f"`{name}`", verbs[kind], _types(e), e.meaning) for kind in table for name, e in table[kind].items()),
+    )
 
 
-def _endpoint_table(column: str, endpoints: Iterable[Endpoint], meanings: dict[str, str]) -> list[str]:
-    with_qos = column == "topic"
-    rows: dict[str, list[Endpoint]] = {}
-    for endpoint in endpoints:
-        rows.setdefault(template_name(endpoint.name), []).append(endpoint)
-    order = {name: position for position, name in enumerate(meanings)}
-    table = _head([column, "type", *(["QoS"] if with_qos else []), "meaning"])
-    for name in sorted(rows, key=lambda name: (order.get(name, len(order)), name)):
-        types = " or ".join(dict.fromkeys(f"`{_short(e.type)}`" for e in rows[name]))
-        cells = [f"`{name}`", types, *([rows[name][0].qos] if with_qos else []), meanings.get(name, "")]
-        table.append(_row(cells))
-    return table
-
-
-def _parameter_table(parameters: dict[str, list[ParameterFacts]]) -> list[str]:
+def _parameters(nodes: dict[str, type]) -> list[str]:
     """Of several nodes: with a column that says whose they are."""
-    own = {node: [p for p in facts if p.name not in ROS_PARAMETERS] for node, facts in parameters.items()}
-    whose: dict[ParameterFacts, list[str]] = {}
-    for node, facts in own.items():
-        for fact in facts:
-            whose.setdefault(_hashable(fact), []).append(node)
-    several = len(parameters) > 1
-    table = _head(["parameter", *(["of"] if several else []), "default", "live", "meaning"])
-    for fact, nodes in whose.items():
-        default = f"`{_value(fact.default)}`" if fact.default != "" else ""
-        of = [" and ".join(f"`{node}`" for node in nodes) if len(nodes) < len(parameters) else "all"] if several else []
-        meaning = _sentence(fact.meaning) + (f" {_sentence(fact.limits)}" if fact.limits else "")
-        table.append(_row([f"`{fact.name}`", *of, default, "yes" if fact.live else "no", meaning]))
-    return table
-
-
-def _common_section(nodes: dict[str, Interfaces]) -> list[str]:
-    lines = ["## Every node\n", "The topics and services that ROS gives to every node.\n"]
-    everything = Interfaces()
-    for interfaces in nodes.values():
-        everything |= interfaces
-    rows: dict[str, tuple[str, str]] = {}
-    for kind, (_, column) in TABLES.items():
-        for endpoint in getattr(everything, kind):
-            if endpoint.name in COMMON and not (kind == "publishes" and endpoint.name in CAMERA):
-                verb = {"subscribes": "subscribed topic", "publishes": "published topic"}.get(kind, column)
-                rows[endpoint.name] = (verb, endpoint.type)
-    table = _head(["name", "is", "type", "meaning"])
-    table += [_row([f"`{n}`", rows[n][0], f"`{_short(rows[n][1])}`", EVERY_NODE[n]]) for n in EVERY_NODE if n in rows]
-    lines += [*table, "", "`gld_node` is a lifecycle node as well:\n"]
-    table = _head(["name", "is", "type", "meaning"])
-    table += [
-        _row([f"`{n}`", rows[n][0], f"`{_short(rows[n][1])}`", LIFECYCLE_NODE[n]]) for n in LIFECYCLE_NODE if n in rows
-    ]
-    lines += [*table, "", *_head(["parameter", "live", "meaning"])]
-    live = {"use_sim_time": "yes", "start_type_description_service": "no"}
-    lines += [_row([f"`{name}`", live[name], meaning]) for name, meaning in ROS_PARAMETERS.items()]
-    return [*lines, ""]
+    whose: dict[tuple[str, ...], list[str]] = {}
+    for node, parameters in nodes.items():
+        for f in dataclasses.fields(parameters):
+            default = (
+                f"`{f.default if isinstance(f.default, str) else json.dumps(f.default)}`" if f.default != "" else ""
+            )
+            meaning = f"{_sentence(f.metadata['description'])} {_sentence(limits_in_words(f))}".strip()
+            row = (f"`{f.name}`", default, "yes" if f.metadata["live"] else "no", meaning)
+            whose.setdefault(row, []).append(node)
+    if len(nodes) == 1:
+        return _table(["parameter", "default", "live", "meaning"], whose)
+    shared_first = sorted(whose.items(), key=lambda item: -len(item[1]))
+    rows = ((name, "all" if len(of) == len(nodes) else f"`{of[0]}`", *rest) for (name, *rest), of in shared_first)
+    return _table(["parameter", "of", "default", "live", "meaning"], rows)
 
 
 @dataclass
@@ -149,48 +125,39 @@ def parse_interface(text: str) -> list[Part]:
     return parts
 
 
-def _file_section(file: Path) -> list[str]:
-    parts = parse_interface(file.read_text())
+def _message(file: Path) -> list[str]:
     lines = [f"## `gld_ros/{file.parent.name}/{file.stem}`\n"]
-    for title, part in zip(PARTS[file.suffix], parts, strict=True):
-        if part.intro:
-            lines += [" ".join(part.intro), ""]
-        if title:
-            lines += [f"### {title}\n"]
+    for title, part in zip(PARTS[file.suffix], parse_interface(file.read_text()), strict=True):
+        lines += [" ".join(part.intro), ""] if part.intro else []
+        lines += [f"### {title}\n"] if title else []
         if part.constants:
-            lines += [*_head(["constant", "value", "meaning"])]
-            lines += [*(_row([f"`{n}`", v, _sentence(m)]) for n, v, m in part.constants), ""]
-        if part.fields:
-            lines += [*_head(["field", "type", "meaning"])]
-            lines += [*(_row([f"`{n}`", f"`{k}`", _sentence(m)]) for n, k, m in part.fields), ""]
-        if not part.fields:
-            lines += ["No fields.", ""]
+            rows = ((f"`{name}`", value, _sentence(meaning)) for name, value, meaning in part.constants)
+            lines += [*_table(["constant", "value", "meaning"], rows), ""]
+        fields = ((f"`{name}`", f"`{kind}`", _sentence(meaning)) for name, kind, meaning in part.fields)
+        lines += [*_table(["field", "type", "meaning"], fields), ""] if part.fields else ["No fields.", ""]
     return lines
 
 
-def _head(columns: list[str]) -> list[str]:
-    return [_row(columns), "|" + "---|" * len(columns)]
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
+    return [lines[0], "|" + "---|" * (lines[0].count("|") - 1), *lines[1:]]
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def type_names(endpoint: Endpoint) -> list[str]:
+    """package/Name of each type, as ROS users write it."""
+    types = endpoint.type if isinstance(endpoint.type, tuple) else (endpoint.type,)
+    return [f"{kind.__module__.split('.')[0]}/{kind.__name__}" for kind in types]
 
 
-def _short(type_name: str) -> str:
-    """package/msg/Name without its middle, as ROS users write it."""
-    return re.sub(r"/(msg|srv|action)/", "/", type_name)
+def _types(endpoint: Endpoint) -> str:
+    return " or ".join(f"`{name}`" for name in type_names(endpoint))
 
 
-def _value(default: object) -> str:
-    """As YAML: what goes behind `-p NAME:=`."""
-    return default if isinstance(default, str) else json.dumps(default)
-
-
-def _hashable(fact: ParameterFacts) -> ParameterFacts:
-    default = (
-        _value(fact.default) if isinstance(fact.default, list) or not isinstance(fact.default, str) else fact.default
-    )
-    return ParameterFacts(fact.name, default, fact.live, fact.meaning, fact.limits)
+def qos_in_words(qos: QoSProfile) -> str:
+    """ "reliable, latched" and the like."""
+    reliable = qos.reliability != ReliabilityPolicy.BEST_EFFORT
+    latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    return ("reliable" if reliable else "best effort") + (", latched" if latched else "")
 
 
 def _sentence(text: str) -> str:

@@ -23,8 +23,10 @@ from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
-from gld_ros.ros.node.counters import NO_EVENTS, Throttle
+from gld_ros.ros.declarations import publisher
+from gld_ros.ros.node.counters import Throttle
 from gld_ros.ros.node.guards import RCLError
+from gld_ros.ros.node.topics import INTERFACE
 
 TOPIC = "bond"  # relative, as Nav2 has it: the manager is in the node's namespace
 CONNECT_TIMEOUT: float = Constants.DEFAULT_CONNECT_TIMEOUT
@@ -81,7 +83,7 @@ class Bond:
         self._instance, self._sister = str(uuid.uuid4()), ""
         self._sister_died_first = False
         self._enter(State.WAITING_FOR_SISTER, CONNECT_TIMEOUT)
-        self._publisher = self._node.create_publisher(Status, TOPIC, 5, event_callbacks=NO_EVENTS)
+        self._publisher = publisher(self._node, INTERFACE, TOPIC)
         self._subscription = self._node.create_subscription(
             Status, TOPIC, self._on_status, DEPTH, callback_group=Unwatched()
         )

@@ -14,13 +14,12 @@ from statistics import median
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 
-# rclpy looks at every event of every publisher whenever any message arrives. A subscriber whose QoS does not fit learns
-# it on its own side.
-NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+from gld_ros.ros.declarations import publisher
+from gld_ros.ros.node.topics import INTERFACE
 
 
 class TopicCounters:
@@ -46,6 +45,23 @@ class TopicCounters:
             for key in ("received", "published"):
                 counts.setdefault(key, 0)
         return copies
+
+
+class CountedPublisher:
+    """The publisher of one of `topics.PUBLISHED`, which counts what it sends."""
+
+    def __init__(self, node: Node, counters: TopicCounters, name: str) -> None:
+        self._counters, self._publisher = counters, publisher(node, INTERFACE, name)
+        self.topic = self._publisher.topic_name
+        counters.add(self.topic, "published", 0)
+
+    def publish(self, msg: Any) -> None:
+        self._publisher.publish(msg)
+        self._counters.add(self.topic, "published")
+
+    @property
+    def listeners(self) -> int:
+        return self._publisher.get_subscription_count()
 
 
 class Latencies:

@@ -12,9 +12,7 @@ from std_msgs.msg import Header
 from gld_ros.msg import RealityCheck
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.ros.conversions import ns_to_stamp
-from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.shared import Shared
-from gld_ros.ros.node.topics import publisher
 from gld_ros.scene.drift import DriftMonitor
 from gld_ros.scene.drift_report import RealityConfig, RealityReport
 from gld_ros.views import ObservedDepth, SourceView, View
@@ -27,12 +25,12 @@ class RealityChecker:
     """
 
     def __init__(self, shared: Shared) -> None:
-        self._shared, self._counters = shared, shared.counters
-        self._monitor = DriftMonitor(reality_config(shared.parameters))
+        self._shared = shared
+        p = shared.parameters
+        self._monitor = DriftMonitor(RealityConfig(tolerance=p.reality_tolerance, lifetime=p.reality_lifetime))
         self._lock = threading.Lock()
         self._jumps = 0  # as many as the monitor knows of
-        self._publisher = publisher(shared.node, "~/reality_check")
-        self._counters.add(self._publisher.topic_name, "published", 0)
+        self._publisher = shared.publisher("~/reality_check")
 
     @property
     def trust(self) -> float:
@@ -86,33 +84,22 @@ class RealityChecker:
     def _publish(self, report: RealityReport | None) -> None:
         if report is not None:
             self._publisher.publish(report_to_msg(report, self._shared.parameters.map_frame))
-            self._counters.add(self._publisher.topic_name, "published")
-
-
-def reality_config(p: Parameters) -> RealityConfig:
-    """The drift monitor's settings among a node's parameters."""
-    return RealityConfig(tolerance=p.reality_tolerance, lifetime=p.reality_lifetime)
 
 
 def report_to_msg(report: RealityReport, map_frame: str) -> RealityCheck:
     """msg/RealityCheck of one check."""
+    same = ("right", "ghosts", "missed", "hidden", "error", "colour_error", "trust")
+    bins = {
+        f"{kind}_{key}s": [getattr(bin, key) for bin in found]
+        for kind, found in (("age", report.ages), ("distance", report.distances))
+        for key in ("limit", "count", "error")
+    }
     return RealityCheck(
         header=Header(stamp=ns_to_stamp(report.stamp), frame_id=map_frame),
         oldest=ns_to_stamp(report.oldest),
         newest=ns_to_stamp(report.newest),
-        right=report.right,
-        ghosts=report.ghosts,
-        missed=report.missed,
-        hidden=report.hidden,
         ghost_share=report.ghosts / report.judged,
         missed_share=report.missed / report.judged,
-        error=report.error,
-        colour_error=report.colour_error,
-        age_limits=[bin.limit for bin in report.ages],
-        age_counts=[bin.count for bin in report.ages],
-        age_errors=[bin.error for bin in report.ages],
-        distance_limits=[bin.limit for bin in report.distances],
-        distance_counts=[bin.count for bin in report.distances],
-        distance_errors=[bin.error for bin in report.distances],
-        trust=report.trust,
+        **{name: getattr(report, name) for name in same},
+        **bins,
     )

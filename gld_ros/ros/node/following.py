@@ -14,15 +14,12 @@ from std_srvs.srv import SetBool
 
 from gld_ros.errors import Cancelled, GLDError, TFError
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert, rotation_angle
-from gld_ros.ros.node.counters import subscription_events
 from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.outputs import Outputs
 from gld_ros.ros.node.poses import TFPoses
-from gld_ros.ros.node.requests import RequestServer
 from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.synthesizer import Synthesizer, ViewRequest
-from gld_ros.ros.node.topics import IMAGES, serve
-from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
+from gld_ros.ros.node.topics import IMAGES, SUBSCRIBED
 from gld_ros.ros.node.worker import Job
 from gld_ros.scene.viewpoints import along_path, at_offsets
 from gld_ros.views import Progress, View
@@ -40,9 +37,9 @@ class Following:
     `skipped_no_viewpoint` (no path, or one that ends before), `skipped_not_moved`, `failed_<error code>`.
     """
 
-    def __init__(self, shared: Shared, requests: RequestServer, outputs: Outputs, maps: MapOutputs) -> None:
+    def __init__(self, shared: Shared, outputs: Outputs, maps: MapOutputs) -> None:
         node, counters, p = shared.node, shared.counters, shared.parameters
-        self._shared, self._requests, self._outputs, self._maps = shared, requests, outputs, maps
+        self._shared, self._outputs, self._maps = shared, outputs, maps
         self._counters, self._warn, self._worker = counters, shared.warn, shared.worker
         self._job: Job | None = None
         self._made: list[np.ndarray] = []  # poses (4, 4) of views that still are what the viewpoints show
@@ -52,11 +49,10 @@ class Following:
         of_views, of_map = ("views", *IMAGES, "points"), ("map/generated", "map/occupancy")
         self._topics = {name: node.resolve_topic_name(f"~/{name}") for name in (*of_views, *of_map)}
         self._name = node.resolve_service_name("~/follow")
-        serve(node, "~/follow", self._on_follow)
+        shared.serve("~/follow", self._on_follow)
         if topic := p.follow_path_topic:
             self._path_topic = node.resolve_topic_name(topic)
-            events = subscription_events(node, self._path_topic, counters)
-            node.create_subscription(nav_msgs.msg.Path, topic, self._on_path, 1, event_callbacks=events)
+            shared.subscribe(SUBSCRIBED["plan"].type, self._path_topic, self._on_path, SUBSCRIBED["plan"].qos)
         self._timer = shared.timer(1 / p.follow_rate, self._tick, autostart=p.follow)
         counters.add(self._name, "published", 0)
 
@@ -168,9 +164,8 @@ class Following:
         request = ViewRequest(poses, None, p.follow_seed, None, coverage=p.depth_coverage)
 
         def on_view(view: View, stamp: int) -> None:
-            self._maps.add_view(view)
             self._made = [*self._made, view.camera.c2w]
-            self._outputs.view(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
+            self._outputs.view(view, stamp, request.coverage)
             self._counters.add(self._name, "published")
 
         def give_way(index: int, progress: Progress) -> None:
@@ -186,10 +181,8 @@ class Following:
             self._count(f"failed_{result.error.code}")
             self._warn("follow", f"continuous mode: {result.error.code}: {result.error}")
         stamp = max(result.stamps, default=0)
-        if result.views and self._requests.newer(stamp):  # an answer stays until there is something newer
-            self._outputs.points(cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence))
-            cameras = [view.camera for view in result.views]
-            self._outputs.frusta("requests", cameras, stamp, p.map_frame, p.frustum_length)
+        if result.views and self._outputs.newer(stamp):  # an answer stays until there is something newer
+            self._outputs.finished(result.views, self._outputs.cloud(result.views, stamp), stamp)
 
     # ---- in any thread
 

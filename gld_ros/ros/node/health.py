@@ -11,12 +11,12 @@ from typing import Any
 import psutil
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode
 
 from gld_ros.pipeline.pipeline import GLDPipeline
-from gld_ros.ros.node.counters import Throttle, TopicCounters, diagnostic
-from gld_ros.ros.node.topics import publisher
-from gld_ros.ros.node.worker import Worker
+from gld_ros.ros.declarations import publisher
+from gld_ros.ros.node.counters import diagnostic
+from gld_ros.ros.node.shared import Shared
+from gld_ros.ros.node.topics import INTERFACE
 
 MB = 1e6
 
@@ -27,13 +27,12 @@ class Health:
     `~/status` is the node's own part of the diagnostics, sent again whenever its level or message changes.
     """
 
-    def __init__(self, node: LifecycleNode, counters: TopicCounters, warn: Throttle) -> None:
-        self._node, self._counters, self._warn = node, counters, warn
+    def __init__(self, shared: Shared) -> None:
+        self._shared, self._node, self._counters, self._warn = shared, shared.node, shared.counters, shared.warn
         self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
         self._said: tuple[bytes, str] | None = None
-        self._diagnostics = publisher(node, "/diagnostics")
-        self._status = publisher(node, "~/status")
-        counters.add(self._status.topic_name, "published", 0)
+        self._diagnostics = publisher(shared.node, INTERFACE, "/diagnostics")  # not counted: it would tell of itself
+        self._status = shared.publisher("~/status")
 
     def listen(self, topic: str) -> None:
         """Warn from now on where nothing comes on `topic`."""
@@ -43,18 +42,16 @@ class Health:
     def forget_inputs(self) -> None:
         self._heard.clear()
 
-    def report(self, state: str, worker: Worker, values: dict[str, object], input_timeout: float, hang: float) -> None:
-        """Publish how the node is. values: of its own status; input_timeout, hang: seconds (parameters
-        `input_timeout`, `watchdog_timeout`)."""
+    def report(self, state: str, values: dict[str, object]) -> None:
+        """Publish how the node is. state: of its lifecycle; values: of its own status."""
         counts = self._counters.snapshot()
-        self._warn_of_silence(counts, input_timeout)
+        self._warn_of_silence(counts, self._shared.parameters.input_timeout)
         name = self._node.get_fully_qualified_name()
-        level, message = self._verdict(worker, hang)
+        level, message = self._verdict()
         own = diagnostic(f"{name}: node", name, level, message or state, {"state": state, **values})
         if (own.level, own.message) != self._said:
             self._said = own.level, own.message
             self._status.publish(own)
-            self._counters.add(self._status.topic_name, "published")
         topics = [
             diagnostic(f"{name}: {topic}", name, DiagnosticStatus.OK, "", dict(topic_counts))
             for topic, topic_counts in sorted(counts.items())
@@ -63,11 +60,12 @@ class Health:
         msg.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(msg)
 
-    def _verdict(self, worker: Worker, hang: float) -> tuple[bytes, str]:
+    def _verdict(self) -> tuple[bytes, str]:
         """Level and message; no message where all is well."""
+        worker = self._shared.worker
         if worker.failure:
             return DiagnosticStatus.ERROR, worker.failure
-        hangs = worker.hangs(hang)
+        hangs = worker.hangs(self._shared.parameters.watchdog_timeout)
         if hangs:
             self._warn("watchdog", f"the request at work hangs: {hangs}")
             return DiagnosticStatus.ERROR, hangs

@@ -1,64 +1,75 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From messages to key frames: pairing, poses, decoding. One thread; subscription callbacks only enqueue."""
+"""From messages to key frames: subscriptions, pairing, poses, decoding. One thread; callbacks only enqueue."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.ros.conversions import camera_model, image_from_msg, optical_pose, stamp_to_ns
+from gld_ros.ros.node.health import Health
 from gld_ros.ros.node.pairing import StampPairing
-from gld_ros.ros.node.poses import PendingFrames, PoseSource
+from gld_ros.ros.node.poses import PendingFrames, TFPoses, TopicPoses
 from gld_ros.ros.node.shared import Shared
+from gld_ros.ros.node.topics import SUBSCRIBED
 from gld_ros.views import SourceView
 
 RETRY_PERIOD = 0.03  # seconds between two looks for the poses of waiting frames
 
 
-@dataclass(frozen=True)
-class CameraTopics:
-    """Resolved names of the topics of one camera."""
-
-    image: str
-    info: str
-
-
 class Intake:
-    """Turns what the subscriptions receive into key frames of a context.
+    """Listens to cameras, and to poses where TF does not give them; makes key frames of a context of what it receives.
 
     Everything dropped is counted per topic: `dropped_queue_full` (this thread is behind), `dropped_unpaired` (no
     partner of the same stamp), `dropped_no_pose`, `dropped_invalid` (cannot be decoded or used). Frames that are near
     a key frame already are no drops; they count as `redundant`.
     """
 
-    def __init__(self, shared: Shared, cameras: list[CameraTopics], poses: PoseSource) -> None:
-        p = shared.parameters
-        self._shared, self._poses = shared, poses
+    def __init__(self, shared: Shared, tf: TFPoses, health: Health) -> None:
+        p, resolve = shared.parameters, shared.node.resolve_topic_name
+        pose_topic = resolve(p.pose_topic) if p.pose_source != "tf" else ""
+        self._infos = dict(zip(map(resolve, p.image_topics), map(resolve, p.camera_info_topics), strict=True))
+        self._shared, self._health = shared, health
+        self._poses = TopicPoses(tf, p.pose_max_gap) if pose_topic else tf
         self._context, self._counters, self._warn = shared.key_frames, shared.counters, shared.warn
         self._rectified, self._body_axes = p.rectified, p.camera_axes == "body"
-        self._cameras = {camera.image: camera for camera in cameras}
         capacity, slop = p.pending_frames, int(p.pairing_slop * 1e9)
         self._pairing = {
-            camera.image: StampPairing(capacity, slop, self._unpaired(camera), self._jumped) for camera in cameras
+            camera: StampPairing(capacity, slop, partial(self._unpaired, camera), self._jumped)
+            for camera in self._infos
         }
-        self.pending = PendingFrames(poses, capacity, p.tf_timeout, self._no_pose)
+        self.pending = PendingFrames(self._poses, capacity, p.tf_timeout, self._no_pose)
         self._frames: dict[str, str] = {}  # camera: frame of its newest key frame
-        self._capacity = 2 * capacity * len(cameras)
+        self._capacity = 2 * capacity * len(self._infos)
         self._queue: deque[tuple[str, str, str, Any]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="gld_intake", daemon=True)
         self._thread.start()
+        self._qos = QoSProfile(depth=p.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscriptions: list[Subscription] = []
+        for image, info in self._infos.items():
+            kind = "image/compressed" if image.endswith("/compressed") else "image"
+            self._listen(SUBSCRIBED[kind].type, image, image, "image")
+            self._listen(SUBSCRIBED["camera_info"].type, info, image, "info")
+        if pose_topic:
+            self._listen(SUBSCRIBED["pose"].type[p.pose_source == "odometry"], pose_topic, "", "pose")
 
-    def put(self, camera: str, kind: str, topic: str, msg: Any) -> None:
+    def _listen(self, message: type, topic: str, camera: str, kind: str) -> None:
+        self._health.listen(topic)
+        callback = partial(self._put, camera, kind, topic)
+        self._subscriptions.append(self._shared.subscribe(message, topic, callback, self._qos))
+
+    def _put(self, camera: str, kind: str, topic: str, msg: Any) -> None:
         """Take a message of `topic`: `kind` is "image", "info" or "pose", `camera` its image topic. Never blocks."""
         self._counters.add(topic, "received")
         with self._wake:
@@ -73,7 +84,10 @@ class Intake:
         return optical_pose(self._poses.pose_now(self._frames.get(camera, ""), stamp), self._body_axes)
 
     def stop(self, timeout: float) -> bool:
-        """End the thread, what waits is forgotten; returns whether it ended within `timeout` seconds."""
+        """Listen no more, forget what waits, end the thread; returns whether it ended within `timeout` seconds."""
+        for subscription in self._subscriptions:
+            self._shared.node.destroy_subscription(subscription)
+        self._health.forget_inputs()
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -123,7 +137,7 @@ class Intake:
             self._counters.add(camera, "redundant")
             return
         try:
-            pinhole = camera_model(info, self._rectified, f"'{self._cameras[camera].info}'")
+            pinhole = camera_model(info, self._rectified, f"'{self._infos[camera]}'")
             pixels = pinhole.apply(image_from_msg(image, f"'{camera}'"), f"'{camera}'")
             view = SourceView(pixels, pinhole.camera(c2w).check(f"'{camera}'"), stamp)
         except InvalidRequest as error:
@@ -141,13 +155,12 @@ class Intake:
         self._counters.add(topic, "dropped_invalid")
         self._warn(f"invalid {topic}", reason)
 
-    def _unpaired(self, camera: CameraTopics) -> Callable[[str], None]:
-        def dropped(kind: str) -> None:
-            topic, other = (camera.image, camera.info) if kind == "image" else (camera.info, camera.image)
-            self._counters.add(topic, "dropped_unpaired")
-            self._warn(f"unpaired {topic}", f"'{topic}': dropped a message; none of the same stamp came on '{other}'")
-
-        return dropped
+    def _unpaired(self, camera: str, kind: str) -> None:
+        topic, other = camera, self._infos[camera]
+        if kind == "info":
+            topic, other = other, topic
+        self._counters.add(topic, "dropped_unpaired")
+        self._warn(f"unpaired {topic}", f"'{topic}': dropped a message; none of the same stamp came on '{other}'")
 
     def _no_pose(self, item: tuple[str, Any, Any], reason: str) -> None:
         self._counters.add(item[0], "dropped_no_pose")

@@ -19,12 +19,9 @@ from std_srvs.srv import Trigger
 from gld_ros.errors import Cancelled, FileError, GLDError, InvalidRequest, NotActive
 from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.map_topics import MapTopics
-from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.shared import Shared
-from gld_ros.ros.node.topics import serve
 from gld_ros.ros.node.worker import Job, Worker
 from gld_ros.scene.key_frames import select_sources
-from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.voxel_map import VoxelMap
 from gld_ros.srv import LoadMap, SaveMap
 from gld_ros.views import ObservedDepth, SourceView, View
@@ -41,22 +38,22 @@ class MapOutputs:
 
     def __init__(self, shared: Shared, reality: RealityChecker) -> None:
         """reality: takes the depth of key frames, too. Raises InvalidRequest where the map's backend is not there."""
-        node, parameters = shared.node, shared.parameters
+        parameters = shared.parameters
         self.cleared = 0
         self._shared, self._reality, self._warn = shared, reality, shared.warn
         self._context, self._model = shared.key_frames, shared.worker
-        self._map = VoxelMap(map_config(parameters))
+        self._map = VoxelMap(parameters.map_config)
         self._worker = Worker(QUEUE)
         self._seen: SourceView | None = None  # the newest key frame whose depth was asked for
         self._position: tuple[int, np.ndarray] | None = None  # jumps until then; of the newest key frame, metres
         self._jumps = 0  # of time or the map frame that the map has followed, in its own thread
         self.report: dict[str, int] = {}  # for diagnostics
         self._publishing: Job | None = None
-        self._topics = MapTopics(node, shared.counters)
+        self._topics = MapTopics(shared.node, shared.counters)
         group = ReentrantCallbackGroup()
-        serve(node, "~/clear_map", self._on_clear, callback_group=group)
-        serve(node, "~/save_map", self._on_save, callback_group=group)
-        serve(node, "~/load_map", self._on_load, callback_group=group)
+        shared.serve("~/clear_map", self._on_clear, callback_group=group)
+        shared.serve("~/save_map", self._on_save, callback_group=group)
+        shared.serve("~/load_map", self._on_load, callback_group=group)
         self._timer = shared.timer(1 / parameters.map_rate, self._tick, autostart=parameters.map_enabled)
 
     def follow_parameters(self) -> None:
@@ -222,21 +219,6 @@ class MapOutputs:
         now = self._shared.now()
         if self._position is not None and self._position[0] == self._context.jumps and now > 0:
             self._map.forget(self._position[1], now)
-
-
-def map_config(p: Parameters) -> MapConfig:
-    """The map's settings among a node's parameters."""
-    return MapConfig(
-        voxel_size=p.map_voxel_size,
-        max_depth=p.map_max_depth,
-        min_confidence=p.map_min_confidence,
-        free_confidence=p.map_free_confidence,
-        free_margin=p.map_free_margin,
-        radius=p.map_radius,
-        generated_lifetime=p.map_generated_lifetime,
-        max_voxels=p.map_max_voxels,
-        backend=p.map_backend,
-    )
 
 
 def path_inside(folder: str, path: str) -> Path:

@@ -18,6 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
+from gld_ros.ros.declarations import read
 from gld_ros.ros.node.bond import Bond
 from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.fallbacks import Fallbacks
@@ -26,12 +27,11 @@ from gld_ros.ros.node.guards import RCLError, guard_services, said, spin
 from gld_ros.ros.node.health import Health, age_values, model_values
 from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.outputs import Outputs
-from gld_ros.ros.node.parameters import Parameters, declare_parameters, read_parameters
-from gld_ros.ros.node.pose_jumps import JumpRules, follow_map_frame
+from gld_ros.ros.node.parameters import Parameters, declare_parameters
+from gld_ros.ros.node.poses import follow_map_frame
 from gld_ros.ros.node.requests import RequestServer
 from gld_ros.ros.node.session import Configured, Session, give_memory_back
 from gld_ros.ros.node.shared import Shared
-from gld_ros.ros.node.topics import serve
 from gld_ros.ros.signals import ignore_signals, interrupt_once
 
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
@@ -54,18 +54,18 @@ class GLDNode(LifecycleNode):
             raise
         self.shared = shared = Shared(self, parameters)
         self.counters, self.key_frames = shared.counters, shared.key_frames
-        self.outputs = Outputs(shared)
         self.reality = RealityChecker(shared)
         self.maps = MapOutputs(shared, self.reality)
-        self.requests = RequestServer(shared, self.outputs, self.maps)
-        self.following = Following(shared, self.requests, self.outputs, self.maps)
+        self.outputs = Outputs(shared, self.maps)
+        self.requests = RequestServer(shared, self.outputs)
+        self.following = Following(shared, self.outputs, self.maps)
         self.fallbacks = Fallbacks(parameters.failure_folder, parameters.failure_keep, shared.warn)
         self.bond = Bond(self, shared.warn)
-        self.health = Health(self, shared.counters, shared.warn)
+        self.health = Health(shared)
         self.configured: Configured | None = None
         self._buffer = tf2_ros.Buffer(node=self)  # one for good: each adds a callback to the clock, which stays
         self.pose_jumps = 0
-        serve(self, "~/clear_context", self._on_clear)
+        shared.serve("~/clear_context", self._on_clear)
         shared.timer(parameters.diagnostics_period, self._report)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._on_parameters)
@@ -148,7 +148,7 @@ class GLDNode(LifecycleNode):
         """Take no more in and answer nothing; returns whether the intake's thread ended."""
         session, self.shared.session = self.shared.session, None
         self.shared.worker.cancel_all("the node was deactivated")
-        ended = session is None or session.close(STOP_TIMEOUT)
+        ended = session is None or session.intake.stop(STOP_TIMEOUT)
         self.bond.stop()
         return ended
 
@@ -175,7 +175,7 @@ class GLDNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _on_parameters(self, _: object) -> None:
-        self.shared.parameters = read_parameters(self)
+        self.shared.parameters = read(self, Parameters)
         self.key_frames.rules = self.parameters.key_frame_rules
         self.following.set_rate(self.parameters.follow_rate)
         self.maps.follow_parameters()
@@ -190,8 +190,8 @@ class GLDNode(LifecycleNode):
         p, session = self.parameters, self.shared.session
         if session is None:
             return
-        rules = JumpRules(p.pose_jump_translation, p.pose_jump_rotation)
-        moved, dropped = follow_map_frame(self.key_frames, session.inputs.intake.pose_now, rules)
+        limits = p.pose_jump_translation, p.pose_jump_rotation
+        moved, dropped = follow_map_frame(self.key_frames, session.intake.pose_now, *limits)
         if moved or dropped:
             self.pose_jumps += 1
             self.get_logger().warning(
@@ -200,18 +200,17 @@ class GLDNode(LifecycleNode):
             )
 
     def _report(self) -> None:
-        p = self.parameters
         self._follow_map_frame()
         frames = self.key_frames.frames()
         stamps = [frame.stamp for frame in frames]
         cameras = [frame.camera for frame in frames]
-        self.outputs.frusta("sources", cameras, max(stamps, default=0), p.map_frame, p.frustum_length)
+        self.outputs.frusta("sources", cameras, max(stamps, default=0))
         worker, session = self.shared.worker, self.shared.session
         values: dict[str, object] = {
             **model_values(self.configured.pipe if self.configured is not None else None),
             "working": worker.busy,
             "requests_waiting": worker.waiting,
-            "images_waiting_for_pose": len(session.inputs.intake.pending) if session is not None else 0,
+            "images_waiting_for_pose": len(session.intake.pending) if session is not None else 0,
             "worker_crashes": worker.crashes,
             "made_with_less_memory": self.fallbacks.degraded,
             "failed_requests_kept": self.fallbacks.kept,
@@ -224,7 +223,7 @@ class GLDNode(LifecycleNode):
             **self.maps.report,
             **{f"answers_{code}": count for code, count in dict(self.requests.answers).items()},
         }
-        self.health.report(self.state, worker, values, p.input_timeout, p.watchdog_timeout)
+        self.health.report(self.state, values)
 
 
 def _end_in_time() -> None:

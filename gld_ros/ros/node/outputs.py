@@ -1,50 +1,71 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `gld_node` publishes about views: images, cloud, frusta. Called from the worker's thread."""
+"""What becomes of synthesized views, by request or in continuous mode: messages, and a place in the map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sensor_msgs.msg import PointCloud2
 
 from gld_ros.geometry.cameras import Camera
 from gld_ros.msg import SynthesizedView
+from gld_ros.ros.node.map_outputs import MapOutputs
 from gld_ros.ros.node.shared import Shared
-from gld_ros.ros.node.topics import IMAGES, publisher
-from gld_ros.ros.node.view_messages import frusta_to_msg
+from gld_ros.ros.node.topics import IMAGES
+from gld_ros.ros.node.view_messages import cloud_to_msg, frusta_to_msg, view_to_msg
+from gld_ros.views import View
 
 
 class Outputs:
-    """The publishers of views. Nothing is sent, and no picture copied, where nobody listens; frusta are latched."""
+    """The publishers of views. Nothing is sent, and no picture copied, where nobody listens; cloud and frusta are
+    latched. From any thread."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._counters = shared.counters
+    def __init__(self, shared: Shared, maps: MapOutputs) -> None:
+        self._shared, self._maps = shared, maps
         names = ("views", *IMAGES, "camera_info", "points", "frusta")
-        self._publishers = {name: publisher(shared.node, f"~/{name}") for name in names}
+        self._publishers = {name: shared.publisher(f"~/{name}") for name in names}
         self._frusta: dict[str, Sequence[Camera]] = {"sources": (), "requests": ()}
-        for each in self._publishers.values():
-            self._counters.add(each.topic_name, "published", 0)
+        self._answered = (0, 0)  # jumps until then, stamp (ns) of the newest answer with views
 
-    def view(self, msg: SynthesizedView) -> None:
-        """Publish one view, whole and in parts."""
-        self._send("views", msg)
-        for name in (*IMAGES, "camera_info"):
-            self._send(name, getattr(msg, name))
+    def view(self, view: View, stamp: int, coverage: float) -> SynthesizedView:
+        """Publish one view, whole and in parts, and hand it to the map. Returns its message. stamp: ns; coverage: of
+        the depth bounds."""
+        self._maps.add_view(view)
+        p = self._shared.parameters
+        msg = view_to_msg(view, stamp, p.map_frame, p.view_frame, coverage)
+        parts = {"views": msg, **{name: getattr(msg, name) for name in (*IMAGES, "camera_info")}}
+        for name, part in parts.items():
+            if self._publishers[name].listeners:
+                self._publishers[name].publish(part)
+        return msg
 
-    def points(self, cloud: PointCloud2) -> None:
-        self._send("points", cloud, latched=True)
+    def cloud(self, views: Sequence[View], stamp: int) -> PointCloud2:
+        """The points of all `views`, as the parameters want them; stamp: ns."""
+        p = self._shared.parameters
+        return cloud_to_msg(views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
 
-    def frusta(self, group: str, cameras: Sequence[Camera], stamp: int, map_frame: str, length: float) -> None:
+    def finished(self, views: Sequence[View], cloud: PointCloud2, stamp: int) -> None:
+        """Publish what shows `views` together: their cloud, and the frusta of their cameras; stamp: ns. Nothing is
+        published where there are none."""
+        if not views:
+            return
+        self._publishers["points"].publish(cloud)
+        self.frusta("requests", [view.camera for view in views], stamp)
+
+    def frusta(self, group: str, cameras: Sequence[Camera], stamp: int) -> None:
         """Replace the frusta of `group`, "sources" or "requests"; nothing is sent where they are the same."""
         if [id(camera) for camera in cameras] == [id(camera) for camera in self._frusta[group]]:
             return
+        p = self._shared.parameters
         self._frusta = {**self._frusta, group: cameras}
-        self._send("frusta", frusta_to_msg(self._frusta, stamp, map_frame, length), latched=True)
+        self._publishers["frusta"].publish(frusta_to_msg(self._frusta, stamp, p.map_frame, p.frustum_length))
 
-    def _send(self, name: str, msg: Any, latched: bool = False) -> None:
-        to = self._publishers[name]
-        if latched or to.get_subscription_count():
-            to.publish(msg)
-            self._counters.add(to.topic_name, "published")
+    def answered(self, stamp: int) -> None:
+        """A request was answered with views of that stamp (ns)."""
+        self._answered = self._shared.key_frames.jumps, stamp
+
+    def newer(self, stamp: int) -> bool:
+        """Whether the newest answer with views is older than `stamp` (ns), or than a jump of time or the map frame."""
+        jumps, answered = self._answered
+        return jumps != self._shared.key_frames.jumps or stamp > answered

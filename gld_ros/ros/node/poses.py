@@ -8,7 +8,8 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import tf2_ros
@@ -18,34 +19,21 @@ from rclpy.duration import Duration
 from rclpy.time import Time
 
 from gld_ros.errors import TFError
-from gld_ros.geometry.se3 import interpolate_pose
+from gld_ros.geometry.se3 import interpolate_pose, rotation_angle
 from gld_ros.ros.conversions import pose_to_matrix, stamp_to_ns
 from gld_ros.ros.node.pairing import JUMP_BACK
+from gld_ros.scene.key_frames import KeyFrameBuffer
+from gld_ros.views import SourceView
 
+LOOKED_AT = 8  # of the newest key frames: a map frame that moved moved for all
 KEPT = 10_000  # poses of key frames in the odometry frame; at most so many key frames are kept
 
 
-class PoseSource(Protocol):
-    """Where camera poses come from."""
-
-    def pose(self, frame: str, stamp: int) -> np.ndarray:
-        """(4, 4) pose in the map frame of `frame` at `stamp` (ns). Raises TFError while it is not known."""
-
-    def pose_now(self, frame: str, stamp: int) -> np.ndarray:
-        """The same for a `stamp` long ago, after the map frame may have moved."""
-
-    def keep(self, frame: str, stamp: int) -> None:
-        """A key frame was made of this `pose`: `pose_now` will be asked for it. Raises TFError if it will not know."""
-
-    def add(self, msg: PoseStamped | Odometry) -> None:
-        """Take a message of the pose topic, if there is one. Raises InvalidRequest for a pose that cannot be."""
-
-    def clear(self) -> None:
-        """Forget everything: the clock jumped back."""
-
-
 class TFPoses:
-    """Poses from a TF buffer. odom_frame: the one that drifts in the map frame, if there is one (REP 105)."""
+    """(4, 4) poses of frames in the map frame from a TF buffer, at stamps in ns; TFError where one is not known.
+
+    odom_frame: the one that drifts in the map frame, if there is one (REP 105).
+    """
 
     def __init__(self, buffer: tf2_ros.Buffer, map_frame: str, odom_frame: str = "") -> None:
         self.map_frame, self.odom_frame = map_frame, odom_frame
@@ -53,6 +41,7 @@ class TFPoses:
         self._in_odom: dict[tuple[str, int], np.ndarray] = {}  # of key frames; the history of TF ends after 10 s
 
     def pose(self, frame: str, stamp: int) -> np.ndarray:
+        """Of `frame` at `stamp`."""
         return self.lookup(frame, stamp)
 
     def pose_now(self, frame: str, stamp: int) -> np.ndarray:
@@ -65,6 +54,7 @@ class TFPoses:
         return self.lookup(self.odom_frame, 0) @ in_odom
 
     def keep(self, frame: str, stamp: int) -> None:
+        """A key frame was made of this `pose`: `pose_now` will be asked for it. Raises TFError if it will not know."""
         if self.odom_frame:
             self._in_odom[frame, stamp] = self.lookup(frame, stamp, target=self.odom_frame)
             if len(self._in_odom) > KEPT:
@@ -88,12 +78,13 @@ class TFPoses:
             raise TFError(f"no transform from '{frame}' to '{target}': {error}") from None
 
     def clear(self) -> None:
+        """Forget everything: the clock jumped back."""
         self._buffer.clear()
         self._in_odom.clear()
 
 
 class TopicPoses:
-    """Poses from PoseStamped (the pose of the camera) or Odometry (the pose of its child frame), interpolated.
+    """As `TFPoses`, from PoseStamped (the pose of the camera) or Odometry (the pose of its child frame), interpolated.
 
     capacity: messages kept. max_gap: seconds between two messages that may be interpolated over. Where the message's
     frame is not the map frame, or an Odometry's child frame is not the camera's, TF joins them.
@@ -171,7 +162,9 @@ class PendingFrames:
     on_drop(item, reason): called for a frame that waited longer than `timeout` seconds or had to make room.
     """
 
-    def __init__(self, source: PoseSource, capacity: int, timeout: float, on_drop: Callable[[Any, str], None]) -> None:
+    def __init__(
+        self, source: TFPoses | TopicPoses, capacity: int, timeout: float, on_drop: Callable[[Any, str], None]
+    ) -> None:
         self.timeout = timeout
         self._source = source
         self._capacity = capacity
@@ -207,3 +200,33 @@ class PendingFrames:
         for *_, item in self._frames:
             self._on_drop(item, "the clock jumped back")
         self._frames.clear()
+
+
+def follow_map_frame(
+    context: KeyFrameBuffer, pose_now: Callable[[str, int], np.ndarray], translation: float, rotation: float
+) -> tuple[int, int]:
+    """Loop closures: when the map frame moves under the kept key frames, they move with it or go.
+
+    Compares the newest with pose_now(camera, stamp), their (4, 4) optical pose as it is known now (TFError: unknown).
+    Where one moved by more than `translation` (metres) or `rotation` (radians), every frame gets its pose of now, and
+    those whose pose nobody knows any more are dropped. Returns how many (moved, dropped); (0, 0) where nothing jumped.
+    """
+
+    def reposed(name: str, view: SourceView) -> SourceView | None:
+        try:
+            return replace(view, camera=view.camera.moved(pose_now(name, view.stamp)))
+        except TFError:
+            return None
+
+    def jumped(name: str, view: SourceView) -> bool:
+        now, then = reposed(name, view), view.camera
+        return now is not None and bool(
+            np.linalg.norm(now.camera.center - then.center) > translation
+            or rotation_angle(now.camera.c2w, then.c2w) > rotation
+        )
+
+    if not any(jumped(name, view) for name, view in context.named_frames()[-LOOKED_AT:]):
+        return 0, 0
+    before = len(context)
+    moved = context.replace(reposed)
+    return moved, before - moved

@@ -14,19 +14,16 @@ from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from gld_ros.action import SynthesizeTrajectory
 from gld_ros.errors import Cancelled, GLDError, ModelError, NotActive
 from gld_ros.ros.conversions import image_to_msg
-from gld_ros.ros.node.counters import Latencies, subscription_events
-from gld_ros.ros.node.map_outputs import MapOutputs
+from gld_ros.ros.node.counters import Latencies
 from gld_ros.ros.node.outputs import Outputs
 from gld_ros.ros.node.shared import Shared
-from gld_ros.ros.node.synthesizer import Result, Synthesizer, ViewRequest, parse_request, request_from_pose
-from gld_ros.ros.node.topics import EXECUTED, serve
-from gld_ros.ros.node.view_messages import cloud_to_msg, view_to_msg
+from gld_ros.ros.node.synthesizer import Synthesizer, ViewRequest, parse_request, request_from_pose
+from gld_ros.ros.node.topics import EXECUTED, SUBSCRIBED
 from gld_ros.ros.node.worker import Job
 from gld_ros.srv import SynthesizeViews
 from gld_ros.views import Progress, View
@@ -38,24 +35,17 @@ RESULT_KEPT = 10  # seconds that a goal's result, with all its images, waits for
 
 
 class RequestServer:
-    """Service ~/synthesize, action ~/synthesize_trajectory and topic ~/request of a node. Views go into `maps`, too."""
+    """Service ~/synthesize, action ~/synthesize_trajectory and topic ~/request of a node."""
 
-    def __init__(self, shared: Shared, outputs: Outputs, maps: MapOutputs) -> None:
-        node, counters = shared.node, shared.counters
+    def __init__(self, shared: Shared, outputs: Outputs) -> None:
+        node = shared.node
         self.latencies = Latencies()  # of the requests that were answered with views
         self.scale_residual = ""  # of the newest view
         self.answers: dict[str, int] = {"NONE": 0}  # by the name of their error code
-        self._answered = (0, 0)  # jumps until then, stamp (ns) of the newest answer with views
-        self._shared, self._outputs, self._maps, self._counters = shared, outputs, maps, counters
-        self._log, self.worker = shared.log, shared.worker
+        self._shared, self._outputs, self._log, self.worker = shared, outputs, shared.log, shared.worker
         self._goals: dict[bytes, Job] = {}
-        serve(
-            node,
-            "~/synthesize",
-            self._on_service,
-            qos_profile=SERVICE_QOS,
-            callback_group=ReentrantCallbackGroup(),
-        )
+        group = ReentrantCallbackGroup()
+        shared.serve("~/synthesize", self._on_service, qos_profile=SERVICE_QOS, callback_group=group)
         self._action = ActionServer(
             node,
             EXECUTED["~/synthesize_trajectory"].type,
@@ -66,14 +56,10 @@ class RequestServer:
             callback_group=MutuallyExclusiveCallbackGroup(),
             result_timeout=RESULT_KEPT,
         )
-        events = subscription_events(node, node.resolve_topic_name("~/request"), counters)
-        self._topic = node.create_subscription(PoseStamped, "~/request", self._on_pose, 1, event_callbacks=events)
+        self._topic = node.resolve_topic_name("~/request")
+        asked = SUBSCRIBED["~/request"]
+        shared.subscribe(asked.type, self._topic, self._on_pose, asked.qos)
         self._sweeper = shared.timer(SWEEP_PERIOD, self._sweep, autostart=False)
-
-    def newer(self, stamp: int) -> bool:
-        """Whether the newest answer with views is older than `stamp` (ns), or than a jump of time or the map frame."""
-        jumps, answered = self._answered
-        return jumps != self._shared.key_frames.jumps or stamp > answered
 
     def _sweep(self) -> None:
         """While requests wait behind the one in work, look for those whose time is up."""
@@ -135,12 +121,12 @@ class RequestServer:
         return CancelResponse.ACCEPT
 
     def _on_pose(self, pose: PoseStamped) -> None:
-        self._counters.add(self._topic.topic_name, "received")
+        self._shared.counters.add(self._topic, "received")
         request = request_from_pose(pose, self._shared.parameters)
         try:
             job = self._submit(request, SynthesizeViews.Response())
         except GLDError as error:
-            self._counters.add(self._topic.topic_name, "dropped_refused")
+            self._shared.counters.add(self._topic, "dropped_refused")
             self._refuse(SynthesizeViews.Response(), error)
         else:
             job.future.add_done_callback(lambda future: None if future.exception() else future.result()())
@@ -169,18 +155,15 @@ class RequestServer:
         self, synthesizer: Synthesizer, request: ViewRequest, answer: Any, on_progress: Any, job: Job
     ) -> Callable[[], None]:
         """In the worker's thread: make and publish the views, fill `answer`. Returns what is to be done after that."""
-        p = self._shared.parameters
 
         def on_view(view: View, stamp: int) -> None:
-            self._maps.add_view(view)
-            answer.views.append(view_to_msg(view, stamp, p.map_frame, p.view_frame, request.coverage))
-            self._outputs.view(answer.views[-1])
+            answer.views.append(self._outputs.view(view, stamp, request.coverage))
 
         result = synthesizer.run(request, job, on_view, on_progress)
+        stamp = max(result.stamps, default=0)
         if result.views:
-            stamp = max(result.stamps)
-            self._answered = self._shared.key_frames.jumps, stamp
-            answer.points = cloud_to_msg(result.views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
+            self._outputs.answered(stamp)
+            answer.points = self._outputs.cloud(result.views, stamp)
         if result.error is not None:
             self._refuse(answer, result.error)
         else:
@@ -189,7 +172,7 @@ class RequestServer:
             self.latencies.add(job.elapsed, job.seconds)
             self.scale_residual = f"{result.views[-1].scale.residual:.3f}"
         answer.latency = job.elapsed
-        return partial(self._publish, result, answer.points)
+        return partial(self._outputs.finished, result.views, answer.points, stamp)
 
     def _settle(self, future: concurrent.futures.Future[None], answer: Any) -> None:
         """Answer a job that never ran, or whose outcome could not be put into messages."""
@@ -198,14 +181,6 @@ class RequestServer:
             self._refuse(
                 answer, error if isinstance(error, GLDError) else ModelError(f"{type(error).__name__}: {error}")
             )
-
-    def _publish(self, result: Result, cloud: PointCloud2) -> None:
-        if not result.views:
-            return
-        p = self._shared.parameters
-        self._outputs.points(cloud)
-        cameras = [view.camera for view in result.views]
-        self._outputs.frusta("requests", cameras, max(result.stamps), p.map_frame, p.frustum_length)
 
     def _refuse(self, answer: Any, error: GLDError) -> Any:
         """Fill `answer` with a named error and say so in the log."""

@@ -14,7 +14,7 @@ from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.fallbacks import Fallbacks, release
 from gld_ros.ros.node.guards import forget_destroyed
 from gld_ros.ros.node.health import Health
-from gld_ros.ros.node.inputs import Inputs
+from gld_ros.ros.node.intake import Intake
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.poses import TFPoses
 from gld_ros.ros.node.shared import Shared
@@ -46,11 +46,7 @@ class Session:
     ) -> None:
         self.pipe, self.tf = configured.pipe, configured.tf
         self.synthesizer = Synthesizer(shared, self.pipe, self.tf, partial(reality.review, self.pipe), fallbacks)
-        self.inputs = Inputs(shared, self.tf, health)
-
-    def close(self, timeout: float) -> bool:
-        """Take no more in; returns whether the intake's thread ended within `timeout` seconds."""
-        return self.inputs.stop(timeout)
+        self.intake = Intake(shared, self.tf, health)
 
 
 def load(p: Parameters) -> GLDPipeline:

@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
 from rclpy.task import Future
 from rclpy.timer import Timer
 
-from gld_ros.ros.node.counters import Throttle, TopicCounters
+from gld_ros.ros.node.counters import CountedPublisher, Throttle, TopicCounters, subscription_events
 from gld_ros.ros.node.parameters import Parameters
+from gld_ros.ros.node.topics import SERVED
 from gld_ros.ros.node.worker import Job, Worker
 from gld_ros.scene.key_frames import KeyFrameBuffer
 
@@ -42,6 +44,19 @@ class Shared:
     def timer(self, period: float, callback: Callable[[], None], autostart: bool = True) -> Timer:
         """A timer of so many seconds that also runs while a simulated clock stands still."""
         return self.node.create_timer(period, callback, clock=self._steady, autostart=autostart)
+
+    def publisher(self, name: str) -> CountedPublisher:
+        """The publisher of one of `topics.PUBLISHED`."""
+        return CountedPublisher(self.node, self.counters, name)
+
+    def serve(self, name: str, callback: Any, **options: Any) -> None:
+        """One of `topics.SERVED`; options: of `Node.create_service`."""
+        self.node.create_service(SERVED[name].type, name, callback, **options)
+
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Subscription:
+        """A subscription that counts what DDS drops of the `topic` (resolved), and says what does not fit."""
+        events = subscription_events(self.node, topic, self.counters)
+        return self.node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
     async def done(self, job: Job) -> None:
         """Wait for a job in a coroutine of the executor, without blocking it."""
