@@ -131,22 +131,20 @@ class GLDClient:
     def wait_until_active(self, timeout: float = PATIENCE) -> None:
         """Return once the node is in the lifecycle state `active`."""
         end = time.monotonic() + timeout
-
-        def left() -> float:
-            return max(end - time.monotonic(), 0.1)
-
-        state = ""
-        while state != "active":
+        while True:
+            answer, _ = self._call("get_state", GetState.Request(), max(end - time.monotonic(), 0.1))
+            if (state := answer.current_state.label) == "active":
+                return
             if time.monotonic() > end:
                 raise ClientError(f"{self._target} is {state}, not active, after {timeout:.0f} s")
-            state = self._call("get_state", GetState.Request(), left()).current_state.label
             time.sleep(0.05)
 
     def transition(self, name: str, timeout: float = PATIENCE) -> None:
         """Lifecycle transition `configure`, `activate`, ... Raises ClientError where the node refuses or fails."""
         number = getattr(Transition, f"TRANSITION_{name.upper()}")
         request = ChangeState.Request(transition=Transition(label=name, id=number))
-        if not self._call("change_state", request, timeout).success:
+        answer, _ = self._call("change_state", request, timeout)
+        if not answer.success:
             raise ClientError(f"{self._target} failed to {name}; its log says why")
 
     def wait_for_diagnostics(self, timeout: float = PATIENCE) -> None:
@@ -174,11 +172,7 @@ class GLDClient:
         the GLDError that the node answered with, such as NoContext.
         """
         request = _filled(SynthesizeViews.Request(), poses, frame, fields)
-        arrived: list[float] = []
-        answer = self._call("synthesize", request, timeout, arrived)
-        if error := _error(answer):
-            raise error
-        return _answer(answer, arrived[0])
+        return _answer(*self._call("synthesize", request, timeout))
 
     def synthesize_trajectory(
         self,
@@ -219,30 +213,28 @@ class GLDClient:
 
     def save_map(self, path: str, timeout: float = PATIENCE) -> list[str]:
         """Write the map to `path` below the node's `map_folder`; returns the files. Raises GLDError."""
-        answer = self._call("save_map", SaveMap.Request(path=path), timeout)
-        if error := _error(answer):
-            raise error
+        answer, _ = self._call("save_map", SaveMap.Request(path=path), timeout)
         return list(answer.files)
 
     def load_map(self, path: str, timeout: float = PATIENCE) -> tuple[int, int]:
         """Replace the map by one that was saved; returns its voxels, observed and generated. Raises GLDError."""
-        answer = self._call("load_map", LoadMap.Request(path=path), timeout)
-        if error := _error(answer):
-            raise error
+        answer, _ = self._call("load_map", LoadMap.Request(path=path), timeout)
         return answer.observed, answer.generated
 
     # ---- inside
 
-    def _call(self, name: str, request: Any, timeout: float, arrived: list[float] | None = None) -> Any:
-        """The answer of one of `SERVICES`. arrived: gets the seconds until the answer came in."""
-        client = self._clients[name]
+    def _call(self, name: str, request: Any, timeout: float) -> tuple[Any, float]:
+        """The answer of one of `SERVICES`, and the seconds until it came in. Raises the error that it names."""
+        client, arrived = self._clients[name], []
         self.wait(client.service_is_ready, timeout, f"service {client.srv_name}")
-        began, done = time.perf_counter(), arrived if arrived is not None else []
+        began = time.perf_counter()
         future = client.call_async(request)
-        future.add_done_callback(lambda _: done.append(time.perf_counter() - began))
-        answer = self._result(future, timeout, f"answer of {client.srv_name}")
-        self.wait(lambda: bool(done), timeout, "arrival of the answer")
-        return answer
+        future.add_done_callback(lambda _: arrived.append(time.perf_counter() - began))
+        self.wait(lambda: bool(arrived), timeout, f"answer of {client.srv_name}")
+        answer = future.result()
+        if error := _error(answer):
+            raise error
+        return answer, arrived[0]
 
     def _result(self, future: Any, timeout: float, what: str) -> Any:
         self.wait(future.done, timeout, what)
@@ -284,7 +276,7 @@ def _filled(request: Any, poses: Pose | Sequence[Pose], frame: str, fields: dict
 
 def _error(answer: Any) -> GLDError | None:
     """The named error of an answer; None for success."""
-    if answer.error_code == answer.NONE:
+    if not hasattr(answer, "error_code") or answer.error_code == answer.NONE:
         return None
     kinds = [kind for kind in ANSWERED if getattr(answer, kind.code, None) == answer.error_code]
     return (kinds or [ModelError])[0](answer.error_message)

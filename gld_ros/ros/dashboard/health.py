@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+
+from jinja2 import Environment
 
 OK, WARN, ERROR = "OK", "WARN", "ERROR"
 LEVELS = (OK, WARN, ERROR, ERROR)  # of DiagnosticStatus: OK, WARN, ERROR, STALE
@@ -15,6 +16,37 @@ COLOURS = {OK: "#1a7f37", WARN: "#9a6700", ERROR: "#cf222e"}
 ANSWERS, DROPPED = "answers_", "dropped_"  # how the node's values for answers by code and drops by reason begin
 FACTS = ("state", "model", "device", "latency_median_s", "latency_max_s", "key_frames")  # shown first, in this order
 SILENCE = 5.0  # seconds without diagnostics after which nothing of them counts any more
+
+HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
+{% macro heading(title) %}<div style="font-weight:bold;margin-top:.6em">{{ title }}</div>{% endmacro %}
+<div style="font-size:.8em;padding:.3em .8em">
+<div id="verdict" style="background:{{ colour }};color:white;padding:.4em .6em;border-radius:.3em;font-weight:bold">
+{{ node }}: {{ health.verdict }}
+{% for reason in health.reasons %}<div style="font-weight:normal">{{ reason }}</div>{% endfor %}
+</div>
+{% for name, (title, rows) in tables.items() %}
+{{ heading(title) if title }}
+<table id="{{ name }}">
+{% for key, value in rows.items() %}
+<tr><td style="opacity:.7;padding-right:1em">{{ key.replace("_", " ") }}</td><td>{{ value }}</td></tr>
+{% endfor %}
+</table>
+{% endfor %}
+{{ heading("Topics") }}
+<table id="topics"><tr><td></td>
+{% for word in ("in", "out", "dropped") %}
+<th style="text-align:right;font-weight:normal;opacity:.7">{{ word }}</th>
+{% endfor %}
+</tr>
+{% for topic, counts in topics.items() %}
+<tr><td style="overflow-wrap:anywhere">{{ topic }}</td>
+{% for key in ("received", "published", "dropped") %}
+<td style="text-align:right;padding-left:.6em">{{ counts.get(key, 0) }}</td>
+{% endfor %}
+</tr>
+{% endfor %}
+</table>
+</div>""")
 
 
 @dataclass(frozen=True)
@@ -81,24 +113,17 @@ def read_health(node: str, statuses: Sequence[Status], age: float | None, silenc
 
 def health_html(node: str, health: Health) -> str:
     """The health as HTML; what came from the network is escaped."""
-    colour = COLOURS[health.verdict]
-    badge = (
-        f'<div id="verdict" style="background:{colour};color:white;padding:.4em .6em;border-radius:.3em;'
-        f'font-weight:bold">{escape(node)}: {health.verdict}'
-    )
-    badge += "".join(f'<div style="font-weight:normal">{escape(reason)}</div>' for reason in health.reasons) + "</div>"
-    first = {key: health.facts[key] for key in FACTS if health.facts.get(key)}
-    rest = {key: value for key, value in health.facts.items() if key not in FACTS and value}
-    succeeded = {code: count for code, count in health.answers.items() if code == "NONE"}
-    failed = {code: count for code, count in health.answers.items() if code != "NONE" and count}
-    parts = [
-        badge,
-        _table("facts", first | rest),
-        _table("answers", {"answered": sum(succeeded.values())} | failed, "Answers, errors by code"),
-        _table("drops", health.drops or {"none": 0}, "Messages dropped, by reason"),
-        _topics(health.topics),
-    ]
-    return f'<div style="font-size:.8em;padding:.3em .8em">{"".join(parts)}</div>'
+    answers = {"answered": health.answers.get("NONE", 0), **health.answers}
+    tables = {
+        "facts": ("", {key: health.facts.get(key) for key in (*FACTS, *health.facts) if health.facts.get(key)}),
+        "answers": (
+            "Answers, errors by code",
+            {k: n for k, n in answers.items() if k == "answered" or n and k != "NONE"},
+        ),
+        "drops": ("Messages dropped, by reason", health.drops or {"none": 0}),
+    }
+    topics = {topic: counts for topic, counts in health.topics.items() if any(counts.values())}
+    return HTML.render(node=node, health=health, colour=COLOURS[health.verdict], tables=tables, topics=topics)
 
 
 def _count(value: str) -> int:
@@ -106,33 +131,3 @@ def _count(value: str) -> int:
         return int(value)
     except ValueError:
         return 0
-
-
-def _table(name: str, rows: Mapping[str, object], title: str = "") -> str:
-    cells = "".join(
-        f'<tr><td style="opacity:.7;padding-right:1em">{escape(key).replace("_", " ")}</td>'
-        f"<td>{escape(str(value))}</td></tr>"
-        for key, value in rows.items()
-    )
-    return f'{_title(title)}<table id="{name}">{cells}</table>'
-
-
-def _topics(topics: Mapping[str, Mapping[str, int]]) -> str:
-    head = "".join(
-        f'<th style="text-align:right;font-weight:normal;opacity:.7">{word}</th>' for word in ("in", "out", "dropped")
-    )
-    rows = "".join(
-        f'<tr><td style="overflow-wrap:anywhere">{escape(topic)}</td>'
-        + "".join(
-            f'<td style="text-align:right;padding-left:.6em">{counts.get(key, 0)}</td>'
-            for key in ("received", "published", "dropped")
-        )
-        + "</tr>"
-        for topic, counts in topics.items()
-        if any(counts.values())
-    )
-    return f'{_title("Topics")}<table id="topics"><tr><td></td>{head}</tr>{rows}</table>'
-
-
-def _title(title: str) -> str:
-    return f'<div style="font-weight:bold;margin-top:.6em">{title}</div>' if title else ""

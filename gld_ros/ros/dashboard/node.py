@@ -13,14 +13,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rclpy
 from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray
 from map_msgs.msg import OccupancyGridUpdate
 from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterException, ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import QoSProfile
@@ -30,7 +27,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
-from gld_ros.errors import GLDError, InvalidRequest
+from gld_ros.errors import InvalidRequest
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros.conversions import image_from_msg, stamp_to_ns
 from gld_ros.ros.dashboard.health import SILENCE, Status, read_health
@@ -40,7 +37,7 @@ from gld_ros.ros.declarations import BEST_EFFORT, LATCHED, RELIABLE, Endpoint, T
 from gld_ros.ros.node.counters import Throttle
 from gld_ros.ros.node.map_topics import grid_from_msg, patch_grid
 from gld_ros.ros.node.topics import NEWEST, PUBLISHED
-from gld_ros.ros.signals import ignore_signals, interrupt_once
+from gld_ros.ros.signals import run
 from gld_ros.scene.map.voxel_map import LAYERS
 
 RCLError = rclpy_implementation.RCLError
@@ -90,6 +87,8 @@ class DashboardNode(Node):
     While nobody has the page open, only diagnostics are subscribed to. Raises InvalidRequest as `Page` does, and where
     the parameter `node` is no name.
     """
+
+    error = None  # nothing ends it but a signal
 
     def __init__(self, **options: Any) -> None:
         """options: of `rclpy.node.Node`, such as cli_args."""
@@ -243,30 +242,7 @@ def _frusta(marker: Marker) -> Frusta:
 
 def main(args: list[str] | None = None) -> int:
     """Serve the page until SIGINT or SIGTERM; returns the exit code. What cannot be is one line on stderr."""
-    interrupt_once()
-    rclpy.init(args=args)
-    try:
-        node = DashboardNode()
-    except (GLDError, ParameterException, InvalidParameterException) as error:
-        rclpy.try_shutdown()
-        print(f"gld_dashboard: {error}", file=sys.stderr)
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:  # a signal shuts the context down in the middle of whatever is asked of it: that fails then
-        if rclpy.ok():
-            raise
-    finally:
-        ignore_signals()
-        node.close()
-        executor.shutdown(timeout_sec=1.0)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run("gld_dashboard", DashboardNode, args)
 
 
 if __name__ == "__main__":

@@ -157,25 +157,27 @@ def _print_table(report: dict[str, Any], out: Path) -> None:
 
     path = report["trajectory"]
     latency = report["latency_s"] or {"median": None, "max": None}
-    lost = sum(counts["dropped"] for counts in report["messages"].values())
-    rows = [
-        ("views returned / requested", f"{report['views_returned']} / {report['views_requested']}"),
-        ("trajectory views returned / requested", f"{path['views_returned']} / {path['views_requested']}"),
-        ("PSNR", number(report["psnr_db"], " dB")),
-        ("PSNR of copying the nearest source", number(report["copy_nearest_psnr_db"], " dB")),
-        ("PSNR where a source saw it", number(report.get("psnr_db_observed"), " dB")),
-        ("PSNR where none did", number(report.get("psnr_db_unobserved"), " dB")),
-        ("depth AbsRel", number(report["depth_abs_rel"])),
-        ("depth AbsRel where a source saw it", number(report.get("depth_abs_rel_observed"))),
-        ("depth AbsRel where none did", number(report.get("depth_abs_rel_unobserved"))),
-        ("latency a view, median / max", f"{number(latency['median'], ' s')} / {number(latency['max'], ' s')}"),
-        ("messages dropped", str(lost)),
-        ("time of the demo", f"{report['seconds']} s"),
-    ]
+    figures = (
+        ("PSNR", "psnr_db", " dB"),
+        ("PSNR of copying the nearest source", "copy_nearest_psnr_db", " dB"),
+        ("PSNR where a source saw it", "psnr_db_observed", " dB"),
+        ("PSNR where none did", "psnr_db_unobserved", " dB"),
+        ("depth AbsRel", "depth_abs_rel", ""),
+        ("depth AbsRel where a source saw it", "depth_abs_rel_observed", ""),
+        ("depth AbsRel where none did", "depth_abs_rel_unobserved", ""),
+    )
+    rows = {
+        "views returned / requested": f"{report['views_returned']} / {report['views_requested']}",
+        "trajectory views returned / requested": f"{path['views_returned']} / {path['views_requested']}",
+        **{title: number(report.get(key), unit) for title, key, unit in figures},
+        "latency a view, median / max": f"{number(latency['median'], ' s')} / {number(latency['max'], ' s')}",
+        "messages dropped": sum(counts["dropped"] for counts in report["messages"].values()),
+        "time of the demo": f"{report['seconds']} s",
+    }
     print(f"\n{report['sequence']} with the model {report['model']}")
     if report["generated_share"] is not None:
         print(f"generated: {100 * report['generated_share']:.0f} % of the requested pixels")
-    for name, value in rows:
+    for name, value in rows.items():
         print(f"  {name:<38} {value}")
     for note in [*report["notes"], *report["errors"]]:
         print(f"  * {note}")

@@ -5,19 +5,15 @@
 from __future__ import annotations
 
 import io
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import TransformStamped, Vector3
 from PIL import Image as PILImage
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -30,7 +26,6 @@ from gld_ros.data.rig import Instant, StampedTransform, optical_frame
 from gld_ros.errors import GLDError, InvalidRequest
 from gld_ros.ros.conversions import image_to_msg, info_from_camera, matrix_to_pose, ns_to_stamp
 from gld_ros.ros.declarations import LATCHED, Endpoint, Table, fixed
-from gld_ros.ros.signals import ignore_signals, interrupt_once
 
 JPEG_QUALITY = 92
 ACKNOWLEDGE_TIMEOUT = 5.0  # seconds to wait for a subscriber that stalls, before publishing on
@@ -72,6 +67,20 @@ class PlayerParameters:
     publish_depth: bool = fixed(True, "publish depth (32FC1, metres) where it is known")
 
 
+class PlayerNode(Node):
+    """Has a `player`, whose end it outlives: late subscribers still get the latched /tf_static."""
+
+    player: Player
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the playing failed; None while it did not."""
+        return self.player.error
+
+    def close(self) -> None:
+        self.player.stop()
+
+
 class Player:
     """Plays `Instant`s from a thread of its own; the node's executor stays free.
 
@@ -106,17 +115,13 @@ class Player:
         )
         self._stop = threading.Event()
         self.error: Exception | None = None
-        self.finished = threading.Event()
         self._thread = threading.Thread(target=self._run, name="player", daemon=True)
-
-    def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """End the playing and wait for the thread."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self._thread.join(timeout=10)
 
     def _run(self) -> None:
         try:
@@ -136,36 +141,27 @@ class Player:
             if not self._stop.is_set() and self._node.context.ok():
                 self.error = error
                 raise
-        finally:
-            self.finished.set()
 
     def _subscribed(self) -> bool:
         """Wait for the subscribers asked for; False when stopped meanwhile."""
         needed = [publisher for (_, kind), publisher in self._publishers.items() if kind != "depth"]
         needed.append(self._broadcaster.pub_tf)
-        if self._parameters.wait_for_subscribers:
-            self._node.get_logger().info(
-                f"waiting for {self._parameters.wait_for_subscribers} subscriber(s) of {needed[0].topic_name}"
-            )
+        if count := self._parameters.wait_for_subscribers:
+            self._node.get_logger().info(f"waiting for {count} subscriber(s) of {needed[0].topic_name}")
         while not self._stop.is_set():
-            if all(publisher.get_subscription_count() >= self._parameters.wait_for_subscribers for publisher in needed):
+            if all(publisher.get_subscription_count() >= count for publisher in needed):
                 return not self._stop.wait(self._parameters.settle)
             self._stop.wait(0.05)
         return False
 
     def _pass(self) -> int:
-        previous: int | None = None
-        due = time.monotonic()
-        count = 0
+        rate, previous, due, count = self._parameters.rate, 0, time.monotonic(), 0
         for instant in self._instants():
             if self._parameters.as_fast_as_possible:
-                self._acknowledged()
+                for publisher in self._publishers.values():
+                    publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_TIMEOUT))
             else:
-                step = (
-                    1 / self._parameters.rate
-                    if self._parameters.rate
-                    else (instant.stamp - (previous or instant.stamp)) / 1e9
-                )
+                step = 1 / rate if rate else (instant.stamp - (previous or instant.stamp)) / 1e9
                 due = max(due + step, time.monotonic() - 1.0)  # after a stall, do not catch up in one burst
                 previous = instant.stamp
                 self._stop.wait(max(0.0, due - time.monotonic()))
@@ -174,10 +170,6 @@ class Player:
             self._publish(instant)
             count += 1
         return count
-
-    def _acknowledged(self) -> None:
-        for publisher in self._publishers.values():
-            publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_TIMEOUT))
 
     def _publish(self, instant: Instant) -> None:
         stamp = instant.stamp if self._recorded else self._node.get_clock().now().nanoseconds
@@ -190,9 +182,8 @@ class Player:
                 self._stop.wait(SPACING)
             header = Header(stamp=ns_to_stamp(stamp), frame_id=optical_frame(name))
             self._publishers[name, "info"].publish(info_from_camera(view.camera, header))
-            image = (
-                _jpeg(view.image, header) if self._parameters.compressed else image_to_msg(view.image, "rgb8", header)
-            )
+            compressed = self._parameters.compressed
+            image = _jpeg(view.image, header) if compressed else image_to_msg(view.image, "rgb8", header)
             self._publishers[name, "image"].publish(image)
             if self._parameters.publish_depth and view.depth is not None:
                 self._publishers[name, "depth"].publish(image_to_msg(view.depth, "32FC1", header))
@@ -218,41 +209,3 @@ def frame_numbers(text: str) -> set[int]:
         return {int(part) for part in text.split(",") if part.strip()}
     except ValueError:
         raise InvalidRequest(f"parameter hold_out is '{text}', expected frame numbers like 2,4,6") from None
-
-
-def play(name: str, make_node: Callable[[], Any]) -> int:
-    """Run a node that has a `player` until it ends; returns the exit code. A named error is one line on stderr."""
-    interrupt_once()
-    rclpy.init()
-    try:
-        node = make_node()
-        return _spin(node, node.player)
-    except KeyboardInterrupt:
-        return 0
-    except (GLDError, ValueError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    finally:
-        ignore_signals()
-        rclpy.try_shutdown()
-
-
-def _spin(node: Node, player: Player) -> int:
-    """Play until SIGINT, SIGTERM or an error; returns the exit code.
-
-    The node outlives the end of the playing: late subscribers still get the latched /tf_static.
-    """
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    player.start()
-    try:
-        while player.error is None:
-            executor.spin_once(timeout_sec=0.5)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        ignore_signals()
-        player.stop()
-        executor.shutdown()
-        node.destroy_node()
-    return 1 if player.error else 0

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rclpy.node import Node
-
 from gld_ros.data.rig import Instant, Rig
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.ros.declarations import declare, fixed
-from gld_ros.ros.drivers.player import Player, PlayerParameters, frame_numbers, play
+from gld_ros.ros.drivers.player import Player, PlayerNode, PlayerParameters, frame_numbers
+from gld_ros.ros.signals import run
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class ReplayParameters(PlayerParameters):
     hold_out: str = fixed("", "frames that are not published: numbers in the sequence, e.g. 2,4,6")
 
 
-class ReplayNode(Node):
+class ReplayNode(PlayerNode):
     """Publishes NAME/image_raw[/compressed], NAME/camera_info, NAME/depth/image_raw and TF of every camera NAME."""
 
     def __init__(self) -> None:
@@ -47,7 +46,7 @@ class ReplayNode(Node):
 
 
 def main() -> int:
-    return play("gld_replay", ReplayNode)
+    return run("gld_replay", ReplayNode)
 
 
 if __name__ == "__main__":

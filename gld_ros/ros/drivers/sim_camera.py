@@ -10,13 +10,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rclpy.node import Node
-
 from gld_ros.data.rig import Instant
 from gld_ros.data.sequence import DEFAULT_CAMERA
 from gld_ros.data.simulation import Robot
 from gld_ros.ros.declarations import declare, fixed
-from gld_ros.ros.drivers.player import Player, PlayerParameters, frame_numbers, play
+from gld_ros.ros.drivers.player import Player, PlayerNode, PlayerParameters, frame_numbers
+from gld_ros.ros.signals import run
 
 AHEAD = 8  # instants rendered before they are due
 
@@ -31,7 +30,7 @@ class SimCameraParameters(PlayerParameters):
     rate: float = fixed(10.0, "instants a second; 0: as their stamps say", (0.0, 1000.0))
 
 
-class SimCameraNode(Node):
+class SimCameraNode(PlayerNode):
     """Publishes camera/image_raw[/compressed], camera/camera_info, camera/depth/image_raw, and TF
     map -> odom -> base_link -> camera_optical_frame."""
 
@@ -78,7 +77,7 @@ class SimCameraNode(Node):
 
 
 def main() -> int:
-    return play("gld_sim_camera", SimCameraNode)
+    return run("gld_sim_camera", SimCameraNode)
 
 
 if __name__ == "__main__":

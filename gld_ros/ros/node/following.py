@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 import nav_msgs.msg
 import numpy as np
@@ -105,10 +104,9 @@ class Following:
             return
         try:
             self._job = self._worker.submit(partial(self._work, session.synthesizer, new))
+            self._shared.warn_of(self._job, "follow", "continuous mode")
         except GLDError:  # requests wait, or the worker is broken
             self._count("skipped_request")
-        else:
-            self._job.future.add_done_callback(self._settle)
 
     def _reason_to_wait(self) -> str:
         """Why no views should be made now, whatever the viewpoints are; empty for none."""
@@ -185,11 +183,6 @@ class Following:
             self._outputs.finished(result.views, self._outputs.cloud(result.views, stamp), stamp)
 
     # ---- in any thread
-
-    def _settle(self, future: Any) -> None:
-        error = future.exception()
-        if error is not None and not isinstance(error, Cancelled):
-            self._warn("follow", f"continuous mode: {type(error).__name__}: {error}")
 
     def _count(self, key: str) -> None:
         self._counters.add(self._name, key)

@@ -23,10 +23,9 @@ Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
 def guard_services(node: LifecycleNode) -> None:
     """Have transitions that the state does not allow, and parameters of a type that is none, refused."""
-    services = [*node.services, node._service_change_state]
-    for service in services:
-        if service.srv_type in REFUSALS:
-            service.callback = partial(_guarded, node, service.callback, REFUSALS[service.srv_type])
+    for service in [*node.services, node._service_change_state]:
+        if service.srv_type in (ChangeState, SetParameters, SetParametersAtomically):
+            service.callback = partial(_guarded, node, service.callback)
 
 
 def forget_destroyed(node: LifecycleNode) -> None:
@@ -66,38 +65,17 @@ def spin(executor: Executor, node: LifecycleNode) -> None:
             return
 
 
-def _guarded(
-    node: LifecycleNode,
-    answer: Callable[[Any, Any], Any],
-    refuse: Callable[[Any, Any, str], None],
-    request: Any,
-    response: Any,
-) -> Any:
+def _guarded(node: LifecycleNode, answer: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
     try:
         return answer(request, response)
     except (RCLError, ValueError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         node.get_logger().error(f"{type(request).__name__} refused: {reason}")
-        refuse(request, response, reason)
+        refused = SetParametersResult(successful=False, reason=reason)
+        if isinstance(request, ChangeState.Request):
+            response.success = False
+        elif isinstance(request, SetParameters.Request):
+            response.results = [refused for _ in request.parameters]
+        else:
+            response.result = refused
         return response
-
-
-def _refuse_transition(request: ChangeState.Request, response: ChangeState.Response, reason: str) -> None:
-    response.success = False
-
-
-def _refuse_parameters(request: SetParameters.Request, response: SetParameters.Response, reason: str) -> None:
-    response.results = [SetParametersResult(successful=False, reason=reason) for _ in request.parameters]
-
-
-def _refuse_all(
-    request: SetParametersAtomically.Request, response: SetParametersAtomically.Response, reason: str
-) -> None:
-    response.result = SetParametersResult(successful=False, reason=reason)
-
-
-REFUSALS: dict[Any, Callable[[Any, Any, str], None]] = {
-    ChangeState: _refuse_transition,
-    SetParameters: _refuse_parameters,
-    SetParametersAtomically: _refuse_all,
-}

@@ -16,7 +16,7 @@ import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
-from gld_ros.errors import Cancelled, FileError, GLDError, InvalidRequest, NotActive
+from gld_ros.errors import FileError, GLDError, InvalidRequest, NotActive
 from gld_ros.ros.node.drift_check import RealityChecker
 from gld_ros.ros.node.map_topics import MapTopics
 from gld_ros.ros.node.shared import Shared
@@ -101,13 +101,8 @@ class MapOutputs:
                         self._submit(partial(self._integrate_depth, found), jumps)
                         self._reality.observe(found)
 
-        def settle(future: Any) -> None:
-            error = future.exception()
-            if error is not None and not isinstance(error, Cancelled):
-                self._warn("map_depth", f"no depth of a key frame for the map: {type(error).__name__}: {error}")
-
         try:
-            self._model.submit(look).future.add_done_callback(settle)
+            self._shared.warn_of(self._model.submit(look), "map_depth", "no depth of a key frame for the map")
         except GLDError:  # requests wait, or the worker is broken; the next key frame will do
             pass
 
@@ -169,14 +164,7 @@ class MapOutputs:
             self._shared.counters.add(self._topics.name, "dropped_queue_full")
             self._warn("map_queue", f"the map is behind: {error}")
             return None
-
-        def settle(future: Any) -> None:
-            error = future.exception()
-            if error is not None and not isinstance(error, Cancelled):
-                self._warn("map", f"the map: {type(error).__name__}: {error}")
-
-        job.future.add_done_callback(settle)
-        return job
+        return self._shared.warn_of(job, "map", "the map")
 
     # ---- in the map's thread
 

@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from rclpy.task import Future
 from rclpy.timer import Timer
 
+from gld_ros.errors import Cancelled
 from gld_ros.ros.node.counters import CountedPublisher, Throttle, TopicCounters, subscription_events
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.topics import SERVED
@@ -57,6 +58,17 @@ class Shared:
         """A subscription that counts what DDS drops of the `topic` (resolved), and says what does not fit."""
         events = subscription_events(self.node, topic, self.counters)
         return self.node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+
+    def warn_of(self, job: Job, key: str, what: str) -> Job:
+        """Log what `job` raises, unless it is cancelled, as a warning of that `key` which begins with `what`."""
+
+        def settle(future: Any) -> None:
+            error = future.exception()
+            if error is not None and not isinstance(error, Cancelled):
+                self.warn(key, f"{what}: {type(error).__name__}: {error}")
+
+        job.future.add_done_callback(settle)
+        return job
 
     async def done(self, job: Job) -> None:
         """Wait for a job in a coroutine of the executor, without blocking it."""
