@@ -20,20 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the files, or compare them; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m gld_ros.ros.interface", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is out of date")
-    parser.add_argument("--root", type=Path, default=ROOT, help="checkout to write into")
-    args = parser.parse_args(arguments)
+    check = parser.parse_args(arguments).check
     stale = False
     documents = {"docs/interfaces.md": interface_page(ROOT), "config/sros2/policies.xml": policy_document()}
     for name, text in documents.items():
-        file = args.root / name
-        before = file.read_text() if file.exists() else ""
-        if before != text and args.check:
+        before = (ROOT / name).read_text()
+        if before != text and check:
             stale = True
             changes = difflib.unified_diff(before.splitlines(), text.splitlines(), "now", "expected", lineterm="", n=0)
             print(f"{name} is out of date; `make docs` writes it anew:", *changes, sep="\n", file=sys.stderr)
         elif before != text:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+            (ROOT / name).write_text(text)
             print(f"wrote {name}")
     return int(stale)
 
