@@ -9,10 +9,10 @@ import json
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from cv_bridge import CvBridge
 
 from gld_ros.data.simulation import Robot
 from gld_ros.msg import SynthesizedView
+from gld_ros.ros.client import ReceivedView
 from gld_ros.ros.demo.report import Answer, Outcome, write_demo_report
 from gld_ros.ros.demo.scenario import Scenario
 
@@ -44,16 +44,13 @@ def scenario():
 
 def response(scenario, share, factor=1.0):
     """A view as it really is, its depth times `factor`, the left `share` of it called generated."""
-    target, bridge = scenario.targets[0], CvBridge()
-    generated = np.zeros(target.depth.shape, np.uint8)
-    generated[:, : round(share * generated.shape[1])] = 255
-    view = SynthesizedView(model="a model", scale=1.0, scale_method="stereo")
-    view.image = bridge.cv2_to_imgmsg(target.image, "rgb8")
-    view.depth = bridge.cv2_to_imgmsg(factor * target.depth.astype(np.float32))
-    view.confidence = bridge.cv2_to_imgmsg(np.ones(generated.shape, np.float32))
-    view.generated = bridge.cv2_to_imgmsg(generated, "mono8")
-    view.source_stamps = [Time(sec=s // 10**9, nanosec=s % 10**9) for s in scenario.stamps]
-    return view
+    target = scenario.targets[0]
+    generated = np.zeros(target.depth.shape, bool)
+    generated[:, : round(share * generated.shape[1])] = True
+    message = SynthesizedView(model="a model", scale=1.0, scale_method="stereo")
+    message.source_stamps = [Time(sec=s // 10**9, nanosec=s % 10**9) for s in scenario.stamps]
+    depth, confidence = factor * target.depth.astype(np.float32), np.ones(generated.shape, np.float32)
+    return ReceivedView(target.image, depth, confidence, generated, target.camera, target.stamp, message)
 
 
 def outcome(scenario, target_share, path_share):

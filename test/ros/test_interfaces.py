@@ -82,7 +82,7 @@ class Graph:
 
     def settled(self, name, expected):
         """Assert that what the graph says of a node becomes `expected`; discovery takes its time on a busy machine."""
-        end = time.monotonic() + PATIENCE / 2
+        end = time.monotonic() + 2 * PATIENCE
         found = None
         while found != expected and time.monotonic() < end:
             time.sleep(0.2)

@@ -176,7 +176,7 @@ def _request(client: GLDClient, scenario: Scenario, seeds: list[int]) -> Outcome
             except ANSWERED as error:
                 outcome.errors.append(f"{error.code}: {error}")
                 continue
-            made.append([view.message for view in answer.views])
+            made.append(answer.views)
             latencies.append(answer.latency / len(targets))
         outcome.latencies += latencies
         for index, *views in zip(targets, *made, strict=True) if made else ():
@@ -188,7 +188,7 @@ def _request(client: GLDClient, scenario: Scenario, seeds: list[int]) -> Outcome
     except ANSWERED as error:
         outcome.errors.append(f"trajectory: {error.code}: {error}")
         return outcome
-    outcome.path, outcome.path_feedback = [view.message for view in result.views], len(result.feedback)
+    outcome.path, outcome.path_feedback = result.views, len(result.feedback)
     if result.error is not None:
         outcome.errors.append(f"trajectory: {result.error.code}: {result.error}")
     return outcome

@@ -10,10 +10,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from cv_bridge import CvBridge
 
 from gld_ros.evaluation.results import Result, write_report, write_results
 from gld_ros.geometry.cameras import nearest
+from gld_ros.ros.client import ReceivedView
 from gld_ros.ros.conversions import stamp_to_ns
 from gld_ros.ros.demo.scenario import Scenario
 
@@ -23,7 +23,7 @@ class Answer:
     """One target's response views, one a seed, and the seconds that one took."""
 
     target: int
-    views: list[Any]
+    views: list[ReceivedView]
     latency: float
 
 
@@ -34,14 +34,14 @@ class Outcome:
     answers: list[Answer] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    path: list[Any] = field(default_factory=list)
+    path: list[ReceivedView] = field(default_factory=list)
     path_requested: int = 0
     path_feedback: int = 0
 
     def generated_share(self) -> float | None:
         """Share of the requested pixels that were generated, over all seeds; None where no view came back."""
         views = [view for answer in self.answers for view in answer.views] + self.path
-        return float(np.mean([_generated(view).mean() for view in views])) if views else None
+        return float(np.mean([view.generated.mean() for view in views])) if views else None
 
 
 def message_table(node: str, counts: dict[str, dict[str, int]], recorded: dict[str, int]) -> dict[str, dict[str, int]]:
@@ -61,29 +61,24 @@ def message_table(node: str, counts: dict[str, dict[str, int]], recorded: dict[s
     return table
 
 
-def _generated(view: Any) -> np.ndarray:
-    return CvBridge().imgmsg_to_cv2(view.generated) > 127
-
-
 def _results(scenario: Scenario, outcome: Outcome) -> list[Result]:
-    bridge = CvBridge()
     cameras = [camera for _, camera in scenario.sources]
     results = []
     for answer in outcome.answers:
-        target, view = scenario.targets[answer.target], answer.views[0]
-        made = [(bridge.imgmsg_to_cv2(each.image, "rgb8"), bridge.imgmsg_to_cv2(each.depth)) for each in answer.views]
+        target, view, *others = scenario.targets[answer.target], *answer.views
+        said = view.message
         results.append(
             Result(
-                title=f"{scenario.titles[answer.target]}; scale {view.scale:.3g} ({view.scale_method})",
+                title=f"{scenario.titles[answer.target]}; scale {said.scale:.3g} ({said.scale_method})",
                 camera=target.camera,
-                image=made[0][0],
-                depth=made[0][1],
-                confidence=bridge.imgmsg_to_cv2(view.confidence),
-                generated=_generated(view),
+                image=view.image,
+                depth=view.depth,
+                confidence=view.confidence,
+                generated=view.generated,
                 real=target,
-                sources=scenario.at([stamp_to_ns(stamp) for stamp in view.source_stamps]),
+                sources=scenario.at([stamp_to_ns(stamp) for stamp in said.source_stamps]),
                 copy=scenario.source(nearest(target.camera, cameras)).image,
-                others=made[1:],
+                others=[(other.image, other.depth) for other in others],
             )
         )
     return results
@@ -124,7 +119,7 @@ def write_demo_report(
     }
     if outcome.answers:
         report |= _figures(out, scenario, outcome) | {"generated_share": share}
-        report["model"] = outcome.answers[0].views[0].model
+        report["model"] = outcome.answers[0].views[0].message.model
         report["latency_s"] = {"median": median(outcome.latencies), "max": max(outcome.latencies)}
     write_report(out / "report.json", report)
     _print_table(report, out)
@@ -137,7 +132,7 @@ def _figures(out: Path, scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     results = _results(scenario, outcome)
     figures = write_results(out, results, scenario.unit)
     for row, result, answer in zip(figures["views"], results, outcome.answers, strict=True):
-        view = answer.views[0]
+        view = answer.views[0].message
         row["latency_s"], row["sources"], row["seeds"] = answer.latency, len(view.source_stamps), len(answer.views)
         row["scale"] = {"value": view.scale, "method": view.scale_method, "residual": view.scale_residual}
         row["depth_spread_observed"] = _median(result.spread, ~result.generated)

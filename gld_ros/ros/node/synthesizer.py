@@ -155,13 +155,7 @@ class Synthesizer:
             targets = [self._target(frames, pose, request) for pose in poses]
             self._limit = len(targets)
             while len(result.views) < len(targets):
-                done = len(result.views)
-
-                def progressed(progress: Progress, count: int, done: int = done) -> None:
-                    fraction = (done + count * progress.fraction) / len(targets)
-                    on_progress(done, dataclasses.replace(progress, fraction=fraction))
-
-                views, sources = self._views(frames, targets[done:], request, job, progressed)
+                views, sources = self._views(frames, targets, len(result.views), request, job, on_progress)
                 if context.epoch != epoch:
                     return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
                 for view in views:
@@ -202,16 +196,17 @@ class Synthesizer:
         self,
         frames: Sequence[SourceView],
         targets: Sequence[Camera],
+        done: int,
         request: ViewRequest,
         job: Job,
-        on_progress: Callable[[Progress, int], None],
+        on_progress: Callable[[int, Progress], None],
     ) -> tuple[list[View], Sequence[SourceView]]:
-        """Views of the first of `targets`, at least one, in their share of the time that is left for all; and the
-        sources that they were generated from. on_progress(progress, count): of so many views."""
+        """Views of the next of `targets` after the first `done`, at least one, in their share of the time that is left
+        for all; and the sources that they were generated from."""
         job.check()
         parameters, pipe = self._shared.parameters, self._pipe
         count = min(parameters.max_sources, pipe.max_sources)
-        sources, together = select_together(frames, targets[: self._limit], count, pipe.max_views)
+        sources, together = select_together(frames, targets[done : done + self._limit], count, pipe.max_views)
         job.at("sources")
         settings = {
             "steps": parameters.steps or None,
@@ -224,10 +219,11 @@ class Synthesizer:
         def stepped(count: int, progress: Progress) -> None:
             job.at(progress.stage, f", step {progress.step} of {progress.steps}")
             job.check_cancelled()
-            on_progress(progress, count)
+            fraction = (done + count * progress.fraction) / len(targets)
+            on_progress(done, dataclasses.replace(progress, fraction=fraction))
 
         try:
-            views = self._fallbacks.views(pipe, sources, together, len(targets), job, stepped, settings)
+            views = self._fallbacks.views(pipe, sources, together, len(targets) - done, job, stepped, settings)
         except Exception as error:
             if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
