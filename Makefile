@@ -38,7 +38,7 @@ test: setup
 	@$(MAKE) --no-print-directory --jobs $(JOBS) --keep-going --output-sync=target $(PARTS:%=test-%)
 
 test-%:
-	@. tools/env.sh; trap 'echo "== $*: $$SECONDS s, exit status $$?"' EXIT; \
+	@. tools/env.sh; unset MAKEFLAGS; trap 'echo "== $*: $$SECONDS s, exit status $$?"' EXIT; \
 	OMP_NUM_THREADS=1 pytest -q $(addprefix test/,$(or $($*),$*))
 
 lint: setup

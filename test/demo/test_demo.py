@@ -1,13 +1,12 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo end to end, and its camera nodes as processes: real nodes over DDS."""
+"""The demo end to end, as processes over DDS; and what it and its camera cannot do."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from PIL import Image
 
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.data.simulation import Robot
+from gld_ros.ros.demo.demo import main
 from gld_ros.scene.ply import read_ply
 
 COUNT, SHOWN, TARGETS, SEEDS = 7, 4, 3, 2  # every second frame of 7 is left out and asked for
@@ -57,37 +57,15 @@ def test_demo_end_to_end(drive, tmp_path):
     np.testing.assert_array_equal(recorded.frames[1].view().image, shown[1].view().image)
 
 
-def test_demo_names_a_broken_sequence(tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    ((["--sequence", "."], "transforms.json: not valid JSON"), (["--seeds", "0"], "--seeds 0: at least 1 is expected")),
+)
+def test_demo_names_what_cannot_be(tmp_path, monkeypatch, capsys, arguments, reason):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the demo's own is for its process
     (tmp_path / "transforms.json").write_text('{"frames": [')
-    command = [sys.executable, "-m", "gld_ros.ros.demo", "--sequence", str(tmp_path), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert "transforms.json: not valid JSON" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_demo_wants_a_seed(drive, tmp_path):
-    command = [sys.executable, "-m", "gld_ros.ros.demo", "--sequence", str(drive), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--seeds", "0"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "--seeds 0: at least 1 is expected" in done.stderr
-
-
-@pytest.mark.parametrize("module", ("replay", "sim_camera"))
-def test_camera_nodes_end_cleanly(drive, module):
-    """With SIGTERM; test/faults has SIGINT."""
-    parameters = {"replay": [f"sequence:={drive}"], "sim_camera": ["width:=32", "height:=24", "frames:=1000"]}[module]
-    code = f"import sys; from gld_ros.ros.drivers.{module} import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "--ros-args", "-p", "loop:=true"]
-    for parameter in parameters:
-        command += ["-p", parameter]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in process.stdout:
-        if "the camera plays" in line:
-            break
-    time.sleep(0.5)
-    assert process.poll() is None
-    process.terminate()
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0 and "Traceback" not in output, output
+    assert main(arguments) == 1 and reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

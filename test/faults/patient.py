@@ -2,21 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """gld_node in this process with a model that does what a test says, its robot and its clients, over DDS."""
 
-import threading
+import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import rclpy
 import torch
+from dds import Client, logged_by
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, TransformStamped
-from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.srv import SetParameters
-from rclpy.action import ActionClient
+from geometry_msgs.msg import TransformStamped
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -28,11 +24,17 @@ from gld_ros.ros.node import node
 from gld_ros.srv import SynthesizeViews
 from gld_ros.views import Progress, Scale, View
 
-PATIENCE = 60.0  # seconds for what takes a fraction of one on a free machine
 STAGES = ("encode", "level1", "level0", "decode")
 DEPTH = 2.0  # metres, of every pixel that the model makes
 SIZE = (48, 64)  # (H, W)
 Response = SynthesizeViews.Response
+
+
+def report(figures):
+    """Add a line to the file GLD_FUZZ_REPORT, where there is one."""
+    if os.environ.get("GLD_FUZZ_REPORT"):
+        with open(os.environ["GLD_FUZZ_REPORT"], "a") as file:
+            file.write(json.dumps(figures) + "\n")
 
 
 class Model:
@@ -82,8 +84,8 @@ class Model:
     just_observed = observed_depth
 
 
-class Patient:
-    """`model` is what it has; real ones by other values of the parameter `model`. kind: of the node."""
+class Patient(Client):
+    """`model` is what `gld_node` has; real ones by other values of the parameter `model`. kind: of the node."""
 
     def __init__(self, failures, kind=node.GLDNode, **parameters):
         self.model, self.failures = Model(), failures
@@ -106,26 +108,17 @@ class Patient:
         arguments = ["--ros-args"]
         for key, value in {**values, **parameters}.items():
             arguments += ["-p", f"{key}:={value}"]
-        self.node = kind(cli_args=arguments)
-        self.robot = rclpy.create_node("robot")
-        self._executors = [SingleThreadedExecutor() for _ in range(2)]
-        self.errors = []
-        for executor, member in zip(self._executors, (self.node, self.robot), strict=True):
-            executor.add_node(member)
-        self._pool = ThreadPoolExecutor(2)
-        self._spins = [self._pool.submit(executor.spin) for executor in self._executors]
-        self.image = self.robot.create_publisher(Image, "image", 10)
-        self.info = self.robot.create_publisher(CameraInfo, "camera_info", 10)
-        self.tf = self.robot.create_publisher(TFMessage, "/tf", 100)
-        self.request = self.robot.create_publisher(PoseStamped, "gld_node/request", 10)
-        self.service = self.robot.create_client(SynthesizeViews, "gld_node/synthesize")
-        self.action = ActionClient(self.robot, SynthesizeTrajectory, "gld_node/synthesize_trajectory")
-        self._transition = self.robot.create_client(ChangeState, "gld_node/change_state")
-        self._set = self.robot.create_client(SetParameters, "gld_node/set_parameters")
+        self.gld_node = kind(cli_args=arguments)
+        self._spins_node = SingleThreadedExecutor()
+        self._spins_node.add_node(self.gld_node)
+        self._pool = ThreadPoolExecutor(1)
+        self._spin = self._pool.submit(self._spins_node.spin)
+        super().__init__()
+        self.tf = self.node.create_publisher(TFMessage, "/tf", 100)
         self.wall = Wall(SIZE)
         self.seed, self.x = 0, 0.0
-        self.statuses = []
-        self.robot.create_subscription(DiagnosticArray, "/diagnostics", self._heard, 50)
+        self.forget()
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._heard, 50)
         self.transition(1)
         self.transition(3)
 
@@ -135,17 +128,29 @@ class Patient:
     def close(self):
         GLDPipeline.from_pretrained = self._load
         self.model.heal()
-        for executor in self._executors:
-            executor.shutdown(timeout_sec=5)
-        self.node.close()
+        self._spins_node.shutdown(timeout_sec=5)
+        self.gld_node.close()
         self._pool.shutdown()
-        self.action.destroy()
-        for member in (self.node, self.robot):
-            member.destroy_node()
+        super().close()
+        self.gld_node.destroy_node()
+
+    def alive(self):
+        """Both executors spin."""
+        super().alive()
+        assert not self._spin.done() or self._spin.result(), "the executor of gld_node ended"
 
     def forget(self):
         """What was heard and asked so far."""
-        self.statuses, self.model.asked = [], []
+        self.statuses, self.model.asked, self._since = [], [], time.monotonic()
+
+    def expect_warnings(self):
+        """That the log says everything anew, however lately it said so."""
+        self.gld_node.shared.warn._last.clear()
+        self._since = time.monotonic()
+
+    def logged(self, text):
+        """Whether gld_node logged it since then."""
+        return text in logged_by(self.gld_node, self._since)
 
     # ---- what a robot sends
 
@@ -169,7 +174,7 @@ class Patient:
         self.image.publish(image)
 
     def received(self, topic="/image", key="received"):
-        return self.node.counters.snapshot().get(topic, {}).get(key, 0)
+        return self.gld_node.counters.snapshot().get(topic, {}).get(key, 0)
 
     # ---- what a client asks
 
@@ -178,13 +183,13 @@ class Patient:
             self.wall.camera(x).c2w, Header(frame_id=frame, stamp=conversions.ns_to_stamp(stamp))
         )
 
-    def call(self, *poses, **fields):
+    def submit(self, *poses, **fields):
         """The future of a request."""
         return self.service.call_async(SynthesizeViews.Request(poses=list(poses), **fields))
 
     def ask(self, **fields):
         """The answer to a request at a place that the robot sees."""
-        return self.result(self.call(self.pose(self.x), **fields))
+        return self.result(self.submit(self.pose(self.x), **fields))
 
     def goal(self, *poses, feedback=None, **fields):
         goal = SynthesizeTrajectory.Goal(poses=list(poses), **fields)
@@ -195,7 +200,7 @@ class Patient:
         self.model.heal()
 
         def answered():
-            if len(self.node.key_frames) < 3:
+            if len(self.gld_node.key_frames) < 3:
                 self.send()
                 time.sleep(0.05)
                 return None
@@ -215,44 +220,11 @@ class Patient:
         assert answer.points.width == SIZE[0] * SIZE[1]
         self.alive()
 
-    def alive(self):
-        """Both executors spin."""
-        for spin in self._spins:
-            assert not spin.done() or spin.result(), "an executor ended"
-
     # ---- waiting, and the rest of the node
-
-    def wait(self, condition, what, timeout=PATIENCE):
-        """The first true value of `condition()`."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            self.alive()
-            value = condition()
-            if value:
-                return value
-            time.sleep(0.01)
-        raise AssertionError(f"{what}: not within {timeout:g} s")
-
-    def result(self, future, timeout=PATIENCE):
-        event = threading.Event()
-        future.add_done_callback(lambda _: event.set())
-        self.wait(lambda: event.wait(0.2), "an answer", timeout)
-        return future.result()
-
-    def transition(self, number):
-        assert self._transition.wait_for_service(PATIENCE)
-        request = ChangeState.Request()
-        request.transition.id = number
-        return self.result(self._transition.call_async(request)).success
 
     def restart(self, *transitions):
         """Through deactivate, cleanup, configure, activate."""
         return [self.transition(number) for number in transitions or (4, 2, 1, 3)]
-
-    def set(self, name, value):
-        """The reason why a value is not taken; empty if it is."""
-        message = Parameter(name, value=value).to_parameter_msg()
-        return self.result(self._set.call_async(SetParameters.Request(parameters=[message]))).results[0].reason
 
     def diagnosed(self, level, text):
         """A diagnostic of the node of that level whose message holds `text` comes."""

@@ -7,14 +7,13 @@ heap is all of the memory. The model is the light one of these tests, or that of
 """
 
 import gc
-import json
 import os
 import time
 
 import numpy as np
 import psutil
 from bare import BareNode
-from patient import Patient, Response
+from patient import Patient, Response, report
 
 from gld_ros.benchmarks.process_use import private_bytes, robust_slope
 from gld_ros.ros.node.node import GLDNode
@@ -44,9 +43,7 @@ def test_lifecycle_cycles(tmp_path):
             name: (found[:: 50 if CYCLES > 50 else 1] / 1e6).round(3).tolist() for name, found in memory.items()
         },
     }
-    if os.environ.get("GLD_FUZZ_REPORT"):
-        with open(os.environ["GLD_FUZZ_REPORT"], "a") as report:
-            report.write(json.dumps(figures) + "\n")
+    report(figures)
     assert difference["low"] < GROWTH, figures
 
 
@@ -60,7 +57,7 @@ def cycles(folder, kind):
             if cycle:
                 assert patient.restart(1, 3) == [True, True]
             patient.send()
-            patient.wait(lambda: len(patient.node.key_frames), "a key frame")
+            patient.wait(lambda: len(patient.gld_node.key_frames), "a key frame")
             if cycle % 10 == 0:
                 answer = patient.ask()
                 assert answer.error_code in (Response.NONE, Response.SCALE_UNKNOWN), answer.error_message

@@ -7,14 +7,17 @@ import resource
 import signal
 import threading
 import time
+from functools import partial
 
 import pytest
 import rclpy
+from action_msgs.msg import GoalStatus
 from builtin_interfaces.msg import Duration
-from lifecycle_msgs.srv import ChangeState
-from patient import PATIENCE, Response
+from dds import PATIENCE
+from lifecycle_msgs.msg import Transition
+from patient import Response
 from rclpy.action import ActionClient
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_srvs.srv import SetBool, Trigger
 
 from gld_ros.action import SynthesizeTrajectory
@@ -34,48 +37,64 @@ def camera(**values):
     return {"camera_info": CameraInfo(**{"width": 64, "height": 48, "k": [50.0, 0, 32, 0, 50, 24, 0, 0, 1], **values})}
 
 
-#: Poses and fields of a request, and the codes it may be answered with.
+#: Poses and fields of a request, the codes it may be answered with, and what the answer says.
 REQUESTS = {
-    "no pose": (lambda p: [], {}, "INVALID_REQUEST"),
-    "a thousand poses": (lambda p: [p.pose()] * 1000, {}, "INVALID_REQUEST"),
-    "position NaN": (lambda p: [at(p, x=NAN)], {}, "INVALID_REQUEST"),
+    "no pose": (lambda p: [], {}, "INVALID_REQUEST", "poses is empty"),
+    "a thousand poses": (lambda p: [p.pose()] * 1000, {}, "INVALID_REQUEST", "1000 poses, at most 32"),
+    "position NaN": (lambda p: [p.pose(), at(p, x=NAN)], {}, "INVALID_REQUEST", "poses[1]: holds NaN"),
     "position infinite": (lambda p: [at(p, y=-INF)], {}, "INVALID_REQUEST"),
     "position beyond all numbers": (lambda p: [at(p, z=1e300)], {}, "INVALID_REQUEST"),
     "quaternion beyond all numbers": (lambda p: [at(p, w=1e200)], {}, "INVALID_REQUEST"),
     "far away": (lambda p: [at(p, x=1e8)], {}, "NO_CONTEXT NONE"),
-    "quaternion zero": (lambda p: [at(p, w=0.0)], {}, "INVALID_REQUEST"),
-    "quaternion NaN": (lambda p: [at(p, w=NAN)], {}, "INVALID_REQUEST"),
-    "unknown frame": (lambda p: [at(p, "nowhere")], {}, "TF_ERROR"),
+    "quaternion zero": (lambda p: [at(p, w=0.0)], {}, "INVALID_REQUEST", "poses[0]: the quaternion has norm 0"),
+    "quaternion NaN": (lambda p: [at(p, w=NAN)], {}, "INVALID_REQUEST", "poses[0]: holds NaN"),
+    "unknown frame": (lambda p: [at(p, "nowhere")], {}, "TF_ERROR", "'nowhere' to 'map'"),
     "frame of spaces": (lambda p: [at(p, "   ")], {}, "TF_ERROR"),
     "frame of slashes": (lambda p: [at(p, "///")], {}, "TF_ERROR"),
-    "stamp of long ago": (lambda p: [at(p, "camera", 1)], {}, "TF_ERROR"),
+    "stamp of long ago": (lambda p: [at(p, "camera", 1)], {}, "TF_ERROR", "'camera' to 'map'"),
     "stamp of the future": (lambda p: [at(p, "camera", 2**60)], {}, "TF_ERROR"),
-    "unknown axes": (lambda p: [p.pose()], {"axes": 255}, "INVALID_REQUEST"),
-    "negative budget": (lambda p: [p.pose()], {"time_budget": Duration(sec=-5)}, "INVALID_REQUEST"),
-    "budget of a nanosecond": (lambda p: [p.pose()], {"time_budget": Duration(nanosec=1)}, "TIMEOUT"),
-    "K zero": (lambda p: [p.pose()], camera(k=[0.0] * 9), "INVALID_REQUEST"),
+    "unknown axes": (lambda p: [p.pose()], {"axes": 255}, "INVALID_REQUEST", "axes is 255"),
+    "negative budget": (lambda p: [p.pose()], {"time_budget": Duration(sec=-5)}, "INVALID_REQUEST", "time_budget"),
+    "budget of a nanosecond": (lambda p: [p.pose()], {"time_budget": Duration(nanosec=1)}, "TIMEOUT", "time budget"),
+    "K zero": (lambda p: [p.pose()], camera(k=[0.0] * 9), "INVALID_REQUEST", "fx=0"),
     "K NaN": (lambda p: [p.pose()], camera(k=[NAN] * 9), "INVALID_REQUEST"),
-    "picture of four billion columns": (lambda p: [p.pose()], camera(width=2**32 - 1), "INVALID_REQUEST"),
+    "picture of four billion columns": (lambda p: [p.pose()], camera(width=2**32 - 1), "INVALID_REQUEST", "4294967295"),
     "picture without rows": (lambda p: [p.pose()], camera(height=0), "INVALID_REQUEST"),
+    "too many pixels": (
+        lambda p: [p.pose()] * 9, camera(width=4096, height=4096), "INVALID_REQUEST",
+        "9 views of 4096x4096 pixels, at most",
+    ),
+    "too many samples": (lambda p: [p.pose()], {"samples": 65}, "INVALID_REQUEST", "samples is 65, expected at most"),
+    "too many pixels in samples": (
+        lambda p: [p.pose()], {"samples": 5} | camera(width=4096, height=4096), "INVALID_REQUEST",
+        "1 views of 4096x4096 pixels in 5 samples, at most",
+    ),
+    "region outside of the image": (
+        lambda p: [p.pose()], camera(roi=RegionOfInterest(width=4_000_000_000)), "INVALID_REQUEST",
+        "does not lie within 64x48",
+    ),
     "lens of a kilometre": (lambda p: [p.pose()], camera(k=[1e9, 0, 32, 0, 1e9, 24, 0, 0, 1]), "NONE NO_CONTEXT"),
     "coverage of a model that is not calibrated": (lambda p: [p.pose()], {"depth_coverage": 0.9}, "INVALID_REQUEST"),
     "coverage NaN": (lambda p: [p.pose()], {"depth_coverage": NAN}, "INVALID_REQUEST"),
     "coverage infinite": (lambda p: [p.pose()], {"depth_coverage": INF}, "INVALID_REQUEST"),
     "binning too large": (lambda p: [p.pose()], camera(binning_x=4_000_000_000), "INVALID_REQUEST"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_request(patient, name):
     """As a service and as an action."""
     patient.good()
-    poses, fields, codes = REQUESTS[name]
+    poses, fields, codes, *reason = REQUESTS[name]
     allowed = {getattr(Response, code) for code in codes.split()}
-    answer = patient.result(patient.call(*poses(patient), **fields))
-    assert answer.error_code in allowed, (answer.error_code, answer.error_message)
-    assert (answer.error_message == "") == (answer.error_code == Response.NONE) == bool(answer.views)
-    result = patient.result(patient.goal(*poses(patient), **fields).get_result_async()).result
-    assert result.error_code in allowed
+    answer = patient.result(patient.submit(*poses(patient), **fields))
+    done = patient.result(patient.goal(*poses(patient), **fields).get_result_async())
+    assert done.status == (GoalStatus.STATUS_SUCCEEDED if done.result.views else GoalStatus.STATUS_ABORTED)
+    for found in (answer, done.result):
+        assert found.error_code in allowed, (found.error_code, found.error_message)
+        assert (found.error_message == "") == (found.error_code == Response.NONE) == bool(found.views)
+        assert all(text in found.error_message for text in reason), found.error_message
+        assert bool(found.points.width) == bool(found.views)
     patient.good()
 
 
@@ -83,7 +102,7 @@ def flood(patient):
     """More than may wait: the rest is refused by name, and none is lost before the node takes it."""
     release = threading.Event()
     patient.model.fault = lambda stage: release.wait(PATIENCE)
-    answers = [patient.call(patient.pose(patient.x)) for _ in range(40)]
+    answers = [patient.submit(patient.pose(patient.x)) for _ in range(40)]
     patient.wait(lambda: sum(answer.done() for answer in answers) >= 4, "refusals")
     release.set()
     codes = [patient.result(answer).error_code for answer in answers]
@@ -96,7 +115,7 @@ def service_client_vanishes(patient):
     assert client.wait_for_service(PATIENCE)
     patient.model.fault = lambda stage: time.sleep(0.1)
     client.call_async(SynthesizeViews.Request(poses=[patient.pose(patient.x)]))
-    patient.wait(lambda: patient.node.requests.worker.busy, "work")
+    patient.wait(lambda: patient.gld_node.requests.worker.busy, "work")
     other.destroy_node()
 
 
@@ -106,7 +125,7 @@ def action_client_vanishes(patient):
     assert client.wait_for_server(PATIENCE)
     patient.model.fault = lambda stage: time.sleep(0.1)
     client.send_goal_async(SynthesizeTrajectory.Goal(poses=[patient.pose(patient.x)]))
-    patient.wait(lambda: patient.node.requests.worker.busy, "work")
+    patient.wait(lambda: patient.gld_node.requests.worker.busy, "work")
     client.destroy()
     other.destroy_node()
 
@@ -147,32 +166,29 @@ def pose_topic_nan(patient):
 
 
 def context_is_cleared_at_work(patient):
-    clear = patient.robot.create_client(Trigger, "gld_node/clear_context")
     patient.model.fault = lambda stage: time.sleep(0.1)
-    waiting = patient.call(patient.pose(patient.x))
-    assert patient.result(clear.call_async(Trigger.Request())).success
+    waiting = patient.submit(patient.pose(patient.x))
+    assert patient.call(patient.node.create_client(Trigger, "gld_node/clear_context")).success
     # It was done before, it had not begun, or it was at work.
     assert patient.result(waiting).error_code in (Response.NONE, Response.NO_CONTEXT, Response.CANCELLED)
 
 
 def follow_without_listeners(patient):
-    follow = patient.robot.create_client(SetBool, "gld_node/follow")
+    follow = patient.node.create_client(SetBool, "gld_node/follow")
     for on in (True, True, False, False):
-        assert patient.result(follow.call_async(SetBool.Request(data=on))).success
+        assert patient.call(follow, data=on).success
 
 
 def wrong_transitions(patient):
     """Not allowed here, or not there at all."""
     for number in (1, 2, 3, 0, 99, 255):
         assert not patient.transition(number)
-    unnamed = ChangeState.Request()
-    unnamed.transition.label = "no such transition"
-    assert not patient.result(patient._transition.call_async(unnamed)).success
+    assert not patient.call(patient.change_state, transition=Transition(label="no such transition")).success
 
 
 def restarts_at_work(patient):
     patient.model.fault = lambda stage: time.sleep(0.1)
-    waiting = [patient.call(patient.pose(patient.x)) for _ in range(3)]
+    waiting = [patient.submit(patient.pose(patient.x)) for _ in range(3)]
     assert all(patient.restart())
     assert {patient.result(answer).error_code for answer in waiting} <= {Response.CANCELLED, Response.NOT_ACTIVE}
 
@@ -191,26 +207,30 @@ def test_client(patient, fault):
 
 
 PARAMETERS = {
-    "wrong type": ("steps", "many"),
-    "below its range": ("tf_timeout", -1.0),
-    "NaN": ("tf_timeout", NAN),
-    "infinite": ("cloud_min_confidence", INF),
-    "not one of its choices": ("request_axes", "sideways"),
-    "set at start only": ("map_frame", "odom"),
-    "unknown": ("no_such_parameter", 1),
-    "list too short": ("follow_offsets", [1.0, 2.0]),
-    "empty list": ("follow_path_distances", []),
-    "text of a megabyte": ("request_axes", "x" * 2**20),
-    "number beyond its range": ("follow_seed", 2**62),
+    "wrong type": ("steps", "many", "type"),
+    "below its range": ("tf_timeout", -1.0, "out of range"),
+    "integer below its range": ("max_views", 0, "out of range"),
+    "NaN": ("tf_timeout", NAN, "out of range"),
+    "infinite": ("cloud_min_confidence", INF, "out of range"),
+    "not one of its choices": ("request_axes", "sideways", "expected one of body, optical"),
+    "not one of its numbers": ("depth_coverage", 0.7, "expected 0 or one of 0.5, 0.8, 0.9, 0.95"),
+    "set at start only": ("map_frame", "odom", "read-only"),
+    "unknown": ("no_such_parameter", 1, ""),
+    "list too short": ("follow_offsets", [1.0, 2.0], "expected finite ones, 4 for each view"),
+    "list with NaN": ("follow_path_distances", [NAN], "expected finite ones"),
+    "empty list": ("follow_path_distances", [], ""),
+    "text of a megabyte": ("request_axes", "x" * 2**20, "expected one of body, optical"),
+    "number beyond its range": ("follow_seed", 2**62, "out of range"),
 }
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter(patient, name):
-    parameter, value = PARAMETERS[name]
-    before = patient.node.parameters
-    assert patient.set(parameter, value)
-    assert patient.node.parameters == before
+    parameter, value, reason = PARAMETERS[name]
+    before = patient.gld_node.parameters
+    found = patient.set_parameter(parameter, value)
+    assert found and reason in found
+    assert patient.gld_node.parameters == before
     patient.good()
 
 
@@ -244,7 +264,7 @@ def test_disk_full_for_failed_requests(patient, full_disk, capfd):
 
 def test_folder_of_failed_requests_is_a_file(patient, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(patient.node.fallbacks, "_folder", tmp_path / "file" / "failures")
+    monkeypatch.setattr(patient.gld_node.fallbacks, "_folder", tmp_path / "file" / "failures")
     patient.model.result = lambda views: []
     assert patient.ask().error_code == Response.MODEL_ERROR
     patient.good()
@@ -252,34 +272,44 @@ def test_folder_of_failed_requests_is_a_file(patient, monkeypatch, tmp_path):
 
 @pytest.fixture
 def maps(patient):
-    """Clients of the map, which is on."""
-    assert patient.set("map_enabled", True) == ""
-    save = patient.robot.create_client(SaveMap, "gld_node/save_map")
-    load = patient.robot.create_client(LoadMap, "gld_node/load_map")
-    assert save.wait_for_service(PATIENCE) and load.wait_for_service(PATIENCE)
-    yield save, load
-    assert patient.set("map_enabled", False) == ""
+    """Functions that save and load the map, which is on."""
+    assert patient.set_parameter("map_enabled", True) == ""
+    save = patient.node.create_client(SaveMap, "gld_node/save_map")
+    load = patient.node.create_client(LoadMap, "gld_node/load_map")
+    yield partial(patient.call, save), partial(patient.call, load)
+    assert patient.set_parameter("map_enabled", False) == ""
 
 
-@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "", "a\0b", "x" * 5000, "."])
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "", "a\0b", "x" * 5000, ".", "a/.."])
 def test_map_paths(patient, maps, path):
     save, load = maps
     if "\0" not in path:  # rclpy refuses to send it
-        answer = patient.result(save.call_async(SaveMap.Request(path=path)))
+        answer = save(path=path)
         refused = SaveMap.Response.INVALID_REQUEST, SaveMap.Response.FILE_ERROR
         assert answer.error_code in refused and answer.error_message and not answer.files
-        answer = patient.result(load.call_async(LoadMap.Request(path=path)))
+        answer = load(path=path)
         assert answer.error_code in refused and answer.error_message
     patient.good()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x93NUMPY" * 100], ids=["empty", "cut", "other"])
-def test_damaged_map(patient, maps, content):
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[:-50],
+    "begun": lambda whole: b"PK\x03\x04 and no more",
+    "other": lambda whole: b"\x93NUMPY" * 100,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_map(patient, maps, damage):
+    save, load = maps
+    patient.wait(lambda: not save(path="whole").error_code, "a map to save")
     folder = patient.failures / "maps"
-    folder.mkdir(exist_ok=True)
-    (folder / "damaged.npz").write_bytes(content)
-    answer = patient.result(maps[1].call_async(LoadMap.Request(path="damaged")))
+    (folder / "damaged.npz").write_bytes(DAMAGES[damage]((folder / "whole.npz").read_bytes()))
+    answer = load(path="damaged")
     assert answer.error_code == LoadMap.Response.FILE_ERROR and "damaged" in answer.error_message
+    assert "truncated" in answer.error_message or damage != "cut"
+    assert load(path="whole").error_code == LoadMap.Response.NONE
     patient.good()
 
 
@@ -287,7 +317,7 @@ def test_disk_full_for_maps(patient, maps, full_disk, capfd):
     patient.good()
     with capfd.disabled():
         full_disk()
-        answer = patient.result(maps[0].call_async(SaveMap.Request(path="full")))
+        answer = maps[0](path="full")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert answer.error_code == SaveMap.Response.FILE_ERROR and answer.error_message
     assert not list((patient.failures / "maps").glob(".full*"))

@@ -11,29 +11,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
+from dds import PATIENCE, Client, logged_by
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, TransformStamped
-from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.srv import GetParameters, SetParameters
-from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
-from gld_ros.action import SynthesizeTrajectory
 from gld_ros.data.rooms import random_room
 from gld_ros.geometry.cameras import Camera
 from gld_ros.ros import conversions
 from gld_ros.ros.node import guards, node
 from gld_ros.ros.node.session import load
-from gld_ros.srv import SynthesizeViews
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gld_node"
-PATIENCE = 60.0  # seconds a machine with one busy core may take for anything
 K = np.array([[110.0, 0, 96], [0, 110, 72], [0, 0, 1]])
 
 
@@ -68,17 +59,6 @@ class NodeProcess:
             self.process.kill()
 
 
-LOGGED = []  # (logger, message) of all nodes in this process
-write_log = rclpy_implementation.rclpy_logging_rcutils_log
-
-
-def keep_log(severity, name, message, *where):
-    LOGGED.append((name, message))
-    write_log(severity, name, message, *where)
-
-
-rclpy_implementation.rclpy_logging_rcutils_log = keep_log
-
 PIPELINES = []  # [pipeline of mini, thread that uses it]
 
 
@@ -100,7 +80,7 @@ class NodeThread:
     """gld_node in this process, spun by a thread, with mini; `log` is all it logged so far."""
 
     def __init__(self, autostart=True, **parameters):
-        self._seen = len(LOGGED)
+        self._began = time.monotonic()
         self.node = node.GLDNode(cli_args=node_arguments(parameters))
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -115,10 +95,20 @@ class NodeThread:
     def __exit__(self, *_):
         assert self.stop(), self.log
 
+    def hears_and_is_heard(self, *topics):
+        """A condition: each of its endpoints on these topics, and there is one on each, knows another node's."""
+        topics = {self.node.resolve_topic_name(topic) for topic in topics}
+
+        def matched():
+            counts = {p.topic_name: p.get_subscription_count() for p in self.node.publishers if p.topic_name in topics}
+            counts |= {s.topic_name: s.get_publisher_count() for s in self.node.subscriptions if s.topic_name in topics}
+            return counts.keys() == topics and all(counts.values())
+
+        return matched
+
     @property
     def log(self):
-        own = self.node.get_logger().name
-        return "\n".join(message for name, message in LOGGED[self._seen :] if name == own) + "\n"
+        return logged_by(self.node, self._began)
 
     def stop(self):
         """Whether it ended in time, and no callback failed."""
@@ -129,39 +119,21 @@ class NodeThread:
         return ended and "unexpected" not in self.log
 
 
-class Robot:
-    """Camera, TF and clients; a thread spins the node. Its topics and the gld_node that it uses are in `namespace`."""
+class Robot(Client):
+    """A client with a camera and TF."""
 
     camera_frame, map_frame = "camera", "map"
 
     def __init__(self, name="robot", namespace="/"):
-        self.node = rclpy.create_node(name, namespace=namespace)
         self.target = f"{namespace.rstrip('/')}/gld_node"
-        self.image = self.node.create_publisher(Image, "image", 10)
-        self.info = self.node.create_publisher(CameraInfo, "camera_info", 10)
-        self.tf = TransformBroadcaster(self.node)
-        self.request = self.node.create_publisher(PoseStamped, "gld_node/request", 10)
-        self.service = self.node.create_client(SynthesizeViews, "gld_node/synthesize")
-        self.action = ActionClient(self.node, SynthesizeTrajectory, "gld_node/synthesize_trajectory")
-        self._transition = self.node.create_client(ChangeState, "gld_node/change_state")
-        self._get = self.node.create_client(GetParameters, "gld_node/get_parameters")
-        self._set = self.node.create_client(SetParameters, "gld_node/set_parameters")
         self._diagnostics = []
+        super().__init__(name, namespace)
+        self.tf = TransformBroadcaster(self.node)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics.append, 10)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
         room = random_room(3)
         start = room.trajectory(40, seed=1)
         self.cameras = [Camera(K, c2w, 192, 144) for c2w in start[:12:2]]
         self.pictures, self.depths = room.render(self.cameras)
-
-    def close(self):
-        self._executor.shutdown(timeout_sec=5)
-        self._thread.join(5)
-        self.action.destroy()
-        self.node.destroy_node()
 
     def now(self):
         """Of the robot's clock, ns."""
@@ -199,39 +171,10 @@ class Robot:
         """Poses in the map frame of some of the robot's own views."""
         return [conversions.pose_to_msg(self.cameras[i].c2w, Header(frame_id=self.map_frame)) for i in indices]
 
-    def wait(self, condition, what, timeout=PATIENCE):
-        """The first true value of `condition()`."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            value = condition()
-            if value:
-                return value
-            time.sleep(0.02)
-        raise AssertionError(f"{what}: not within {timeout} s")
-
-    def result(self, future, what="answer"):
-        self.wait(future.done, what)
-        return future.result()
-
-    def synthesize(self, request):
-        self.wait(self.service.service_is_ready, "service")
-        return self.result(self.service.call_async(request))
-
-    def transition(self, number):
-        self.wait(self._transition.service_is_ready, "lifecycle service")
-        request = ChangeState.Request()
-        request.transition.id = number
-        return self.result(self._transition.call_async(request)).success
-
-    def get_parameter(self, name):
-        return self.result(self._get.call_async(GetParameters.Request(names=[name]))).values[0]
-
-    def set_parameter(self, name, value):
-        """The result's reason, empty if the value was taken."""
-        message = Parameter(name, value=value).to_parameter_msg()
-        result = self.result(self._set.call_async(SetParameters.Request(parameters=[message]))).results[0]
-        assert result.successful == (not result.reason)
-        return result.reason
+    def ask(self, *views, **fields):
+        """The answer to a request for views at poses, or at the robot's own by their index."""
+        poses = [view if isinstance(view, PoseStamped) else self.poses(view)[0] for view in views]
+        return self.call(self.service, poses=poses, **fields)
 
     def diagnostics(self, name=None):
         """The values that gld_node published newest, by topic ("node": its own), from well after this call."""

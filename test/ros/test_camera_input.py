@@ -1,112 +1,17 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What cameras can get wrong: each is counted, named in the log, and the node goes on."""
+"""Cameras and poses on topics of their own; test/faults has what can be wrong with them."""
 
 import time
 
 import cv2
-import numpy as np
-import pytest
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot import NodeThread, logged
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 
 from gld_ros.ros import conversions
-from gld_ros.srv import SynthesizeViews
-
-
-@pytest.fixture(scope="module")
-def node(robot):
-    with NodeThread(input_timeout=1.0, tf_timeout=0.3, pending_frames=5) as process:
-        robot.fill_context(0, 2, 4)
-        yield process
-
-
-def clear(robot):
-    client = robot.node.create_client(Trigger, "gld_node/clear_context")
-    robot.wait(client.service_is_ready, "clear_context")
-    assert robot.result(client.call_async(Trigger.Request())).success
-
-
-BAD_FRAMES = {
-    "encoding": (lambda r: {"image": Image(width=192, height=144, step=576, encoding="magic8", data=bytes(82944))},
-                 "dropped_invalid", "'/image': cannot decode an image of encoding 'magic8'"),
-    "too few bytes": (lambda r: {"image": Image(width=192, height=144, step=576, encoding="rgb8", data=bytes(9))},
-                      "dropped_invalid", "'/image'.*do not fit into 9 bytes"),
-    "size": (lambda r: {"image": conversions.image_to_msg(np.zeros((72, 96, 3), np.uint8), "rgb8", Header())},
-             "dropped_invalid", "'/image': image of 96x72 pixels, its calibration says 192x144"),
-    "K of zeros": (lambda r: {"info": CameraInfo(width=192, height=144)},
-                   "dropped_invalid", "'/camera_info': CameraInfo: K has fx=0"),
-    "distortion": (lambda r: {"info": CameraInfo(width=192, height=144, distortion_model="magic", d=[0.1],
-                                                 k=[99.0, 0, 9, 0, 99, 9, 0, 0, 1])},
-                   "dropped_invalid", "'/camera_info': CameraInfo: unknown distortion model 'magic'"),
-    "no pose": (lambda r: {"frame": "lost_camera", "with_tf": False},
-                "dropped_no_pose", "'/image': dropped an image: no pose within 0.3 s: no transform from 'lost_camera'"),
-    "no frame": (lambda r: {"frame": "", "with_tf": False},
-                 "dropped_invalid", "'/image': neither the image nor its CameraInfo names a frame_id"),
-    "no camera info": (lambda r: {"with_info": False},
-                       "dropped_unpaired", "'/image': .*none of the same stamp came on '/camera_info'"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BAD_FRAMES)
-def test_bad_frames_are_counted_and_named(robot, node, name):
-    fields, counter, reason = BAD_FRAMES[name]
-    clear(robot)  # else a frame near a key frame is not even decoded
-    before = robot.counts("/image").get(counter, 0)
-
-    def warned():
-        robot.send(0, **fields(robot))
-        time.sleep(0.2)
-        return logged(node, reason)()
-
-    robot.wait(warned, reason)
-    counts = robot.counts("/image")
-    assert counts[counter] > before and counts["dropped"] >= counts[counter]
-    robot.fill_context(0, 2, 4)
-    answer = robot.synthesize(SynthesizeViews.Request(poses=robot.poses(1)))
-    assert answer.error_code == SynthesizeViews.Response.NONE
-
-
-def test_zero_stamp(robot, node):
-    header = Header(frame_id="camera")
-
-    def warned():
-        robot.image.publish(conversions.image_to_msg(robot.pictures[0], "rgb8", header))
-        time.sleep(0.2)
-        return logged(node, "'/image': the stamp is zero")()
-
-    robot.wait(warned, "warning")
-
-
-def test_silence_is_named(robot, node):
-    robot.wait(logged(node, r"no input on '/image' \(\d+ s, 1 publishers\), '/camera_info'"), "warning")
-
-
-def test_a_publisher_whose_qos_does_not_fit_is_named(robot, node):
-    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    publisher = robot.node.create_publisher(PoseStamped, "gld_node/request", best_effort)
-    reason = "'/gld_node/request': nothing is received from a publisher whose QoS does not fit in RELIABILITY"
-    robot.wait(logged(node, reason), reason)
-    assert robot.counts("/gld_node/request")["incompatible_qos"] >= 1
-    robot.node.destroy_publisher(publisher)
-
-
-def test_a_clock_that_jumps_back_clears_the_context(robot, node):
-    clear(robot)
-    robot.fill_context(0)
-    header = Header(stamp=conversions.ns_to_stamp(10**9), frame_id="camera")
-    for _ in range(3):
-        robot.image.publish(conversions.image_to_msg(robot.pictures[0], "rgb8", header))
-        time.sleep(0.1)
-    robot.wait(logged(node, "time jumped backwards"), "warning")
-    robot.wait(lambda: robot.diagnostics()["node"]["key_frames"] == "0", "forgotten key frames")
-    clear(robot)
-    robot.fill_context(0, 2)
 
 
 def test_poses_from_a_topic_and_compressed_images(robot):

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Duration
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -94,10 +95,9 @@ class Simulated(Robot):
         """(N, 3) of the cameras in the odometry frame."""
         return np.array([self.cameras[i].center for i in indices])
 
-    def ask(self, index, **fields):
-        (pose,) = self.poses(index)
-        pose.pose = conversions.matrix_to_pose(self.in_map @ self.cameras[index].c2w)
-        return self.synthesize(SynthesizeViews.Request(poses=[pose], **fields))
+    def poses(self, *indices):
+        matrices = [self.in_map @ self.cameras[i].c2w for i in indices]
+        return [conversions.pose_to_msg(matrix, Header(frame_id=self.map_frame)) for matrix in matrices]
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ def test_while_the_clock_stands_still_everything_is_answered(robot, node):
     assert max(map(conversions.stamp_to_ns, answer.views[0].source_stamps)) <= robot.now()
     (pose,) = robot.poses(3)
     pose.header.frame_id = "nowhere"
-    assert robot.synthesize(SynthesizeViews.Request(poses=[pose])).error_code == Response.TF_ERROR
-    answer = robot.ask(3, time_budget=SynthesizeViews.Request().time_budget.__class__(nanosec=1000))
+    assert robot.ask(pose).error_code == Response.TF_ERROR
+    answer = robot.ask(3, time_budget=Duration(nanosec=1000))
     assert answer.error_code == Response.TIMEOUT
     robot.wait(logged(node, "no input on"), "the warning of silence")
     robot.send(0, frame="unposed", with_tf=False)
@@ -190,7 +190,7 @@ def test_a_clock_that_jumps_back_starts_anew(robot, node):
     assert max(map(conversions.stamp_to_ns, answer.views[0].source_stamps)) < before - 90 * SECOND
     (pose,) = robot.poses(2)
     pose.header.frame_id, pose.header.stamp = "camera", conversions.ns_to_stamp(before)
-    answer = robot.synthesize(SynthesizeViews.Request(poses=[pose]))
+    answer = robot.ask(pose)
     assert answer.error_code == Response.TF_ERROR  # nobody knows any more what was then
     robot.time = before  # for the next tests
 

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -37,16 +36,15 @@ class Follower(Robot):
         self.path = self.node.create_publisher(Path, "plan", LATCHED)
 
     def follow(self, data):
-        self.wait(self.client.service_is_ready, "~/follow")
-        return self.result(self.client.call_async(SetBool.Request(data=data)))
+        return self.call(self.client, data=data)
 
-    def listen(self):
+    def listen(self, node):
         create = self.node.create_subscription
         self.listeners = [
             create(SynthesizedView, "gld_node/views", self.views.append, 10),
             create(PointCloud2, "gld_node/points", self.clouds.append, LATCHED),
         ]
-        time.sleep(0.5)  # the node's publishers have to match them
+        self.wait(node.hears_and_is_heard("~/views", "~/points"), "the listeners")
 
     def stop_listening(self):
         for listener in self.listeners:
@@ -63,13 +61,8 @@ class Follower(Robot):
 
     def stand(self, index):
         """Send the transform of the frame `base` where the robot's body is behind one of its cameras."""
-        pose = conversions.matrix_to_pose(self.body(index))
         stamp = conversions.ns_to_stamp(time.time_ns())
-        message = TransformStamped(header=Header(stamp=stamp, frame_id="map"), child_frame_id="base")
-        for name in ("x", "y", "z"):
-            setattr(message.transform.translation, name, getattr(pose.position, name))
-        message.transform.rotation = pose.orientation
-        self.tf.sendTransform(message)
+        self.tf.sendTransform(self.transform(self.body(index), stamp, "map", "base"))
 
     def body(self, index):
         """(4, 4) of the body behind one of the robot's cameras."""
@@ -100,7 +93,7 @@ def following(robot, node):
     """Three key frames, continuous mode on and ~/views heard; paused afterwards."""
     if robot.diagnostics()["node"]["key_frames"] == "0":
         robot.fill_context(0, 2, 4)
-    robot.listen()
+    robot.listen(node)
     robot.views.clear()
     yield robot
     assert robot.follow(False).success
@@ -163,17 +156,17 @@ def test_paused_it_does_nothing(following):
     robot = following
     make_again(robot)
     before = robot.counts("/gld_node/follow")
-    time.sleep(1.0)  # ten periods
+    time.sleep(0.6)  # six periods
     assert not robot.views and robot.counts("/gld_node/follow") == before
 
 
-def test_nothing_is_made_that_nobody_hears(following):
+def test_nothing_is_made_that_nobody_hears(following, node):
     robot = following
     make_again(robot)
     robot.stop_listening()
     robot.follow(True)
     robot.wait_for_skip("unheard")
-    robot.listen()
+    robot.listen(node)
     robot.wait(lambda: robot.views, "a view, now that it is heard")
 
 
@@ -199,7 +192,7 @@ def test_requests_go_first(following):
 def test_an_answer_stays_latched_until_there_is_something_newer(following):
     robot = following
     make_again(robot)
-    answer = robot.synthesize(SynthesizeViews.Request(poses=robot.poses(4), seed=5))  # from the newest key frame, too
+    answer = robot.ask(4, seed=5)  # from the newest key frame, too
     assert answer.error_code == SynthesizeViews.Response.NONE
     robot.wait(lambda: robot.clouds and robot.clouds[-1] == answer.points, "the answer's cloud")
     robot.follow(True)
@@ -236,16 +229,9 @@ def test_an_emptied_map_is_filled_again(following):
     robot.follow(True)
     robot.wait(lambda: robot.views, "a view")
     robot.wait_for_skip("not_moved")
-    clear = robot.node.create_client(Trigger, "gld_node/clear_map")
-    robot.wait(clear.service_is_ready, "clear_map")
-    assert robot.result(clear.call_async(Trigger.Request())).success
+    assert robot.call(robot.node.create_client(Trigger, "gld_node/clear_map")).success
     robot.wait(lambda: len(robot.views) == 2, "the same view for the new map")
     assert robot.set_parameter("map_enabled", False) == ""
-
-
-def test_numbers_that_cannot_be_are_rejected(robot, node):
-    assert "expected finite ones, 4 for each view" in robot.set_parameter("follow_offsets", [1.0, 2.0])
-    assert "expected finite ones" in robot.set_parameter("follow_path_distances", [float("nan")])
 
 
 def test_an_inactive_node_makes_nothing(following):

@@ -57,7 +57,7 @@ def test_what_works_where_and_what_took_how_long(robot, node):
     assert "latency_decode_s" not in before and before["scale_residual"] == ""
     assert float(before["newest_key_frame_age_s"]) <= float(before["oldest_key_frame_age_s"]) < 600
     assert before["requests_waiting"] == before["images_waiting_for_pose"] == "0"
-    answer = robot.synthesize(SynthesizeViews.Request(poses=robot.poses(1)))
+    answer = robot.ask(1)
     assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
     after = robot.diagnostics()["node"]
     stages = {stage: float(after[f"latency_{stage}_s"].split(" / ")[1]) for stage in STAGES}

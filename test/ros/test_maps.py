@@ -49,9 +49,7 @@ class MapUser:
         return point_cloud2.read_points(self.newest[name]) if name in self.newest else []
 
     def call(self, name, **fields):
-        client = self.clients[name]
-        self.robot.wait(client.service_is_ready, name)
-        return self.robot.result(client.call_async(client.srv_type.Request(**fields)), name)
+        return self.robot.call(self.clients[name], **fields)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def user(robot, node):
     turn = np.eye(4)
     turn[:3, :3] = [[np.cos(0.6), 0, np.sin(0.6)], [0, 1, 0], [-np.sin(0.6), 0, np.cos(0.6)]]
     pose = conversions.pose_to_msg(camera.c2w @ turn, conversions.Header(frame_id="map"))
-    answer = robot.synthesize(SynthesizeViews.Request(poses=[pose]))
+    answer = robot.ask(pose)
     assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
     user.sources = [conversions.stamp_to_ns(stamp) * 1e-9 for stamp in answer.views[0].source_stamps]
     robot.wait(lambda: len(user.points("generated")), "generated points")
@@ -125,7 +123,7 @@ def test_nothing_is_sent_while_nothing_changes(robot, user):
     user.call("clear_map")
     robot.wait(lambda: not len(user.points("observed")), "an empty map")
     before = published()
-    time.sleep(1.0)  # five periods
+    time.sleep(0.6)  # three periods
     assert published() <= before + 1
     user.call("load_map", path="nothing there")  # a failure is no change either
     assert published() <= before + 1
@@ -146,20 +144,6 @@ def test_save_clear_and_load(robot, user, folder):
     robot.wait(lambda: len(late.points("observed")), "the latched map")
 
 
-def test_files_that_cannot_be(robot, user, folder):
-    robot.wait(lambda: not user.call("save_map", path="whole").error_code, "a map to save")
-    (folder / "cut.npz").write_bytes((folder / "whole.npz").read_bytes()[:-50])
-    for path in ("../outside", "/tmp/outside", "", ".", "a/..", "x" * 300):
-        for name in ("save_map", "load_map"):
-            answer = user.call(name, path=path)
-            assert answer.error_code in (LoadMap.Response.INVALID_REQUEST, LoadMap.Response.FILE_ERROR), path
-            assert answer.error_message
-    assert not (folder.parent / "outside.npz").exists()
-    answer = user.call("load_map", path="cut")
-    assert answer.error_code == LoadMap.Response.FILE_ERROR and "truncated" in answer.error_message
-    assert user.call("load_map", path="whole").error_code == 0
-
-
 def test_without_a_map_the_services_say_so(robot, user):
     assert robot.set_parameter("map_enabled", False) == ""
     assert not user.call("clear_map").success
@@ -171,7 +155,7 @@ def test_without_a_map_the_services_say_so(robot, user):
 
 def test_the_map_outlives_deactivation(robot, user):
     assert robot.transition(Transition.TRANSITION_DEACTIVATE)
-    assert user.call("load_map", path="whole").error_code == 0
+    assert user.call("load_map", path="floor_2/kitchen").error_code == 0
     assert robot.transition(Transition.TRANSITION_ACTIVATE)
 
 
@@ -204,7 +188,7 @@ def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
         assert maps.stop(10.0) and shared.worker.stop(10.0)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.text(st.sampled_from("ab./~\\\0 "), max_size=12) | st.text(max_size=300))
 def test_any_text_is_a_path_inside_or_refused(tmp_path, path):
     try:

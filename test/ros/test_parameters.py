@@ -40,26 +40,6 @@ def test_all_are_declared_with_descriptors(node):
             assert descriptor.integer_range or descriptor.floating_point_range
 
 
-@pytest.mark.parametrize(
-    "name, value, reason",
-    [
-        ("request_axes", "sideways", "expected one of body, optical"),
-        ("tf_timeout", -1.0, "out of range"),
-        ("tf_timeout", float("nan"), "out of range"),
-        ("max_views", 0, "out of range"),
-        ("steps", "many", "type"),
-        ("depth_coverage", 0.7, "expected 0 or one of 0.5, 0.8, 0.9, 0.95"),
-        ("device", "cpu", "read-only"),
-        ("map_frame", "odom", "read-only"),
-    ],
-)
-def test_bad_values_are_rejected(node, name, value, reason):
-    declare_parameters(node)
-    (result,) = node.set_parameters([Parameter(name, value=value)])
-    assert not result.successful and reason in result.reason
-    assert read(node, Parameters) == Parameters()
-
-
 def test_a_pose_topic_that_cannot_be_leaves_no_thread_behind(node):
     parameters = Parameters(pose_source="odometry", pose_topic="my odom")
     with pytest.raises(RCLError, match="topic name"):

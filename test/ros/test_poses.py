@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tf2_ros
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, TransformStamped
+from hypothesis import given
+from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from rclpy.time import Time
 
@@ -76,16 +78,21 @@ def test_pose_topic(buffer):
         poses.pose("camera", 11 * SECOND)
 
 
+def odometry(second, x):
+    """Of the frame `base` in `odom`."""
+    message = Odometry(child_frame_id="base")
+    message.header.frame_id = "odom"
+    message.header.stamp = Time(seconds=second).to_msg()
+    message.pose.pose.position.x = x
+    message.pose.pose.orientation.w = 1.0
+    return message
+
+
 def test_odometry_joins_tf_on_both_sides(buffer):
     buffer.set_transform_static(transform("map", "odom", 0, x=100.0), "test")
     buffer.set_transform_static(transform("base", "camera", 0, x=0.5), "test")
     poses = TopicPoses(TFPoses(buffer, "map"), max_gap=1.0)
-    odometry = Odometry(child_frame_id="base")
-    odometry.header.frame_id = "odom"
-    odometry.header.stamp = Time(nanoseconds=SECOND).to_msg()
-    odometry.pose.pose.position.x = 7.0
-    odometry.pose.pose.orientation.w = 1.0
-    poses.add(odometry)
+    poses.add(odometry(1, 7.0))
     assert poses.pose("camera", SECOND)[0, 3] == pytest.approx(107.5)
 
 
@@ -94,12 +101,7 @@ def test_key_frames_follow_the_odometry_frame_though_their_messages_are_forgotte
     buffer.set_transform(transform("map", "odom", SECOND, x=100.0), "test")
     poses = TopicPoses(TFPoses(buffer, "map", "odom"), max_gap=1.0, capacity=5)
     for second in range(1, 20):
-        odometry = Odometry(child_frame_id="base")
-        odometry.header.frame_id = "odom"
-        odometry.header.stamp = Time(nanoseconds=second * SECOND).to_msg()
-        odometry.pose.pose.position.x = float(second)
-        odometry.pose.pose.orientation.w = 1.0
-        poses.add(odometry)
+        poses.add(odometry(second, float(second)))
         if second == 1:
             poses.keep("camera", SECOND)
     with pytest.raises(TFError, match="no pose around"):
@@ -181,3 +183,49 @@ def test_frames_that_waited_leave_the_memory_at_once(buffer):
         assert kept() is None
     finally:
         gc.enable()
+
+
+class Source:
+    """Knows the poses of some stamps."""
+
+    def __init__(self):
+        self.known = set()
+
+    def pose(self, frame, stamp):
+        if stamp not in self.known:
+            raise TFError(f"nothing known of '{frame}' at {stamp}")
+        return np.eye(4)
+
+
+PENDING = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(0, 30)),
+        st.tuples(st.just("know"), st.integers(0, 30)),
+        st.tuples(st.sampled_from(["retry", "clear", "late"]), st.just(0)),
+    ),
+    max_size=50,
+)
+
+
+@given(PENDING, st.integers(1, 5))
+def test_each_frame_gets_its_pose_or_is_dropped_in_order(events, capacity):
+    source, dropped, found, pushed = Source(), [], [], []
+    pending = PendingFrames(source, capacity, 1e6, lambda item, reason: dropped.append(item) or reason[0])
+    for number, (event, stamp) in enumerate(events):
+        if event == "push":
+            pending.push("camera", stamp, (number, stamp))
+            pushed.append((number, stamp))
+        elif event == "know":
+            source.known.add(stamp)
+        elif event == "clear":
+            pending.clear()
+            assert len(pending) == 0
+        else:
+            pending.timeout = -1.0 if event == "late" else 1e6
+            now = [item for _, item in pending.retry()]
+            assert all(stamp in source.known for _, stamp in now) and now == sorted(now)
+            found += now
+            pending.timeout = 1e6
+        assert len(pending) <= capacity
+        assert len(pushed) == len(found) + len(dropped) + len(pending)
+    assert len({number for number, _ in [*found, *dropped]}) == len(found) + len(dropped)

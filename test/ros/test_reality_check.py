@@ -38,7 +38,7 @@ class Explorer(Robot):
     def view(self, camera, **fields):
         """Arrays of the synthesized view of `camera`: confidence (H, W), generated (H, W), and its message."""
         pose = conversions.pose_to_msg(camera.c2w, conversions.Header(frame_id="map"))
-        answer = self.synthesize(SynthesizeViews.Request(poses=[pose], **fields))
+        answer = self.ask(pose, **fields)
         assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message
         (msg,) = answer.views
         size = (msg.image.height, msg.image.width)

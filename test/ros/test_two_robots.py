@@ -27,9 +27,6 @@ class Named(Robot):
         self.views = []
         self.node.create_subscription(SynthesizedView, "gld_node/views", self.views.append, 10)
 
-    def ask(self, index, **fields):
-        return self.synthesize(SynthesizeViews.Request(poses=self.poses(index), **fields))
-
 
 @pytest.fixture(scope="module")
 def robots():
@@ -93,7 +90,7 @@ def test_poses_in_the_frames_of_the_other_robot_are_refused(robots):
     one, other = robots
     (pose,) = one.poses(3)
     pose.header.frame_id, pose.header.stamp = other.camera_frame, conversions.ns_to_stamp(0)
-    answer = one.synthesize(SynthesizeViews.Request(poses=[pose]))
+    answer = one.ask(pose)
     assert answer.error_code == Response.TF_ERROR
     assert "'robot2/camera' to 'robot1/map'" in answer.error_message
 
