@@ -246,7 +246,9 @@ def test_health_says_what_the_node_says(browser, client):
 
 
 def test_errors_and_an_inactive_node_are_red(browser, client):
-    request = client._views.call_async(SynthesizeViews.Request())
+    views = client.node.create_client(SynthesizeViews, "/gld_node/synthesize")
+    client.wait(views.service_is_ready, PATIENCE, "the service")
+    request = views.call_async(SynthesizeViews.Request())
     client.wait(request.done, PATIENCE, "answer to a bad request")
     browser.wait(lambda: "INVALID REQUEST\t1" in browser.text("#answers"), "the error by its code")
     client.transition("deactivate", PATIENCE)
