@@ -24,7 +24,7 @@ def indices(text: str) -> list[int]:
 
 
 def synthesize(
-    sequence: Annotated[Path, Argument(help="folder with transforms.json, or a rosbag2")],
+    sequence: Annotated[Path, Argument(help="folder with transforms.json or a COLMAP model, or a rosbag2")],
     sources: Annotated[Any, Option(parser=indices, metavar="N,N,...", help="frames given to the model, e.g. 0,5")],
     targets: Annotated[Any, Option(parser=indices, metavar="N,N,...", help="frames to synthesize, e.g. 2,3")],
     out: OutFolder,

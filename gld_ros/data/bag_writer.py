@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def _qos(latched: bool) -> Qos:
 
 
 class BagWriter:
-    """A rosbag2 folder to write serialized messages to; a context manager.
+    """A rosbag2 folder to write serialized messages to; a context manager, which leaves no folder behind an error.
 
     types: message definitions of the topics, by default those of ROS 2 Jazzy. Raises InvalidRequest where the folder
     exists or `storage` is unknown.
@@ -49,6 +50,7 @@ class BagWriter:
             raise InvalidRequest(f"storage {storage!r} is unknown, one of {', '.join(STORAGES)} is expected")
         self.types = types or get_typestore(Stores.ROS2_JAZZY)
         self._connections: dict[str, Any] = {}
+        self._path = path
         try:
             self._writer = Writer(path, version=9, storage_plugin=STORAGES[storage])
             self._writer.open()
@@ -58,8 +60,10 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, *exc: object) -> None:
         self.close()
+        if kind is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
 
     def close(self) -> None:
         """Finish the files."""

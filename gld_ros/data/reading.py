@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import struct
@@ -12,18 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from gld_ros.errors import InvalidRequest
 
 #: Errors of Pillow for files that are no images, truncated, damaged or far too large.
 UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
+ON_ITS_SIDE = (5, 6, 7, 8)  # values of the EXIF orientation that swap width and height
+MILLIMETRE = 0.001  # metres
+SAME_ASPECT = 0.02  # relative; sizes are rounded
 
 
 def read_text(file: Path) -> str:
     """Content of a file. Raises InvalidRequest where it cannot be read or is no text."""
     try:
-        return file.read_text()
+        content = file.read_bytes()
+        # Editors of Windows put a byte order mark first.
+        return content.decode(
+            "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        )
     except OSError as error:
         raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -40,31 +48,76 @@ def read_json(file: Path) -> Any:
 
 def image_size(source: Path | bytes, where: str) -> tuple[int, int]:
     """(width, height) from the header alone. Raises InvalidRequest where it is no image."""
+    return image_sizes(source, where)[0]
+
+
+def image_sizes(source: Path | bytes, where: str) -> list[tuple[int, int]]:
+    """(width, height) as stored; then, where the EXIF orientation lays it on its side, as turned.
+
+    Raises InvalidRequest where it is no image.
+    """
     try:
         with Image.open(_stream(source)) as image:
-            return image.size
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_ITS_SIDE
+            return [(width, height), (height, width)] if turned else [(width, height)]
     except UNREADABLE as error:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None
 
 
-def read_rgb(source: Path | bytes, where: str, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_rgb(source: Path | bytes, where: str, size: tuple[int, int] | None = None, turn: bool = False) -> np.ndarray:
     """(H, W, 3) uint8 RGB of 8- or 16-bit grey or colour.
 
+    turn: by the EXIF orientation, where that gives `size` and the stored image has another one.
     Raises InvalidRequest where it is missing, truncated or not of `size` (width, height).
     """
-    pixels = _decoded(source, where, size)
+    pixels = _decoded(source, where)
+    if turn and size is not None and pixels.size != size:
+        pixels = ImageOps.exif_transpose(pixels)
+    _check_size(pixels.size, where, size)
     if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
         grey = (np.asarray(pixels) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     return np.array(pixels.convert("RGB"))
 
 
-def read_depth(source: Path | bytes, unit: float, where: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W) float32 depth: pixel values times `unit`, NaN where they are 0. Raises InvalidRequest as `read_rgb`."""
-    raw = np.asarray(_decoded(source, where, size))
+def read_depth(source: Path | bytes, unit: float | None, where: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """(H, W) float32 depth: values of an image or an .npy file times `unit`; NaN where they are not above 0 or finite.
+
+    unit: None takes whole numbers for millimetres. size: (width, height) to bring it to, from a smaller or larger one
+    of the same field of view; values are repeated, never blended.
+    Raises InvalidRequest where it is unreadable, of another shape, or of floats without a unit.
+    """
+    if isinstance(source, Path) and source.suffix == ".npy":
+        raw = _array(source, where)
+    else:
+        raw = np.asarray(_decoded(source, where))
+    if raw.ndim == 3 and raw.shape[2] == 1:
+        raw = raw[..., 0]
     if raw.ndim != 2:
-        raise InvalidRequest(f"{where}: {raw.shape[2]} channels, one channel of depth is expected")
-    return np.where(raw > 0, raw * np.float32(unit), np.nan).astype(np.float32)
+        raise InvalidRequest(f"{where}: depth of the shape {raw.shape}, one channel of depth is expected")
+    if raw.dtype.kind not in "uif":
+        raise InvalidRequest(f"{where}: depth of the type {raw.dtype}, whole numbers or floats are expected")
+    if unit is None and raw.dtype.kind == "f":
+        raise InvalidRequest(
+            f"{where}: holds floats, and depth_unit_scale_factor does not say of which unit: 1 (metres) or 0.001 "
+            "(millimetres) is expected"
+        )
+    depth = np.where(np.isfinite(raw) & (raw > 0), raw * np.float32(MILLIMETRE if unit is None else unit), np.nan)
+    return _at_size(depth.astype(np.float32), where, size)
+
+
+def _at_size(depth: np.ndarray, where: str, size: tuple[int, int] | None) -> np.ndarray:
+    """(H, W) depth of the same field of view at `size`."""
+    height, width = depth.shape
+    if size is None or size == (width, height):
+        return depth
+    if min(width, height) < 1 or abs(width * size[1] / (height * size[0]) - 1) > SAME_ASPECT:
+        raise InvalidRequest(
+            f"{where}: {width}x{height} pixels, {size[0]}x{size[1]} expected, or that field of view at another size"
+        )
+    rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in ((size[1], height), (size[0], width)))
+    return depth[rows[:, None], columns]
 
 
 def depth_image(depth: np.ndarray, unit: float = 0.001) -> Image.Image:
@@ -74,15 +127,25 @@ def depth_image(depth: np.ndarray, unit: float = 0.001) -> Image.Image:
     return Image.fromarray(steps.astype(np.uint16))
 
 
-def _decoded(source: Path | bytes, where: str, size: tuple[int, int] | None) -> Image.Image:
+def _array(file: Path, where: str) -> np.ndarray:
+    try:
+        return np.asarray(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidRequest(f"{where}: not a readable .npy file ({error})") from None
+
+
+def _decoded(source: Path | bytes, where: str) -> Image.Image:
     try:
         image = Image.open(_stream(source))
         image.load()
     except UNREADABLE as error:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None
-    if size is not None and image.size != size:
-        raise InvalidRequest(f"{where}: {image.size[0]}x{image.size[1]} pixels, {size[0]}x{size[1]} expected")
     return image
+
+
+def _check_size(found: tuple[int, int], where: str, size: tuple[int, int] | None) -> None:
+    if size is not None and found != size:
+        raise InvalidRequest(f"{where}: {found[0]}x{found[1]} pixels, {size[0]}x{size[1]} expected")
 
 
 def _stream(source: Path | bytes) -> Path | io.BytesIO:

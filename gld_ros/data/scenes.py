@@ -37,6 +37,7 @@ KINDS = {
     "pixelsplat": "pixelsplat.PixelSplatChunks",
     "dl3dv": "sequences.Folders",
     "nerfstudio": "sequences.Folders",
+    "colmap": "colmap.COLMAPScenes",
     "rosbag2": "sequences.Bags",
     "gld-demo": "gld_demo.DemoScenes",
     "tum": "tum.TUMScenes",

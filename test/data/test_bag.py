@@ -12,7 +12,8 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys.stores import ros2_jazzy as ros
 
 from gld_ros.data.bag_writer import BagWriter, write_bag
-from gld_ros.data.sequence import open_sequence, read_folder, write_folder
+from gld_ros.data.formats.transforms_json import read_folder
+from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import quaternion_from_matrix
 

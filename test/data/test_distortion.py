@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gld_ros.data.sequence import read_folder
+from gld_ros.data.formats.transforms_json import read_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.distortion import undistort
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gld_ros.data.sequence import FIRST_STAMP, OPENGL_TO_OPENCV, open_sequence, read_folder, write_folder
+from gld_ros.data.formats.transforms_json import read_folder
+from gld_ros.data.sequence import FIRST_STAMP, OPENGL_TO_OPENCV, open_sequence, write_folder
 from gld_ros.errors import InvalidRequest
 
 
@@ -158,7 +159,7 @@ def test_depth_of_another_size(folder):
 
 
 def test_neither_folder_nor_bag(tmp_path):
-    with pytest.raises(InvalidRequest, match="neither transforms.json nor a rosbag2"):
+    with pytest.raises(InvalidRequest, match="neither transforms.json nor a COLMAP model .* nor a rosbag2"):
         open_sequence(tmp_path)
     with pytest.raises(InvalidRequest, match="no such file"):
         open_sequence(tmp_path / "missing")

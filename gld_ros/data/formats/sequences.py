@@ -27,10 +27,10 @@ class Folders(Scenes):
     def __init__(self, path: str | Path, camera: str | None = None, frames: str | None = None) -> None:
         self.part = slice(None) if frames is None else frame_range(frames)
         root = existing_folder(path)
-        self.folders = list(_found(root, lambda folder, files: "transforms.json" in files))
+        found = list(subfolders(root, lambda folder, files: "transforms.json" in files))
+        self.folders = [folder for _, folder in found]
         self.camera = camera
-        names = [_name(folder, root).removesuffix("/nerfstudio") for folder in self.folders]
-        super().__init__(names, f"{path} (transforms.json)")
+        super().__init__([name.removesuffix("/nerfstudio") for name, _ in found], f"{path} (transforms.json)")
 
     def read(self, index: int) -> list[Frame]:
         return in_time(open_sequence(self.folders[index]), self.camera)[self.part]
@@ -56,11 +56,12 @@ class Bags(Scenes):
     ) -> None:
         root = Path(path)
         if root.is_file():
-            self.bags = [root]
+            found = [(root.resolve().name, root)]
         else:
-            self.bags = list(_found(existing_folder(path), lambda folder, files: "metadata.yaml" in files))
+            found = list(subfolders(existing_folder(path), lambda folder, files: "metadata.yaml" in files))
+        self.bags = [bag for _, bag in found]
         self.camera, self.translation, self.rotation = camera, translation, rotation
-        super().__init__([_name(bag, root) for bag in self.bags], f"{path} (metadata.yaml)")
+        super().__init__([name for name, _ in found], f"{path} (metadata.yaml)")
 
     def read(self, index: int) -> list[Frame]:
         return key_frames(in_time(open_sequence(self.bags[index]), self.camera), self.translation, self.rotation)
@@ -94,17 +95,17 @@ def key_frames(frames: list[Frame], translation: float, rotation: float) -> list
     return kept
 
 
-def _found(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterator[Path]:
-    """Folders below `root` that `accepts` (folder, file names), without looking into those."""
-    for folder, below, files in os.walk(root):
-        if accepts(Path(folder), files):
+def subfolders(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterator[tuple[str, Path]]:
+    """Name and path of folders below `root` that `accepts` (folder, file names), without looking into those.
+
+    The name is the path below `root`, that of `root` itself its last part.
+    """
+    for text, below, files in os.walk(root):
+        folder = Path(text)
+        if accepts(folder, files):
             below.clear()
-            yield Path(folder)
+            yield (folder.resolve().name if folder == root else folder.relative_to(root).as_posix()), folder
         below.sort()
-
-
-def _name(path: Path, root: Path) -> str:
-    return path.resolve().name if path == root else path.relative_to(root).as_posix()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
