@@ -7,8 +7,10 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from gld_ros.errors import InvalidRequest
+
+log = logging.getLogger(__name__)
 
 #: Errors of Pillow for files that are no images, truncated, damaged or far too large.
 UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -78,7 +82,15 @@ def read_rgb(source: Path | bytes, where: str, size: tuple[int, int] | None = No
     if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
         grey = (np.asarray(pixels) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if "A" in pixels.getbands() and pixels.getchannel("A").getextrema()[0] < 255:
+        _warn_of_alpha(str(Path(where).parent))
     return np.array(pixels.convert("RGB"))
+
+
+@cache
+def _warn_of_alpha(folder: str) -> None:
+    """Once a folder."""
+    log.warning("%s: transparent pixels of its images are read as their colours; what is behind is not known", folder)
 
 
 def read_depth(source: Path | bytes, unit: float | None, where: str, size: tuple[int, int] | None = None) -> np.ndarray:

@@ -126,6 +126,21 @@ def as_tum(folder: Path) -> Scenes:
     return open_scenes(f"tum:{folder}")
 
 
+def as_colmap(folder: Path) -> Scenes:
+    scene = folder / "room"
+    (scene / "images").mkdir(parents=True)
+    (scene / "sparse/0").mkdir(parents=True)
+    (fx, _, cx), (_, fy, cy), _ = rendered()[0].camera.K
+    (scene / "sparse/0/cameras.txt").write_text(f"1 PINHOLE {WIDTH} {HEIGHT} {fx} {fy} {cx} {cy}\n")
+    lines = []
+    for k, view in enumerate(rendered()):
+        Image.fromarray(view.image).save(scene / f"images/{k}.png")
+        x, y, z, w = quaternion_from_matrix(view.camera.w2c[:3, :3])
+        lines += [" ".join(map(str, (k + 1, w, x, y, z, *view.camera.w2c[:3, 3], 1, f"{k}.png"))), ""]
+    (scene / "sparse/0/images.txt").write_text("\n".join(lines) + "\n")
+    return open_scenes(f"colmap:{folder}")
+
+
 def as_shards(folder: Path) -> Scenes:
     write_shards(as_folder(folder / "folders"), folder / "shards", quality=None)
     return open_scenes(f"shards:{folder}/shards")
@@ -135,6 +150,7 @@ FORMATS = {
     "re10k": as_re10k,
     "pixelsplat": as_pixelsplat,
     "dl3dv": as_folder,
+    "colmap": as_colmap,
     "rosbag2": as_bag,
     "gld-demo": as_demo,
     "tum": as_tum,

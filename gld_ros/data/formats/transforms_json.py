@@ -13,7 +13,7 @@ backward). These keys may be the file's or a frame's, which wins:
 * `timestamp` (seconds, or `timestamp_unit`: s, ms, us, ns), `camera`, `time_index` (several cameras of one rig).
 
 `"metric": true | false` says whether poses and depth are metres. Keys that bend rays in ways that no model here has are
-refused; keys that are neither used nor known to be harmless are named in a warning.
+refused; masks and other keys that are neither used nor known to be harmless are named in a warning.
 """
 
 from __future__ import annotations
@@ -91,7 +91,16 @@ def read_folder(path: str | Path) -> Sequence:
 
 
 def _warn_of_unused(entries: Iterable[dict[str, Any]], where: str) -> None:
-    unused = sorted({key for entry in entries for key in entry} - {*READ, *HARMLESS})
+    unused = sorted({key for entry in entries for key in entry if entry[key] is not None} - {*READ, *HARMLESS})
+    masks = [key for key in unused if "mask" in key]
+    if masks:
+        log.warning(
+            "%s: masks are not used (%s); what they exclude is taken for a part of the scene, which may show in "
+            "observed pixels",
+            where,
+            ", ".join(masks),
+        )
+    unused = [key for key in unused if key not in masks]
     if unused:
         log.warning("%s: keys that are not used: %s", where, ", ".join(unused))
 
