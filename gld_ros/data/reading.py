@@ -82,7 +82,7 @@ def read_rgb(source: Path | bytes, where: str, size: tuple[int, int] | None = No
     if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
         grey = (np.asarray(pixels) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if "A" in pixels.getbands() and pixels.getchannel("A").getextrema()[0] < 255:
+    if "A" in pixels.getbands() and (np.asarray(pixels.getchannel("A")) < 255).any():
         _warn_of_alpha(str(Path(where).parent))
     return np.array(pixels.convert("RGB"))
 
