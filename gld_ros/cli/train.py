@@ -13,9 +13,6 @@ from typer import Option, Typer
 from gld_ros.cli.options import DeviceKind
 from gld_ros.extras import require
 
-#: As in gld_ros.training.config, which imports torch.
-STAGES = ("encoder", "rgb-decoder", "level1", "level0")
-
 app = Typer(help="Train a stage of a model; alone or under `accelerate launch`.", no_args_is_help=True)
 
 
@@ -34,21 +31,20 @@ def add_stage(stage: str) -> None:
         require("train", "training")
 
         from gld_ros.training.config import load_config
-        from gld_ros.training.data import open_data
-        from gld_ros.training.engine import Engine
-        from gld_ros.training.jobs import build
+        from gld_ros.training.stages import Job
 
         settings = load_config(config, changes or [], stage=stage)
         folder = run or Path("runs") / config.stem
         model = out or folder / "model"
-        job = build(settings)
-        engine = Engine(job.stage, settings, folder)
-        if engine.fit(open_data(settings, folder)):
+        job = Job(settings)
+        engine = job.fit(folder)
+        if engine.finished:
             job.write(model, engine.is_main)
-        print_end(engine.is_main, engine.finished, folder, model)
+        if engine.is_main:
+            print_end(engine.finished, folder, model)
 
 
-for name in STAGES:
+for name in ("encoder", "rgb-decoder", "level1", "level0"):
     add_stage(name)
 
 StepsOf = Annotated[int | None, Option(help="steps of this stage")]
@@ -110,12 +106,9 @@ def train_mini_model(
     plan = MiniTraining(**{name: value for name, value in options.items() if name in known and value is not None})
     torch.manual_seed(plan.seed)
     net = load_model(folder, dtype=torch.float32) if folder else GLDNetworks(ModelConfig())
-    print_end(True, train_mini(run, out, net, plan), run, out)
+    print_end(train_mini(run, out, net, plan), run, out)
 
 
-def print_end(main: bool, finished: bool, folder: Path, out: Path) -> None:
+def print_end(finished: bool, folder: Path, out: Path) -> None:
     """Say how the run ended, and what comes next."""
-    if main and finished:
-        print(f"model written to {out}")
-    elif main:
-        print(f"stopped early, saved in {folder}; the same command resumes")
+    print(f"model written to {out}" if finished else f"stopped early, saved in {folder}; the same command resumes")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.training.encoder_stage import decoder_features
+from gld_ros.training.image_stages import decoder_features
 from gld_ros.training.latents import LatentSpace, RunningStatistics
 from gld_ros.training.losses import geometry_loss
 from gld_ros.training.stage import Stage

@@ -1,10 +1,15 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The RGB decoder's adversarial loss: hinge discriminators and the adaptive weight (spec models.md B3)."""
+"""Adversarial losses of RGB decoders: hinge discriminators, each with a weight that follows the other losses.
+
+`Adversary` judges pictures (spec models.md B3): its discriminators say of images (N, 3, H, W) in 0..1 how real they
+look, (N, M) numbers each for a part, high for real. `Critic` judges the features of `perceptual.py`.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +20,7 @@ from gld_ros.metrics.dino import Dino
 from gld_ros.training.config import DiscriminatorConfig
 
 
-class Discriminator(nn.Module, ABC):
-    """Says of images (N, 3, H, W) in 0..1 how real they look, (N, M) numbers each for a part, high for real."""
-
-    @abstractmethod
-    def forward(self, images: Tensor) -> Tensor: ...
-
-
-class ConvDiscriminator(Discriminator):
+class ConvDiscriminator(nn.Module):
     """Three strided convolutions on pixels: judges patches of 22 pixels."""
 
     def __init__(self, width: int):
@@ -37,7 +35,7 @@ class ConvDiscriminator(Discriminator):
         return self.layers(2 * images - 1).flatten(1)
 
 
-class DinoDiscriminator(Discriminator):
+class DinoDiscriminator(nn.Module):
     """Small heads on the patch tokens of a frozen DINO ViT-S/8 at five depths, images of 224 x 224."""
 
     DEPTHS = (2, 5, 8, 11)  # and the normalised end
@@ -77,27 +75,24 @@ def head_layer(channels: int, kernel: int) -> nn.Sequential:
 class Adversary(nn.Module):
     """A discriminator with its training and its say in the generator's."""
 
-    def __init__(self, discriminator: Discriminator, config: DiscriminatorConfig):
+    def __init__(self, discriminator: nn.Module, config: DiscriminatorConfig):
         super().__init__()
         self.discriminator, self.config = discriminator, config
 
     def losses(self, made: Tensor, real: Tensor, reconstruction: Tensor, last: Tensor, step: int) -> dict[str, Tensor]:
         """Losses of both sides for images (N, 3, H, W); `last`: the generator's last layer, for the adaptive weight."""
-        own = [p for p in self.discriminator.parameters() if p.requires_grad]
         if step < self.config.train_after:
             # No loss yet, but a gradient for each parameter: several processes wait for all of them.
-            return {"discriminator": 0 * torch.stack([p.sum() for p in own]).sum()}
+            own = [p.sum() for p in self.discriminator.parameters() if p.requires_grad]
+            return {"discriminator": 0 * torch.stack(own).sum()}
         made_crop, real_crop = same_crop(made, real, self.config.crop)
         fake = (made_crop.detach().clamp(0, 1) * 255).round() / 255
         for_real, for_fake = (self.discriminator(augmented(x)).float() for x in (real_crop, fake))
-        found = {"discriminator": 0.5 * (F.relu(1 - for_real).mean() + F.relu(1 + for_fake).mean())}
+        found = {"discriminator": 0.5 * hinge(for_real, for_fake)}
         if step < self.config.use_after:
             return found
-        for p in own:  # judged, not taught, by this one
-            p.requires_grad_(False)
-        generator = -self.discriminator(augmented(made_crop)).float().mean()
-        for p in own:
-            p.requires_grad_(True)
+        with untaught(self.discriminator):
+            generator = -self.discriminator(augmented(made_crop)).float().mean()
         balance = self.balance(reconstruction, generator, last)
         return found | {"generator": self.config.weight * balance * generator, "_balance": balance}
 
@@ -113,6 +108,56 @@ def adversary(config: DiscriminatorConfig) -> Adversary | None:
         return None
     judge = DinoDiscriminator(config.weights) if config.kind == "dino" else ConvDiscriminator(config.width)
     return Adversary(judge, config)
+
+
+class Critic(nn.Module):
+    """Says of scaled features how real they look, a number a place and tap, high for real (hinge loss).
+
+    On features that know images already, a few convolutions learn fast what gives a painted picture away.
+    """
+
+    def __init__(self, channels: list[int], width: int = 64):
+        super().__init__()
+        self.heads = nn.ModuleList(critic_head(c, width) for c in channels)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [head(x) for head, x in zip(self.heads, features, strict=True)]
+
+    def losses(self, made: list[Tensor], real: list[Tensor], perceptual: Tensor) -> dict[str, Tensor]:
+        """Its own loss, and the painter's: at each tap it pulls as hard as the perceptual loss does there."""
+        own = torch.stack(list(map(hinge, self(real), self([x.detach() for x in made])))).mean()
+        with untaught(self):
+            painter = -torch.stack([x.mean() for x in self(made)])
+        balance = pulls(perceptual, made) / (pulls(painter.sum(), made) + 1e-8)
+        return {"critic": 0.5 * own, "painter": (balance * painter).sum()}
+
+
+def critic_head(channels: int, width: int) -> nn.Sequential:
+    """Three convolutions of spectral norm 1: (N, channels, h, w) -> (N, 1, h, w)."""
+    layers = (nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 1))
+    first, second, last = (spectral_norm(layer) for layer in layers)
+    return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
+
+
+def pulls(loss: Tensor, features: list[Tensor]) -> Tensor:
+    """Norms of the loss's gradient at each of the features."""
+    return torch.stack([g.norm() for g in torch.autograd.grad(loss, features, retain_graph=True)])
+
+
+def hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's loss of what it says of real and of made images."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+@contextmanager
+def untaught(module: nn.Module) -> Iterator[None]:
+    """Its parameters get no gradient from what is computed inside: the generator is judged by it, and alone learns."""
+    taught = [p for p in module.parameters() if p.requires_grad]
+    for p in taught:
+        p.requires_grad_(False)
+    yield
+    for p in taught:
+        p.requires_grad_(True)
 
 
 def same_crop(a: Tensor, b: Tensor, side: int) -> tuple[Tensor, Tensor]:

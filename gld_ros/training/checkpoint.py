@@ -55,11 +55,11 @@ def write(folder: Path, tensors: Mapping[str, Tensor], progress: Progress, keep:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
-        size = sum(t.numel() * t.element_size() for t in tensors.values())
-        previous = latest(folder)
+        size, previous = sum(t.nbytes for t in tensors.values()), latest(folder)
+        place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         raise ModelError(
             f"{path}: could not be saved ({error}); it takes {size / 1e6:,.0f} MB, "
-            f"{shutil.disk_usage(existing(folder)).free / 1e6:,.0f} MB are free. "
+            f"{shutil.disk_usage(place).free / 1e6:,.0f} MB are free. "
             + (f"{previous} is intact: make room, and the same command goes on from it" if previous else "")
         ) from error
     for old in sorted(folder.glob(PATTERN))[:-keep]:
@@ -75,11 +75,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], Progress]:
             return {key: file.get_tensor(key) for key in file.keys()}, progress
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not a checkpoint of gld train ({type(error).__name__}: {error})") from error
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest parent that exists."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def full(tensor: Tensor) -> Tensor:

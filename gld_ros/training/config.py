@@ -20,13 +20,14 @@ from gld_ros.networks.configs import ModelConfig
 from gld_ros.plain import from_dict, to_dict
 from gld_ros.settings import STRICT, Count, explain
 
-STAGES = ("encoder", "rgb-decoder", "level1", "level0")
-DIFFUSION = STAGES[2:]
+#: Stages that the settings of `flow` are for.
+DIFFUSION = ("level1", "level0")
 OptimizerKind = Literal["adamw", "muon"]
 Precision = Literal["bf16", "fp32"]
 Device = Literal["auto", "cpu", "cuda"]
 #: Fields that change neither the model nor the order of the data: a run may be resumed with others.
-FREE = ("workers", "device", "save_every", "keep", "sample_every", "bad_steps", "discriminator.weights", "lpips")
+FREE = {"workers", "device", "save_every", "keep", "sample_every", "bad_steps", "discriminator.weights", "lpips"}
+FREE |= {"compiled"}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -56,9 +57,9 @@ class Distillation:
     """A stage of `start` becomes a few-step student of itself (training/distillation.py)."""
 
     #: Steps the student is to sample with; 0: no distillation.
-    windows: int = 0
+    windows: Annotated[int, Field(ge=0)] = 0
     #: Steps of the teacher in one window.
-    teacher_steps: int = 8
+    teacher_steps: Count = 8
     #: The teacher's guidance, which the student learns with all else; up to 1: none.
     guidance: float = 1.0
 
@@ -118,7 +119,7 @@ class TrainConfig:
     #: Fields of ModelConfig that differ from those of `start` (of the defaults without it).
     model: dict[str, Any] = field(default_factory=dict)
     #: Data to train on: lines for `data.scenes.open_scenes` with their weights (docs/data.md). "fresh-rooms:" stands
-    #: alone: procedural rooms of 4 views, rendered in the loader.
+    #: alone: procedural rooms of 4 views, rendered in the loader (stages.open_data).
     data: dict[str, float] = field(default_factory=lambda: {"fresh-rooms:": 1.0})
     #: Views of a scene, and the (width, height) of the images; one size a batch.
     views: Count = 8
@@ -135,11 +136,15 @@ class TrainConfig:
     device: Device = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     flow: FlowTraining = field(default_factory=FlowTraining)
+    #: Compile the transformer blocks of `gld train mini`'s diffusion stages where they train on a CPU.
+    compiled: bool = False
     #: Probability that the RGB decoder does not get one of the levels of a view.
     level_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     #: Share of the batches whose upper levels follow from level 1 with the first view's camera token, as at inference
     #: (stages encoder, rgb-decoder).
     propagation: float = 0.0
+    #: Share of the scenes whose pictures are changed as real cameras do (stage mini-depth).
+    augmented: float = 0.7
     #: Weight of LPIPS beside L1, and the folder of its weights (see metrics/lpips.py); without: no LPIPS.
     lpips_weight: float = 1.0
     lpips: str = ""
@@ -165,12 +170,8 @@ class TrainConfig:
         least, most = self.flow.sources
         if not 1 <= least <= most < self.views:
             raise ValueError(f"flow.sources is {least}..{most}, expected 1 <= .. < views = {self.views}")
-        distill = self.flow.distill
-        if not distill.windows:
+        if not self.flow.distill.windows:
             return self
-        for name in ("windows", "teacher_steps"):
-            if getattr(distill, name) < 1:
-                raise ValueError(f"flow.distill.{name} is {getattr(distill, name)}, expected at least 1")
         if not (self.start and self.fine_tune):
             raise ValueError("flow.distill: the teacher is the stage of start=, and fine_tune: true is needed")
         if self.flow.shift_dim:
@@ -186,34 +187,37 @@ def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -
 
     Raises InvalidRequest for an unreadable file, unknown keys and values that cannot be.
     """
-    values: dict[str, Any] = {}
-    yaml = YAML(typ="safe", pure=True)
+    values: Any = {}
     if path is not None:
         try:
-            values = yaml.load(path.read_text()) or {}
-        except (OSError, UnicodeDecodeError, YAMLError) as error:
+            values = read_yaml(path.read_text(), f"{path}: not a readable YAML file") or {}
+        except (OSError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"{path}: not a readable YAML file ({error})") from error
-        if not isinstance(values, dict):
-            raise InvalidRequest(f"{path}: holds a {type(values).__name__}, expected a mapping of settings")
+    if not isinstance(values, dict):
+        raise InvalidRequest(f"{path}: holds a {type(values).__name__}, expected a mapping of settings")
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
             raise InvalidRequest(f"--set {change}: expected key=value")
-        try:
-            value = yaml.load(text)
-        except YAMLError as error:
-            raise InvalidRequest(f"--set {change}: not a readable YAML value ({error})") from error
         *outer, last = key.strip().split(".")
         place = values
         for name in outer:
             if not isinstance(place.get(name), dict):
                 place[name] = {}
             place = place[name]
-        place[last] = value
+        place[last] = read_yaml(text, f"--set {change}: not a readable YAML value")
     for name, value in forced.items():
         if values.get(name, value) != value:
             raise InvalidRequest(f"{path}: {name} is '{values[name]}', but '{value}' was asked for")
     return restored(values | forced)
+
+
+def read_yaml(text: str, problem: str) -> Any:
+    """What a YAML text says. Raises InvalidRequest that begins with `problem`."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise InvalidRequest(f"{problem} ({error})") from error
 
 
 def restored(values: dict[str, Any]) -> TrainConfig:
@@ -251,9 +255,8 @@ def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(saved: dict[str, Any], current: TrainConfig) -> list[str]:
     """Differences that keep a run from being resumed, "field: saved value, now value", of fields that are not FREE."""
-    old, new = flattened(saved), flattened(plain(current))
-    free = set(FREE) | ({"steps"} if current.optimizer.schedule == "constant" else set())
-    defaults = flattened(plain(TrainConfig()))
-    later = [key for key in new if key not in old and new[key] != defaults.get(key)]  # fields older runs did not have
-    keys = [key for key in old if old[key] != new.get(key)] + later
-    return [f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in keys if key not in free]
+    # Fields that older runs did not have were at their defaults.
+    old, new, defaults = (flattened(values) for values in (saved, plain(current), plain(TrainConfig())))
+    free = FREE | ({"steps"} if current.optimizer.schedule == "constant" else set())
+    keys = [key for key in old | new if old.get(key, defaults.get(key)) != new.get(key) and key not in free]
+    return [f"{key}: {old.get(key)!r}, now {new.get(key)!r}" for key in keys]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,7 @@ from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import render_scenes
 from gld_ros.data.rooms import TEST_SEED
 from gld_ros.data.scenes import Skipped
-from gld_ros.errors import InvalidRequest
 from gld_ros.training.config import DIFFUSION, TrainConfig
-from gld_ros.training.stage import TrainingData
-
-#: The line of `data` for fresh procedural rooms of two sources and two targets.
-ROOMS = "fresh-rooms:"
 
 
 class NumberedBatches(IterableDataset):
@@ -35,12 +31,8 @@ class NumberedBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        number, stride = self.first, self.stride
-        if worker is not None:
-            number, stride = number + worker.id * stride, stride * worker.num_workers
-        while True:
-            yield self.make(number)
-            number += stride
+        which, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        return map(self.make, count(self.first + which * self.stride, workers * self.stride))
 
 
 class Numbered:
@@ -53,8 +45,15 @@ class Numbered:
         source = NumberedBatches(self.make, position * processes + rank, processes)
         if not self.workers:
             return iter(source)
-        options = worker_options(self.workers)
-        return iter(DataLoader(source, batch_size=None, num_workers=self.workers, **options))
+        loader: DataLoader = DataLoader(
+            source,
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=4,
+            multiprocessing_context="spawn",
+            worker_init_fn=quiet_worker,
+        )
+        return iter(loader)
 
 
 class Rooms:
@@ -96,13 +95,6 @@ class Mixed:
         return open_mixture(config.data, config.views, sources, skipped=Skipped(self.skipped), **options)
 
 
-def worker_options(workers: int) -> dict[str, Any]:
-    """Options of a DataLoader with so many workers."""
-    if not workers:
-        return {}
-    return {"prefetch_factor": 4, "multiprocessing_context": "spawn", "worker_init_fn": quiet_worker}
-
-
 def quiet_worker(_: int) -> None:
     """One thread a worker; what interrupts the training is for the training process to answer.
 
@@ -112,14 +104,3 @@ def quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)))
-
-
-def open_data(config: TrainConfig, folder: Path | None = None) -> TrainingData:
-    """Data of a configuration; bad scenes are noted in `folder`. Raises InvalidRequest where there are none."""
-    if ROOMS not in config.data:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        return Mixed(config, folder and folder / "skipped.jsonl")
-    if len(config.data) > 1 or config.views != 4:
-        raise InvalidRequest(f"{ROOMS} has 4 views, two sources and two targets, and stands alone; see rooms:train")
-    return Numbered(Rooms(config.batch, config.sizes), config.workers)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,32 +13,16 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.rgb_decoder import RGBDecoder
-from gld_ros.training.adversarial import same_crop
+from gld_ros.training.adversarial import Critic, same_crop
+from gld_ros.training.latent_cache import LatentBatch
 from gld_ros.training.losses import geometry_loss
-from gld_ros.training.perceptual import Critic, Perceptual, distance, patch_distance
+from gld_ros.training.perceptual import Perceptual, distance, patch_distance
 from gld_ros.training.records import sheet
-from gld_ros.training.stage import Stage
+from gld_ros.training.stage import ROWS, Stage
 
 TRAINED = ("rgb", "dpt")
-ROWS = 2
-
-
-class LatentViews(Protocol):
-    """Views of B scenes with their latents, each scene's views encoded together.
-
-    level0, level1: (B, V, C, h, w) normalised latents. camera: (B, V, C) raw camera tokens of level 1. images: (B, V,
-    3, u H, u W) 0..1, or uint8, for a decoder of upscale u. depth: (B, V, H, W) metres. K: (B, V, 3, 3) pixels of
-    (H, W). c2w: (B, V, 4, 4). grid: (h, w) patches.
-    """
-
-    level0: Tensor
-    level1: Tensor
-    camera: Tensor
-    images: Tensor
-    depth: Tensor
-    K: Tensor
-    c2w: Tensor
-    grid: tuple[int, int]
+#: The fields of a cache that the stage reads.
+FIELDS = ("level0", "level1", "camera", "images", "depth", "K", "c2w")
 
 
 @dataclass(frozen=True)
@@ -77,6 +60,7 @@ class DecoderStage(Stage):
     Raises InvalidRequest for a model without a geometry head, and where the perceptual loss's packages are missing.
     """
 
+    fields: tuple[str, ...] = FIELDS
     has_unused_parameters = True  # geometry head and critic in some steps
 
     def __init__(self, net: GLDNetworks, options: DecoderTraining | None = None):
@@ -84,7 +68,7 @@ class DecoderStage(Stage):
         options = options or DecoderTraining()
         if net.config.dpt is None:
             raise InvalidRequest(f"model '{net.config.name}' has no geometry head (dpt), which this stage trains")
-        self.net, self.options, self.step = net.requires_grad_(False), options, 0
+        self.net, self.options = net.requires_grad_(False), options
         for name in TRAINED:
             getattr(net, name).requires_grad_(True)
         net.rgb.decoder_pos_embed.requires_grad_(False)
@@ -95,10 +79,7 @@ class DecoderStage(Stage):
         if self.perceptual is not None and options.adversarial:
             self.critic = Critic(self.perceptual.channels)
 
-    def begin_step(self, step: int) -> None:
-        self.step = step
-
-    def loss(self, batch: LatentViews) -> dict[str, Tensor]:
+    def loss(self, batch: LatentBatch) -> dict[str, Tensor]:
         features = self.features(batch)
         chosen = torch.randperm(batch.images.shape[1])[: self.options.views].tolist()
         made = self.net.rgb([x[:, chosen] for x in features], batch.grid).flatten(0, 1)
@@ -107,7 +88,7 @@ class DecoderStage(Stage):
             losses |= self.geometry_losses(batch, features)
         return losses
 
-    def features(self, batch: LatentViews) -> list[Tensor]:
+    def features(self, batch: LatentBatch) -> list[Tensor]:
         """Four levels (B, V, h * w, C) as the decoders read them, from noised latents."""
         options = self.options
         camera = batch.camera
@@ -151,7 +132,7 @@ class DecoderStage(Stage):
                 losses["painter" if counts else "_painter"] = options.adversarial * found["painter"]
         return losses
 
-    def geometry_losses(self, batch: LatentViews, features: list[Tensor], view: int | None = None) -> dict[str, Tensor]:
+    def geometry_losses(self, batch: LatentBatch, features: list[Tensor], view: int | None = None) -> dict[str, Tensor]:
         """Losses of the geometry head, of the first view, which is the world, and of one other, by default a random
         one."""
         views = [0, int(torch.randint(1, batch.depth.shape[1], ())) if view is None else view]
@@ -162,15 +143,11 @@ class DecoderStage(Stage):
         found = geometry_loss(scaled(geometry, ratio), depth, K, c2w)
         return {name: self.options.geometry_weight * value for name, value in found.items()}
 
-    def sheet(self, batch: LatentViews) -> Tensor:
+    def sheet(self, batch: LatentBatch) -> Tensor:
         """For two scenes: the pictures, what is painted from clean latents and from noised ones."""
-        rows = []
         clean = self.net.features(batch.level0[:ROWS], batch.level1[:ROWS], batch.grid, batch.camera[:ROWS])
         noisy = [x[:ROWS] for x in self.features(batch)]
-        for b in range(len(clean[0])):
-            rows.append(pictures(batch.images[b]))
-            rows += [self.net.rgb([x[b : b + 1] for x in levels], batch.grid)[0] for levels in (clean, noisy)]
-        return sheet(rows)
+        return sheet(pictures(batch.images[:ROWS]), *(self.net.rgb(x, batch.grid) for x in (clean, noisy)))
 
 
 @torch.no_grad()

@@ -1,33 +1,26 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The stage that trains posed depth alone, on renderings and on a sensor's depth, as real cameras take pictures."""
+"""The stage that trains posed depth alone, on pictures changed as real cameras do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import math
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.data.augment import photometric, reframed
-from gld_ros.data.clips import Clip, ClipBatch, collate
-from gld_ros.data.framing import make_clip
+from gld_ros.data.clips import ClipBatch
 from gld_ros.data.room_views import BUCKETS
-from gld_ros.data.sequence import open_sequence
-from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.rays import exact
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.training.data import Rooms
 from gld_ros.training.losses import matching_loss
 from gld_ros.training.stage import Stage
 
 #: Shares of the steps that see 2, 3 and 4 sources.
 SOURCES = (0.4, 0.25, 0.35)
-#: (W, H) that a real sequence is kept at: a little more than twice the working size, for zooming.
-SENSOR_SIZE = (208, 136)
 
 
 class DepthStage(Stage):
@@ -89,62 +82,9 @@ def jolted(c2w: Tensor, degrees: float = 0.1) -> Tensor:
 
     degrees: the deviation of the angles of the worst scenes.
     """
-    strength = torch.rand(c2w.shape[0], 1, 1, device=c2w.device) * np.radians(degrees)
+    strength = torch.rand(c2w.shape[0], 1, 1, device=c2w.device) * math.radians(degrees)
     x, y, z = (strength * torch.randn(*c2w.shape[:2], 3, device=c2w.device)).unbind(dim=-1)
     zero = torch.zeros_like(x)
     turn = torch.stack([zero, -z, y, zero, z, zero, -x, zero, -y, x, zero, zero], dim=-1).unflatten(-1, (3, 4))
     turn = torch.cat([turn, torch.zeros_like(turn[..., :1, :])], dim=-2)
     return c2w @ torch.linalg.matrix_exp(turn)
-
-
-class SensorClips:
-    """Batches of four views of a sequence with a sensor's depth, by number.
-
-    frames: how many from its start are used, so that the others are left to test on. reach: the four views lie within
-    so many frames. size: (W, H) they are kept at.
-    Raises InvalidRequest where the sequence is too short or has no depth.
-    """
-
-    def __init__(
-        self, folder: str | Path, scenes: int, size: tuple[int, int], frames: int | None = None, reach: int = 8
-    ):
-        sequence = open_sequence(folder)
-        self.clip: Clip = make_clip(sequence.frames[:frames], size, sequence.name)
-        if self.clip.depth is None or len(self.clip) < 4:
-            raise InvalidRequest(f"{folder}: at least four frames with depth are expected")
-        self.scenes, self.reach = scenes, reach
-
-    def __call__(self, number: int) -> ClipBatch:
-        return collate([self.draw(np.random.default_rng([number, k])) for k in range(self.scenes)])
-
-    def draw(self, rng: np.random.Generator) -> Clip:
-        """Four views at random places of a window of three frames or more."""
-        last = len(self.clip) - 1
-        length = min(int(rng.integers(3, self.reach + 1)), last)
-        start = int(rng.integers(last - length + 1))
-        inner = rng.choice(np.arange(1, length), 2, replace=False)
-        return self.clip.views([start, start + length, *(start + inner).tolist()])
-
-
-class Turns:
-    """Batches of several makers by number, in turn."""
-
-    def __init__(self, *makers: Callable[[int], ClipBatch]):
-        self.makers = makers
-
-    def __call__(self, number: int) -> ClipBatch:
-        turn, which = divmod(number, len(self.makers))
-        return self.makers[which](turn)
-
-
-def depth_batches(
-    scenes: int, first: int, sequence: str | Path = "", frames: int | None = None
-) -> Callable[[int], ClipBatch]:
-    """Batches by number for `DepthStage`, of twice the working size: procedural rooms and, in turn, a real sequence.
-
-    first: number of the first room. sequence: a folder with a sensor's depth, of which the first `frames` are used.
-    """
-    rooms = Rooms(scenes, [(2 * width, 2 * height) for width, height in BUCKETS[:1]], first=first)
-    if not sequence:
-        return rooms
-    return Turns(SensorClips(sequence, scenes, SENSOR_SIZE, frames), rooms)

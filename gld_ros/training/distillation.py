@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gld_ros.diffusion.flow import interpolate, output_for, shift_of, shift_time, time_grid
-from gld_ros.diffusion.sampler import integrate
-from gld_ros.networks.configs import Compat, FlowConfig
-from gld_ros.networks.dit import MultiViewDiT
-from gld_ros.training.config import Distillation, FlowTraining
-from gld_ros.training.flow_stage import Conditions, Draw, FlowStage
-from gld_ros.training.latents import LatentSpace
+from gld_ros.diffusion.sampler import Conditioning, integrate
+from gld_ros.networks.configs import FlowConfig
+from gld_ros.training.config import Distillation
+from gld_ros.training.flow_stage import Draw, FlowStage, guided_velocity
 
 
 class DistillationStage(FlowStage):
@@ -29,19 +28,10 @@ class DistillationStage(FlowStage):
 
     frozen = ("space.", "teacher.")
 
-    def __init__(
-        self,
-        space: LatentSpace,
-        dit: MultiViewDiT,
-        level: int,
-        given: int | None,
-        flow: FlowConfig,
-        options: FlowTraining,
-        compat: Compat | None = None,
-    ):
-        """dit: what the student begins as, and its teacher stays. flow: that of sampling."""
-        super().__init__(space, dit, level, given, flow, options, compat)
-        self.teacher = copy.deepcopy(dit).requires_grad_(False)
+    def __init__(self, *arguments: Any, **options: Any):
+        """As of `FlowStage`. dit: what the student begins as, and its teacher stays. flow: that of sampling."""
+        super().__init__(*arguments, **options)
+        self.teacher = copy.deepcopy(self.dit).requires_grad_(False)
 
     def times(self, uniform: Tensor, views: int) -> Tensor:
         """In the first half of every window, each as often; even before the shift, like the grid.
@@ -54,11 +44,11 @@ class DistillationStage(FlowStage):
         linear = (place.floor() + place) / (2 * windows)
         return shift_time(1 - (1 - self.flow.t_end) * linear, shift_of(self.flow, views))
 
-    def example(self, data: Tensor, draw: Draw, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    def example(self, data: Tensor, draw: Draw, conditions: Conditioning) -> tuple[Tensor, Tensor]:
         """The point at t on the line through the window of t, and what stands for the line's velocity."""
         path = self.teacher_times(draw.t, data.shape[1])
         start = interpolate(data, draw.noise, path[0])
-        end = integrate(conditions.velocity(self.teacher, self.options.distill.guidance), start, path)
+        end = integrate(guided_velocity(self.teacher, conditions, self.options.distill.guidance), start, path)
         line = (end - start) / (path[-1] - path[0])[:, None, None, None, None]
         noisy = start + (draw.t - path[0])[:, None, None, None, None] * line
         return noisy, output_for(self.dit.config.prediction, line, noisy, draw.t)

@@ -138,7 +138,7 @@ class Engine:
         """One optimiser step over all micro steps. Returns the mean losses of all processes and the gradient's norm."""
         if self._asked and self._alone:
             raise Interrupted  # it came after the step before had been counted
-        self.stage.begin_step(self.step)
+        self.stage.step = self.step
         self.model.train()
         sums: dict[str, Tensor] = {}
         for _ in range(self.config.accumulation):

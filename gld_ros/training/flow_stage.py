@@ -14,16 +14,13 @@ from torch.nn import functional as F
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.conditioning import Cameras, RequestCameras
 from gld_ros.diffusion.flow import NOISELESS, Velocity, guided, interpolate, time_grid, training_target, training_times
-from gld_ros.diffusion.sampler import integrate, velocity
+from gld_ros.diffusion.sampler import Conditioning, integrate, velocity
 from gld_ros.networks.configs import Compat, FlowConfig
 from gld_ros.networks.dit import MultiViewDiT
-from gld_ros.networks.prope import CameraTables
 from gld_ros.training.config import FlowTraining
 from gld_ros.training.latents import LatentSpace
 from gld_ros.training.records import sheet
-from gld_ros.training.stage import Stage
-
-ROWS = 2  # scenes of a sample sheet
+from gld_ros.training.stage import ROWS, Stage
 
 
 @dataclass
@@ -37,22 +34,6 @@ class Draw:
     noise: Tensor
     dropped: Tensor
     spread: Tensor
-
-
-@dataclass
-class Conditions:
-    """Conditions of a batch. base: the sources' latents, zeros for the targets; null: cameras of guidance's
-    unconditional branch; given: latents of the level the stage is conditioned on, all of all views (B, V, C, h, w)."""
-
-    base: Tensor
-    cameras: Cameras
-    null: Cameras
-    given: Tensor | None
-
-    def velocity(self, dit: MultiViewDiT, guidance_scale: float) -> Velocity:
-        """The network's velocity at noisy latents, with guidance."""
-        field, null = (velocity(dit, self.base, cameras, self.given) for cameras in (self.cameras, self.null))
-        return guided(field, null, guidance_scale)
 
 
 class FlowStage(Stage):
@@ -98,13 +79,13 @@ class FlowStage(Stage):
             base = self.sources_alone(images[:, : draw.sources], images.shape[1])
             given = self.noised(latents[self.given], draw.spread) if self.given is not None else None
             cameras, null = self.cameras(K, c2w, draw.sources, images, draw.dropped)
-            noisy, target = self.example(latents[self.level], draw, Conditions(base, cameras, null, given))
+            noisy, target = self.example(latents[self.level], draw, Conditioning(base, cameras, null, given))
         out = self.dit(noisy, base, draw.t, cameras.camera_map, cameras.tables, draw.sources, given).float()
         error = (out - target).pow(2).mean(dim=(0, 2, 3, 4))
         S = draw.sources
         return {"flow": error.mean(), "_sources": error[:S].mean(), "_targets": error[S:].mean()}
 
-    def example(self, data: Tensor, draw: Draw, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    def example(self, data: Tensor, draw: Draw, conditions: Conditioning) -> tuple[Tensor, Tensor]:
         """The network's input at the drawn times and its target, both in the latents' shape."""
         return interpolate(data, draw.noise, draw.t), training_target(self.dit.config.prediction, data, draw.noise)
 
@@ -148,11 +129,11 @@ class FlowStage(Stage):
         def chosen(a: Tensor, b: Tensor) -> Tensor:
             return torch.where(dropped.reshape(-1, *[1] * (a.ndim - 1)), b, a)
 
-        def table(a: CameraTables, b: CameraTables) -> CameraTables:
-            return replace(a, project=chosen(a.project, b.project), unproject=chosen(a.unproject, b.unproject))
-
-        tables = (table(kept.tables[0], null.tables[0]), table(kept.tables[1], null.tables[1]))
-        return Cameras(chosen(kept.camera_map, null.camera_map), tables, sources), null
+        encoder, head = (
+            replace(a, project=chosen(a.project, b.project), unproject=chosen(a.unproject, b.unproject))
+            for a, b in zip(kept.tables, null.tables, strict=True)
+        )
+        return Cameras(chosen(kept.camera_map, null.camera_map), (encoder, head), sources), null
 
     def sample(
         self,
@@ -178,17 +159,20 @@ class FlowStage(Stage):
         scale = self.options.sample_guidance if guidance is None else guidance
         flow = replace(self.flow, t_end=0.0) if kind == NOISELESS else self.flow
         times = time_grid(flow, steps or self.options.sample_steps, V).to(noise.device)
-        return integrate(Conditions(base, cameras, null, given).velocity(self.dit, scale), noise, times)
+        return integrate(guided_velocity(self.dit, Conditioning(base, cameras, null, given), scale), noise, times)
 
     def sheet(self, batch: ClipBatch) -> Tensor:
         """For two scenes: the pictures; what the true latents give; what the generated ones give."""
-        rows = []
         images, K, c2w = batch.images[:ROWS], batch.K[:ROWS], batch.c2w[:ROWS]
-        S = batch.sources or sum(self.options.sources) // 2
+        sources = images[:, : batch.sources or sum(self.options.sources) // 2]
         latents = self.space.encode(images, self.levels)
-        others = {} if self.given is None else {self.given: latents[self.given]}
-        made = self.sample(images[:, :S], K, c2w, others.get(self.given) if self.given is not None else None)
-        decoded = [self.space.decode(d, images[:, :S]) for d in (latents, others | {self.level: made})]
-        for b in range(len(images)):
-            rows += [images[b], *(picture[b] for picture in decoded)]
-        return sheet(rows)
+        given = None if self.given is None else latents[self.given]
+        made = latents | {self.level: self.sample(sources, K, c2w, given)}
+        return sheet(images, *(self.space.decode(x, sources) for x in (latents, made)))
+
+
+def guided_velocity(dit: MultiViewDiT, cond: Conditioning, guidance_scale: float) -> Velocity:
+    """The network's velocity at noisy latents, each scene at a time of its own."""
+    assert cond.null is not None
+    branches = (velocity(dit, cond.base, cameras, cond.level1) for cameras in (cond.cameras, cond.null))
+    return guided(*branches, guidance_scale)

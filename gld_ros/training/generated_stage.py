@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,15 +22,13 @@ from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import Conditioning, Runner, Sampling, integrate
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.gld import GLDNetworks
-from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, LatentViews, gradient_energy, pictures
+from gld_ros.training import decoder_stage
+from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, gradient_energy, pictures
 from gld_ros.training.latent_cache import LatentBatch
 from gld_ros.training.perceptual import distance, patch_distance
 
 #: The fields of a cache that the stage reads.
-FIELDS = (
-    *("level0", "level1", "camera", "images", "depth", "K", "c2w"),
-    *("sources0", "sources1", "warps0", "warps1", "seen"),
-)
+FIELDS = (*decoder_stage.FIELDS, "sources0", "sources1", "warps0", "warps1", "seen")
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,8 @@ class GeneratedStage(DecoderStage):
     Raises InvalidRequest for a model without warp conditioning, and what `DecoderStage` raises.
     """
 
+    fields = FIELDS
+
     def __init__(self, net: GLDNetworks, options: GeneratedTraining | None = None):
         options = options or GeneratedTraining()
         if not net.config.warps:
@@ -71,8 +70,8 @@ class GeneratedStage(DecoderStage):
         self.frozen = (*self.frozen, "before.")
         self.runner = Runner(next(net.parameters()).device)
 
-    def loss(self, batch: Any) -> dict[str, Tensor]:
-        """The losses of a LatentBatch with pictures: of its true latents, and of generated ones."""
+    def loss(self, batch: LatentBatch) -> dict[str, Tensor]:
+        """The losses of true latents, and of generated ones."""
         return super().loss(batch) | self.generated_losses(batch)
 
     def generated_losses(self, batch: LatentBatch) -> dict[str, Tensor]:
@@ -80,7 +79,6 @@ class GeneratedStage(DecoderStage):
 
         The geometry head is trained in every `geometry_every`-th step, but not in those of the true latents.
         """
-        assert batch.images is not None
         options, S = self.generated, batch.sources1.shape[1]
         unseen = (~batch.seen).float().mean(dim=(0, 2, 3))
         chosen = [S + int(k) for k in unseen.topk(min(options.views, len(unseen))).indices]
@@ -107,7 +105,7 @@ class GeneratedStage(DecoderStage):
             }
         if self.step % options.decoder.geometry_every == 1:
             view = chosen[int(torch.randint(len(chosen), ()))]
-            found = self.geometry_losses(cast(LatentViews, batch), features, view)
+            found = self.geometry_losses(batch, features, view)
             losses |= {f"generated_{name}": value for name, value in found.items()}
         with torch.no_grad():
             losses["_generated_sharpness"] = gradient_energy(made) / gradient_energy(real)

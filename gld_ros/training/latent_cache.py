@@ -9,10 +9,12 @@ from its number alone, so that an interrupted cache is continued where it ended,
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +38,32 @@ from gld_ros.weights.tensor_files import write_tensors
 SCENES = 32  # of a shard
 #: Width and height of the working images, and of one shard in eight.
 SIZE, OTHER_SIZES = (96, 72), ((72, 96), (144, 48))
+EMPTY = torch.empty(0)
 
 
 @dataclass
 class LatentBatch:
-    """B scenes of S sources, then N targets; V = S + N.
+    """B scenes of S sources, then N targets; V = S + N. Fields that were not read are empty.
 
     level0, level1: the truth, latents (B, V, C, h, w) of all views encoded together. sources0, sources1: latents
     (B, S, C, h, w) of the sources encoded alone; warps0, warps1: (B, N, C, h, w) of the warped sources. camera: raw
     level-1 camera tokens (B, V, C). seen: (B, N, H, W) bool. K: (B, V, 3, 3) pixels of (H, W); c2w: (B, V, 4, 4).
-    images: (B, V, 3, 2H, 2W) uint8 and depth: (B, V, H, W) metres, in some shards only.
+    images: (B, V, 3, u H, u W) uint8, or 0..1, for a decoder of upscale u, and depth: (B, V, H, W) metres, in some
+    shards only.
     """
 
-    level0: Tensor
-    level1: Tensor
-    sources0: Tensor
-    sources1: Tensor
-    warps0: Tensor
-    warps1: Tensor
-    camera: Tensor
-    seen: Tensor
-    K: Tensor
-    c2w: Tensor
-    images: Tensor | None = None
-    depth: Tensor | None = None
+    level0: Tensor = EMPTY
+    level1: Tensor = EMPTY
+    sources0: Tensor = EMPTY
+    sources1: Tensor = EMPTY
+    warps0: Tensor = EMPTY
+    warps1: Tensor = EMPTY
+    camera: Tensor = EMPTY
+    seen: Tensor = EMPTY
+    K: Tensor = EMPTY
+    c2w: Tensor = EMPTY
+    images: Tensor = EMPTY
+    depth: Tensor = EMPTY
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -67,13 +71,8 @@ class LatentBatch:
 
     def to(self, device: Any) -> LatentBatch:
         """On a device, latents as float32."""
-
-        def moved(x: Tensor) -> Tensor:
-            x = x.to(device)
-            return x.float() if x.dtype == torch.float16 else x
-
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: moved(x) for name, x in given.items() if x is not None})
+        moved = {name: x.to(device) for name, x in vars(self).items()}
+        return LatentBatch(**{name: x.float() if x.dtype == torch.float16 else x for name, x in moved.items()})
 
 
 @dataclass(frozen=True)
@@ -163,28 +162,26 @@ def build_cache(folder: Path, model: Path, plan: ShardPlan, processes: int, devi
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(plan.shards) if not shard_path(folder, number).exists()]
-    bar = tqdm(total=plan.shards, initial=plan.shards - len(missing), desc="cache", disable=None)
     work = partial(_build_shard, folder, model, plan, device)
-    if processes < 2 or device != "cpu":
-        for number in missing:
-            work(number)
-            bar.update()
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, context, quiet_worker, (0,)) as pool:
-        for _ in pool.map(work, missing):
-            bar.update()
-    bar.close()
+    with contextlib.ExitStack() as stack:
+        run: Callable = map
+        if processes > 1 and device == "cpu":
+            context = multiprocessing.get_context("spawn")
+            pool = concurrent.futures.ProcessPoolExecutor(processes, context, quiet_worker, (0,))
+            run = stack.enter_context(pool).map
+        done = run(work, missing)
+        for _ in tqdm(done, "cache", plan.shards, initial=plan.shards - len(missing), disable=None):
+            pass
 
 
-_encoders: dict[tuple[Path, str], SceneEncoder] = {}  # of this process: loaded and compiled once
+@cache
+def _scene_encoder(model: Path, device: str) -> SceneEncoder:
+    """Of this process: loaded and compiled once."""
+    return SceneEncoder(load_model(model, device, torch.float32), torch.device(device))
 
 
 def _build_shard(folder: Path, model: Path, plan: ShardPlan, device: str, number: int) -> None:
-    if (model, device) not in _encoders:
-        net = load_model(model, device, torch.float32)
-        _encoders[model, device] = SceneEncoder(net, torch.device(device))
-    write_tensors(shard_path(folder, number), _encoders[model, device](plan, number))
+    write_tensors(shard_path(folder, number), _scene_encoder(model, device)(plan, number))
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -208,27 +205,24 @@ class CachedLatents:
                 self.shards.append((path, scenes // batch))
         if not self.shards:
             raise InvalidRequest(f"{folder}: no shard with {', '.join(names)} and at least {batch} scenes")
-        self.length = sum(count for _, count in self.shards)
+        #: Shard and part of each batch of an epoch.
+        self.places = [(shard, part) for shard, (_, parts) in enumerate(self.shards) for part in range(parts)]
+
+    @property
+    def length(self) -> int:
+        """Batches of an epoch."""
+        return len(self.places)
 
     def batches(self, position: int, rank: int = 0, processes: int = 1) -> Iterator[LatentBatch]:
-        number = position * processes + rank
-        while True:
-            yield self.read(number)
-            number += processes
+        return map(self.read, count(position * processes + rank, processes))
 
     def read(self, number: int) -> LatentBatch:
         """Batch `number` of the endless stream."""
         epoch, place = divmod(number, self.length)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self._places())
-        shard, part = divmod(int(order[place]), 1 << 16)
-        path, count = self.shards[shard]
-        with safe_open(path, framework="pt") as file:
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+        shard, part = self.places[order[place]]
+        with safe_open(self.shards[shard][0], framework="pt") as file:
             total = file.get_slice("K").get_shape()[0]
             chosen = np.random.default_rng([self.seed, epoch, shard]).permutation(total)
             rows = torch.from_numpy(np.sort(chosen[part * self.batch : (part + 1) * self.batch]))
-            read = {name: file.get_tensor(name)[rows] for name in self.names}
-        return LatentBatch(**{f.name: read.get(f.name, torch.empty(0)) for f in fields(LatentBatch)})
-
-    def _places(self) -> np.ndarray:
-        """One number a batch of an epoch: shard | part."""
-        return np.concatenate([(i << 16) + np.arange(count) for i, (_, count) in enumerate(self.shards)])
+            return LatentBatch(**{name: file.get_tensor(name)[rows] for name in self.names})

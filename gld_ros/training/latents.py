@@ -90,6 +90,10 @@ class GeometricLatents(LatentSpace):
         missing = torch.zeros_like(features[boundary])
         return [features.get(k, missing) for k in range(4)], grid
 
+    def statistics(self) -> dict[str, Tensor]:
+        """Means and variances by the names that `GLDNetworks` has for them."""
+        return dict(self.net.named_buffers(recurse=False))
+
     def measured(self, level: int) -> bool:
         return bool(getattr(self.net, f"level{level}_mean").any())
 

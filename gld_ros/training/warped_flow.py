@@ -12,9 +12,16 @@ from torch.nn import functional as F
 
 from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import interpolate, shift_time
+from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import BOUNDARY, GLDNetworks
 from gld_ros.training.latent_cache import LatentBatch
 from gld_ros.training.stage import Stage
+
+#: The fields of a cache that a level is trained on.
+FIELDS = {
+    1: ("level1", "sources1", "warps1", "seen", "K", "c2w"),
+    0: ("level0", "level1", "sources0", "sources1", "warps0", "seen", "K", "c2w"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class WarpedFlowStage(Stage):
     def __init__(self, net: GLDNetworks, level: int, options: WarpedFlowOptions | None = None):
         super().__init__()
         self.dit = net.level1 if level == BOUNDARY else net.level0
-        self.level, self.config, self.options = level, net.config, options or WarpedFlowOptions()
+        self.level, self.fields = level, FIELDS[level]
+        self.config, self.options = net.config, options or WarpedFlowOptions()
 
     def loss(self, batch: LatentBatch) -> dict[str, Tensor]:
         """Squared error of the predicted data, weighted as a velocity's and towards what no source saw."""
@@ -82,17 +90,15 @@ class WarpedFlowStage(Stage):
 
     def truth(self, batch: LatentBatch, views: int) -> tuple[Tensor, Tensor | None]:
         """The data (B, V, C, h, w) and, for level 0, level 1 as imperfect as it will be when it was generated."""
-        if self.level == BOUNDARY:
-            return batch.level1[:, :views], None
         level1 = batch.level1[:, :views]
+        if self.level == BOUNDARY:
+            return level1, None
         spread = self.options.given_noise * torch.rand(len(level1), 1, 1, 1, 1, device=level1.device)
         return batch.level0[:, :views], level1 + spread * torch.randn_like(level1)
 
     def condition(self, batch: LatentBatch, targets: int) -> Tensor:
         """Latents (B, S + N, C, h, w) of the sources alone, and of the warped sources in the targets' places."""
-        sources, warps = batch.sources1, batch.warps1
-        if self.level != BOUNDARY:
-            sources, warps = batch.sources0, batch.warps0
+        sources, warps = (getattr(batch, f"{kind}{self.level}") for kind in ("sources", "warps"))
         kept = torch.rand(len(warps), 1, 1, 1, 1, device=warps.device) >= self.options.warp_dropout
         return torch.cat([sources, warps[:, :targets] * kept], dim=1)
 
@@ -102,8 +108,8 @@ class WarpedFlowStage(Stage):
         return torch.where(torch.rand(count) < self.options.pure_noise, torch.ones(()), t)
 
 
-#: The fields of a cache that a level is trained on.
-FIELDS = {
-    1: ("level1", "sources1", "warps1", "seen", "K", "c2w"),
-    0: ("level0", "level1", "sources0", "sources1", "warps0", "seen", "K", "c2w"),
-}
+def compile_blocks(dit: MultiViewDiT) -> None:
+    """Compile each transformer block for every shape it meets: image sizes by numbers of views."""
+    torch._dynamo.config.recompile_limit = 64
+    for block in dit.blocks:
+        block.compile(dynamic=False)

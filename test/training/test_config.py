@@ -21,7 +21,7 @@ from gld_ros.training.config import (
 )
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
-from gld_ros.training.jobs import build
+from gld_ros.training.stages import Job
 from gld_ros.weights.loading import load_model, save_model
 
 
@@ -89,7 +89,7 @@ def test_a_chain_of_stages_gives_one_model(tmp_path):
     given = load_model(tmp_path / "start").state_dict()
     for stage in ("level1", "level0"):
         config = replace(CONFIG, stage=stage, start=start, steps=2)
-        job = build(config)
+        job = Job(config)
         Engine(job.stage, config, tmp_path / stage).fit(Numbered(Clips()))
         job.write(tmp_path / f"{stage}-model")
         start = str(tmp_path / f"{stage}-model")
@@ -125,10 +125,10 @@ def test_a_chain_of_stages_gives_one_model(tmp_path):
 def test_jobs_that_cannot_be_are_named(tmp_path, changes, message):
     plain_config = merged(plain(replace(CONFIG, start=saved_start(tmp_path))), changes)
     with pytest.raises((InvalidRequest, ModelError), match=message):
-        build(restored(plain_config))
+        Job(restored(plain_config))
 
 
 def test_missing_lpips_weights_are_skipped_with_a_notice(tmp_path):
     with pytest.warns(UserWarning, match="trains without LPIPS"):
-        job = build(replace(CONFIG, stage="rgb-decoder", start=saved_start(tmp_path)))
+        job = Job(replace(CONFIG, stage="rgb-decoder", start=saved_start(tmp_path)))
     assert job.stage.perceptual is None

@@ -3,12 +3,12 @@
 """The decoder that paints at twice the encoded size, and its training on noised latents."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from builders.stages import CONFIG, MODEL
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from gld_ros.data.room_views import render_scenes
@@ -18,32 +18,17 @@ from gld_ros.networks.configs import RGBDecoderConfig
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.rgb_decoder import PixelTail, RGBDecoder
+from gld_ros.training.adversarial import Critic, pulls
 from gld_ros.training.data import Numbered
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, grow_decoder, noised
 from gld_ros.training.engine import Engine
-from gld_ros.training.perceptual import Critic, Perceptual, distance, patch_distance, pulls
+from gld_ros.training.latent_cache import LatentBatch
+from gld_ros.training.perceptual import Perceptual, distance, patch_distance
 from gld_ros.training.records import read_log
 
 PAINTER = replace(MODEL, rgb=replace(MODEL.rgb, upscale=2, tail=8))
 GRID = 3, 4
 PLAIN = DecoderTraining(perceptual_weight=0.0, patch_weight=0.0)
-
-
-@dataclass
-class Latents:
-    """Rooms of 32 x 24 pixels with their latents, and pictures of 64 x 48."""
-
-    level0: Tensor
-    level1: Tensor
-    camera: Tensor
-    images: Tensor
-    depth: Tensor
-    K: Tensor
-    c2w: Tensor
-    grid: tuple[int, int] = GRID
-
-    def to(self, device) -> "Latents":
-        return self
 
 
 @pytest.fixture
@@ -53,12 +38,14 @@ def net() -> GLDNetworks:
 
 
 @pytest.fixture
-def batch(net) -> Latents:
+def batch(net) -> LatentBatch:
+    """Rooms of 32 x 24 pixels with their latents, and pictures of 64 x 48."""
     large, small = (render_scenes([1, 2], width, width * 3 // 4) for width in (64, 32))
     with torch.no_grad():
         levels = net.encoder(small.images, levels=2)
     latents = [net.to_latent(level, k) for k, level in enumerate(levels)]
-    return Latents(*latents, levels[1].camera, large.images, small.depth, small.K, small.c2w)
+    views = {"images": large.images, "depth": small.depth, "K": small.K, "c2w": small.c2w}
+    return LatentBatch(level0=latents[0], level1=latents[1], camera=levels[1].camera, **views)
 
 
 def small_perceptual() -> Perceptual:
@@ -66,7 +53,7 @@ def small_perceptual() -> Perceptual:
     return Perceptual([nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, 2)], (0, 1))
 
 
-def trained(net: GLDNetworks, batch: Latents, options: DecoderTraining, folder, steps: int = 25) -> DecoderStage:
+def trained(net: GLDNetworks, batch: LatentBatch, options: DecoderTraining, folder, steps: int = 25) -> DecoderStage:
     stage = DecoderStage(net, options)
     config = replace(CONFIG, steps=steps, save_every=steps, optimizer=replace(CONFIG.optimizer, learning_rate=3e-3))
     Engine(stage, config, folder).fit(Numbered(lambda _: batch))

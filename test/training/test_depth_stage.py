@@ -1,28 +1,15 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The stage of posed depth: what it draws, its loss on a sensor's depth with holes, and its data."""
+"""The stage of posed depth: what it draws, and its loss on a sensor's depth with holes."""
 
-import numpy as np
-import pytest
 import torch
 from builders.stages import Clips
 
-from gld_ros.data.sequence import write_folder
-from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.cameras import Camera
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.posed_depth import SourceDepth
-from gld_ros.training.depth_stage import (
-    DepthStage,
-    SensorClips,
-    Turns,
-    depth_batches,
-    jolted,
-    recoloured,
-)
+from gld_ros.training.depth_stage import DepthStage, jolted, recoloured
 from gld_ros.training.losses import measured_loss
-from gld_ros.views import SourceView
 
 
 def test_unknown_depth_counts_for_nothing():
@@ -89,45 +76,3 @@ def test_recoloured_views_of_a_scene_stay_alike():
     assert 0 < kept.sum() < 8
     twice = recoloured(images[:, :1].expand(-1, 2, -1, -1, -1))
     assert torch.equal(twice[:, 0], twice[:, 1])
-
-
-@pytest.fixture
-def walk(tmp_path):
-    """Seven frames whose depth and place tell their number."""
-    views = []
-    for k in range(7):
-        c2w = np.eye(4)
-        c2w[0, 3] = k
-        camera = Camera(np.array([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]]), c2w, 32, 24)
-        depth = np.full((24, 32), k + 1, np.float32)
-        depth[:2] = np.nan
-        views.append(SourceView(np.full((24, 32, 3), 30 * k, np.uint8), camera, depth=depth))
-    return write_folder(tmp_path / "walk", views)
-
-
-def test_clips_of_a_sensor_are_four_of_the_first_frames(walk):
-    clips = SensorClips(walk, 16, (16, 12), frames=5)
-    batch = clips(3)
-    assert batch.images.shape == (16, 4, 3, 12, 16) and batch.depth.isnan().any()
-    frames = batch.c2w[..., 0, 3]
-    assert frames.max() == 4 and frames.min() == 0
-    torch.testing.assert_close(batch.depth[..., 6, 8], frames + 1)
-    assert all(len(set(row)) == 4 for row in frames.tolist())
-    assert torch.equal(clips(3).images, batch.images) and not torch.equal(clips(4).c2w, batch.c2w)
-    with pytest.raises(InvalidRequest, match="at least four frames with depth"):
-        SensorClips(walk, 2, (16, 12), frames=3)
-
-
-def test_rooms_and_a_sequence_take_turns(walk):
-    batches = depth_batches(1, 50, walk, frames=6)
-    assert [len(maker.makers) if isinstance(maker, Turns) else 0 for maker in (batches, depth_batches(1, 50))] == [2, 0]
-    rooms = batches.makers[1]
-    rooms.compiled = False
-    real, rendered = batches(0), batches(1)
-    assert real.names == ["walk"] and rendered.names == ["room-50"]
-    assert rendered.images.shape[-2:] == (144, 192) and rendered.depth.isfinite().all()
-
-
-def test_makers_take_turns():
-    turns = Turns(lambda n: ("a", n), lambda n: ("b", n))
-    assert [turns(n) for n in range(4)] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]

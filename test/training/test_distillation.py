@@ -12,7 +12,7 @@ from builders.stages import CONFIG, DIT, MODEL, Clips
 
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.flow import interpolate, time_grid
-from gld_ros.diffusion.sampler import Sampling
+from gld_ros.diffusion.sampler import Conditioning, Sampling
 from gld_ros.errors import InvalidRequest
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.request import Preset, Report, Request
@@ -26,10 +26,10 @@ from gld_ros.training.config import Distillation, FlowTraining, merged, plain, r
 from gld_ros.training.data import Numbered
 from gld_ros.training.distillation import DistillationStage, few_step_flow
 from gld_ros.training.engine import Engine
-from gld_ros.training.flow_stage import Conditions, FlowStage
-from gld_ros.training.jobs import build
+from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import LatentSpace
 from gld_ros.training.records import read_log
+from gld_ros.training.stages import Job
 from gld_ros.weights.loading import load_model, save_model
 
 VIEWS = 3
@@ -95,7 +95,7 @@ def lesson(stage: DistillationStage, batch: ClipBatch):
     draw, data = stage.draw(replace(batch, sources=1)), stage.space.encode(batch.images, [1])[1]
     cameras, null = stage.cameras(batch.K, batch.c2w, 1, batch.images, draw.dropped)
     with torch.no_grad():
-        told = Conditions(stage.sources_alone(batch.images[:, :1], VIEWS), cameras, null, None)
+        told = Conditioning(stage.sources_alone(batch.images[:, :1], VIEWS), cameras, null, None)
         noisy, target = stage.example(data, draw, told)
     velocity = stage.dit.config.prediction == "velocity"
     return draw, data, noisy, target if velocity else (noisy - target) / draw.t[:, None, None, None, None]
@@ -206,7 +206,7 @@ def test_both_stages_become_one_model_of_few_steps(tmp_path):
     start, flows = str(tmp_path / "start"), []
     for stage, distill in (("level1", {"windows": 3, "guidance": 1.5}), ("level0", {"windows": 1})):
         config = few_steps(start, stage, teacher_steps=2, **distill)
-        job = build(config)
+        job = Job(config)
         teacher, given = job.stage.teacher.state_dict(), getattr(net, stage).state_dict()
         assert all(torch.equal(teacher[key], given[key]) for key in given)
         Engine(job.stage, config, tmp_path / stage).fit(Numbered(Clips()))
@@ -254,7 +254,7 @@ def test_a_stage_without_steps_of_its_own_has_those_of_the_model():
     [
         ({"fine_tune": False}, "fine_tune: true is needed"),
         ({"start": ""}, "the teacher is the stage of start="),
-        ({"flow": {"distill": {"windows": -1}}}, "flow.distill.windows is -1, expected at least 1"),
+        ({"flow": {"distill": {"windows": -1}}}, "flow.distill.windows is -1, expected at least 0"),
         ({"flow": {"distill": {"teacher_steps": 0}}}, "flow.distill.teacher_steps is 0, expected at least 1"),
         ({"flow": {"shift_dim": 64}}, "flow.shift_dim cannot be given"),
         ({"model": {"level1": {"prediction": "regression"}}}, "one step already: nothing to distill"),
@@ -264,4 +264,4 @@ def test_students_that_cannot_be_are_named(tmp_path, changes, message):
     save_model(tmp_path, GLDNetworks(MODEL), torch.float32)
     config = plain(few_steps(str(tmp_path), "level1", windows=2))
     with pytest.raises(InvalidRequest, match=message):
-        build(restored(merged(config, changes)))
+        Job(restored(merged(config, changes)))

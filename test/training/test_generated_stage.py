@@ -51,7 +51,7 @@ def test_generated_views_teach_the_decoder_alone(net, batch):
 def test_the_true_depth_teaches_the_geometry_head(net, batch):
     stage = GeneratedStage(net, PLAIN)
     assert "generated_depth" not in stage.generated_losses(batch)
-    stage.begin_step(1)
+    stage.step = 1
     stage.generated_losses(batch)["generated_depth"].backward()
     taught = {name.split(".")[1] for name, p in stage.named_parameters() if p.grad is not None and p.grad.any()}
     assert "dpt" in taught and not taught & {"encoder", "level1", "level0", "matching"}

@@ -11,9 +11,10 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training import checkpoint
+from gld_ros.training.decoder_stage import DecoderStage
 from gld_ros.training.latent_cache import CachedLatents, LatentBatch, SceneEncoder, ShardPlan, shard_path
-from gld_ros.training.mini import PAINTED, MiniTraining, compile_blocks, train_mini
-from gld_ros.training.warped_flow import FIELDS, WarpedFlowOptions, WarpedFlowStage
+from gld_ros.training.mini import MiniTraining, train_mini
+from gld_ros.training.warped_flow import FIELDS, WarpedFlowOptions, WarpedFlowStage, compile_blocks
 from gld_ros.weights.tensor_files import read_tensors, write_tensors
 
 PLAN = ShardPlan(shards=2, first_seed=40, scenes=3, painted=2)
@@ -62,7 +63,7 @@ def test_an_epoch_goes_through_every_scene_once_and_the_next_in_another_order(fo
 
 
 def test_shards_without_the_fields_are_left_out(folder, tmp_path):
-    assert CachedLatents(folder, 3, PAINTED).length == 1
+    assert CachedLatents(folder, 3, DecoderStage.fields).length == 1
     with pytest.raises(InvalidRequest, match="no shard with level1 and at least 1 scenes"):
         CachedLatents(tmp_path, 1, ("level1",))
 
@@ -137,7 +138,7 @@ def test_diffusion_stages_of_mini_train_with_muon(net, folder, tmp_path):
     )
     (tmp_path / "cache").symlink_to(folder)
     assert train_mini(tmp_path, tmp_path / "model", net, plan)
-    kinds = {name: plan.run(f"mini-{name}", 1, 1e-3, net.config, 0).optimizer.kind for name in ("depth", "level0")}
+    kinds = {name: plan.run(name, net.config).optimizer.kind for name in ("depth", "level0")}
     held = checkpoint.read(checkpoint.latest(tmp_path / "level1"))[0]
     assert kinds == {"depth": "adamw", "level0": "muon"}
     assert any(key.startswith("muon/momentum_buffer/dit.blocks.") for key in held)

@@ -18,14 +18,14 @@ from gld_ros.training.config import (
     DiscriminatorConfig,
 )
 from gld_ros.training.data import Numbered
-from gld_ros.training.encoder_stage import EncoderStage, decoder_features
+from gld_ros.training.depth_stage import DepthStage
 from gld_ros.training.engine import Engine
 from gld_ros.training.flow_stage import FlowStage
+from gld_ros.training.image_stages import EncoderStage, GeometryStage, RGBDecoderStage, decoder_features
 from gld_ros.training.latents import GeometricLatents, RunningStatistics
 from gld_ros.training.losses import level_dropout
-from gld_ros.training.mini import DepthStage, GeometryStage, MiniTraining, train_mini
+from gld_ros.training.mini import MiniTraining, train_mini
 from gld_ros.training.records import read_log
-from gld_ros.training.rgb_stage import RGBDecoderStage
 from gld_ros.weights.loading import load_model
 
 
@@ -116,7 +116,7 @@ def test_encoder_and_rgb_decoder_learn_from_a_real_batch(name):
     else:
         judge = Adversary(ConvDiscriminator(8), DiscriminatorConfig(use_after=1))
         stage = RGBDecoderStage(net, 0.5, propagation=1.0, adversary=judge)
-    stage.begin_step(1)
+    stage.step = 1
     losses = stage.loss(batch)
     assert all(torch.isfinite(v) for v in losses.values())
     torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum().backward()
@@ -165,7 +165,7 @@ def test_mini_goes_on_from_a_model_with_the_stages_asked_for(tmp_path, monkeypat
     torch.manual_seed(0)
     net = GLDNetworks(ModelConfig())
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    monkeypatch.setattr("gld_ros.training.depth_stage.Rooms", lambda *_, **__: Clips())
+    monkeypatch.setattr("gld_ros.training.stages.Rooms", lambda *_, **__: Clips())
     plan = MiniTraining(stages=("depth",), start="a sha256", depth_steps=2, device="cpu")
     assert train_mini(tmp_path, tmp_path / "model", net, plan)
     with pytest.raises(InvalidRequest, match="start: 'a sha256', now 'another'"):

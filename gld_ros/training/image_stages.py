@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training of encoder, geometry head and RGB decoder together, from scratch (small models)."""
+"""Stages that train encoder, geometry head and RGB decoder on images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from gld_ros.data.clips import ClipBatch
 from gld_ros.errors import InvalidRequest
 from gld_ros.generators.native import resize
+from gld_ros.metrics.lpips import LPIPS
 from gld_ros.networks.encoder import GeometryEncoder, Level
 from gld_ros.networks.gld import BOUNDARY, GLDNetworks
+from gld_ros.training.adversarial import Adversary
 from gld_ros.training.losses import geometry_loss, level_dropout, matching_loss
 from gld_ros.training.records import sheet
-from gld_ros.training.stage import Stage
-
-ROWS = 2
+from gld_ros.training.stage import ROWS, Stage
 
 
 class EncoderStage(Stage):
@@ -27,15 +27,16 @@ class EncoderStage(Stage):
     """
 
     has_unused_parameters = True  # tokens that others replace, heads of scales that are not used
+    RGB_WEIGHT = 3.0
 
-    def __init__(self, net: GLDNetworks, level_dropout: float, propagation: float, rgb_weight: float = 3.0):
+    def __init__(self, net: GLDNetworks, level_dropout: float, propagation: float):
         super().__init__()
-        if not hasattr(net, "dpt"):
+        if net.config.dpt is None:
             raise InvalidRequest(f"model '{net.config.name}' has no geometry head (dpt), which this stage trains")
         self.encoder, self.dpt, self.rgb = net.encoder, net.dpt, net.rgb
-        if net.config.matching is not None:
+        if net.config.warps:
             self.matching = net.matching
-        self.level_dropout, self.propagation, self.rgb_weight = level_dropout, propagation, rgb_weight
+        self.level_dropout, self.propagation = level_dropout, propagation
 
     def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Losses of the drawn views."""
@@ -52,7 +53,7 @@ class EncoderStage(Stage):
             pictures, intrinsics, poses, tokens = (x[:, :posed] for x in (images, K, c2w, features[3]))
             swept = self.matching.both(pictures, intrinsics, poses, tokens, grid)
             losses |= matching_loss(*swept, depth[:, :posed])
-        return losses | {"rgb": self.rgb_weight * (picture - images).abs().mean()}
+        return losses | {"rgb": self.RGB_WEIGHT * (picture - images).abs().mean()}
 
     def draw(self, V: int) -> tuple[list[int], int]:
         """One up to all of V views, and how many of them posed depth sees."""
@@ -69,8 +70,68 @@ class EncoderStage(Stage):
         features, grid = decoder_features(self.encoder, images, False)
         depth = self.dpt(features, grid, images.shape[-2:]).depth
         near = (depth.amin(dim=(1, 2, 3), keepdim=True) / depth)[:, :, None].expand(-1, -1, 3, -1, -1)
-        decoded = self.paint(features, grid, images)
-        return sheet([row[b] for b in range(len(images)) for row in (images, decoded, near)])
+        return sheet(images, self.paint(features, grid, images), near)
+
+
+class GeometryStage(EncoderStage):
+    """Encoder, geometry head, posed depth and RGB decoder, trained together on two sources and one target."""
+
+    def __init__(self, net: GLDNetworks, level_dropout: float):
+        super().__init__(net, level_dropout, propagation=0.0)
+
+    def draw(self, V: int) -> tuple[list[int], int]:
+        """Both sources and one of the two targets; posed depth sees two views, as at test time, sometimes three."""
+        return [0, 1, int(torch.randint(2, 4, ()))], 3 if torch.rand(()) < 0.25 else 2
+
+
+class RGBDecoderStage(Stage):
+    """The RGB decoder on a frozen encoder (spec gld.md, Training): L1, LPIPS, an adversarial loss.
+
+    It gets the four levels, each left out of a view with probability `level_dropout`, never all.
+    perceptual: None for no LPIPS. adversary: None for no adversarial loss. Raises InvalidRequest for a decoder that
+    paints at another size than was encoded: its pictures would have nothing to be compared with.
+    """
+
+    frozen = ("encoder.", "perceptual.", "adversary.discriminator.trunk.")
+
+    def __init__(
+        self,
+        net: GLDNetworks,
+        level_dropout: float,
+        propagation: float = 0.0,
+        perceptual: LPIPS | None = None,
+        perceptual_weight: float = 1.0,
+        adversary: Adversary | None = None,
+    ):
+        super().__init__()
+        if net.config.rgb.upscale != 1:
+            raise InvalidRequest(
+                f"rgb.upscale is {net.config.rgb.upscale}, expected 1: `gld train mini` trains decoders that enlarge"
+            )
+        self.encoder, self.rgb = net.encoder.requires_grad_(False), net.rgb
+        self.rgb.decoder_pos_embed.requires_grad_(False)
+        self.perceptual, self.perceptual_weight, self.adversary = perceptual, perceptual_weight, adversary
+        self.level_dropout, self.propagation = level_dropout, propagation
+
+    def loss(self, batch: ClipBatch) -> dict[str, Tensor]:
+        images = batch.images
+        with torch.no_grad():
+            features, grid = decoder_features(self.encoder, images, bool(torch.rand(()) < self.propagation))
+        made = self.rgb(level_dropout(features, self.level_dropout), grid).float().flatten(0, 1)
+        real = images.flatten(0, 1)
+        losses = {"l1": (made - real).abs().mean()}
+        if self.perceptual is not None:
+            stages = self.perceptual(made, real)
+            losses["lpips"] = self.perceptual_weight * torch.stack([x.float().mean() for x in stages]).sum()
+        if self.adversary is not None:
+            reconstruction = torch.stack(list(losses.values())).sum()
+            losses |= self.adversary.losses(made, real, reconstruction, self.rgb.decoder_pred.weight, self.step)
+        return losses
+
+    def sheet(self, batch: ClipBatch) -> Tensor:
+        """For two scenes: the pictures, and what is decoded of them from all levels."""
+        images = batch.images[:ROWS]
+        return sheet(images, self.rgb(*decoder_features(self.encoder, images, False)))
 
 
 def decoder_features(
