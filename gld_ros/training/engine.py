@@ -92,7 +92,7 @@ class Engine:
             with self._signals():
                 self._run(data)
         if self.finished:
-            self.average.publish()
+            self.average.swap()
         return self.finished
 
     def _build(self) -> None:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import Conditioning, Runner, Sampling, integrate
 from gld_ros.errors import InvalidRequest
+from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training import decoder_stage
 from gld_ros.training.decoder_stage import DecoderStage, DecoderTraining, gradient_energy, pictures
@@ -115,20 +115,19 @@ class GeneratedStage(DecoderStage):
     @torch.no_grad()
     def generate(self, batch: LatentBatch) -> list[Tensor]:
         """Four levels (B, V, h * w, C) as the decoders read them, from latents that the model draws."""
-        net, options, S = self.net, self.generated, batch.sources1.shape[1]
-        size = (batch.seen.shape[-2], batch.seen.shape[-1])
-        cameras = RequestCameras(batch.K, batch.c2w, S, size, batch.grid, net.config.compat, batch.seen)
+        net, options, targets = self.net, self.generated, batch.seen.shape[1]
+        cameras = batch.cameras(net.config.compat, targets)
 
-        def drawn(name: str, base: list[Tensor], steps: tuple[int, ...], level1: Tensor | None) -> Tensor:
-            dit, latents = getattr(net, name), torch.cat(base, dim=1)
+        def drawn(level: int, dit: MultiViewDiT, steps: tuple[int, ...], level1: Tensor | None) -> Tensor:
+            latents = batch.condition(level, targets)
             cond = Conditioning(latents, cameras.condition(dit), None, level1)
             sampling = Sampling(steps[int(torch.randint(len(steps), ()))])
             velocity = self.runner.velocity(dit, net.config.flow, cond, sampling)
             times = time_grid(net.config.flow, sampling.steps, latents.shape[1])
             return integrate(velocity, torch.randn_like(latents), times)
 
-        level1 = drawn("level1", [batch.sources1, batch.warps1], options.level1_steps, None)
-        level0 = drawn("level0", [batch.sources0, batch.warps0], options.level0_steps, level1)
+        level1 = drawn(1, net.level1, options.level1_steps, None)
+        level0 = drawn(0, net.level0, options.level0_steps, level1)
         camera = batch.camera[:, :1].expand_as(batch.camera)  # generated views have the first source's
         return net.features(level0, level1, batch.grid, camera)
 

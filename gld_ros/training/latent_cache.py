@@ -28,8 +28,10 @@ from tqdm import tqdm
 from gld_ros.data.look_away import render_look_away
 from gld_ros.data.raytrace import compiled_render, render
 from gld_ros.data.room_views import RoomViews
+from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.errors import InvalidRequest
 from gld_ros.generators.warping import encode_warps, warp_sources
+from gld_ros.networks.configs import Compat
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.data import quiet_worker
 from gld_ros.weights.loading import load_model
@@ -68,6 +70,17 @@ class LatentBatch:
     @property
     def grid(self) -> tuple[int, int]:
         return self.level1.shape[-2], self.level1.shape[-1]
+
+    def condition(self, level: int, targets: int) -> Tensor:
+        """Latents (B, S + N, C, h, w) of the sources alone, and of the warped sources in the first targets' places."""
+        sources, warps = (getattr(self, f"{kind}{level}") for kind in ("sources", "warps"))
+        return torch.cat([sources, warps[:, :targets]], dim=1)
+
+    def cameras(self, compat: Compat, targets: int) -> RequestCameras:
+        """Cameras of the sources and of the first targets."""
+        S, (H, W) = self.sources1.shape[1], self.seen.shape[-2:]
+        K, c2w, seen = self.K[:, : S + targets], self.c2w[:, : S + targets], self.seen[:, :targets]
+        return RequestCameras(K, c2w, S, (H, W), self.grid, compat, seen)
 
     def to(self, device: Any) -> LatentBatch:
         """On a device, latents as float32."""

@@ -68,20 +68,15 @@ class Average:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The module with the averaged weights, until the block ends."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
+            self.swap()
 
     @torch.no_grad()
-    def publish(self) -> None:
-        """Leave the averaged weights in the module."""
-        for name, parameter in trained(self.module):
-            parameter.copy_(self.values[name])
-
-    @torch.no_grad()
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchange the module's weights and the averaged ones."""
         for name, parameter in trained(self.module):
             current: Tensor = parameter.detach().clone()
             parameter.copy_(self.values[name])

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.diffusion.conditioning import RequestCameras
 from gld_ros.diffusion.flow import interpolate, shift_time
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import BOUNDARY, GLDNetworks
@@ -62,17 +61,13 @@ class WarpedFlowStage(Stage):
         with torch.no_grad():
             N = self.targets(batch.seen.shape[1])
             data, given = self.truth(batch, S + N)
-            cond = self.condition(batch, N)
-            seen = batch.seen[:, :N]
-            size = (seen.shape[-2], seen.shape[-1])
-            K, c2w = batch.K[:, : S + N], batch.c2w[:, : S + N]
-            cameras = RequestCameras(K, c2w, S, size, batch.grid, self.config.compat, seen)
+            cond, cameras = self.condition(batch, N), batch.cameras(self.config.compat, N)
             view_cameras = cameras.condition(self.dit, drop=bool(torch.rand(()) < options.camera_dropout))
             t = self.times(len(data)).to(data.device)
             noisy = interpolate(data, torch.randn_like(data), t)
         out = self.dit(noisy, cond, t, view_cameras.camera_map, view_cameras.tables, S, given).float()
         error = (out - data).pow(2).mean(dim=2)  # (B, V, h, w)
-        unseen = F.adaptive_avg_pool2d((~seen).float(), batch.grid)
+        unseen = F.adaptive_avg_pool2d((~batch.seen[:, :N]).float(), batch.grid)
         weight = options.seen_weight + F.pad(unseen, (0, 0, 0, 0, S, 0))
         weighted = (weight * error).mean(dim=(1, 2, 3)) / weight.mean(dim=(1, 2, 3))
         with torch.no_grad():
@@ -97,10 +92,10 @@ class WarpedFlowStage(Stage):
         return batch.level0[:, :views], level1 + spread * torch.randn_like(level1)
 
     def condition(self, batch: LatentBatch, targets: int) -> Tensor:
-        """Latents (B, S + N, C, h, w) of the sources alone, and of the warped sources in the targets' places."""
-        sources, warps = (getattr(batch, f"{kind}{self.level}") for kind in ("sources", "warps"))
-        kept = torch.rand(len(warps), 1, 1, 1, 1, device=warps.device) >= self.options.warp_dropout
-        return torch.cat([sources, warps[:, :targets] * kept], dim=1)
+        """The batch's condition (B, S + N, C, h, w); some scenes lose the warped sources, as guidance needs it."""
+        cond, S = batch.condition(self.level, targets), batch.sources1.shape[1]
+        kept = torch.rand(len(cond), 1, 1, 1, 1, device=cond.device) >= self.options.warp_dropout
+        return torch.cat([cond[:, :S], cond[:, S:] * kept], dim=1)
 
     def times(self, count: int) -> Tensor:
         """A time a scene: logistic-normal, shifted as in sampling, some at pure noise."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.config import FlowTraining, OptimizerConfig, TrainConfig
 from gld_ros.training.flow_stage import FlowStage
 from gld_ros.training.latents import GeometricLatents
+from gld_ros.training.perceptual import Perceptual
+from gld_ros.training.records import read_log
 from gld_ros.training.stage import Stage
 
 DIT = DiTConfig(
@@ -51,6 +54,16 @@ CONFIG = TrainConfig(
     save_every=5,
     sample_every=0,
 )
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """What a run recorded of every step, but for its time."""
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(folder)]
+
+
+def small_perceptual() -> Perceptual:
+    """In the place of EfficientNet: two frozen convolutions."""
+    return Perceptual([nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, 2)], (0, 1))
 
 
 class Numbers:

@@ -11,9 +11,7 @@ from torch import nn
 from gld_ros.errors import InvalidRequest
 from gld_ros.networks.encoder import normalize_images
 from gld_ros.training.adversarial import Adversary, ConvDiscriminator, DinoDiscriminator, augmented
-from gld_ros.training.config import (
-    DiscriminatorConfig,
-)
+from gld_ros.training.config import DiscriminatorConfig
 
 
 def test_the_judge_is_taught_by_its_own_loss_alone_and_weighed_adaptively():

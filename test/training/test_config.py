@@ -13,15 +13,10 @@ from builders.stages import CONFIG, MODEL, Clips
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training import checkpoint
-from gld_ros.training.config import (
-    load_config,
-    merged,
-    plain,
-    restored,
-)
+from gld_ros.training.config import load_config, merged, plain, restored
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
-from gld_ros.training.stages import Job
+from gld_ros.training.stages import Job, open_data
 from gld_ros.weights.loading import load_model, save_model
 
 
@@ -76,6 +71,11 @@ def test_shipped_configurations_are_valid(path):
     assert json.dumps(checkpoint.Progress(0, 0, 0, 1, {}, "").__dict__)
 
 
+def distilled(**changes):
+    """Changes of a configuration that make the stage a student of two steps."""
+    return merged({"fine_tune": True, "flow": {"distill": {"windows": 2}}}, changes)
+
+
 def saved_start(folder):
     """A tiny model's folder, its latent statistics not taken yet."""
     torch.manual_seed(4)
@@ -120,12 +120,28 @@ def test_a_chain_of_stages_gives_one_model(tmp_path):
             "give discriminator.weights=FILE",
         ),
         ({"stage": "rgb-decoder", "lpips": "nowhere"}, "LPIPS needs"),
+        (distilled(fine_tune=False), "fine_tune: true is needed"),
+        (distilled(start=""), "the teacher is the stage of start="),
+        (distilled(flow={"distill": {"windows": -1}}), "flow.distill.windows is -1, expected at least 0"),
+        (distilled(flow={"distill": {"teacher_steps": 0}}), "flow.distill.teacher_steps is 0, expected at least 1"),
+        (distilled(flow={"shift_dim": 64}), "flow.shift_dim cannot be given"),
+        (distilled(model={"level1": {"prediction": "regression"}}), "one step already: nothing to distill"),
+        ({"data": {"fresh-rooms:": 1.0, "re10k:/data": 1.0}}, "two sources and two targets, and stands alone"),
     ],
 )
 def test_jobs_that_cannot_be_are_named(tmp_path, changes, message):
     plain_config = merged(plain(replace(CONFIG, start=saved_start(tmp_path))), changes)
     with pytest.raises((InvalidRequest, ModelError), match=message):
-        Job(restored(plain_config))
+        config = restored(plain_config)
+        Job(config)
+        open_data(config, tmp_path)
+
+
+def test_cached_latents_are_for_the_stages_that_read_them(tmp_path):
+    with pytest.raises(InvalidRequest, match="cache:../cache stands alone, for stages of gld train mini; stage level1"):
+        open_data(replace(CONFIG, data={"cache:../cache": 1.0}), tmp_path / "level1")
+    with pytest.raises(InvalidRequest, match="no shard with level1 and at least 2 scenes"):
+        open_data(replace(CONFIG, data={"cache:../cache": 1.0}), tmp_path / "level1", ("level1",))
 
 
 def test_missing_lpips_weights_are_skipped_with_a_notice(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from builders.stages import CONFIG, MODEL
+from builders.stages import CONFIG, MODEL, small_perceptual
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,11 +46,6 @@ def batch(net) -> LatentBatch:
     latents = [net.to_latent(level, k) for k, level in enumerate(levels)]
     views = {"images": large.images, "depth": small.depth, "K": small.K, "c2w": small.c2w}
     return LatentBatch(level0=latents[0], level1=latents[1], camera=levels[1].camera, **views)
-
-
-def small_perceptual() -> Perceptual:
-    """In the place of EfficientNet: two frozen convolutions."""
-    return Perceptual([nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, 2)], (0, 1))
 
 
 def trained(net: GLDNetworks, batch: LatentBatch, options: DecoderTraining, folder, steps: int = 25) -> DecoderStage:

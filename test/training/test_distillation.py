@@ -13,7 +13,6 @@ from builders.stages import CONFIG, DIT, MODEL, Clips
 from gld_ros.data.clips import ClipBatch
 from gld_ros.diffusion.flow import interpolate, time_grid
 from gld_ros.diffusion.sampler import Conditioning, Sampling
-from gld_ros.errors import InvalidRequest
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.request import Preset, Report, Request
 from gld_ros.networks.configs import FlowConfig
@@ -247,21 +246,3 @@ def test_a_stage_without_steps_of_its_own_has_those_of_the_model():
         report(phase)
     assert [(p.step, p.steps) for p in seen] == [(1, 1), (1, 4), (2, 4), (3, 4), (4, 4), (1, 1), (1, 1)]
     assert seen[-1].fraction == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"fine_tune": False}, "fine_tune: true is needed"),
-        ({"start": ""}, "the teacher is the stage of start="),
-        ({"flow": {"distill": {"windows": -1}}}, "flow.distill.windows is -1, expected at least 0"),
-        ({"flow": {"distill": {"teacher_steps": 0}}}, "flow.distill.teacher_steps is 0, expected at least 1"),
-        ({"flow": {"shift_dim": 64}}, "flow.shift_dim cannot be given"),
-        ({"model": {"level1": {"prediction": "regression"}}}, "one step already: nothing to distill"),
-    ],
-)
-def test_students_that_cannot_be_are_named(tmp_path, changes, message):
-    save_model(tmp_path, GLDNetworks(MODEL), torch.float32)
-    config = plain(few_steps(str(tmp_path), "level1", windows=2))
-    with pytest.raises(InvalidRequest, match=message):
-        Job(restored(merged(config, changes)))

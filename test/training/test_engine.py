@@ -9,28 +9,34 @@ import resource
 import shutil
 import signal
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
-from builders.stages import CONFIG, Clips, Numbers, Toy, flow_stage
+from builders.stages import CONFIG, Clips, Numbers, Toy, curve, flow_stage
 from pydantic import ValidationError
 
 import gld_ros
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.reports.provenance import git_revision
 from gld_ros.training import checkpoint
-from gld_ros.training.config import (
-    OptimizerConfig,
-)
+from gld_ros.training.config import OptimizerConfig
 from gld_ros.training.data import Numbered
 from gld_ros.training.engine import Engine
 from gld_ros.training.optimizer import Average, rate_factor
-from gld_ros.training.records import Records, read_log
+from gld_ros.training.records import Records
 
 
-def curve(folder):
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(folder)]
+@contextmanager
+def file_limit(size: int):
+    """Writes fail where a file would be longer."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_resumed_equals_uninterrupted(tmp_path):
@@ -231,13 +237,11 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path):
     previous = checkpoint.latest(tmp_path)
     content = previous.read_bytes()
     engine.step = 6
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))  # writes fail in the middle of the file
-    try:
-        with pytest.raises(ModelError, match=r"00000006.*could not be saved.*00000005.safetensors is intact"):
-            engine.save()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        file_limit(200),
+        pytest.raises(ModelError, match=r"00000006.*could not be saved.*00000005.safetensors is intact"),
+    ):
+        engine.save()
     assert [p for p in tmp_path.iterdir() if "checkpoint" in p.name] == [previous]
     assert previous.read_bytes() == content
     assert Engine(Toy(), replace(CONFIG, steps=5), tmp_path).step == 5
@@ -255,13 +259,11 @@ def test_a_full_disk_in_training_ends_it_with_the_reason(tmp_path, monkeypatch):
 def test_a_full_disk_while_recording_names_the_checkpoint(tmp_path):
     Engine(Toy(), replace(CONFIG, steps=5), tmp_path).fit(Numbered(Numbers()))
     records = Records(tmp_path, 5)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (records.log.stat().st_size + 10, limits[1]))
-    try:
-        with pytest.raises(ModelError, match=r"could not be written.*go on from: .*00000005.safetensors"):
-            records.write(6, {"loss": 1.0})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        file_limit(records.log.stat().st_size + 10),
+        pytest.raises(ModelError, match=r"could not be written.*go on from: .*00000005.safetensors"),
+    ):
+        records.write(6, {"loss": 1.0})
     records.close()
 
 

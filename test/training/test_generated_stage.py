@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders.stages import small_perceptual
 from torch import nn
 
 from gld_ros.errors import InvalidRequest
@@ -92,10 +93,7 @@ def test_draws_differ_and_keep_to_the_batch(net, batch):
 
 
 def test_the_critic_judges_generated_views(net, batch, monkeypatch):
-    def small() -> Perceptual:
-        return Perceptual([nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, 2)], (0, 1))
-
-    monkeypatch.setattr(Perceptual, "lite0", staticmethod(small))
+    monkeypatch.setattr(Perceptual, "lite0", small_perceptual)
     losses = GeneratedStage(net, replace(PLAIN, decoder=DecoderTraining(adversarial_after=0))).loss(batch)
     assert {"l1", "generated_critic", "generated_painter", "generated_patches"} <= losses.keys()
     assert all(value.isfinite() for value in losses.values())

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.stages import curve
 from training_process import gradients
 
 from gld_ros.training import checkpoint
-from gld_ros.training.records import read_log
 
 PROCESS = str(Path(__file__).parent / "training_process.py")
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
@@ -25,10 +25,6 @@ def run(*arguments: object, launch: tuple | list = (sys.executable,)) -> subproc
     command = [*launch, PROCESS, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-
-
-def curve(folder: Path) -> list[dict]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(folder)]
 
 
 @pytest.fixture(scope="module")

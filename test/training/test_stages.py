@@ -14,9 +14,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.networks.configs import ModelConfig
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.training.adversarial import Adversary, ConvDiscriminator
-from gld_ros.training.config import (
-    DiscriminatorConfig,
-)
+from gld_ros.training.config import DiscriminatorConfig
 from gld_ros.training.data import Numbered
 from gld_ros.training.depth_stage import DepthStage
 from gld_ros.training.engine import Engine
