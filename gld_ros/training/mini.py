@@ -71,7 +71,8 @@ class MiniTraining:
 
     def run(self, stage: str, model: ModelConfig) -> TrainConfig:
         """The settings of one stage's run."""
-        data, sizes, batch = f"{CACHE}../cache", BUCKETS, self.flow_batch
+        data, batch = f"{CACHE}../cache", self.flow_batch
+        sizes: tuple[tuple[int, int], ...] = BUCKETS
         if stage in ("geometry", "depth"):
             data, batch = f"{ROOMS}{first_room(stage)}", self.batch
         elif stage not in DIFFUSION:
