@@ -174,5 +174,5 @@ class FlowStage(Stage):
 def guided_velocity(dit: MultiViewDiT, cond: Conditioning, guidance_scale: float) -> Velocity:
     """The network's velocity at noisy latents, each scene at a time of its own."""
     assert cond.null is not None
-    branches = (velocity(dit, cond.base, cameras, cond.level1) for cameras in (cond.cameras, cond.null))
-    return guided(*branches, guidance_scale)
+    field, null = (velocity(dit, cond.base, cameras, cond.level1) for cameras in (cond.cameras, cond.null))
+    return guided(field, null, guidance_scale)
