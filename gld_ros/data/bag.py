@@ -1,85 +1,96 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading rosbag2 (sqlite3 or mcap) without ROS: posed images from Image + CameraInfo + TF (or Odometry, PoseStamped).
+"""Reading bags without ROS: posed images from Image + CameraInfo + TF (or Odometry, PoseStamped).
 
-Topics: of every image topic the CameraInfo beside it (`.../camera_info`); a 16UC1 (mm) or 32FC1 (m) image topic in the
-frame of a colour camera is its depth. Poses come from TF at the image stamps, interpolated; an Odometry or PoseStamped
-topic stands in where TF does not lead to the camera, and Odometry of a body where TF says no more than how the camera
-sits on it.
+Topics: of every image topic the CameraInfo beside it (`.../camera_info`), each image with the one of its own stamp; a
+16UC1 (mm) or 32FC1 (m) image topic in the frame of a colour camera is its depth. Poses come from TF at the stamps of
+the images, interpolated; an Odometry or PoseStamped topic stands in where TF does not lead to the camera, and Odometry
+of a body where TF says no more than how the camera sits on it. TF of a namespace (`/robot1/tf`) is a tree of its own.
 """
 
 from __future__ import annotations
 
+import logging
 import posixpath
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.image import message_to_cvimage
-from rosbags.typesys import Stores, get_typestore
-from ruamel.yaml import YAML
 
+from gld_ros.data.camera_messages import (
+    DEPTH_ENCODINGS,
+    FULL_RANGE,
+    NARROW,
+    camera_model,
+    depth,
+    encoding_of,
+    picture,
+    value_range,
+)
+from gld_ros.data.recording import RENAMED, Message, Recording
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.data.transforms import TransformTree
 from gld_ros.errors import InvalidRequest, TFError
-from gld_ros.geometry.cameras import HALF_PIXEL, Camera
-from gld_ros.geometry.distortion import Pinhole, undistort
+from gld_ros.geometry.distortion import Pinhole
 from gld_ros.geometry.se3 import pose_from_quaternion
+
+log = logging.getLogger(__name__)
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 ODOMETRY, POSE = "nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"
-DEPTH_ENCODINGS = ("16UC1", "32FC1", "mono16")
+READ = (IMAGE, COMPRESSED, INFO, TF, ODOMETRY, POSE)
 DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
+INFO_TOLERANCE = 20_000_000  # ns between an image and its CameraInfo; farther away the newest one before holds
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """The CameraInfo of an image: its tables are made when the image is read, those of a few lenses are kept."""
+
+    info: Any
+    rectified: bool
+    where: str
+
+    def pinhole(self) -> Pinhole:
+        return camera_model(self.info, self.rectified, self.where)
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One image message: where it is (bag, topic, log_time), and what its header says.
+    """One image message: where it is (recording, topic, log_time), and what its header says.
 
-    It is read by opening the bag each time: from any thread, at any time.
+    It is read by opening the recording each time: from any thread, at any time.
     """
 
-    path: Path
+    recording: Recording
     topic: str
     log_time: int
     stamp: int
     frame_id: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.topic} at {self.stamp / 1e9:.6f} s"
+        return f"{self.recording.path}: {self.topic} at {self.stamp / 1e9:.6f} s"
 
-    def colour(self, model: Pinhole) -> np.ndarray:
+    def colour(self, calibration: _Calibration, levels: tuple[int, int]) -> np.ndarray:
         """(H, W, 3) uint8 RGB, undistorted. Raises InvalidRequest for an undecodable image or one of another size."""
-        return model.apply(self._decoded("rgb8"), str(self))
+        return calibration.pinhole().apply(picture(self._message(), str(self), levels), str(self))
 
-    def depth(self, model: Pinhole) -> np.ndarray:
+    def depth(self, calibration: _Calibration) -> np.ndarray:
         """(H, W) float32 metres, NaN unknown (REP 118)."""
-        raw = self._decoded(None)
-        metres = raw.astype(np.float32) * np.float32(0.001 if raw.dtype == np.uint16 else 1)
-        metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
-        return model.apply(metres, str(self))
-
-    def _decoded(self, encoding: str | None) -> np.ndarray:
-        message = self._message()
-        try:
-            return np.array(message_to_cvimage(message, encoding))
-        except Exception as error:  # what a decoder raises for broken data differs by codec
-            raise InvalidRequest(f"{self}: the image cannot be decoded ({error})") from None
+        return calibration.pinhole().apply(depth(self._message(), str(self)), str(self))
 
     def _message(self) -> Any:
-        with _reading(self.path) as reader:
-            connections = [c for c in reader.connections if c.topic == self.topic]
-            for connection, _, data in reader.messages(connections, self.log_time, self.log_time + 1):
-                message = reader.deserialize(data, connection.msgtype)
-                if _stamp(message) == self.stamp:
-                    return message
-        raise InvalidRequest(f"{self.path}: the image at {self.stamp} ns on {self.topic} is gone")
+        with self.recording.reading() as bag:
+            for message in bag.messages([self.topic], self.log_time, self.log_time + 1):
+                read = self.recording.deserialize(message)
+                if _stamp(read) == self.stamp:
+                    return read
+        raise InvalidRequest(f"{self.recording.path}: the image at {self.stamp} ns on {self.topic} is gone")
 
 
 class _Bag:
@@ -87,30 +98,41 @@ class _Bag:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.recording = Recording(path)
         self.images: dict[str, list[_Image]] = {}
         self.encodings: dict[str, str] = {}
-        self.infos: dict[str, Any] = {}
-        self.tree = TransformTree()
+        self.ranges: dict[str, tuple[int, int]] = {}  # of the 16-bit values of a topic
+        self.infos: dict[str, list[tuple[int, Any]]] = {}
+        self.trees: dict[str, TransformTree] = {}  # namespace: its TF
         self.poses: dict[str, list[tuple[int, str, str, np.ndarray]]] = {}  # topic: stamp, parent, child, pose
-        with _reading(path) as reader:
-            wanted = [c for c in reader.connections if c.msgtype in (IMAGE, COMPRESSED, INFO, TF, ODOMETRY, POSE)]
-            for connection, log_time, data in reader.messages(wanted) if wanted else ():
-                message = reader.deserialize(data, connection.msgtype)
-                self._add(connection.topic, connection.msgtype, log_time, message)
-            self.topics = sorted(f"{c.topic} ({c.msgtype})" for c in reader.connections)
+        self._newest: dict[str, bytes] = {}  # topic of CameraInfo: its bytes after the stamp
+        with self.recording.reading() as bag:
+            self.types = {topic: RENAMED.get(name, name) for topic, name in bag.topics.items()}
+            for message in bag.messages([topic for topic, name in self.types.items() if name in READ]):
+                self._add(message, self.types[message.topic], self.recording.deserialize(message))
+        self.infos = {topic: sorted(infos, key=lambda info: info[0]) for topic, infos in self.infos.items()}
 
-    def _add(self, topic: str, type_name: str, log_time: int, message: Any) -> None:
+    def _add(self, raw: Message, type_name: str, message: Any) -> None:
+        topic = raw.topic
         if type_name in (IMAGE, COMPRESSED):
-            self.encodings.setdefault(topic, message.encoding if type_name == IMAGE else message.format)
-            image = _Image(self.path, topic, log_time, _stamp(message), message.header.frame_id.lstrip("/"))
+            self.encodings.setdefault(topic, encoding_of(message))
+            image = _Image(self.recording, topic, raw.log_time, _stamp(message), message.header.frame_id.lstrip("/"))
             self.images.setdefault(topic, []).append(image)
+            if values := value_range(message):
+                before = self.ranges.get(topic, values)
+                self.ranges[topic] = min(before[0], values[0]), max(before[1], values[1])
         elif type_name == INFO:
-            self.infos.setdefault(topic, message)
+            infos = self.infos.setdefault(topic, [])
+            content = bytes(raw.data[12:])  # after the stamp, in both versions of ROS
+            same = infos and self._newest.get(topic) == content
+            infos.append((_stamp(message), infos[-1][1] if same else message))
+            self._newest[topic] = content
         elif type_name == TF:
+            tree = self.trees.setdefault(posixpath.dirname(topic), TransformTree())
             for item in message.transforms:
                 parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
                 pose = _pose(item.transform.translation, item.transform.rotation, f"{topic}: {parent} -> {child}")
-                self.tree.add(parent, child, _stamp(item), pose, static=topic.endswith("tf_static"))
+                tree.add(parent, child, _stamp(item), pose, static=topic.endswith("tf_static"))
         else:
             inner = message.pose.pose if type_name == ODOMETRY else message.pose
             child = message.child_frame_id.lstrip("/") if type_name == ODOMETRY else ""
@@ -119,67 +141,112 @@ class _Bag:
             self.poses.setdefault(topic, []).append(entry)
 
     def colour_topics(self) -> list[str]:
-        """Image topics that are no depth, raw before compressed where both were recorded."""
-        topics = []
-        for topic, encoding in self.encodings.items():
-            is_depth = encoding in DEPTH_ENCODINGS[:2] or (encoding == "mono16" and "depth" in topic)
-            raw = topic.removesuffix("/compressed")
-            if not is_depth and "compressedDepth" not in encoding and not topic.endswith("compressedDepth"):
-                if raw == topic or raw not in self.encodings:
-                    topics.append(topic)
-        return sorted(topics)
+        """Image topics that are no depth; a compressed one only where its images were not recorded raw, too."""
+        colour = [topic for topic in sorted(self.images) if not self._is_depth(topic)]
+        raw = {
+            (_info_topic(topic), image.stamp)
+            for topic in colour
+            if self.types[topic] == IMAGE
+            for image in self.images[topic]
+        }
+        return [
+            topic
+            for topic in colour
+            if self.types[topic] == IMAGE
+            or not any((_info_topic(topic), image.stamp) in raw for image in self.images[topic])
+        ]
+
+    def _is_depth(self, topic: str) -> bool:
+        encoding = self.encodings[topic]
+        return (
+            (self.types[topic] == IMAGE and encoding in DEPTH_ENCODINGS)
+            or (encoding == "mono16" and "depth" in topic)
+            or "compressedDepth" in encoding
+            or topic.endswith("compressedDepth")
+        )
 
     def frames(self, topic: str) -> tuple[list[Frame], str]:
-        """Frames of one image topic, or none and the reason."""
-        images = self.images[topic]
-        base = topic.removesuffix("/compressed")
-        info_topic = posixpath.join(posixpath.dirname(base), "camera_info")
+        """Frames of one image topic, or none and the reason. Raises InvalidRequest for a TF that is no tree."""
+        images, info_topic = self.images[topic], _info_topic(topic)
         problems = [] if info_topic in self.infos else [f"no CameraInfo on {info_topic}"]
         frame_id = images[0].frame_id
-        stand_in = None if self.tree.moves(frame_id) else self._stand_in(frame_id)
-        if frame_id not in self.tree and not stand_in:
+        tree = self._tree(topic, frame_id)
+        try:
+            stand_in = None if tree.moves(frame_id) else self._stand_in(tree, topic, frame_id)
+            root = tree.root(frame_id)
+        except TFError as error:
+            raise InvalidRequest(f"{self.path}: {topic}: {error}") from None
+        if frame_id not in tree and not stand_in:
             problems.append(f"no TF, Odometry or PoseStamped leads to its frame {frame_id!r}")
         if problems:
             return [], ", ".join(problems)
-        info = self.infos[info_topic]
-        model = _pinhole(info, base, f"{self.path}: {info_topic}")
+        base = topic.removesuffix("/compressed")
         camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
-        depth = self._depth_images(frame_id)
-        root = self.tree.root(frame_id)
+        rectified = bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(base)))
+        depth_images = self._depth_images(frame_id)
+        levels = self._levels(topic)
         frames, lost, reason = [], 0, ""
         for image in images:
             try:
-                pose = self.tree.lookup(root, frame_id, image.stamp)
+                pose = tree.lookup(root, frame_id, image.stamp)
             except TFError as error:
                 lost, reason = lost + 1, str(error)
                 continue
-            camera = Camera(model.K, pose, info.width, info.height).check(f"{self.path}: {topic}")
-            measured = min(depth, key=lambda other: abs(other.stamp - image.stamp), default=None)
+            info = _at(self.infos[info_topic], image.stamp)
+            calibration = _Calibration(info, rectified, f"{self.path}: {info_topic}")
+            camera = calibration.pinhole().camera(pose).check(f"{self.path}: {topic}")
+            measured = min(depth_images, key=lambda other: abs(other.stamp - image.stamp), default=None)
             if measured and abs(measured.stamp - image.stamp) > DEPTH_TOLERANCE:
                 measured = None
-            read_depth = partial(measured.depth, model) if measured else None
-            frames.append(Frame(str(image), camera_name, image.stamp, camera, partial(image.colour, model), read_depth))
+            read_depth = partial(measured.depth, calibration) if measured else None
+            read_image = partial(image.colour, calibration, levels)
+            frames.append(Frame(str(image), camera_name, image.stamp, camera, read_image, read_depth))
         return frames, f"no pose at any of {lost} image stamps ({reason})"
+
+    def _levels(self, topic: str) -> tuple[int, int]:
+        """The 16-bit values that become black and white: one range for all images, so that they stay comparable."""
+        low, high = self.ranges.get(topic, FULL_RANGE)
+        if high - low >= NARROW:
+            return FULL_RANGE
+        log.warning(
+            "%s: %s: its 16-bit values use %d of 256 grey levels; in all images %d becomes black and %d white",
+            self.path, topic, (high - low) // 257 + 1, low, high,
+        )  # fmt: skip
+        return low, high
 
     def _depth_images(self, frame_id: str) -> list[_Image]:
         """Depth images in the colour camera's own frame, that is registered to it."""
         for topic, images in self.images.items():
-            encoding = self.encodings[topic]
-            is_depth = encoding in DEPTH_ENCODINGS[:2] or (encoding in DEPTH_ENCODINGS and "depth" in topic)
-            if is_depth and images[0].frame_id == frame_id:
+            if self.types[topic] == IMAGE and self._is_depth(topic) and images[0].frame_id == frame_id:
                 return images
         return []
 
-    def _stand_in(self, frame_id: str) -> str | None:
-        """Put an Odometry or PoseStamped topic into the tree, above what leads to `frame_id`; the topic, or None."""
-        body = self.tree.root(frame_id)
-        for topic, poses in self.poses.items():
+    def _tree(self, topic: str, frame_id: str) -> TransformTree:
+        """TF of the nearest namespace above a topic that knows the frame; of the only one that has TF; an empty one."""
+        above = [name for name in self.trees if topic.startswith(name.rstrip("/") + "/")]
+        above.sort(key=len, reverse=True)
+        known = [name for name in above if frame_id in self.trees[name]]
+        names = known or above or (list(self.trees) if len(self.trees) == 1 else [])
+        return self.trees[names[0]] if names else self.trees.setdefault("", TransformTree())
+
+    def _stand_in(self, tree: TransformTree, image_topic: str, frame_id: str) -> str | None:
+        """Put an Odometry or PoseStamped topic into the tree, above what leads to `frame_id`; the topic, or None.
+
+        Those of the camera's own namespace come first.
+        """
+        body = tree.root(frame_id)
+
+        def distance(topic: str) -> int:
+            return -len(posixpath.commonpath([topic, image_topic]))
+
+        for topic in sorted(self.poses, key=distance):
+            poses = self.poses[topic]
             _, parent, child, _ = poses[0]
             # Odometry of another body, which TF does not connect to this camera; or a pose of nobody knows which frame.
-            if child != body and (child or frame_id in self.tree):
+            if child != body and (child or frame_id in tree):
                 continue
             for stamp, _, _, pose in poses:
-                self.tree.add(parent or "map", body, stamp, pose, static=False)
+                tree.add(parent or "map", body, stamp, pose, static=False)
             return topic
         return None
 
@@ -194,7 +261,10 @@ def read_bag(path: str | Path) -> Sequence:
     bag = _Bag(path)
     colour = bag.colour_topics()
     if not colour:
-        raise InvalidRequest(f"{path}: no colour or grey images in it; its topics: {', '.join(bag.topics) or 'none'}")
+        topics = ", ".join(f"{topic} ({name})" for topic, name in bag.types.items())
+        raise InvalidRequest(
+            f"{path}: no colour or grey images in this {bag.recording.kind}; its topics: {topics or 'none'}"
+        )
     frames: list[Frame] = []
     missing: list[str] = []
     for topic in colour:
@@ -204,37 +274,21 @@ def read_bag(path: str | Path) -> Sequence:
             missing.append(f"{topic}: {problem}")
     if not frames:
         raise InvalidRequest(f"{path}: no posed images. " + "; ".join(missing))
-    return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), _is_metric(path))
+    # REP 103 asks for metres; `write_bag` notes where a sequence is not in them, or does not say.
+    metric = {"true": True, "false": False}.get(bag.recording.notes.get("metric", "true"))
+    return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), metric)
 
 
-def _pinhole(info: Any, image_topic: str, where: str) -> Pinhole:
-    """The pinhole of a CameraInfo: P of a rectified topic, else K and D."""
-    rectified = "rect" in posixpath.basename(image_topic)
-    K = (info.p.reshape(3, 4)[:, :3] if rectified else info.k.reshape(3, 3)).astype(np.float64)
-    return undistort(K + HALF_PIXEL, () if rectified else info.d, info.distortion_model, info.width, info.height, where)
+def _info_topic(image_topic: str) -> str:
+    """The CameraInfo beside an image topic, as image_transport's cameras have it."""
+    return posixpath.join(posixpath.dirname(image_topic.removesuffix("/compressed")), "camera_info")
 
 
-def _is_metric(path: Path) -> bool | None:
-    """True, as REP 103 asks, unless `write_bag` noted that the sequence was not, or did not say."""
-    file = path / "metadata.yaml"
-    if not file.exists():
-        return True
-    information = YAML(typ="safe").load(file.read_text())["rosbag2_bagfile_information"]
-    noted = (information.get("custom_data") or {}).get("metric", "true")
-    return {"true": True, "false": False}.get(noted)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[AnyReader]:
-    """An open reader; whatever goes wrong inside becomes one InvalidRequest naming the bag."""
-    try:
-        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
-            yield reader
-    except InvalidRequest:
-        raise
-    except Exception as error:  # rosbags, sqlite, zstd, struct and yaml errors have no common base
-        reason = str(error) or type(error).__name__
-        raise InvalidRequest(f"{path}: not a readable rosbag2 ({reason}); is it truncated?") from None
+def _at(infos: list[tuple[int, Any]], stamp: int) -> Any:
+    """The CameraInfo of an image's stamp; one that was sent once, or rarely, holds until the next."""
+    after = bisect_left(infos, stamp, key=lambda info: info[0])
+    near = min(infos[max(after - 1, 0) : after + 1], key=lambda info: abs(info[0] - stamp))
+    return near[1] if abs(near[0] - stamp) <= INFO_TOLERANCE else infos[max(after - 1, 0)][1]
 
 
 def _stamp(message: Any) -> int:

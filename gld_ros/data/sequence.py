@@ -91,7 +91,7 @@ class Sequence:
 
 
 def open_sequence(path: str | Path) -> Sequence:
-    """Read a transforms.json folder (or the file itself), a COLMAP model, or a rosbag2 (folder, .mcap or .db3).
+    """Read a transforms.json folder (or the file itself), a COLMAP model, or a bag (folder, .mcap, .db3 or .bag).
 
     Raises InvalidRequest naming the file and what is missing or wrong.
     """
@@ -102,15 +102,16 @@ def open_sequence(path: str | Path) -> Sequence:
         raise InvalidRequest(f"{path}: no such file or folder")
     if path.suffix == ".json" or (path / "transforms.json").exists():
         return transforms_json.read_folder(path)
-    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
-        from gld_ros.data.bag import read_bag
+    from gld_ros.data.bag import read_bag
+    from gld_ros.data.recording import is_recording
 
+    if is_recording(path):
         return read_bag(path)
     if colmap.model_folders(path):
         return colmap.read_colmap(path)
     raise InvalidRequest(
-        f"{path}: neither transforms.json nor a COLMAP model (sparse/0/cameras.bin or .txt) nor a rosbag2 "
-        "(metadata.yaml, *.mcap, *.db3) is in it"
+        f"{path}: neither transforms.json nor a COLMAP model (sparse/0/cameras.bin or .txt) nor a bag (metadata.yaml, "
+        "*.mcap, *.db3, *.bag) is in it"
     )
 
 

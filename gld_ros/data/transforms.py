@@ -17,6 +17,7 @@ class TransformTree:
 
     def __init__(self) -> None:
         self._parents: dict[str, str] = {}
+        self._rivals: dict[str, list[str]] = {}  # frame: all its parents, where there are several
         self._static: dict[str, np.ndarray] = {}
         self._moving: dict[str, dict[int, np.ndarray]] = {}
         self._stamps: dict[str, list[int]] = {}
@@ -26,7 +27,9 @@ class TransformTree:
 
     def add(self, parent: str, child: str, stamp: int, matrix: np.ndarray, static: bool) -> None:
         """`matrix` (4, 4): pose of `child` in `parent`; stamp in nanoseconds."""
-        self._parents[child] = parent
+        before = self._parents.setdefault(child, parent)
+        if parent != before and parent not in (rivals := self._rivals.setdefault(child, [before])):
+            rivals.append(parent)
         if static:
             self._static[child] = matrix
         else:
@@ -34,16 +37,22 @@ class TransformTree:
             self._stamps.pop(child, None)
 
     def root(self, frame: str, stop: str = "map") -> str:
-        """The topmost frame above `frame`, or `stop` where that lies on the way. Raises TFError for a loop."""
+        """The topmost frame above `frame`, or `stop` where that lies on the way. Raises TFError for a loop or two
+        parents of a frame."""
         return self._chain(frame, stop)[-1]
 
     def moves(self, frame: str) -> bool:
-        """True if a transform from its root down to `frame` is of a moving kind. Raises TFError for a loop."""
+        """True if a transform from its root down to `frame` is of a moving kind. Raises TFError as `root`."""
         return any(child in self._moving for child in self._chain(frame))
 
     def _chain(self, frame: str, stop: str = "map") -> list[str]:
         chain = [frame]
         while chain[-1] in self._parents and chain[-1] != stop:
+            if rivals := self._rivals.get(chain[-1]):
+                raise TFError(
+                    f"TF has {len(rivals)} parents of the frame {chain[-1]!r}: {', '.join(map(repr, rivals))}; one is "
+                    "expected. Record without the node that publishes the other one"
+                )
             chain.append(self._parents[chain[-1]])
             if chain[-1] in chain[:-1]:
                 raise TFError(f"TF has a loop through the frame {chain[-1]!r}")

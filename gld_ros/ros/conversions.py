@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS messages <-> cameras, images and views.
 
-The one place where pixel centres move by half a pixel (ROS counts centres as whole numbers, `Camera` counts from the
-corner of the first pixel) and where BODY axes become OPTICAL ones (REP 103).
+Pixel centres move by half a pixel here and, for what cameras send, in `data/camera_messages.py`: ROS counts centres as
+whole numbers, `Camera` counts from the corner of the first pixel. BODY axes become OPTICAL ones (REP 103).
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numpy as np
 import tf_transformations
@@ -18,13 +16,13 @@ from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from gld_ros.data.camera_messages import camera_model, picture
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
-from gld_ros.geometry.distortion import Pinhole, undistort
+from gld_ros.geometry.distortion import Pinhole
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL
 
 _bridge = CvBridge()
-MAX_CAMERA_SIDE = 8192  # pixels; bounds the time and memory that the undistortion tables of one CameraInfo may take
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -75,42 +73,6 @@ def optical_pose(matrix: np.ndarray, body: bool) -> np.ndarray:
     return matrix @ BODY_FROM_OPTICAL if body else matrix
 
 
-def camera_model(info: CameraInfo, rectified: bool = False, name: str = "camera_info") -> Pinhole:
-    """The pinhole of a CameraInfo: K and D for a raw image, P for a `rectified` one; ROI and binning are applied.
-
-    Cached per content, as every image brings its own message. Raises InvalidRequest, naming `name`, for sizes, K, P or
-    a ROI that cannot be and for an unknown distortion model.
-    """
-    roi = (info.roi.x_offset, info.roi.y_offset, info.roi.width or info.width, info.roi.height or info.height)
-    binning = (max(info.binning_x, 1), max(info.binning_y, 1))
-    K = np.array(info.p).reshape(3, 4)[:, :3] if rectified else np.array(info.k)
-    D = () if rectified or not any(info.d) else tuple(info.d)
-    try:
-        return _camera_model(tuple(K.ravel()), D, info.distortion_model, info.width, info.height, roi, binning)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"{name}: {error}") from None
-
-
-@lru_cache(maxsize=32)
-def _camera_model(
-    K: tuple[float, ...],
-    D: tuple[float, ...],
-    distortion_model: str,
-    width: int,
-    height: int,
-    roi: tuple[int, int, int, int],
-    binning: tuple[int, int],
-) -> Pinhole:
-    full = Camera(np.reshape(K, (3, 3)) + HALF_PIXEL, np.eye(4), width, height).check("CameraInfo")
-    if max(width, height) > MAX_CAMERA_SIDE:
-        raise InvalidRequest(f"CameraInfo: size {width}x{height}, at most {MAX_CAMERA_SIDE} a side are taken")
-    if roi[0] + roi[2] > width or roi[1] + roi[3] > height:
-        raise InvalidRequest(f"CameraInfo: roi (x, y, width, height) {roi} does not lie within {width}x{height}")
-    window = full.cropped(*roi)
-    camera = window.resized(window.width // binning[0], window.height // binning[1]).check("CameraInfo")
-    return undistort(camera.K, D, distortion_model, camera.width, camera.height, "CameraInfo")
-
-
 def requested_intrinsics(info: CameraInfo, max_side: int) -> Pinhole | None:
     """The pinhole a request asks for; None where its camera_info is empty. Raises InvalidRequest."""
     if info.width == 0 and info.height == 0 and not any(info.k):
@@ -139,33 +101,8 @@ def info_from_camera(camera: Camera, header: Header) -> CameraInfo:
 
 
 def image_from_msg(msg: Image | CompressedImage, name: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image of any encoding cv_bridge knows as a colour or grey one.
-
-    Raises InvalidRequest, naming `name`, for an unknown encoding, wrong sizes, or data that cannot be decoded.
-    """
-    kind = msg.format if isinstance(msg, CompressedImage) else msg.encoding
-    try:
-        if isinstance(msg, CompressedImage):
-            msg = _decompressed(msg)
-        if msg.height < 1 or msg.width < 1 or len(msg.data) < msg.step * msg.height or msg.step < msg.width:
-            raise InvalidRequest(
-                f"{name}: {msg.width}x{msg.height} pixels with step {msg.step} do not fit into {len(msg.data)} bytes"
-            )
-        return _bridge.imgmsg_to_cv2(msg, "rgb8")
-    except InvalidRequest:
-        raise
-    except Exception as error:  # cv_bridge raises CvBridgeError, cv2.error, KeyError, TypeError, by kind of damage
-        raise InvalidRequest(f"{name}: cannot decode an image of encoding '{kind}': {error}") from None
-
-
-def _decompressed(msg: CompressedImage) -> Image:
-    """The raw message of a compressed one; cv_bridge itself cannot turn a grey JPEG into rgb8."""
-    image = _bridge.compressed_imgmsg_to_cv2(msg)
-    if image is None:
-        raise ValueError("no codec can read the data")
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    depth = 8 * image.dtype.itemsize
-    return _bridge.cv2_to_imgmsg(image, {1: f"mono{depth}", 3: f"bgr{depth}", 4: f"bgra{depth}"}[channels])
+    """(H, W, 3) uint8 RGB of an image of a colour or grey encoding; as `picture`."""
+    return picture(msg, name)
 
 
 def image_to_msg(image: np.ndarray, encoding: str, header: Header) -> Image:

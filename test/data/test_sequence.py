@@ -159,7 +159,7 @@ def test_depth_of_another_size(folder):
 
 
 def test_neither_folder_nor_bag(tmp_path):
-    with pytest.raises(InvalidRequest, match="neither transforms.json nor a COLMAP model .* nor a rosbag2"):
+    with pytest.raises(InvalidRequest, match="neither transforms.json nor a COLMAP model .* nor a bag"):
         open_sequence(tmp_path)
     with pytest.raises(InvalidRequest, match="no such file"):
         open_sequence(tmp_path / "missing")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gld_ros.data.recording import ROS1_SUFFIX, is_recording
 from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import Frame, Sequence, open_sequence
 from gld_ros.errors import InvalidRequest
@@ -45,7 +46,7 @@ def frame_range(text: str) -> slice:
 
 
 class Bags(Scenes):
-    """rosbag2 folders and files below a folder, or the bag itself.
+    """Bags below a folder, or the bag itself: rosbag2 folders, folders of .mcap or .db3 without metadata, ROS 1 files.
 
     Frames nearer than `translation` metres and `rotation` degrees to the key frame before are left out. A bag is read
     through to find its frames: `gld data from-bag` once makes folders of them, for training.
@@ -58,10 +59,13 @@ class Bags(Scenes):
         if root.is_file():
             found = [(root.resolve().name, root)]
         else:
-            found = list(subfolders(existing_folder(path), lambda folder, files: "metadata.yaml" in files))
+            found = []
+            for name, folder in subfolders(existing_folder(path), lambda folder, _: is_recording(folder)):
+                ros1 = [(file.relative_to(root).as_posix(), file) for file in sorted(folder.glob(f"*{ROS1_SUFFIX}"))]
+                found += ros1 or [(name, folder)]
         self.bags = [bag for _, bag in found]
         self.camera, self.translation, self.rotation = camera, translation, rotation
-        super().__init__([name for name, _ in found], f"{path} (metadata.yaml)")
+        super().__init__([name for name, _ in found], f"{path} (metadata.yaml, *.mcap, *.db3, *.bag)")
 
     def read(self, index: int) -> list[Frame]:
         return key_frames(in_time(open_sequence(self.bags[index]), self.camera), self.translation, self.rotation)

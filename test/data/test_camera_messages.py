@@ -1,0 +1,122 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images of every encoding, with and without padded rows; what is no picture is named."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from gld_ros.data.camera_messages import ENCODINGS, depth, picture, value_range
+from gld_ros.errors import InvalidRequest
+
+RGB = cv2.resize(np.random.default_rng(3).integers(60, 190, (2, 2, 3), dtype=np.uint8), (16, 12))
+GREY = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
+CHANNEL_OF_BAYER = {"rggb": (0, 1, 1, 2), "bggr": (2, 1, 1, 0), "gbrg": (1, 2, 0, 1), "grbg": (1, 0, 2, 1)}
+
+
+def stored(encoding: str) -> np.ndarray:
+    """RGB as a camera of that encoding sends it, in 8 bits."""
+    if encoding.startswith("bayer"):
+        mosaic = np.empty(RGB.shape[:2], np.uint8)
+        for position, channel in enumerate(CHANNEL_OF_BAYER[encoding[6:10]]):
+            mosaic[position // 2 :: 2, position % 2 :: 2] = RGB[position // 2 :: 2, position % 2 :: 2, channel]
+        return mosaic
+    if encoding.startswith(("nv", "yu", "uy")):
+        planes = cv2.cvtColor(RGB, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+        y, u, v = np.split(planes, (192, 240))
+        if encoding.startswith("nv"):
+            pairs = np.stack([u, v] if encoding == "nv12" else [v, u], axis=1)
+            return np.concatenate([y, pairs.ravel()]).reshape(18, 16)
+        u, v = (plane.reshape(6, 8).repeat(2, axis=0) for plane in (u, v))
+        y = y.reshape(12, 16)
+        chroma = np.stack([u, v], axis=2).reshape(12, 16)
+        return np.stack([y, chroma] if encoding in ("yuyv", "yuv422_yuy2") else [chroma, y], axis=2)
+    if encoding in ("mono8", "mono16", "8UC1"):
+        return GREY
+    rgb = RGB if encoding.startswith("rgb") else RGB[..., ::-1]
+    return np.dstack([rgb, np.full(GREY.shape, 77, np.uint8)]) if "a" in encoding or "C4" in encoding else rgb
+
+
+def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = False) -> SimpleNamespace:
+    rows = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")))
+    rows = rows.reshape(len(pixels), -1).view(np.uint8)
+    data = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
+    return SimpleNamespace(
+        height=12, width=16, encoding=encoding, is_bigendian=int(big), step=data.shape[1], data=data.tobytes()
+    )
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("padding", (0, 6))
+def test_every_encoding(encoding, padding):
+    pixels = stored(encoding)
+    wide = encoding.endswith("16")
+    for big in (False, True) if wide else (False,):
+        given = message(pixels.astype(np.uint16) * 257 if wide else pixels, encoding, padding, big)
+        read = picture(given, "image")
+        assert read.shape == (12, 16, 3) and read.dtype == np.uint8 and read.flags.writeable
+        if encoding.startswith(("mono", "8UC1")):
+            np.testing.assert_array_equal(read, np.repeat(GREY[..., None], 3, axis=2))
+        elif encoding.startswith(("bayer", "nv", "yu", "uy")):
+            assert np.abs(read[2:-2, 2:-2].astype(int) - RGB[2:-2, 2:-2]).mean() < 12
+        else:
+            np.testing.assert_array_equal(read, RGB)
+
+
+@pytest.mark.parametrize("padding", (0, 8))
+@pytest.mark.parametrize("encoding", ("16UC1", "mono16", "32FC1"))
+def test_depth_with_padded_rows(encoding, padding):
+    millimetres = np.arange(192, dtype=np.uint16).reshape(12, 16) * 10
+    metres = np.where(millimetres > 0, millimetres / np.float32(1000), np.nan).astype(np.float32)
+    pixels = metres if encoding == "32FC1" else millimetres
+    np.testing.assert_allclose(depth(message(pixels, encoding, padding), "depth"), metres, rtol=1e-6)
+
+
+@pytest.mark.parametrize("codec", (".jpg", ".png"))
+def test_compressed_pictures(codec):
+    for pixels, expected in ((RGB[..., ::-1], RGB), (GREY, np.repeat(GREY[..., None], 3, 2))):
+        data = cv2.imencode(codec, np.ascontiguousarray(pixels))[1].tobytes()
+        read = picture(SimpleNamespace(format="", data=data), "image")
+        assert np.abs(read.astype(int) - expected).mean() < (1e-9 if codec == ".png" else 8)
+
+
+def test_a_given_range_of_16_bit_values():
+    counts = (7400 + 3 * GREY.astype(np.uint16)).astype(np.uint16)
+    given = message(counts, "mono16")
+    low, high = value_range(given)
+    assert 7400 <= low < high <= 7400 + 3 * 255
+    np.testing.assert_allclose(picture(given, "image", (7400, 7400 + 3 * 255))[..., 0], GREY, atol=1)
+    assert value_range(message(RGB, "rgb8")) is None
+    png = SimpleNamespace(format="mono16; png compressed", data=cv2.imencode(".png", counts)[1].tobytes())
+    assert value_range(png) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    (
+        (message(GREY.astype(np.uint16), "16UC1"), "encoding '16UC1': that is depth; .* mono8 or mono16"),
+        (message(GREY.astype(np.float32), "32FC1"), "encoding '32FC1': that is depth"),
+        (message(RGB, "yuv_jpeg"), "encoding 'yuv_jpeg': one of rgb8, .*nv12.* is expected"),
+        (message(RGB[:, :8], "rgb8"), "16x12 pixels of rgb8 with step 24 do not fit into 288 bytes; a step of 48"),
+        (message(RGB[:9], "rgb8"), "with step 48 do not fit into 432 bytes; .* step x 12 bytes"),
+        (message(GREY, "nv12"), "16x12 pixels of nv12 with step 16 do not fit into 192 bytes; .* step x 18 bytes"),
+        (SimpleNamespace(format="h264", data=bytes(50)), "encoding 'h264': frames of a video"),
+        (SimpleNamespace(format="16UC1; compressedDepth png", data=bytes(50)), "compressedDepth.* it is depth"),
+        (SimpleNamespace(format="jpeg", data=b"no picture"), "encoding 'jpeg': no codec can read its 10 bytes"),
+        (SimpleNamespace(format="png", data=b""), "no codec can read its 0 bytes"),
+    ),
+)
+def test_what_is_no_picture_is_named(given, reason):
+    with pytest.raises(InvalidRequest, match="^'/cam/image': ") as error:
+        picture(given, "'/cam/image'")
+    assert re.search(reason, str(error.value)), error.value
+
+
+def test_depth_of_another_encoding_is_named():
+    with pytest.raises(InvalidRequest, match="depth of encoding 'rgb8', one of 16UC1, mono16, 32FC1 is expected"):
+        depth(message(RGB, "rgb8"), "depth")
