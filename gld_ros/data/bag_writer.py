@@ -61,9 +61,11 @@ class BagWriter:
         return self
 
     def __exit__(self, kind: object, *exc: object) -> None:
-        self.close()
-        if kind is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
+        try:
+            self.close()
+        finally:
+            if kind is not None:
+                shutil.rmtree(self._path, ignore_errors=True)
 
     def close(self) -> None:
         """Finish the files."""

@@ -1,0 +1,101 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of the field cases (`../shared/cases`), by the commands that people type."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from gld_ros.cli import main
+from gld_ros.data.sequence import open_sequence
+from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
+
+CASES = Path(os.environ.get("GLD_TEST_CASES", Path(__file__).parents[2].parent / "shared" / "cases"))
+
+
+def case(number: int, name: str = "scene") -> Path:
+    """The input of a case; skips where the cases are not on this machine."""
+    found = sorted(CASES.glob(f"{number:02d}-*"))
+    if not found:
+        pytest.skip(f"{CASES} is not on this machine; set GLD_TEST_CASES to the folder of field cases")
+    return found[0] / name
+
+
+def synthesized(scene: Path, out: Path) -> dict:
+    """The report of view 3 from the views 0 and 6."""
+    assert main(["synthesize", str(scene), "--sources", "0,6", "--targets", "3", "--out", str(out)]) == 0
+    return json.loads((out / "report.json").read_text())
+
+
+def in_bag(scene: Path, bag: Path) -> list:
+    assert main(["data", "to-bag", str(scene), str(bag)]) == 0
+    return open_sequence(bag).frames
+
+
+def test_15_the_flag_is_fisheye(tmp_path):
+    flag, named = (in_bag(case(15, name), tmp_path / name) for name in ("flag", "named"))
+    assert len(flag) == 8
+    for a, b in zip(flag, named, strict=True):
+        np.testing.assert_array_equal(a.camera.K, b.camera.K)
+        np.testing.assert_array_equal(a.read_image(), b.read_image())
+
+
+def test_16_rational_distortion(tmp_path):
+    scene = case(16)
+    frame = in_bag(scene, tmp_path / "bag")[0]
+    entry = json.loads((scene / "transforms.json").read_text())["frames"][0]
+    K = intrinsics(*(entry[key] for key in ("fl_x", "fl_y", "cx", "cy"))) - HALF_PIXEL
+    D, size = np.array([0.5, 0.1, 0, 0, 0.02, 0.8, 0.2, 0.05]), (entry["w"], entry["h"])
+    new, _ = cv2.getOptimalNewCameraMatrix(K, D, size, alpha=0)
+    maps = cv2.initUndistortRectifyMap(K, D, np.eye(3), new, size, cv2.CV_32FC1)
+    stored = np.array(Image.open(scene / entry["file_path"]))
+    np.testing.assert_allclose(frame.camera.K, new + HALF_PIXEL)
+    np.testing.assert_array_equal(frame.read_image(), cv2.remap(stored, *maps, cv2.INTER_LINEAR))
+
+
+def test_17_paths_of_windows(tmp_path):
+    scene = case(17)
+    for k, frame in enumerate(in_bag(scene, tmp_path / "bag")):
+        np.testing.assert_array_equal(frame.read_image(), np.array(Image.open(scene / f"images/{k:03d}.jpg")))
+
+
+def test_18_depth_smaller_than_the_picture(tmp_path):
+    report = synthesized(case(18), tmp_path / "out")
+    assert report["scale"]["method"] == "depth" and report["views"][0]["depth_abs_rel"] < 0.1
+    assert in_bag(case(18), tmp_path / "bag")[0].read_depth().shape == (96, 128)
+
+
+def test_19_exif_orientation(tmp_path):
+    assert synthesized(case(19), tmp_path / "out")["views"][0]["psnr_db"] > 25
+
+
+def test_20_masks_are_said_not_to_be_used(tmp_path, caplog):
+    in_bag(case(20), tmp_path / "bag")
+    assert "masks are not used (mask_path)" in caplog.text
+
+
+@pytest.mark.parametrize("stamp", (None, 1403636579763555, -1.0))
+def test_21_stamps_in_nanoseconds(tmp_path, capsys, stamp):
+    content = json.loads((case(21) / "transforms.json").read_text())
+    for entry in content["frames"]:
+        entry["file_path"] = str(case(21) / entry["file_path"])
+        entry["timestamp"] = entry["timestamp"] if stamp is None else stamp
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    assert main(["data", "to-bag", str(tmp_path), str(tmp_path / "bag")]) == 1
+    error = capsys.readouterr().err
+    assert "frame 0: timestamp is" in error and "seconds from 0 up to 2^31 are expected" in error
+    assert str(content["frames"][0]["timestamp"]) in error and error.count("\n") == 1
+    assert not (tmp_path / "bag").exists()
+
+
+def test_22_a_colmap_model(tmp_path):
+    report = synthesized(case(22), tmp_path / "out")
+    assert report["unit"] == "units" and report["views"][0]["psnr_db"] > 28
+    assert main(["data", "check", f"colmap:{case(22)}"]) == 0
