@@ -63,7 +63,9 @@ def image_sizes(source: Path | bytes, where: str) -> list[tuple[int, int]]:
     try:
         with Image.open(_stream(source)) as image:
             width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_ITS_SIDE
+            # Pillow decodes a whole PNG to look for a tag that is not in its header.
+            tags = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            turned = tags.get(ExifTags.Base.Orientation) in ON_ITS_SIDE
             return [(width, height), (height, width)] if turned else [(width, height)]
     except UNREADABLE as error:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None

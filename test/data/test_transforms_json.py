@@ -218,6 +218,11 @@ def _portrait(folder: Path, image: np.ndarray, orientation: int) -> Path:
     return folder
 
 
+def test_images_are_not_decoded_before_they_are_asked_for(folder):
+    (folder / "images/002.png").write_bytes((folder / "images/002.png").read_bytes()[:300])
+    assert len(read_folder(folder).frames) == 4
+
+
 def test_orientation_of_phones(folder, views):
     """Turned where the stated size says so; as stored where that fits already."""
     image = views[0].image
