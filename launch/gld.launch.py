@@ -20,9 +20,13 @@ ARGUMENTS = {  # name: (default, description)
         str(SHARE / "config" / "gld.yaml"),
         "Parameter file. The other launch arguments, such as the model, win over it.",
     ),
-    "image": ("image", "Image topic, or several with commas; a name that ends in /compressed is a CompressedImage."),
+    "image": ("image", "Image topic, or several with commas, of Image or CompressedImage."),
     "camera_info": ("camera_info", "CameraInfo topic of the same camera, or several with commas."),
     "namespace": ("", "Namespace of the node, for several robots."),
+    "tf": (
+        "/tf",
+        "TF topic; tf:=tf takes /NAMESPACE/tf and /NAMESPACE/tf_static, as robots in namespaces publish them.",
+    ),
     "use_sim_time": ("false", "Take the time from /clock, for simulators and bags."),
     "autostart": ("true", "Configure and activate the node at start."),
     "security_enclave": ("/", "SROS2 enclave of the node, such as /gld_ros/gld_node; used with ROS_SECURITY_ENABLE."),
@@ -43,6 +47,7 @@ def generate_launch_description() -> LaunchDescription:
     def topics(argument: str) -> ParameterValue:
         return ParameterValue(["[", value[argument], "]"])  # read as YAML: a list of names
 
+    tf = [("/tf", value["tf"]), ("/tf_static", [value["tf"], "_static"])]
     use_sim_time = ParameterValue(value["use_sim_time"], value_type=bool)
     # Room for uncompressed images in shared memory, unless the user has a profile already.
     large_images = [
@@ -56,6 +61,7 @@ def generate_launch_description() -> LaunchDescription:
         namespace=value["namespace"],
         output="screen",
         ros_arguments=["--enclave", value["security_enclave"]],
+        remappings=tf,
         parameters=[
             value["config"],
             {
@@ -72,6 +78,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="rviz2",
         namespace=value["namespace"],
         arguments=["-d", str(SHARE / "config" / "gld.rviz")],
+        remappings=tf,
         parameters=[{"use_sim_time": use_sim_time}],
         condition=IfCondition(value["rviz"]),
     )

@@ -25,6 +25,11 @@ from gld_ros.geometry.se3 import BODY_FROM_OPTICAL
 _bridge = CvBridge()
 
 
+def ros_name(message: type) -> str:
+    """The name of a message's type, such as sensor_msgs/msg/Image."""
+    return f"{message.__module__.split('.')[0]}/msg/{message.__name__}"
+
+
 def stamp_to_ns(stamp: Time) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 

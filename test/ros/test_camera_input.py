@@ -10,6 +10,7 @@ from nav_msgs.msg import Odometry
 from robot import NodeThread, logged
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from gld_ros.ros import conversions
 
@@ -56,6 +57,33 @@ def test_poses_from_a_topic_and_compressed_images(robot):
     robot.wait(logged(process, "'/robot1/odom': pose: the quaternion has norm 0"), "warning")
     robot.wait(logged(process, "no input on.*'/robot1/odom'"), "warning of silence")
     assert process.stop()
+
+
+def test_an_image_topic_has_the_type_that_is_published(robot):
+    """CompressedImage on a name without /compressed; TF of a namespace is named."""
+    jpeg = robot.node.create_publisher(CompressedImage, "/cam/image_jpeg", 10)
+    info = robot.node.create_publisher(CameraInfo, "/cam/info", 10)
+    transforms = robot.node.create_publisher(TFMessage, "/robot7/tf", 10)
+    process = NodeThread(
+        image_topics="[/cam/image_jpeg]", camera_info_topics="[/cam/info]", tf_timeout=0.2, __node="other"
+    )
+
+    def warned():
+        header = Header(stamp=conversions.ns_to_stamp(time.time_ns()), frame_id="lost_camera")
+        data = cv2.imencode(".jpg", robot.pictures[0][..., ::-1])[1].tobytes()
+        jpeg.publish(CompressedImage(header=header, format="jpeg", data=data))
+        info.publish(conversions.info_from_camera(robot.cameras[0], header))
+        time.sleep(0.1)
+        return logged(
+            process, r"'/cam/image_jpeg': dropped an image.*TF is taken from '/tf', others are '/robot7/tf'"
+        )()
+
+    try:
+        robot.wait(warned, "warning")
+    finally:
+        assert process.stop()
+        for publisher in (jpeg, info, transforms):
+            robot.node.destroy_publisher(publisher)
 
 
 def test_poses_without_images_are_named(robot):

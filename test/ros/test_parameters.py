@@ -88,6 +88,7 @@ def test_the_launch_file_compiles_and_describes_its_arguments():
         "image",
         "camera_info",
         "namespace",
+        "tf",
         "use_sim_time",
         "autostart",
         "security_enclave",
@@ -109,6 +110,8 @@ def test_a_parameter_file_that_is_not_there_is_refused(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match=r"config:=.*nothing.yaml: there is no such file; a YAML file"):
         names["check_config"]({"config": str(tmp_path / "nothing.yaml")})
     names["generate_launch_description"]()
+    launched = names["LifecycleNode"].call_args.kwargs["remappings"]
+    assert [old for old, _ in launched] == ["/tf", "/tf_static"] and launched[1][1] == [launched[0][1], "_static"]
     names["OpaqueFunction"].assert_called_once_with(function=names["check_config"])
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
 
 from gld_ros.errors import InvalidRequest, TFError
-from gld_ros.ros.conversions import camera_model, image_from_msg, optical_pose, stamp_to_ns
+from gld_ros.ros.conversions import camera_model, image_from_msg, optical_pose, ros_name, stamp_to_ns
 from gld_ros.ros.node.health import Health
 from gld_ros.ros.node.pairing import StampPairing
 from gld_ros.ros.node.poses import PendingFrames, TFPoses, TopicPoses
@@ -23,6 +24,7 @@ from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.topics import SUBSCRIBED
 from gld_ros.views import SourceView
 
+TYPES_PERIOD = 1.0  # seconds between two looks at the types of images that are published
 RETRY_PERIOD = 0.03  # seconds between two looks for the poses of waiting frames
 
 
@@ -56,18 +58,36 @@ class Intake:
         self._thread = threading.Thread(target=self._loop, name="gld_intake", daemon=True)
         self._thread.start()
         self._qos = QoSProfile(depth=p.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: dict[tuple[str, str], Subscription] = {}  # (topic, camera)
+        self._kinds: dict[str, str] = {}  # image topic: key of its type in SUBSCRIBED
         for image, info in self._infos.items():
-            kind = "image/compressed" if image.endswith("/compressed") else "image"
-            self._listen(SUBSCRIBED[kind].type, image, image, "image")
+            self._kinds[image] = "image/compressed" if image.endswith("/compressed") else "image"
+            self._kinds[image] = self._offered(image)
+            self._listen(SUBSCRIBED[self._kinds[image]].type, image, image, "image")
             self._listen(SUBSCRIBED["camera_info"].type, info, image, "info")
         if pose_topic:
             self._listen(SUBSCRIBED["pose"].type[p.pose_source == "odometry"], pose_topic, "", "pose")
+        self._types = self._shared.timer(TYPES_PERIOD, self._follow_types)
+
+    def _offered(self, topic: str) -> str:
+        """The type of image that the publishers of a topic offer; the present one where there are none, or of both."""
+        types = {info.topic_type for info in self._shared.node.get_publishers_info_by_topic(topic)}
+        kinds = [kind for kind in ("image", "image/compressed") if ros_name(SUBSCRIBED[kind].type) in types]
+        return kinds[0] if len(kinds) == 1 else self._kinds[topic]
+
+    def _follow_types(self) -> None:
+        """Publishers that came later may offer another type than the name of the topic tells."""
+        for topic, kind in self._kinds.items():
+            if (offered := self._offered(topic)) != kind:
+                self._kinds[topic] = offered
+                self._shared.node.destroy_subscription(self._subscriptions.pop((topic, topic)))
+                self._listen(SUBSCRIBED[offered].type, topic, topic, "image")
+                self._shared.log.info(f"'{topic}' is taken as {ros_name(SUBSCRIBED[offered].type)}, as it is published")
 
     def _listen(self, message: type, topic: str, camera: str, kind: str) -> None:
         self._health.listen(topic)
         callback = partial(self._put, camera, kind, topic)
-        self._subscriptions.append(self._shared.subscribe(message, topic, callback, self._qos))
+        self._subscriptions[topic, camera] = self._shared.subscribe(message, topic, callback, self._qos)
 
     def _put(self, camera: str, kind: str, topic: str, msg: Any) -> None:
         """Take a message of `topic`: `kind` is "image", "info" or "pose", `camera` its image topic. Never blocks."""
@@ -85,7 +105,8 @@ class Intake:
 
     def stop(self, timeout: float) -> bool:
         """Listen no more, forget what waits, end the thread; returns whether it ended within `timeout` seconds."""
-        for subscription in self._subscriptions:
+        self._shared.node.destroy_timer(self._types)
+        for subscription in self._subscriptions.values():
             self._shared.node.destroy_subscription(subscription)
         self._health.forget_inputs()
         with self._wake:
@@ -164,7 +185,21 @@ class Intake:
 
     def _no_pose(self, item: tuple[str, Any, Any], reason: str) -> None:
         self._counters.add(item[0], "dropped_no_pose")
-        self._warn(f"no pose {item[0]}", f"'{item[0]}': dropped an image: {reason}")
+        self._warn(
+            f"no pose {item[0]}",
+            f"'{item[0]}': dropped an image: {reason}{self._tf_topics() if 'no transform' in reason else ''}",
+        )
+
+    def _tf_topics(self) -> str:
+        """Where TF is listened to, and where else it is published."""
+        node = self._shared.node
+        own = node.resolve_topic_name("/tf")
+        others = [
+            topic
+            for topic, types in node.get_topic_names_and_types()
+            if ros_name(TFMessage) in types and topic not in (own, f"{own}_static") and node.count_publishers(topic)
+        ]
+        return f"; TF is taken from '{own}'" + (f", others are {', '.join(map(repr, others))}" if others else "")
 
     def _jumped(self) -> None:
         self._warn("jump", "time jumped backwards; dropped pending frames, poses and key frames")

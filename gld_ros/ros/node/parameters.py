@@ -37,9 +37,7 @@ class Parameters:
     )
     offload: str = fixed("none", "sequential keeps only the component in use on the GPU.", ("none", "sequential"))
     autostart: bool = fixed(False, "Configure and activate the node at start.")
-    image_topics: tuple[str, ...] = fixed(
-        ("image",), "Image topics, one per camera; a name that ends in /compressed is a CompressedImage."
-    )
+    image_topics: tuple[str, ...] = fixed(("image",), "Image topics, one per camera, of Image or CompressedImage.")
     camera_info_topics: tuple[str, ...] = fixed(("camera_info",), "CameraInfo topics, in the order of image_topics.")
     rectified: bool = fixed(False, "The images are already rectified: use P of CameraInfo instead of K and D.")
     camera_axes: str = fixed(

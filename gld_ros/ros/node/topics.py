@@ -41,7 +41,7 @@ SUBSCRIBED = {
     ),
     "image/compressed": Endpoint(
         CompressedImage,
-        "Compressed camera images, where the name in `image_topics` ends in `/compressed`.",
+        "Compressed camera images, where such are published; else by a name that ends in `/compressed`.",
         BEST_EFFORT,
     ),
     "camera_info": Endpoint(
