@@ -196,12 +196,15 @@ class LatentDiffusion:
         with self.residency.at_work(stage) as dit:
             assert isinstance(dit, MultiViewDiT)
             base: Tensor = getattr(cond, stage)
-            # Guidance strengthens the warped sources or, where nothing is warped, the cameras.
-            null = cameras.condition(dit, drop=not self.warps) if how.guided else None
-            null_base = F.pad(base[:, : cameras.sources], (0,) * 7 + (base.shape[1] - cameras.sources,))
+            null, null_base = None, None
+            if how.guided and not self.warps:
+                null = cameras.condition(dit, drop=True)
+            elif how.guided and stage == "level1":  # level 0 is never trained without the warped sources
+                null = cameras.condition(dit)
+                null_base = F.pad(base[:, : cameras.sources], (0,) * 7 + (base.shape[1] - cameras.sources,))
             # Without channels for level 1, level 0 is diffused independently of it.
             given = level1 if dit.config.level1_channels else None
-            conditioning = Conditioning(base, cameras.condition(dit), null, given, null_base if self.warps else None)
+            conditioning = Conditioning(base, cameras.condition(dit), null, given, null_base)
             velocity = self.runner.velocity(dit, flow, conditioning, how)
             times = time_grid(flow, how.steps, noise.shape[1])
             noise = noise.to(self.device)

@@ -108,7 +108,7 @@ def test_guidance_strengthens_what_the_sources_show(scene):
     asked = []
     runner, velocity = mini.runner, mini.runner.velocity
     runner.velocity = lambda dit, flow, cond, how: asked.append(cond) or velocity(dit, flow, cond, how)
-    how = {"level1": Sampling(1, guidance_scale=1.5), "level0": Sampling(1)}
+    how = {"level1": Sampling(1, guidance_scale=1.5), "level0": Sampling(1, guidance_scale=1.5)}
     mini.denoise(images[:, :S], K, c2w, Preset("one", how), depth=posed(depth[:, :S]))
     guided, plain = asked
     assert torch.equal(guided.null_base[:, :S], guided.base[:, :S]) and not guided.null_base[:, S:].any()
