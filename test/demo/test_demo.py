@@ -14,7 +14,7 @@ from PIL import Image
 
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.data.simulation import Robot
-from gld_ros.ros.demo.demo import main
+from gld_ros.ros.demo.__main__ import main
 from gld_ros.scene.ply import read_ply
 
 COUNT, SHOWN, TARGETS, SEEDS = 7, 4, 3, 2  # every second frame of 7 is left out and asked for
