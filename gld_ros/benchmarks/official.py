@@ -193,14 +193,14 @@ def measure(
 def repeated(
     run: Callable[[int | None], tuple[Generated, dict[str, float]]], steps: int | None, repeat: int
 ) -> tuple[Generated, dict[str, float]]:
-    """What the last of `repeat` runs made, and the means of their seconds, after one step to warm up."""
+    """The result of the last of `repeat` runs, and the mean seconds of all, after one step to warm up."""
     run(1)
     runs = [run(steps) for _ in range(repeat)]
     return runs[-1][0], {key: sum(seconds[key] for _, seconds in runs) / repeat for key in runs[0][1]}
 
 
 def timed(device: torch.device, call: Callable[[], Made]) -> tuple[Made, float]:
-    """What `call` returns, and the seconds until the device has done it."""
+    """The result of `call`, and the seconds until the device has done it."""
     synchronize(device)
     began = time.perf_counter()
     made = call()

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured with: a wall of coloured blocks seen from side to side, settings by name, random weights."""
+"""The inputs of the benchmarks: a wall of coloured blocks seen from side to side, settings by name, random weights."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def request_settings(pipe: GLDPipeline, shape: Shape) -> dict[str, Any]:
 
 @contextmanager
 def model_folder(name: str, dtype: str | None = None) -> Iterator[str]:
-    """What `GLDPipeline.from_pretrained` takes: gld-da3 and gld-vggt as folders of random weights, others as they are.
+    """The model for `GLDPipeline.from_pretrained`: random weights in a folder for gld-da3 and gld-vggt, else the name.
 
     dtype: of the random weights, "float32" or "bfloat16" (the default).
     """

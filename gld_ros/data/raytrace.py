@@ -53,7 +53,7 @@ def _reciprocal(x: Tensor) -> Tensor:
 
 
 def _slab(origin: Tensor, ray: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave |x| < half, from one coordinate of them."""
+    """The distances at which rays enter and leave |x| < half, from one coordinate of them."""
     inverse = _reciprocal(ray)
     middle, reach = -origin * inverse, half * inverse.abs()
     return middle - reach, middle + reach

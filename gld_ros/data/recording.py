@@ -147,7 +147,7 @@ def _types(ros1: bool) -> Typestore:
 
 
 def _contents(path: Path) -> tuple[dict[str, Any] | None, list[Path]]:
-    """What metadata.yaml says, None without a readable one, and what is to be opened: files, or a compressed folder."""
+    """The content of metadata.yaml (None without a readable one), and the files or the compressed folder to open."""
     if path.is_file():
         return _information(path.parent, [path.name]), [path]
     files, information = _files_below(path), _information(path)

@@ -40,7 +40,7 @@ class _Entry(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Where compressed records lie in the file; one of no compression may be a message on its own."""
+    """A run of compressed records in the file. Without compression it may be a single message."""
 
     start: int
     size: int

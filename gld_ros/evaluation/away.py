@@ -53,7 +53,7 @@ DEFINITIONS = {
 
 @dataclass
 class AwayResult:
-    """What was measured on one scene. unobserved: share of every target's pixels. seconds: a view, of every request."""
+    """The figures of one scene. unobserved: share of each target's pixels; seconds: of a view, for each request."""
 
     name: str
     figures: AwayFigures

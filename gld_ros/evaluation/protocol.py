@@ -107,7 +107,7 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is compared, and how.
+    """The settings of an evaluation: its methods and its metrics.
 
     pipe: whose encoder estimates poses. methods: the model first. samples: of each random method, with the seeds
     `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out.

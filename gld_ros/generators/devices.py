@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model runs, in what numbers, and which of its components are on the device."""
+"""The device of a model, its number formats, and which of its components are on the device."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class LatentDiffusion:
             null, null_base = None, None
             if how.guided and not self.warps:
                 null = cameras.condition(dit, drop=True)
-            elif how.guided and stage == "level1":  # level 0 is never trained without the warped sources
+            elif how.guided and stage == "level1":  # level 0 is not trained without the warped sources
                 null = cameras.condition(dit)
                 null_base = F.pad(base[:, : cameras.sources], (0,) * 7 + (base.shape[1] - cameras.sources,))
             # Without channels for level 1, level 0 is diffused independently of it.

@@ -143,7 +143,7 @@ class DriftMonitor:
         return self.observe(depth, view.image, view.confidence, view.camera, stamp, real_rays=False)
 
     def awaits(self, stamp: int) -> bool:
-        """Whether there is anything that an observation of `stamp` (ns) could judge."""
+        """True if there is anything that an observation of `stamp` (ns) could judge."""
         return any(p.stamp < stamp for p in self._predictions)
 
     def observe(

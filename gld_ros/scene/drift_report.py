@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the drift monitor is told and what it says: settings, and the report of one check."""
+"""Settings of the drift monitor, and the report of one check."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class KeyFrameBuffer:
         self._lock = threading.Lock()
 
     def wants(self, name: str, c2w: np.ndarray, stamp: int) -> bool:
-        """Whether a frame of the camera `name` at pose `c2w` (4, 4) and `stamp` (ns) would become a key frame."""
+        """True if a frame of the camera `name` at pose `c2w` (4, 4) and `stamp` (ns) would become a key frame."""
         with self._lock:
             self._expire(stamp)
             newest_first = reversed(self._frames)  # most frames are near the newest

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where to look from: at offsets from the robot, or farther along its path than it can see."""
+"""Viewpoints to ask for: at offsets from the robot, or farther along its path than it can see."""
 
 from __future__ import annotations
 

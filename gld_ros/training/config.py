@@ -213,7 +213,7 @@ def load_config(path: Path | None, changes: Sequence[str] = (), **forced: Any) -
 
 
 def read_yaml(text: str, problem: str) -> Any:
-    """What a YAML text says. Raises InvalidRequest that begins with `problem`."""
+    """The settings in a YAML text. Raises InvalidRequest that begins with `problem`."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:

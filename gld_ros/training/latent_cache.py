@@ -189,7 +189,7 @@ def build_cache(folder: Path, model: Path, plan: ShardPlan, processes: int, devi
 
 @cache
 def _scene_encoder(model: Path, device: str) -> SceneEncoder:
-    """Of this process: loaded and compiled once."""
+    """The encoder of this process, loaded and compiled once."""
     return SceneEncoder(load_model(model, device, torch.float32), torch.device(device))
 
 

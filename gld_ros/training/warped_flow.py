@@ -34,7 +34,7 @@ class WarpedFlowOptions:
     #: Times below this one weigh no more: 1 / t^2 is the weight of a velocity's error.
     least_time: float = 0.15
     camera_dropout: float = 0.1
-    #: Share of the scenes without warped sources: the unconditional branch of guidance.
+    #: Share of the scenes without warped sources in level 1, for guidance. Level 0 is not guided.
     warp_dropout: float = 0.1
     #: Largest noise on the level 1 that level 0 is generated from.
     given_noise: float = 0.4
@@ -92,8 +92,10 @@ class WarpedFlowStage(Stage):
         return batch.level0[:, :views], level1 + spread * torch.randn_like(level1)
 
     def condition(self, batch: LatentBatch, targets: int) -> Tensor:
-        """The batch's condition (B, S + N, C, h, w); some scenes lose the warped sources, as guidance needs it."""
+        """The batch's condition (B, S + N, C, h, w); in level 1 some scenes lose the warped sources."""
         cond, S = batch.condition(self.level, targets), batch.sources1.shape[1]
+        if self.level != BOUNDARY:
+            return cond
         kept = torch.rand(len(cond), 1, 1, 1, 1, device=cond.device) >= self.options.warp_dropout
         return torch.cat([cond[:, :S], cond[:, S:] * kept], dim=1)
 

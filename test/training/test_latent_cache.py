@@ -146,9 +146,12 @@ def test_diffusion_stages_of_mini_train_with_muon(net, folder, tmp_path):
 
 
 def test_some_scenes_have_no_warped_sources(net, folder):
-    """The unconditional branch of guidance is trained, too."""
+    """The unconditional branch of guidance is trained, too, in level 1 alone."""
     batch = CachedLatents(folder, 3, FIELDS[1]).read(0).to("cpu")
     S, N = batch.sources1.shape[1], batch.warps1.shape[1]
     kept, dropped = (WarpedFlowStage(net, 1, WarpedFlowOptions(warp_dropout=x)).condition(batch, N) for x in (0, 1))
     assert torch.equal(kept[:, S:], batch.warps1) and not dropped[:, S:].any()
     assert torch.equal(kept[:, :S], batch.sources1) and torch.equal(dropped[:, :S], batch.sources1)
+    batch0 = CachedLatents(folder, 3, FIELDS[0]).read(0).to("cpu")
+    level0 = WarpedFlowStage(net, 0, WarpedFlowOptions(warp_dropout=1)).condition(batch0, N)
+    assert torch.equal(level0[:, S:], batch0.warps0)

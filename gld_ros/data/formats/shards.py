@@ -182,7 +182,7 @@ class _Shards:
 
     @staticmethod
     def _append(tar: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
-        """Where it lies: (first byte, bytes)."""
+        """Its place in the file: (first byte, number of bytes)."""
         info = tarfile.TarInfo(name)
         info.size = len(content)
         start = tar.offset + tarfile.BLOCKSIZE  # after the header

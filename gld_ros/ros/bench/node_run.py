@@ -41,8 +41,8 @@ STARTUP, REQUEST = 300.0, 600.0  # time limits, seconds
 
 @dataclass(frozen=True)
 class NodeRun:
-    """What the cameras do and how often the node is asked. frames: images of each camera; size: (H, W) of an image;
-    rate: images a second of each camera."""
+    """A load: the cameras' images and the requests to the node. frames: images of each camera; size: (H, W) of an
+    image; rate: images a second of each camera."""
 
     model: str = "mini"
     device: str = "auto"
@@ -84,7 +84,7 @@ class Cameras:
         self._thread = threading.Thread(target=self._play, name="cameras", daemon=True)
 
     def heard(self) -> bool:
-        """Whether the node listens to all topics."""
+        """True if the node listens to all topics."""
         publishers = [*self._images, *self._infos, self._tf.pub_tf]
         return all(publisher.get_subscription_count() for publisher in publishers)
 
@@ -92,7 +92,7 @@ class Cameras:
         self._thread.start()
 
     def playing(self, patience: float) -> bool:
-        """Whether there is more to come; waits for the end so many seconds. Raises what ended the thread early."""
+        """True if there is more to come; waits for the end so many seconds. Raises what ended the thread early."""
         self._thread.join(patience)
         if self.error is not None:
             raise self.error

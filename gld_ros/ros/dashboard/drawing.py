@@ -35,7 +35,7 @@ GRID_HEIGHT = -0.02  # metres in the map frame: under what is drawn at the floor
 
 
 class Drawing:
-    """What `server` (of viser) shows in 3D, the same for every visitor. From any thread.
+    """The 3D scene of `server` (viser), the same for every visitor. From any thread.
 
     max_points: of each cloud that are sent to the browser.
     """
@@ -152,7 +152,7 @@ class Drawing:
                 self._drawn[name].visible = self._toggles[name].value
 
     def _aim(self) -> None:
-        """Where a new visitor looks from. Everybody is moved there where it is better than what was there before."""
+        """Set the first viewpoint of a new visitor. Everybody is moved there if it is better than the one before."""
         place = self._place()
         if place is None:
             return
@@ -177,5 +177,5 @@ class Drawing:
             return viewpoint(np.concatenate(points), self._cameras) if points else None
 
     def _points(self, prefix: str) -> list[np.ndarray]:
-        """Of the clouds of the last answer, "", or of the map, "map_": (N, 3) each."""
+        """Points of the clouds of the last answer, "", or of the map, "map_": (N, 3) each."""
         return [self._clouds[name].points for kind in KINDS if (name := prefix + kind) in self._clouds]

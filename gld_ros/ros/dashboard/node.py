@@ -149,7 +149,7 @@ class DashboardNode(Node):
             ]
 
     def _topics(self) -> dict[str, tuple[type, QoSProfile, Callable[[Any], None]]]:
-        """What is shown now: the type and QoS of each topic, and what shows a message."""
+        """The topics that are shown now: the type and QoS of each topic, and what shows a message."""
         show: dict[str, Callable[[Any], None]] = {
             "~/views": self._show_view,
             "~/points": self._show_points,
@@ -226,7 +226,7 @@ class DashboardNode(Node):
 
 
 def _cloud(msg: PointCloud2) -> Cloud:
-    """Of points as ~/points has them."""
+    """The cloud of a message on ~/points."""
     points = point_cloud2.read_points(msg)
     xyz = np.stack([points["x"], points["y"], points["z"]], axis=-1)
     bgr = np.ascontiguousarray(points["rgb"]).view(np.uint8).reshape(-1, 4)[:, :3]
@@ -234,7 +234,7 @@ def _cloud(msg: PointCloud2) -> Cloud:
 
 
 def _frusta(marker: Marker) -> Frusta:
-    """Of a line list."""
+    """The frusta of a line list."""
     ends = np.array([(point.x, point.y, point.z) for point in marker.points]).reshape(-1, 2, 3)
     colour = tuple(round(255 * part) for part in (marker.color.r, marker.color.g, marker.color.b))
     return Frusta(marker.ns, ends, colour)  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ class Scenario:
 
 
 def recorded_scenario(path: str | Path, views: int) -> Scenario:
-    """Of a transforms.json folder or a rosbag2. Raises InvalidRequest where it is broken or too short."""
+    """The scenario of a transforms.json folder or a rosbag2. Raises InvalidRequest where it is broken or too short."""
     sequence = open_sequence(path)
     instants = [group for group in sequence.instants() if group[0].camera_name == sequence.camera_names[0]]
     try:

@@ -53,7 +53,7 @@ INTERFACE: Table = {
 
 @dataclass(frozen=True)
 class PlayerParameters:
-    """What all these nodes have; each adds its own and says at what `rate` it plays."""
+    """The parameters that all camera nodes have; each node adds its own and says at what `rate` it plays."""
 
     rate: float = fixed(0.0, "instants a second; 0: as their stamps say", (0.0, 1000.0))
     as_fast_as_possible: bool = fixed(False, "ignore the rate: publish as soon as subscribers have acknowledged")

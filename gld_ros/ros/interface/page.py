@@ -74,7 +74,7 @@ def _common(table: Table) -> list[str]:
 
 
 def _parameters(nodes: dict[str, type]) -> list[str]:
-    """Of several nodes: with a column that says whose they are."""
+    """A table for several nodes, with a column that says whose each row is."""
     whose: dict[tuple[str, ...], list[str]] = {}
     for node, parameters in nodes.items():
         for f in dataclasses.fields(parameters):

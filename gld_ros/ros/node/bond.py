@@ -36,7 +36,7 @@ DEPTH = 1000  # messages between two beats: each node of Nav2 and its manager se
 
 
 class State(Enum):
-    """Of this end, as in BondSM; the other end is the sister."""
+    """The state of this end, as in BondSM; the other end is the sister."""
 
     WAITING_FOR_SISTER = auto()
     ALIVE = auto()
@@ -45,7 +45,7 @@ class State(Enum):
 
 
 class Unwatched(CallbackGroup):
-    """Of a subscription whose messages are taken from time to time, and wake no executor."""
+    """The events of a subscription whose messages are taken from time to time, and wake no executor."""
 
     def can_execute(self, entity: object) -> bool:
         return False

@@ -127,7 +127,10 @@ def diagnostic(name: str, hardware_id: str, level: bytes, message: str, values: 
 
 
 def subscription_events(node: Node, topic: str, counters: TopicCounters) -> SubscriptionEventCallbacks:
-    """Of a subscription to `topic` (resolved): counts `dropped_by_dds` and `incompatible_qos`, which is logged."""
+    """The event callbacks of a subscription to `topic` (resolved).
+
+    They count `dropped_by_dds` and `incompatible_qos`; the latter is logged.
+    """
 
     def lost(event: Any) -> None:
         counters.add(topic, "dropped_by_dds", event.total_count_change)

@@ -123,7 +123,7 @@ class Following:
         return "" if self._heard() else "skipped_unheard"
 
     def _heard(self) -> bool:
-        """Whether somebody takes the views, or the map that is made of them."""
+        """True if somebody takes the views, or the map that is made of them."""
         with_map = self._shared.parameters.map_enabled
         topics = [topic for name, topic in self._topics.items() if with_map or not name.startswith("map/")]
         return any(self._shared.node.count_subscribers(topic) for topic in topics)
@@ -146,7 +146,7 @@ class Following:
         return along_path(path, robot[:3, 3], p.follow_path_distances, p.request_height)
 
     def _near(self, pose: np.ndarray, others: list[np.ndarray]) -> bool:
-        """Whether `pose` (4, 4) is one of `others`, by the rules of key frames."""
+        """True if `pose` (4, 4) is one of `others`, by the rules of key frames."""
         p = self._shared.parameters
         return any(
             np.linalg.norm(pose[:3, 3] - other[:3, 3]) <= p.keyframe_translation

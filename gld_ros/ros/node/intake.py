@@ -191,7 +191,7 @@ class Intake:
         )
 
     def _tf_topics(self) -> str:
-        """Where TF is listened to, and where else it is published."""
+        """The topic that TF is listened to on, and others that carry TF."""
         node = self._shared.node
         own = node.resolve_topic_name("/tf")
         others = [

@@ -203,7 +203,7 @@ class MapOutputs:
         }
 
     def _forget(self) -> None:
-        """What is too old by the node's clock, or too far from the robot."""
+        """Remove points that are too old by the node's clock, or too far from the robot."""
         now = self._shared.now()
         if self._position is not None and self._position[0] == self._context.jumps and now > 0:
             self._map.forget(self._position[1], now)

@@ -38,7 +38,7 @@ class MapTopics:
         self.name = self._clouds["observed"].topic  # counts what the map as a whole drops
 
     def publish(self, voxels: VoxelMap, p: Parameters, stamp: int, last: bool = False) -> None:
-        """What changed since the last call; stamp: ns. last: latched topics must hold all, as no call may follow.
+        """Publish what changed since the last call; stamp: ns. last: latched topics get all, as no call may follow.
 
         Raises InvalidRequest for heights that hold nothing.
         """
@@ -66,7 +66,7 @@ class OccupancyTopic:
         self._listeners = 0
 
     def publish(self, voxels: VoxelMap, p: Parameters, stamp: int, whole: bool) -> None:
-        """What those who listen lack of the map between the heights of `p`; stamp: ns. whole: no update will do."""
+        """Publish what subscribers lack of the map between the heights of `p`; stamp: ns. whole: no update will do."""
         listeners = self._whole.listeners
         joined, self._listeners = listeners > self._listeners, listeners
         if not listeners:

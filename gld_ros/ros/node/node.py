@@ -164,7 +164,7 @@ class GLDNode(LifecycleNode):
 
     @property
     def state(self) -> str:
-        """Of the lifecycle: unconfigured, inactive, active, finalized, or on the way between two."""
+        """The state of the lifecycle: unconfigured, inactive, active, finalized, or on the way between two."""
         return self._state_machine.current_state[1]
 
     # ---- callbacks

@@ -66,6 +66,6 @@ class Outputs:
         self._answered = self._shared.key_frames.jumps, stamp
 
     def newer(self, stamp: int) -> bool:
-        """Whether the newest answer with views is older than `stamp` (ns), or than a jump of time or the map frame."""
+        """True if the newest answer with views is older than `stamp` (ns), or than a jump of time or the map frame."""
         jumps, answered = self._answered
         return jumps != self._shared.key_frames.jumps or stamp > answered

@@ -41,7 +41,7 @@ class TFPoses:
         self._in_odom: dict[tuple[str, int], np.ndarray] = {}  # of key frames; the history of TF ends after 10 s
 
     def pose(self, frame: str, stamp: int) -> np.ndarray:
-        """Of `frame` at `stamp`."""
+        """The pose of `frame` at `stamp`."""
         return self.lookup(frame, stamp)
 
     def pose_now(self, frame: str, stamp: int) -> np.ndarray:

@@ -50,7 +50,7 @@ class ViewRequest:
 
 @dataclass(frozen=True)
 class Result:
-    """What a request came to; `stamps` (ns) belong to `views`."""
+    """The outcome of a request; `stamps` (ns) belong to `views`."""
 
     views: list[View]
     stamps: list[int]

@@ -130,8 +130,9 @@ class Worker:
         return job
 
     def call(self, work: Callable[[], T], patience: float) -> T:
-        """What `work` returns or raises, done in the worker's thread; blocks until then. Raises as `submit` does, and
-        ModelError where another job keeps the worker for more than `patience` seconds."""
+        """Run `work` in the worker's thread and return or raise what it does; blocks until then.
+
+        Raises as `submit` does, and ModelError where another job keeps the worker for more than `patience` seconds."""
         job = self.submit(lambda job: work())
         end = time.monotonic() + patience
         while job.stage == "waiting" and not job.future.done():
@@ -144,16 +145,16 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs."""
+        """True while a job runs."""
         return self._running is not None
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of jobs that wait."""
         return len(self._waiting)
 
     def hangs(self, timeout: float) -> str:
-        """Where the running job is, if it did not say for `timeout` seconds that it goes on; else empty."""
+        """The phase of the running job, if it did not say for `timeout` seconds that it goes on; else empty."""
         job, thread = self._running, self._thread.ident
         if job is None or time.monotonic() - job.progressed <= timeout:
             return ""

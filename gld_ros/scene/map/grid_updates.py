@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be sent of a grid that changes: all of it, or the rectangle that changed."""
+"""Updates of a grid that changes: all of it, or the rectangle that changed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class GridUpdates:
     def choose(
         self, grid: OccupancyGrid, frame: str, now: float, whole: bool = False
     ) -> OccupancyGrid | Rectangle | None:
-        """What to send at `now` (seconds): the whole grid, a rectangle of it, or nothing.
+        """The update to send at `now` (seconds): the whole grid, a rectangle of it, or nothing.
 
         The whole grid where size, origin, resolution or frame changed, where the rectangle would be more than half of
         it, and for `whole`, unless it went out last and nothing changed: then a latched topic holds it.
@@ -96,7 +96,7 @@ class GridUpdates:
 
 
 def same_cells(a: OccupancyGrid, b: OccupancyGrid) -> bool:
-    """Whether cells of the same index lie at the same place."""
+    """True if cells of the same index lie at the same place."""
     return a.resolution == b.resolution and a.data.shape == b.data.shape and np.array_equal(a.origin, b.origin)
 
 

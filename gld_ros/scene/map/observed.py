@@ -24,7 +24,7 @@ ROW = np.dtype(
 
 
 class ObservedLayer(Protocol):
-    """What a backend of the observed layer does. Keys are those of `grid`."""
+    """A backend of the observed layer. Keys are those of `grid`."""
 
     ROW: np.dtype
     name: str

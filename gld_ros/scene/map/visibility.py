@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a depth picture says of voxels: where its surfaces lie, and which space its rays went through."""
+"""Surfaces and free space of a depth picture, as voxels."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def usable_pixels(depth: np.ndarray, confidence: np.ndarray, min_confidence: flo
 
 @dataclass(frozen=True)
 class Observation:
-    """What a camera saw, as a map takes it.
+    """One depth picture, as a map takes it.
 
     depth: (H, W) float32 metres along z of surfaces to mark, 0 elsewhere. free: (H, W) float32 metres along z up to
     which space is free, 0 unknown. image: (H, W, 3) uint8. confidence: (H, W). stamp: ns.
@@ -122,7 +122,7 @@ def seen_free(limit: np.ndarray, camera: Camera, grid: VoxelGrid) -> np.ndarray:
 def project_voxels(
     blocks: np.ndarray, camera: Camera, grid: VoxelGrid, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the voxels of (B, 3) `blocks` inside the picture: depth along z, number of the pixel (row * width + column),
+    """For the voxels of (B, 3) `blocks` inside the picture: depth along z, number of the pixel (row * width + column),
     number of the voxel (block * CELLS + place in the block, as in INSIDE)."""
     rotation = camera.c2w[:3, :3]
     corners = (blocks * BLOCK + 0.5) * grid.voxel_size + grid.origin - camera.center
