@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -127,14 +127,19 @@ def open_scenes(spec: str, **options: Any) -> Scenes:
     if kind not in KINDS:
         raise InvalidRequest(f"data {spec!r}: unknown kind {kind!r}, one of {', '.join(KINDS)} is expected")
     common = {key: settings.pop(key, None) for key in ("names", "without", "limit")}
-    module, name = KINDS[kind].split(".")
-    factory: Callable[..., Scenes] = getattr(import_module(f"gld_ros.data.formats.{module}"), name)
+    factory = scenes_class(kind)
     known = list(inspect.signature(factory).parameters)[1:]
     unknown = [key for key in settings if key not in known]
     if unknown:
         known += list(common)
         raise InvalidRequest(f"data {spec!r}: unknown option {unknown[0]!r}, one of {', '.join(known)} is expected")
     return _narrowed(factory(path, **settings), spec, **common)
+
+
+def scenes_class(kind: str) -> type[Any]:
+    """The class of a kind."""
+    module, name = KINDS[kind].split(".")
+    return cast(type[Any], getattr(import_module(f"gld_ros.data.formats.{module}"), name))
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:

@@ -91,28 +91,28 @@ class Sequence:
 
 
 def open_sequence(path: str | Path) -> Sequence:
-    """Read a transforms.json folder (or the file itself), a COLMAP model, or a bag (folder, .mcap, .db3 or .bag).
+    """Read one posed sequence: a path whose files tell which of `scenes.KINDS` it is, or `KIND:PATH?OPTION=VALUE`.
 
     Raises InvalidRequest naming the file and what is missing or wrong.
     """
-    from gld_ros.data.formats import colmap, transforms_json
+    from gld_ros.data.formats.sequences import SequenceScenes
+    from gld_ros.data.scenes import KINDS, open_scenes, scenes_class
 
+    if str(path).partition(":")[0] in KINDS:
+        named = open_scenes(str(path))
+        if len(named) > 1 or not isinstance(named, SequenceScenes):
+            raise InvalidRequest(f"{path}: {len(named)} scenes; one sequence (a folder or file of its own) is expected")
+        return named.open(named.paths[0])
     path = Path(path)
     if not path.exists():
         raise InvalidRequest(f"{path}: no such file or folder")
-    if path.suffix == ".json" or (path / "transforms.json").exists():
-        return transforms_json.read_folder(path)
-    from gld_ros.data.bag import read_bag
-    from gld_ros.data.recording import is_recording
-
-    if is_recording(path):
-        return read_bag(path)
-    if colmap.model_folders(path):
-        return colmap.read_colmap(path)
-    raise InvalidRequest(
-        f"{path}: neither transforms.json nor a COLMAP model (sparse/0/cameras.bin or .txt) nor a bag (metadata.yaml, "
-        "*.mcap, *.db3, *.bag) is in it"
-    )
+    kinds = {scenes_class(kind): kind for kind in KINDS}
+    sequences = {scenes: kind for scenes, kind in kinds.items() if issubclass(scenes, SequenceScenes)}
+    for scenes in sequences:
+        if scenes.accepts(path):
+            return scenes(path).open(path)
+    known = "; ".join(f"{scenes.expected} ({kind})" for scenes, kind in sequences.items())
+    raise InvalidRequest(f"{path}: no sequence; its files are none of {known}")
 
 
 def write_folder(

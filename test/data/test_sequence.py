@@ -159,7 +159,10 @@ def test_depth_of_another_size(folder):
 
 
 def test_neither_folder_nor_bag(tmp_path):
-    with pytest.raises(InvalidRequest, match="neither transforms.json nor a COLMAP model .* nor a bag"):
+    with pytest.raises(
+        InvalidRequest,
+        match=r"no sequence; its files are none of transforms.json \(nerfstudio\); sparse/0/.*; metadata.yaml, ",
+    ):
         open_sequence(tmp_path)
     with pytest.raises(InvalidRequest, match="no such file"):
         open_sequence(tmp_path / "missing")

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from gld_ros.data.formats.camera_models import known_model, pinhole
-from gld_ros.data.formats.sequences import in_time, subfolders
+from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import image_sizes, read_rgb, read_text
-from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence, made_up_stamp
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import intrinsics
@@ -59,17 +58,17 @@ class Posed:
     pose: np.ndarray
 
 
-class COLMAPScenes(Scenes):
-    """Folders with a COLMAP model below a folder, or the folder itself. camera: one of a rig's; None takes all."""
+class COLMAPScenes(SequenceScenes):
+    """Folders with a COLMAP model."""
 
-    def __init__(self, path: str | Path, camera: str | None = None) -> None:
-        root = existing_folder(path)
-        found = subfolders(root, lambda folder, files: bool(model_folders(folder)))
-        self.folders, self.camera = dict(found), camera
-        super().__init__(list(self.folders), f"{path} (sparse/0/cameras.bin or .txt)")
+    expected = "sparse/0/cameras.bin or .txt"
 
-    def read(self, index: int) -> list[Frame]:
-        return in_time(read_colmap(self.folders[self.names[index]]), self.camera)
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return bool(model_folders(path))
+
+    def open(self, path: Path) -> Sequence:
+        return read_colmap(path)
 
 
 def model_folders(path: Path) -> list[Path]:

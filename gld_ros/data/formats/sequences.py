@@ -1,40 +1,79 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Posed sequences as scenes: transforms.json folders (nerfstudio, DL3DV) and rosbag2 with key frames by TF."""
+"""Posed sequences as scenes: what the formats of these share; transforms.json folders and bags."""
 
 from __future__ import annotations
 
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from gld_ros.data.bag import read_bag
+from gld_ros.data.formats import transforms_json
 from gld_ros.data.recording import ROS1_SUFFIX, is_recording
 from gld_ros.data.scenes import Scenes, existing_folder
-from gld_ros.data.sequence import Frame, Sequence, open_sequence
+from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import rotation_angle
 
 
-class Folders(Scenes):
-    """transforms.json folders below a folder, or the folder itself, named by their path (without `nerfstudio`).
+class SequenceScenes(Scenes):
+    """Posed sequences below a folder, or the folder itself, each found by its files and named by its path.
 
     camera: one of a rig's; None takes all of them. frames: "FIRST-END", those of each sequence from number FIRST up to
     END, in time order; None takes all of them.
+
+    A format says what its sequences are known by (`expected`, for messages), how to tell one (`accepts`) and how to
+    read it (`open`). That and its line in `scenes.KINDS` make every command take it.
     """
+
+    expected: ClassVar[str]
 
     def __init__(self, path: str | Path, camera: str | None = None, frames: str | None = None) -> None:
         self.part = slice(None) if frames is None else frame_range(frames)
-        root = existing_folder(path)
-        found = list(subfolders(root, lambda folder, files: "transforms.json" in files))
-        self.folders = [folder for _, folder in found]
         self.camera = camera
-        super().__init__([name.removesuffix("/nerfstudio") for name, _ in found], f"{path} (transforms.json)")
+        found = self.find_sequences(Path(path))
+        self.paths = [sequence for _, sequence in found]
+        super().__init__([name for name, _ in found], f"{path} ({self.expected})")
+
+    @staticmethod
+    @abstractmethod
+    def accepts(path: Path) -> bool:
+        """True for a folder (or a file) that is one sequence; looks at names only."""
+
+    @abstractmethod
+    def open(self, path: Path) -> Sequence:
+        """One sequence, its pixels not yet loaded. Raises InvalidRequest naming the file and what is wrong."""
+
+    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
+        """Name and path of each."""
+        if self.accepts(root):
+            return [(root.resolve().name, root)]
+        return list(subfolders(existing_folder(root), lambda folder, _: self.accepts(folder)))
 
     def read(self, index: int) -> list[Frame]:
-        return in_time(open_sequence(self.folders[index]), self.camera)[self.part]
+        return in_time(self.open(self.paths[index]), self.camera)[self.part]
+
+
+class Folders(SequenceScenes):
+    """transforms.json folders; names go without `nerfstudio`."""
+
+    expected = "transforms.json"
+
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return path.suffix == ".json" or (path / "transforms.json").exists()
+
+    def open(self, path: Path) -> Sequence:
+        return transforms_json.read_folder(path)
+
+    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
+        return [(name.removesuffix("/nerfstudio"), path) for name, path in super().find_sequences(root)]
 
 
 def frame_range(text: str) -> slice:
@@ -45,30 +84,37 @@ def frame_range(text: str) -> slice:
     return slice(int(found[1]), int(found[2]))
 
 
-class Bags(Scenes):
-    """Bags below a folder, or the bag itself: rosbag2 folders, folders of .mcap or .db3 without metadata, ROS 1 files.
+class Bags(SequenceScenes):
+    """Bags: rosbag2 folders, folders of .mcap or .db3 without metadata, ROS 1 files.
 
     Frames nearer than `translation` metres and `rotation` degrees to the key frame before are left out. A bag is read
     through to find its frames: `gld data from-bag` once makes folders of them, for training.
     """
 
+    expected = "metadata.yaml, *.mcap, *.db3, *.bag"
+
     def __init__(
         self, path: str | Path, camera: str | None = None, translation: float = 0.05, rotation: float = 5.0
     ) -> None:
-        root = Path(path)
-        if root.is_file():
-            found = [(root.resolve().name, root)]
-        else:
-            found = []
-            for name, folder in subfolders(existing_folder(path), lambda folder, _: is_recording(folder)):
-                ros1 = [(file.relative_to(root).as_posix(), file) for file in sorted(folder.glob(f"*{ROS1_SUFFIX}"))]
-                found += ros1 or [(name, folder)]
-        self.bags = [bag for _, bag in found]
-        self.camera, self.translation, self.rotation = camera, translation, rotation
-        super().__init__([name for name, _ in found], f"{path} (metadata.yaml, *.mcap, *.db3, *.bag)")
+        self.translation, self.rotation = translation, rotation
+        super().__init__(path, camera)
+
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return is_recording(path)
+
+    def open(self, path: Path) -> Sequence:
+        return read_bag(path)
+
+    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
+        found: list[tuple[str, Path]] = []
+        for name, bag in super().find_sequences(root):
+            ros1 = sorted(bag.glob(f"*{ROS1_SUFFIX}"))  # a folder may hold several
+            found += [(file.relative_to(root).as_posix(), file) for file in ros1] or [(name, bag)]
+        return found
 
     def read(self, index: int) -> list[Frame]:
-        return key_frames(in_time(open_sequence(self.bags[index]), self.camera), self.translation, self.rotation)
+        return key_frames(super().read(index), self.translation, self.rotation)
 
 
 def in_time(sequence: Sequence, camera: str | None = None) -> list[Frame]:

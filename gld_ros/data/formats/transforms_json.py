@@ -30,6 +30,7 @@ import numpy as np
 from gld_ros.data.formats.camera_models import COEFFICIENTS, pinhole
 from gld_ros.data.reading import image_sizes, read_depth, read_json, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
+from gld_ros.data.trajectory import nanoseconds
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import intrinsics
 from gld_ros.geometry.distortion import Pinhole
@@ -40,8 +41,6 @@ SHRUNK_COPIES = (2, 4, 8)
 FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", "x_fov", "y_fov")
 DEPTH_FILES = ("depth_file_path", "depth_path")  # nerfstudio, instant-ngp
 DEPTH_UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
-UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
-LAST_SECOND = 2**31  # of builtin_interfaces/Time
 #: Keys of other projections and shutters: nothing but 0, false, null or an empty list can be read.
 REFUSED = (
     *(f"ftheta_p{number}" for number in range(5)), "latlong", "equirectangular", "is_equirectangular",
@@ -182,17 +181,8 @@ def _number(entry: dict[str, Any], key: str, where: str, default: float | None =
 
 def _stamp(entry: dict[str, Any], where: str) -> int:
     """Nanoseconds; whole numbers keep all their digits."""
-    unit = entry.get("timestamp_unit", "s")
-    if unit not in UNITS:
-        raise InvalidRequest(f"{where}: timestamp_unit is {unit!r}, one of {', '.join(UNITS)} is expected")
-    value = _number(entry, "timestamp", where)
-    stamp = entry["timestamp"] * UNITS[unit] if isinstance(entry["timestamp"], int) else round(value * UNITS[unit])
-    if not 0 <= stamp < LAST_SECOND * 10**9:
-        raise InvalidRequest(
-            f"{where}: timestamp is {entry['timestamp']} {unit}, seconds from 0 up to 2^31 are expected (ROS has no "
-            'others); "timestamp_unit": "ns", "us" or "ms" in transforms.json says that the numbers are these'
-        )
-    return int(stamp)
+    _number(entry, "timestamp", where)
+    return nanoseconds(entry["timestamp"], entry.get("timestamp_unit", "s"), where, "timestamp_unit")
 
 
 def _intrinsics(entry: dict[str, Any], width: int, height: int, where: str) -> np.ndarray:

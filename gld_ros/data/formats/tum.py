@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.reading import image_size, read_depth, read_rgb, read_text
-from gld_ros.data.scenes import Scenes, existing_folder
-from gld_ros.data.sequence import DEFAULT_CAMERA, Frame
+from gld_ros.data.formats.sequences import SequenceScenes
+from gld_ros.data.reading import image_size, read_depth, read_rgb
+from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence
+from gld_ros.data.trajectory import columns, nanoseconds, numbers, read_tum_trajectory
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
 from gld_ros.geometry.distortion import Pinhole, undistort
-from gld_ros.geometry.se3 import interpolate_pose, pose_from_quaternion
 
 #: fx fy cx cy k1 k2 p1 p2 k3 of the benchmark's cameras, of 640 x 480 pixels.
 PUBLISHED = {
@@ -30,44 +30,66 @@ PUBLISHED = {
     "freiburg2": (520.9, 521.0, 325.1, 249.7, 0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
     "freiburg3": (535.4, 539.2, 320.1, 247.6),
 }
-DEPTH_TOLERANCE = 0.02  # seconds between a colour image and its depth
-POSE_GAP = 0.12  # seconds between poses that are interpolated
+DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
+ASSOCIATIONS = ("associations.txt", "associated.txt", "associate.txt", "association.txt")
+TRAJECTORIES = ("groundtruth.txt", "*.gt.freiburg", "traj*.gt.txt")
 
 
-class TUMScenes(Scenes):
-    """Recordings below a folder, or the folder itself. depth_unit: metres a step of the depth images."""
+class TUMScenes(SequenceScenes):
+    """RGB-D recordings. depth_unit: metres a step of the depth images. stamp_unit: of all times: s, ms, us or ns."""
 
+    expected = "rgb.txt"
     one_camera = True
 
-    def __init__(self, path: str | Path, depth_unit: float = 1 / 5000) -> None:
-        root = existing_folder(path)
-        self.folders = [file.parent for file in sorted([*root.glob("rgb.txt"), *root.glob("*/rgb.txt")])]
-        self.depth_unit = depth_unit
-        super().__init__([folder.resolve().name for folder in self.folders], f"{path} (rgb.txt)")
+    def __init__(
+        self, path: str | Path, depth_unit: float = 1 / 5000, stamp_unit: str = "s", frames: str | None = None
+    ) -> None:
+        self.depth_unit, self.stamp_unit = depth_unit, stamp_unit
+        super().__init__(path, frames=frames)
 
-    def read(self, index: int) -> list[Frame]:
-        folder = self.folders[index]
-        colours, depths = (_images(folder / name) for name in ("rgb.txt", "depth.txt"))
-        file = folder / "groundtruth.txt"
-        poses = np.array([_numbers(line, file) for line in _lines(file, 8)])
-        if not np.isfinite(poses).all():
-            raise InvalidRequest(f"{file}: a pose holds NaN")
-        size = image_size(colours[0][1], str(colours[0][1]))
-        model = _pinhole(folder, size)
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return (path / "rgb.txt").is_file() or any((path / name).is_file() for name in ASSOCIATIONS)
+
+    def open(self, path: Path) -> Sequence:
+        colours, depths = self._lists(path)
+        found = [file for name in TRAJECTORIES for file in sorted(path.glob(name))]
+        trajectory = read_tum_trajectory(found[0] if found else path / TRAJECTORIES[0], self.stamp_unit)
+        model = _pinhole(path, image_size(colours[0][1], str(colours[0][1])))
         frames = []
-        for time, path in colours:
-            pose = _pose_at(poses, time, str(folder / "groundtruth.txt"))
+        for stamp, file in colours:
+            pose = trajectory.at(stamp)
             if pose is None:  # motion capture lost the camera, or had not begun
                 continue
-            near = min(depths, key=lambda depth: abs(depth[0] - time))
-            depth = near[1] if abs(near[0] - time) <= DEPTH_TOLERANCE else None
-            camera = model.camera(pose).check(str(path))
-            read_image = partial(_colour, path, model)
-            read_measured = partial(_depth, depth, self.depth_unit, model) if depth else None
-            frames.append(Frame(str(path), DEFAULT_CAMERA, round(time * 1e9), camera, read_image, read_measured))
+            near = min(depths, key=lambda depth: abs(depth[0] - stamp), default=None)
+            measured = near[1] if near and abs(near[0] - stamp) <= DEPTH_TOLERANCE else None
+            camera = model.camera(pose).check(str(file))
+            read_measured = partial(_depth, measured, self.depth_unit, model) if measured else None
+            frames.append(Frame(str(file), DEFAULT_CAMERA, stamp, camera, partial(_colour, file, model), read_measured))
         if not frames:
-            raise InvalidRequest(f"{folder}: no pose in groundtruth.txt at the time of any image")
-        return frames
+            raise InvalidRequest(
+                f"{path}: no pose in {Path(trajectory.where).name} at the time of any image: it has poses from "
+                f"{trajectory.span()}, the first image is of {colours[0][0] / 1e9:.3f} s"
+            )
+        return Sequence(path.resolve().name, path, frames, metric=True)
+
+    def _lists(self, folder: Path) -> tuple[list[tuple[int, Path]], list[tuple[int, Path]]]:
+        """(ns, image) of the colour images, and of the depth images."""
+        if (folder / "rgb.txt").is_file():
+            with_depth = (folder / "depth.txt").is_file() or (folder / "depth").is_dir()
+            return self._images(folder / "rgb.txt"), self._images(folder / "depth.txt") if with_depth else []
+        file = next(folder / name for name in ASSOCIATIONS if (folder / name).is_file())
+        pairs: tuple[list[tuple[int, Path]], list[tuple[int, Path]]] = [], []
+        for row in columns(file, (4,)):
+            for time, name in (row[:2], row[2:]):
+                pairs["depth" in name].append((self._stamp(time, file), folder / name))
+        return pairs
+
+    def _images(self, file: Path) -> list[tuple[int, Path]]:
+        return [(self._stamp(time, file), file.parent / name) for time, name in columns(file, (2,))]
+
+    def _stamp(self, time: str, file: Path) -> int:
+        return nanoseconds(time, self.stamp_unit, str(file), "the option stamp_unit")
 
 
 def _colour(path: Path, model: Pinhole) -> np.ndarray:
@@ -78,56 +100,18 @@ def _depth(path: Path, unit: float, model: Pinhole) -> np.ndarray:
     return model.apply(read_depth(path, unit, str(path), (model.width, model.height)), str(path))
 
 
-def _images(file: Path) -> list[tuple[float, Path]]:
-    """(seconds, image) of every line."""
-    return [(_numbers([time], file)[0], file.parent / name) for time, name in _lines(file, 2)]
-
-
-def _numbers(texts: list[str], file: Path) -> list[float]:
-    try:
-        return [float(text) for text in texts]
-    except ValueError as error:
-        raise InvalidRequest(f"{file}: {error}; a number is expected") from None
-
-
-def _lines(file: Path, columns: int | None = None) -> list[list[str]]:
-    """The columns of every line that is no comment; as many as there should be, or any number."""
-    lines = [line.split() for line in read_text(file).splitlines() if line.strip() and not line.startswith("#")]
-    for number, line in enumerate(lines):
-        if columns is not None and len(line) != columns:
-            raise InvalidRequest(f"{file}: entry {number} has {len(line)} columns, {columns} are expected")
-    if not lines:
-        raise InvalidRequest(f"{file}: empty")
-    return lines
-
-
 def _pinhole(folder: Path, size: tuple[int, int]) -> Pinhole:
     file = folder / "calibration.txt"
     name = folder.resolve().name
     published = re.search("freiburg[123]", name)
     if file.exists():
-        numbers = [number for line in _lines(file) for number in _numbers(line, file)]
+        found = [number for line in columns(file) for number in numbers(line, str(file))]
     elif published:
-        numbers = list(PUBLISHED[published.group()])
+        found = list(PUBLISHED[published.group()])
     else:
         raise InvalidRequest(f"{file} does not exist (fx fy cx cy), and {name!r} names no freiburg1, 2 or 3 camera")
-    if not 4 <= len(numbers) <= 9:
-        raise InvalidRequest(f"{file}: {len(numbers)} numbers, fx fy cx cy [k1 k2 p1 p2 k3] are expected")
-    fx, fy, cx, cy, *D = numbers
+    if not 4 <= len(found) <= 9:
+        raise InvalidRequest(f"{file}: {len(found)} numbers, fx fy cx cy [k1 k2 p1 p2 k3] are expected")
+    fx, fy, cx, cy, *D = found
     K = intrinsics(fx, fy, cx, cy) + HALF_PIXEL
     return undistort(K, np.pad(D, (0, 5 - len(D))).tolist(), "plumb_bob", *size, str(file))
-
-
-def _pose_at(poses: np.ndarray, time: float, where: str) -> np.ndarray | None:
-    """(4, 4) pose at a time, of (N, 8) rows in time order; None outside them or in a gap."""
-    after = int(np.searchsorted(poses[:, 0], time))
-    if after < len(poses) and poses[after, 0] == time:
-        return _matrix(poses[after], where)
-    if after in (0, len(poses)) or poses[after, 0] - poses[after - 1, 0] > POSE_GAP:
-        return None
-    before, later = poses[after - 1], poses[after]
-    return interpolate_pose(_matrix(before, where), _matrix(later, where), (time - before[0]) / (later[0] - before[0]))
-
-
-def _matrix(row: np.ndarray, where: str) -> np.ndarray:
-    return pose_from_quaternion(row[1:4], row[4:], where)
