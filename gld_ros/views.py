@@ -20,20 +20,23 @@ class SourceView:
     camera: its intrinsics and pose.
     stamp: nanoseconds since the epoch of the clock in use; 0 when unknown.
     depth: (H, W) float32 z-depth in metres of a depth sensor, NaN where unknown; None without such a sensor.
+    mask: (H, W) bool, False = excluded: no part of the scene, such as people that walk by. None: all pixels count.
     """
 
     image: np.ndarray
     camera: Camera
     stamp: int = 0
     depth: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray | None:
-        """`depth` as float32 with NaN for all that is not known: what is not finite (REP 118), or not above 0."""
+        """`depth` as float32 with NaN for all that is not known: not finite (REP 118), not above 0, or excluded."""
         if self.depth is None:
             return None
         depth = self.depth.astype(np.float32)
-        return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
+        known = np.isfinite(depth) & (depth > 0)
+        return np.where(known if self.mask is None else known & self.mask, depth, np.float32(np.nan))
 
 
 @dataclass(frozen=True)

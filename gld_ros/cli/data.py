@@ -24,7 +24,7 @@ Scenes = Annotated[
 
 @app.command("to-bag")
 def to_bag(
-    sequence: Annotated[Path, Argument(help="folder with transforms.json, or another rosbag2")],
+    sequence: Annotated[Path, Argument(help="folder with transforms.json or a COLMAP model, or a bag")],
     out: Annotated[Path, Argument(help="folder of the bag; must not exist")],
     storage: Annotated[Literal["mcap", "sqlite3"], Option(help="format of the bag")] = "mcap",
     compressed: Annotated[bool, Option("--compressed", help="JPEG CompressedImage instead of Image")] = False,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL
 from gld_ros.geometry.se3 import quaternion_from_matrix
 
+log = logging.getLogger(__name__)
+
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 JPEG_QUALITY = 92
+MASKS_LOST = "image messages have none: what the masks exclude is part of the images there, without depth"
 _FOREVER = QosTime(2147483647, 4294967295)
 
 
@@ -97,6 +101,7 @@ def write_bag(sequence: Sequence, path: str | Path, storage: str = "mcap", compr
     rig = Rig(sequence)
     with BagWriter(path, storage) as writer:
         writer.note("metric", {True: "true", False: "false", None: "unknown"}[sequence.metric])
+        masked = 0
         frames = [frame for instant in sequence.instants() for frame in instant]
         writer.write("/tf_static", _transforms(rig.static), frames[0].stamp, latched=True)
         for frame in frames:
@@ -104,14 +109,17 @@ def write_bag(sequence: Sequence, path: str | Path, storage: str = "mcap", compr
             if moving:
                 writer.write("/tf", _transforms([moving]), frame.stamp)
             topics = camera_topics(frame.camera_name)
-            image = frame.read_image()
+            view = frame.view()
+            masked += view.mask is not None
             writer.write(topics.camera_info, _camera_info(frame), frame.stamp)
             if compressed:
-                writer.write(topics.compressed, _jpeg(frame, image), frame.stamp)
+                writer.write(topics.compressed, _jpeg(frame, view.image), frame.stamp)
             else:
-                writer.write(topics.image, _image(frame, image, "rgb8"), frame.stamp)
-            if frame.read_depth:
-                writer.write(topics.depth, _image(frame, frame.read_depth(), "32FC1"), frame.stamp)
+                writer.write(topics.image, _image(frame, view.image, "rgb8"), frame.stamp)
+            if view.depth is not None:
+                writer.write(topics.depth, _image(frame, view.depth, "32FC1"), frame.stamp)
+    if masked:
+        log.warning("%s: %d of %d images have masks; %s", sequence.path, masked, len(frames), MASKS_LOST)
 
 
 def _header(stamp: int, frame_id: str) -> Any:

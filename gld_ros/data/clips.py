@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gld_ros.errors import InvalidRequest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -21,6 +25,7 @@ class Clip:
     images: (V, 3, H, W) float32, 0..1 RGB. K: (V, 3, 3) float32 pixels, counted from the corner of the first pixel.
     c2w: (V, 4, 4) float32 camera to world, OpenCV axes, in the unit of the data set (metres where it has them).
     depth: (V, H, W) float32 along z in the poses' unit, NaN unknown; None where the data set has none.
+    mask: (V, H, W) bool, False = excluded, as in `SourceView`; None where nothing is.
     name: the scene, for messages. sources: the first `sources` views are given, the others are to be made; None where
     that is not decided.
     """
@@ -31,6 +36,7 @@ class Clip:
     depth: Tensor | None = None
     name: str = ""
     sources: int | None = None
+    mask: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,14 +53,15 @@ class Clip:
     def check(self) -> Clip:
         """Return self, or raise InvalidRequest naming the scene and what is wrong: shapes, NaN, poses, intrinsics."""
         V, (W, H) = len(self.images), self.size
-        expected = {"images": (V, 3, H, W), "K": (V, 3, 3), "c2w": (V, 4, 4), "depth": (V, H, W)}
+        expected = {"images": (V, 3, H, W), "K": (V, 3, 3), "c2w": (V, 4, 4), "depth": (V, H, W), "mask": (V, H, W)}
         for field, shape in expected.items():
             value = getattr(self, field)
             if value is None:
                 continue
-            if tuple(value.shape) != shape or value.dtype != torch.float32:
+            dtype = torch.bool if field == "mask" else torch.float32
+            if tuple(value.shape) != shape or value.dtype != dtype:
                 raise InvalidRequest(
-                    f"{self.name}: {field} is {value.dtype} {tuple(value.shape)}, float32 {shape} is expected"
+                    f"{self.name}: {field} is {value.dtype} {tuple(value.shape)}, {dtype} {shape} is expected"
                 )
             if field != "depth" and not torch.isfinite(value).all():
                 raise InvalidRequest(f"{self.name}: {field} holds NaN or infinite numbers")
@@ -95,10 +102,17 @@ def _each(item: Clip | ClipBatch, change: Callable[[Tensor], Tensor]) -> dict[st
     return {name: change(value) for name, value in vars(item).items() if isinstance(value, Tensor)}
 
 
+@cache
+def _warn_of_masks() -> None:
+    log.warning("masks are not used in training: what they exclude is taken for a part of the scene, without depth")
+
+
 def collate(clips: list[Clip]) -> ClipBatch:
     """Stack clips of one shape. Raises InvalidRequest where sizes or numbers of views or sources differ."""
     if not clips:
         raise InvalidRequest("no clips to stack")
+    if any(clip.mask is not None for clip in clips):
+        _warn_of_masks()
     for clip in clips:
         if clip.sources != clips[0].sources:
             raise InvalidRequest(f"{clip.name}: {clip.sources} sources in a batch with {clips[0].sources}")

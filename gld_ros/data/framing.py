@@ -36,14 +36,17 @@ def window(camera: Camera, width: int, height: int, where: str = "camera") -> Ca
 
 
 def framed(pixels: np.ndarray, camera: Camera, crop: Camera, size: tuple[int, int]) -> np.ndarray:
-    """The part of an image (H, W, 3) uint8, or depth (H, W) float32, of `camera` that `crop` shows, at `size`.
+    """The part of an image (H, W, 3) uint8, depth (H, W) float32, or a mask (H, W) bool, of `camera` that `crop` shows,
+    at `size`.
 
-    Colours are filtered (Lanczos), depth is picked.
+    Colours are filtered (Lanczos), depth is picked; a mask is True where all of its pixels are.
     """
     x0, y0 = (round(camera.K[k, 2] - crop.K[k, 2]) for k in (0, 1))
     part = pixels[y0 : y0 + crop.height, x0 : x0 + crop.width]
     if (crop.width, crop.height) == size:
         return part
+    if part.dtype == bool:
+        return np.array(Image.fromarray(part.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0.999
     method = Image.Resampling.LANCZOS if part.ndim == 3 else Image.Resampling.NEAREST
     return np.array(Image.fromarray(np.ascontiguousarray(part)).resize(size, method))
 
@@ -57,8 +60,8 @@ def view_at(frame: Frame, size: tuple[int, int] | None) -> SourceView:
     if size is None:
         return view
     crop = window(frame.camera, *size, frame.name)
-    depth = None if view.depth is None else framed(view.depth, frame.camera, crop, size)
-    return SourceView(framed(view.image, frame.camera, crop, size), crop.resized(*size), view.stamp, depth)
+    depth, mask = (x if x is None else framed(x, frame.camera, crop, size) for x in (view.depth, view.mask))
+    return SourceView(framed(view.image, frame.camera, crop, size), crop.resized(*size), view.stamp, depth, mask)
 
 
 def make_clip(frames: Sequence[Frame], size: tuple[int, int] | None = None, name: str = "") -> Clip:
@@ -74,9 +77,13 @@ def make_clip(frames: Sequence[Frame], size: tuple[int, int] | None = None, name
                 f"{first.width}x{first.height}; a size is needed for clips of mixed sizes"
             )
     views = [view_at(frame, size) for frame in frames]
-    return clip_of(
+    clip = clip_of(
         np.stack([view.image for view in views]), [view.depth for view in views], [view.camera for view in views], name
     )
+    if any(view.mask is not None for view in views):
+        masks = [np.ones(view.image.shape[:2], bool) if view.mask is None else view.mask for view in views]
+        clip.mask = torch.from_numpy(np.stack(masks))
+    return clip
 
 
 def clip_of(images: np.ndarray, depths: Sequence[np.ndarray | None], cameras: Sequence[Camera], name: str = "") -> Clip:

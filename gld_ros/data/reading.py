@@ -77,22 +77,47 @@ def read_rgb(source: Path | bytes, where: str, size: tuple[int, int] | None = No
     turn: by the EXIF orientation, where that gives `size` and the stored image has another one.
     Raises InvalidRequest where it is missing, truncated or not of `size` (width, height).
     """
-    pixels = _decoded(source, where)
-    if turn and size is not None and pixels.size != size:
-        pixels = ImageOps.exif_transpose(pixels)
-    _check_size(pixels.size, where, size)
+    pixels = _upright(source, where, size, turn)
     if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
         grey = (np.asarray(pixels) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if "A" in pixels.getbands() and (np.asarray(pixels.getchannel("A")) < 255).any():
-        _warn_of_alpha(str(Path(where).parent))
     return np.array(pixels.convert("RGB"))
+
+
+def read_mask(image: Path, mask: Path | None, size: tuple[int, int], turn: bool = False) -> np.ndarray | None:
+    """(H, W) bool, True = usable: not 0 in the file `mask`, and not fully transparent in the image; None = all are.
+
+    mask: of the image's size, or of another size and the same field of view. size, turn: as in `read_rgb`.
+    Raises InvalidRequest where a file is unreadable or of another shape, or where nothing is left.
+    """
+    usable = np.ones((size[1], size[0]), bool)
+    if mask is not None:
+        usable &= _at_size(np.asarray(_decoded(mask, str(mask)).convert("L")) > 0, str(mask), size)
+    alpha = _alpha(image, size, turn)
+    if alpha is not None:
+        usable &= alpha > 0
+        if ((alpha > 0) & (alpha < 255)).any():
+            _warn_of_alpha(str(image.parent))
+    if not usable.any():
+        raise InvalidRequest(f"{mask or image}: excludes every pixel; 0 is what a mask excludes, other values are used")
+    return None if usable.all() else usable
+
+
+def _alpha(image: Path, size: tuple[int, int], turn: bool) -> np.ndarray | None:
+    """(H, W) uint8; None for images without. The header says whether there is one."""
+    try:
+        with Image.open(image) as header:
+            if not header.has_transparency_data:
+                return None
+    except UNREADABLE as error:
+        raise InvalidRequest(f"{image}: not a readable image ({error})") from None
+    return np.asarray(_upright(image, str(image), size, turn).convert("RGBA").getchannel("A"))
 
 
 @cache
 def _warn_of_alpha(folder: str) -> None:
     """Once a folder."""
-    log.warning("%s: transparent pixels of its images are read as their colours; what is behind is not known", folder)
+    log.warning("%s: pixels that are partly transparent are read as their colours; what is behind is not known", folder)
 
 
 def read_depth(source: Path | bytes, unit: float | None, where: str, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -122,7 +147,7 @@ def read_depth(source: Path | bytes, unit: float | None, where: str, size: tuple
 
 
 def _at_size(depth: np.ndarray, where: str, size: tuple[int, int] | None) -> np.ndarray:
-    """(H, W) depth of the same field of view at `size`."""
+    """(H, W) depth, or a mask, of the same field of view at `size`."""
     height, width = depth.shape
     if size is None or size == (width, height):
         return depth
@@ -155,6 +180,15 @@ def _decoded(source: Path | bytes, where: str) -> Image.Image:
     except UNREADABLE as error:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None
     return image
+
+
+def _upright(source: Path | bytes, where: str, size: tuple[int, int] | None, turn: bool) -> Image.Image:
+    """An image of `size`, turned by its EXIF orientation where only that gives it."""
+    pixels = _decoded(source, where)
+    if turn and size is not None and pixels.size != size:
+        pixels = ImageOps.exif_transpose(pixels)
+    _check_size(pixels.size, where, size)
+    return pixels
 
 
 def _check_size(found: tuple[int, int], where: str, size: tuple[int, int] | None) -> None:

@@ -41,6 +41,7 @@ class Frame:
     name: where it comes from (file path or topic), for messages. camera_name: which camera of the rig took it.
     stamp: nanoseconds. camera: undistorted pinhole and pose, metric or not as the sequence says.
     read_image: () -> (H, W, 3) uint8 RGB. read_depth: () -> (H, W) float32 z-depth in the poses' unit, NaN unknown.
+    read_mask: () -> (H, W) bool as in `SourceView.mask`, or None where nothing is excluded.
     """
 
     name: str
@@ -49,10 +50,16 @@ class Frame:
     camera: Camera
     read_image: Callable[[], np.ndarray] = field(repr=False)
     read_depth: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    read_mask: Callable[[], np.ndarray | None] | None = field(default=None, repr=False)
 
     def view(self) -> SourceView:
-        """Load it. Raises InvalidRequest where the pixels are missing, unreadable or of another size."""
-        return SourceView(self.read_image(), self.camera, self.stamp, self.read_depth() if self.read_depth else None)
+        """Load it; depth is unknown where the mask excludes. Raises InvalidRequest where the pixels are missing,
+        unreadable or of another size."""
+        image, depth = self.read_image(), self.read_depth() if self.read_depth else None
+        mask = self.read_mask() if self.read_mask else None
+        if depth is not None and mask is not None:
+            depth = np.where(mask, depth, np.float32(np.nan))
+        return SourceView(image, self.camera, self.stamp, depth, mask)
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,8 @@ def write_folder(
 ) -> Path:
     """Write `views` as a transforms.json folder that `read_folder` reads back; returns the folder.
 
-    Images become PNG (nothing is lost); depth becomes uint16 PNG in steps of `depth_unit`, 0 where unknown or too far.
+    Images and masks become PNG (nothing is lost); depth becomes uint16 PNG in steps of `depth_unit`, 0 where unknown or
+    too far.
     Raises InvalidRequest where the folder already holds a sequence.
     """
     folder = Path(folder)
@@ -145,6 +153,10 @@ def write_folder(
             entry["depth_file_path"] = f"depth/{index:03d}.png"
             (folder / "depth").mkdir(exist_ok=True)
             save_depth_png(folder / entry["depth_file_path"], view.depth, depth_unit)
+        if view.mask is not None:
+            entry["mask_path"] = f"masks/{index:03d}.png"
+            (folder / "masks").mkdir(exist_ok=True)
+            Image.fromarray(view.mask).save(folder / entry["mask_path"])
         entry["transform_matrix"] = (camera.c2w @ OPENGL_TO_OPENCV).tolist()
         frames.append(entry)
     content: dict[str, Any] = {"camera_model": "PINHOLE", "depth_unit_scale_factor": depth_unit, "frames": frames}

@@ -21,7 +21,7 @@ from gld_ros.confidence import confidence
 from gld_ros.errors import InvalidRequest
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.generators.gld_family import GLD
-from gld_ros.generators.native import PIXELS, Pixels, at_size, camera_tensors, native_size, pictures, to_uint8
+from gld_ros.generators.native import PIXELS, Pixels, at_size, camera_tensors, native_size, source_pictures, to_uint8
 from gld_ros.generators.warping import warp_sources
 from gld_ros.geometry.cameras import Camera, RelativeFrame, nearest
 from gld_ros.networks.posed_depth import SourceDepth
@@ -64,7 +64,7 @@ def with_true_depth(sources: Sequence[SourceView], depths: Sequence[np.ndarray])
     """Sources with their true depths (H, W), on the CPU."""
     frame = RelativeFrame([s.camera for s in sources])
     size = native_size(sources[0].camera, PIXELS)
-    images = pictures([source.image for source in sources], size, "cpu")
+    images = source_pictures(sources, size, "cpu")
     depth = torch.from_numpy(np.stack(depths))[None] / frame.unit
     depth = torch.nn.functional.interpolate(depth, size=size, mode="nearest-exact")
     K, c2w = camera_tensors([s.camera for s in sources], frame, size, images.device)

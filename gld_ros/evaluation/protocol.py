@@ -211,7 +211,8 @@ class Protocol:
 
 
 def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], str]:
-    """Masks of every target: all pixels, those the sources show, those they do not; and the authority for that."""
+    """Pixels of every target that its mask leaves: all, those the sources show, those they do not; and the authority
+    for that."""
     if scene.source_depths is not None:
         posed = with_true_depth(scene.sources, scene.source_depths)
         by, masks = "true depth", []
@@ -221,7 +222,11 @@ def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], 
             masks.append((seen, unobserved_by_depth(scene, target, seen)))
     else:
         by, masks = "the model", [(p.seen, ~p.seen) for p in model if p is not None and p.seen is not None]
-    return [{"all": None, "observed": seen, "unobserved": hidden} for seen, hidden in masks], by
+    regions: list[Regions] = []
+    for target, (seen, hidden) in zip(scene.targets, masks, strict=False):
+        scored = np.ones_like(seen) if target.mask is None else target.mask
+        regions.append({"all": target.mask, "observed": seen & scored, "unobserved": hidden & scored})
+    return regions, by
 
 
 def _share(regions: list[Regions], name: str) -> float:

@@ -88,15 +88,17 @@ def compare(
     """Figures of a synthesized view (image (H, W, 3), depth and generated (H, W)) of the camera of `real`.
 
     copy: (H, W, 3) the observed image nearest in pose, the baseline of doing nothing; of another size it is none.
-    Endings: _observed, over the pixels seen by some source view; _unobserved, over the others, which the model made up.
+    Pixels that the mask of `real` excludes are not compared. Endings: _observed, over the pixels seen by some source
+    view; _unobserved, over the others, which the model made up.
     """
     found: Figures = {
-        "psnr_db": psnr(image, real.image) or 0.0,
-        "copy_nearest_psnr_db": (psnr(copy, real.image) or 0.0) if copy.shape == real.image.shape else None,
-        "depth_abs_rel": abs_rel(depth, real.depth),
+        "psnr_db": psnr(image, real.image, real.mask) or 0.0,
+        "copy_nearest_psnr_db": (psnr(copy, real.image, real.mask) or 0.0) if copy.shape == real.image.shape else None,
+        "depth_abs_rel": abs_rel(depth, real.depth, real.mask),
         "generated_share": float(generated.mean()),
     }
-    for name, where in (("observed", ~generated), ("unobserved", generated)):
+    scored = True if real.mask is None else real.mask
+    for name, where in (("observed", ~generated & scored), ("unobserved", generated & scored)):
         found[f"psnr_db_{name}"] = psnr(image, real.image, where)
         found[f"depth_abs_rel_{name}"] = abs_rel(depth, real.depth, where)
     return found

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count as numbers_from
 from itertools import islice
 
@@ -126,19 +126,17 @@ def scene_of_clip(
     """The scene of a clip's views. names: of all its views; their numbers where not given."""
     names = names or [f"{index:03d}" for index in range(len(clip))]
     views = []
-    for image, K, c2w in zip(clip.images, clip.K, clip.c2w, strict=True):
+    for k, (image, K, c2w) in enumerate(zip(clip.images, clip.K, clip.c2w, strict=True)):
         pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
-        views.append(SourceView(pixels, Camera(K.numpy(), rigid(c2w.numpy()), clip.size[0], clip.size[1])))
+        camera = Camera(K.numpy(), rigid(c2w.numpy()), clip.size[0], clip.size[1])
+        views.append(SourceView(pixels, camera, mask=None if clip.mask is None else clip.mask[k].numpy()))
     depths = None if clip.depth is None or not torch.isfinite(clip.depth).any() else clip.depth.numpy()
     return Scene(
         name=clip.name,
         group=group,
         sources=[views[i] for i in choice.sources],
         source_depths=None if depths is None else [depths[i] for i in choice.sources],
-        targets=[
-            SourceView(views[i].image, views[i].camera, depth=None if depths is None else depths[i])
-            for i in choice.targets
-        ],
+        targets=[replace(views[i], depth=None if depths is None else depths[i]) for i in choice.targets],
         names=[names[i] for i in choice.targets],
         unit=unit,
     )

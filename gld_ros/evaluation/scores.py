@@ -35,8 +35,10 @@ POINTS = 4096  # of each cloud that are compared
 
 def picture_figures(picture: Picture, real: SourceView, regions: Regions, lpips: LPIPS | None) -> dict[str, Figures]:
     """Figures of one picture in every region that is large enough."""
-    similarity = ssim_map(picture.image, real.image)
-    distance = lpips.distances(picture.image, real.image) if lpips else None
+    # What the mask excludes equals the picture, so that it counts in no window either.
+    truth = real.image if real.mask is None else np.where(real.mask[..., None], real.image, picture.image)
+    similarity = ssim_map(picture.image, truth)
+    distance = lpips.distances(picture.image, truth) if lpips else None
     aligned = {}
     if picture.depth is not None and real.depth is not None:
         aligned = {how: align_depth(picture.depth, real.depth, how) for how in ALIGNMENTS}
@@ -45,12 +47,12 @@ def picture_figures(picture: Picture, real: SourceView, regions: Regions, lpips:
         if where is not None and where.sum() < MIN_REGION:
             continue
         found[region] = figures = {
-            "psnr_db": psnr(picture.image, real.image, where) or 0.0,
+            "psnr_db": psnr(picture.image, truth, where) or 0.0,
             "ssim": float(similarity.mean() if where is None else similarity[where].mean()),
         }
         if distance is not None:
             figures["lpips"] = distance[0] if where is None else float(distance[1][where].mean())
-        detail = sharpness(picture.image, real.image, where)
+        detail = sharpness(picture.image, truth, where)
         if detail is not None:
             figures["sharpness"] = detail
         for how, depth in aligned.items():

@@ -164,13 +164,13 @@ class LatentDiffusion:
         return Condition(level0, level1, warps.camera, warped)
 
     def geometry(
-        self, images: Tensor, K: Tensor, c2w: Tensor, latents: SourceLatents
+        self, images: Tensor, K: Tensor, c2w: Tensor, latents: SourceLatents, usable: Tensor | None = None
     ) -> tuple[Geometry, SourceDepth | None]:
         """The geometry of the sources: the head's, and posed depth for warp conditioning (see `source_geometry`)."""
         with self.autocast(), ExitStack() as at_work:
             for name in ("encoder", "dpt", "matching") if self.warps else ("encoder", "dpt"):
                 at_work.enter_context(self.residency.at_work(name))
-            return source_geometry(self.net, latents.levels or self.net.encoder(images), images, K, c2w)
+            return source_geometry(self.net, latents.levels or self.net.encoder(images), images, K, c2w, usable)
 
     def noise(self, cond: Condition, noise: tuple[Tensor, Tensor] | None, seed: int) -> tuple[Tensor, Tensor]:
         """Noise of levels 1 and 0: `noise`, or drawn from `seed`. Raises InvalidRequest for noise of another shape."""

@@ -32,13 +32,14 @@ from gld_ros.generators.native import (
     camera_tensors,
     native_sources,
     paste_observed,
-    pictures,
     shared,
+    source_pictures,
     to_uint8,
+    usable_pixels,
 )
 from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
 from gld_ros.generators.scale import find_scale, geometry_spread, joint_scale
-from gld_ros.generators.warping import WarpedSources, align
+from gld_ros.generators.warping import WarpedSources, align, without_excluded
 from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.networks.gld import GLDNetworks
@@ -161,14 +162,15 @@ class GLD(Generator):
     @torch.inference_mode()
     def encode(self, sources: Sequence[SourceView], size: tuple[int, int], pixels: int) -> Encoded:
         """Encode the sources and, for warp conditioning, find their depth and its scale. Raises ScaleUnknown."""
-        images = pictures([source.image for source in sources], size, self.device)
+        images = source_pictures(sources, size, self.device)
         latents = self.diffusion.latents_of(images)
         if not self.warps:
             return Encoded(images, latents, None)
         cameras = [source.camera for source in sources]
         frame = RelativeFrame(cameras)
         K, c2w = camera_tensors(cameras, frame, size, self.device)
-        geometry, stereo = self.diffusion.geometry(images, K, c2w, latents)
+        usable = usable_pixels(sources, size, self.device)
+        geometry, stereo = self.diffusion.geometry(images, K, c2w, latents, usable)
         depth, scale = find_scale(sources, geometry, stereo, K, c2w, frame, self.min_baseline)
         native = native_sources(sources, images, depth, frame, pixels)
         return Encoded(images, latents, PosedSources(frame, depth, scale, native))
@@ -186,10 +188,11 @@ class GLD(Generator):
         )  # fmt: skip
         assert made.geometry is not None
         self.check_finite(made.image, made.geometry.depth)
-        depth = made.geometry.depth.float()
+        geometry = without_excluded(made.geometry, usable_pixels(request.sources, request.size, self.device))
+        depth = geometry.depth.float()
         if posed is None:
             strict = request.strict_scale
-            scale = joint_scale(request.sources, made.geometry, K, c2w, frame, self.min_baseline, strict)
+            scale = joint_scale(request.sources, geometry, K, c2w, frame, self.min_baseline, strict)
             depth = depth * (scale.value / frame.unit)
         else:
             scale, depth = posed.scale, aligned(depth, posed.depth, made.warped)
@@ -247,7 +250,8 @@ class GLD(Generator):
         cameras = [source.camera for source in sources]
         frame = RelativeFrame(cameras)
         K, c2w = camera_tensors(cameras, frame, size, self.device)
-        geometry, _ = self.diffusion.geometry(encoded.images, K, c2w, encoded.latents)
+        usable = usable_pixels(sources, size, self.device)
+        geometry, _ = self.diffusion.geometry(encoded.images, K, c2w, encoded.latents, usable)
         scale = joint_scale(sources, geometry, K, c2w, frame, self.min_baseline, strict=False)
         depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
         return encoded.images, depth, native_sources(sources, encoded.images, depth, frame, PIXELS)

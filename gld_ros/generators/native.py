@@ -65,8 +65,8 @@ def to_uint8(image: Tensor) -> np.ndarray:
 
 @dataclass
 class NativeSources:
-    """values: (1, V, 4, H, W) colour and expected log depth error; depth: (1, V, H, W) in the frame's unit;
-    K: (1, V, 3, 3); c2w: (1, V, 4, 4)."""
+    """values: (1, V, 4, H, W) colour and expected log depth error; depth: (1, V, H, W) in the frame's unit,
+    NaN where a mask excludes; K: (1, V, 3, 3); c2w: (1, V, 4, 4)."""
 
     values: Tensor
     depth: Tensor
@@ -90,6 +90,31 @@ def pictures(images: Sequence[np.ndarray], size: tuple[int, int], device: torch.
     return torch.cat([resize(x.permute(2, 0, 1)[None, None].float() / 255, size) for x in tensors], dim=1)
 
 
+def source_pictures(sources: Sequence[SourceView], size: tuple[int, int], device: torch.device | str) -> Tensor:
+    """`pictures` of the sources; what a mask excludes is painted over smoothly from around it."""
+    return pictures([_painted_over(source) for source in sources], size, device)
+
+
+def _painted_over(source: SourceView) -> np.ndarray:
+    if source.mask is None:
+        return source.image
+    image = torch.from_numpy(np.ascontiguousarray(source.image)).permute(2, 0, 1)[None].float()
+    filled = pull_push(image, torch.from_numpy(np.ascontiguousarray(source.mask))[None])
+    return filled[0].permute(1, 2, 0).round().byte().numpy()
+
+
+def usable_pixels(sources: Sequence[SourceView], size: tuple[int, int], device: torch.device | str) -> Tensor | None:
+    """(1, V, H, W) bool, pixels with nothing in them that a source's mask excludes; None without masks."""
+    if all(source.mask is None for source in sources):
+        return None
+    masks = []
+    for source in sources:
+        mask = np.ones(source.image.shape[:2], bool) if source.mask is None else source.mask
+        share = F.interpolate(torch.from_numpy(mask).float()[None, None], size=size, mode="area")
+        masks.append(share[0, 0] > 0.999)
+    return torch.stack(masks)[None].to(device)
+
+
 def native_sources(
     sources: Sequence[SourceView],
     images: Tensor,
@@ -102,8 +127,9 @@ def native_sources(
     images: (1, V, 3, h, w) at the working size with `depth` (1, V, h, w); limit: see `native_size`.
     """
     size = native_size(sources[0].camera, limit)
-    fine = pictures([source.image for source in sources], size, images.device)[0]
-    coarse = torch.stack([depth.depth[0].reciprocal(), depth.spread[0]], dim=1)
+    fine = source_pictures(sources, size, images.device)[0]
+    inverse = pull_push(depth.depth[0].reciprocal().nan_to_num()[:, None], depth.depth[0].isfinite())[:, 0]
+    coarse = torch.stack([inverse, depth.spread[0]], dim=1)
     upsampled = guided_upsample(coarse, images[0], fine)
     fine_depth = upsampled[:, 0].reciprocal()
     for k, source in enumerate(sources):
@@ -111,6 +137,8 @@ def native_sources(
             sensor = torch.from_numpy(measured).to(fine.device)[None, None] / frame.unit
             sensor = F.interpolate(sensor, size=size, mode="nearest-exact")[0, 0]
             fine_depth[k] = torch.where(sensor > 0, sensor, fine_depth[k])
+    if (usable := usable_pixels(sources, size, fine.device)) is not None:
+        fine_depth = torch.where(usable[0], fine_depth, torch.nan)
     K, c2w = camera_tensors([source.camera for source in sources], frame, size, fine.device)
     return NativeSources(torch.cat([fine, upsampled[:, 1:]], dim=1)[None], fine_depth[None], K, c2w)
 

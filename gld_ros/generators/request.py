@@ -224,11 +224,11 @@ class Recent:
 
 
 def fingerprint(sources: Sequence[SourceView]) -> bytes:
-    """Digest of the pixels, cameras and depths of sources, whatever object holds them; their stamps do not count."""
+    """Digest of the pixels, cameras, depths and masks of sources, whatever object holds them; stamps do not count."""
     digest = hashlib.sha256()  # 1.5 ms for 1280x720
     for source in sources:
-        camera, depth = source.camera, source.depth
-        digest.update(repr((camera.width, camera.height, depth is None)).encode())
-        for array in (camera.K, camera.c2w, source.image, *([] if depth is None else [depth])):
+        camera, extra = source.camera, (source.depth, source.mask)
+        digest.update(repr((camera.width, camera.height, *(array is None for array in extra))).encode())
+        for array in (camera.K, camera.c2w, source.image, *(array for array in extra if array is not None)):
             digest.update(np.ascontiguousarray(array).data)
     return digest.digest()

@@ -45,7 +45,7 @@ def find_scale(
     """
     predicted = geometry.depth.float()
     sensor = sensor_depth(sources, frame, predicted)
-    measured = torch.isfinite(sensor)
+    measured = torch.isfinite(sensor * predicted)
     if frame.baseline < min_baseline:
         stereo = None
     if measured.float().mean() > SENSED:
@@ -56,7 +56,7 @@ def find_scale(
         posed = SourceDepth(depth, torch.where(measured, SENSOR_SPREAD, rest.spread))
     elif stereo is not None:
         method, posed = "stereo", stereo
-        sure = stereo.spread <= stereo.spread.median()
+        sure = (stereo.spread <= stereo.spread.median()) & stereo.depth.isfinite()
         value, residual = robust_scale(predicted[sure], stereo.depth[sure])
     else:
         raise ScaleUnknown(
@@ -90,7 +90,7 @@ def joint_scale(
     """
     predicted = geometry.depth[:, : len(sources)].float()
     sensor = sensor_depth(sources, frame, predicted)
-    measured = torch.isfinite(sensor)
+    measured = torch.isfinite(sensor * predicted)
     if measured.float().mean() > SENSED:
         method = "depth"
         value, residual = robust_scale(predicted[measured], sensor[measured])
@@ -129,7 +129,7 @@ def consistent_scale(depth: Tensor, K: Tensor, c2w: Tensor, candidates: int = 96
     baseline = torch.pdist(c2w[0, :, :3, 3]).mean()
     # The scene's typical depth lies between a third of a baseline and a thousand of them.
     span = torch.logspace(-0.5, 3, candidates, device=depth.device)
-    scales = span * baseline / depth.median()
+    scales = span * baseline / depth.nanmedian()
     for _ in range(2):  # a coarse search, then a fine one around its best
         error = meeting_errors(depth, K, c2w, scales)
         best = int(error.argmin())
@@ -157,7 +157,7 @@ def _meeting_error(depth: Tensor, K: Tensor, c2w: Tensor, i: int, j: int, scales
     H, W = depth.shape[-2:]
     motion = invert_rigid(c2w[j]) @ c2w[i]
     rays = (motion[:3, :3] @ directions(K[i], H, W)) * depth[i].flatten()
-    points = scales[:, None, None] * rays + motion[:3, 3:]
+    points = (scales[:, None, None] * rays + motion[:3, 3:]).nan_to_num(-1.0)  # unknown depth: behind the camera
     z = points[:, 2].clamp_min(1e-9)
     u, v = (K[j, axis, axis] * points[:, axis] / z + K[j, axis, 2] for axis in (0, 1))
     inside = (points[:, 2] > 1e-6) & (u >= 0) & (u < W) & (v >= 0) & (v < H)
@@ -182,7 +182,7 @@ def cross_check(depth: SourceDepth, K: Tensor, c2w: Tensor) -> float:
         )  # fmt: skip
         if carried.seen.float().mean() > 0.05:
             log = (carried.depth / depth.depth[:, v])[carried.seen].log()
-            worst = max(worst, float(1.4826 * log.abs().median()))
+            worst = max(worst, float(1.4826 * log.abs().nanmedian()))
     return worst
 
 

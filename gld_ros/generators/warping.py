@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gld_ros.geometry.warp import forward_warp, pull_push, resample
 from gld_ros.networks.dpt import Geometry
@@ -39,17 +40,31 @@ class WarpLatents:
 
 
 def source_geometry(
-    net: GLDNetworks, levels: list[Level], images: Tensor, K: Tensor, c2w: Tensor
+    net: GLDNetworks, levels: list[Level], images: Tensor, K: Tensor, c2w: Tensor, usable: Tensor | None = None
 ) -> tuple[Geometry, SourceDepth | None]:
     """The head's geometry of the sources (model units) and, of two sources or more, posed depth in the poses' unit.
 
     levels: all four of the encoder; images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4).
+    usable: (B, S, H, W) bool; depth elsewhere is NaN.
     """
     grid = levels[0].grid
     features = [net.encoder.to_decoder(level) for level in levels]
     geometry = net.dpt(features, grid, (images.shape[-2], images.shape[-1]))
     posed = net.config.warps and images.shape[1] > 1
-    return geometry, net.matching(images, K, c2w, features[3], grid) if posed else None
+    stereo = net.matching(images, K, c2w, features[3], grid, usable) if posed else None
+    return without_excluded(geometry, usable), stereo
+
+
+def without_excluded(geometry: Geometry, usable: Tensor | None) -> Geometry:
+    """The geometry of V views with unknown depth and rays of no weight where the first S are not `usable`
+    (B, S, H, W)."""
+    if usable is None:
+        return geometry
+    usable = F.pad(usable, (0, 0, 0, 0, 0, geometry.depth.shape[1] - usable.shape[1]), value=True)
+    weight = geometry.ray_confidence
+    if weight is not None:
+        weight = weight * (F.interpolate(usable.float(), size=weight.shape[-2:], mode="area") > 0.999)
+    return replace(geometry, depth=torch.where(usable, geometry.depth, torch.nan), ray_confidence=weight)
 
 
 def warp_sources(

@@ -48,6 +48,11 @@ class Pinhole:
             return image
         return cv2.remap(image, *self.maps, cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST)
 
+    def apply_mask(self, mask: np.ndarray, where: str) -> np.ndarray:
+        """Undistorted (H, W) bool: pixels that nothing which the mask excludes is blended into. Raises as `apply`."""
+        shares = self.apply(mask[..., None].astype(np.float32), where)
+        return shares.reshape(mask.shape) > 0.999
+
 
 def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height: int, where: str) -> Pinhole:
     """The pinhole of a distorted camera. K: (3, 3), corner convention. D: as in CameraInfo, of `model`.

@@ -61,14 +61,29 @@ class PosedDepth(nn.Module):
         self.first = zeroed(nn.Conv2d(a, 2, 3, padding=1))
         self.fine = FineSweep(32, a, config)
 
-    def forward(self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]) -> SourceDepth:
+    def forward(
+        self,
+        images: Tensor,
+        K: Tensor,
+        c2w: Tensor,
+        tokens: Tensor,
+        grid: tuple[int, int],
+        usable: Tensor | None = None,
+    ) -> SourceDepth:
         """images: (B, V, 3, H, W) 0..1, V >= 2; K: (B, V, 3, 3), pixels; c2w: (B, V, 4, 4); tokens: (B, V, h * w, C)
-        of the encoder."""
-        second = self.both(images, K, c2w, tokens, grid)[1]
-        return SourceDepth(agreed_depth(second.depth, second.spread, K, c2w), second.spread)
+        of the encoder; usable: (B, V, H, W) bool, other pixels match nothing and their depth is NaN."""
+        second = self.both(images, K, c2w, tokens, grid, usable)[1]
+        depth = second.depth if usable is None else torch.where(usable, second.depth, torch.nan)
+        return SourceDepth(agreed_depth(depth, second.spread, K, c2w), second.spread)
 
     def both(
-        self, images: Tensor, K: Tensor, c2w: Tensor, tokens: Tensor, grid: tuple[int, int]
+        self,
+        images: Tensor,
+        K: Tensor,
+        c2w: Tensor,
+        tokens: Tensor,
+        grid: tuple[int, int],
+        usable: Tensor | None = None,
     ) -> tuple[SourceDepth, SourceDepth]:
         """Depth after the first and after the second sweep, of each view by itself; arguments as of `forward`."""
         B, V, _, H, W = images.shape
@@ -79,7 +94,7 @@ class PosedDepth(nn.Module):
             baseline = mean_baseline(c2w)
             roots = self._roots(images.device)
             depths = (baseline[..., None] / roots**2)[..., None, None]  # (B, V, D, 1, 1)
-            cost = plane_costs(F.normalize(features.float(), dim=1).unflatten(0, (B, V)), K, c2w, depths, (H, W))
+            cost = plane_costs(comparable(features, (B, V), usable), K, c2w, depths, (H, W))
         x0 = self.enter(torch.cat([cost.flatten(0, 1).to(x.dtype), features, x], dim=1))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
@@ -93,7 +108,7 @@ class PosedDepth(nn.Module):
         correction, spread = self.first(x0).float().chunk(2, dim=1)
         found = grow(torch.cat([correction - 2 * ratio.log(), spread], dim=1), flat).unflatten(0, (B, V))
         first = SourceDepth(found[:, :, 0].exp() * baseline[..., None, None], spread_of(found[:, :, 1]))
-        return first, self.fine(flat, x, x0, first, baseline, K, c2w)
+        return first, self.fine(flat, x, x0, first, baseline, K, c2w, usable)
 
     def _roots(self, device: torch.device) -> Tensor:
         c = self.config
@@ -126,6 +141,7 @@ class FineSweep(nn.Module):
         baseline: Tensor,
         K: Tensor,
         c2w: Tensor,
+        usable: Tensor | None = None,
     ) -> SourceDepth:
         """images: (B * V, 3, H, W); stem, context: (B * V, C, h, w) of the first sweep; baseline: (B, V)."""
         B, V, H, W = first.depth.shape
@@ -134,7 +150,7 @@ class FineSweep(nn.Module):
         offsets = torch.linspace(-2.5, 2.5, self.count, device=images.device)  # of expected errors
         steps = offsets[:, None, None] * spread  # (B * V, D, H, W) of log depth
         with torch.autocast(images.device.type, enabled=False):
-            unit = F.normalize(features.float(), dim=1).unflatten(0, (B, V))
+            unit = comparable(features, (B, V), usable)
             cost = plane_costs(unit, K, c2w, (depth * steps.exp()).unflatten(0, (B, V)), (H, W)).flatten(0, 1)
         log_ratio = (baseline.flatten()[:, None, None, None] / depth).log()
         known = torch.cat([log_ratio, spread.log() + 3], dim=1)
@@ -150,6 +166,15 @@ class FineSweep(nn.Module):
 def spread_of(raw: Tensor) -> Tensor:
     """Expected absolute error of log depth from what a network says."""
     return (raw - 2.5).clamp(-6, 2).exp()
+
+
+def comparable(features: Tensor, views: tuple[int, int], usable: Tensor | None) -> Tensor:
+    """Features (B * V, C, h, w) at unit length, (B, V, C, h, w); zeros, which match nothing, where they are not
+    `usable` (B, V, H, W)."""
+    unit = F.normalize(features.float(), dim=1).unflatten(0, views)
+    if usable is None:
+        return unit
+    return unit * (F.interpolate(usable.float(), size=unit.shape[-2:], mode="area") > 0.999)[:, :, None]
 
 
 def plane_costs(features: Tensor, K: Tensor, c2w: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:

@@ -46,8 +46,9 @@ def save(folder: Path, failed: FailedRequest, keep: int) -> Path:
     arrays["source_stamp"] = np.array([source.stamp for source in failed.sources], dtype=np.int64)
     for i, source in enumerate(failed.sources):
         arrays[f"image_{i}"] = source.image
-        if source.depth is not None:
-            arrays[f"depth_{i}"] = source.depth
+        for name, array in (("depth", source.depth), ("mask", source.mask)):
+            if array is not None:
+                arrays[f"{name}_{i}"] = array
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     file = folder / f"{PREFIX}{time.time_ns():020d}.npz"
@@ -72,7 +73,7 @@ def load(file: Path) -> FailedRequest:
                     arrays[f"image_{i}"],
                     camera,
                     int(arrays["source_stamp"][i]),
-                    arrays[f"depth_{i}"] if f"depth_{i}" in arrays.files else None,
+                    *(arrays[key] if (key := f"{name}_{i}") in arrays.files else None for name in ("depth", "mask")),
                 )
                 for i, camera in enumerate(cameras["source"])
             ]

@@ -60,6 +60,11 @@ def check_request(
             raise InvalidRequest(f"{view}: depth is {source.depth.shape}, expected {shape[:2]} as its camera says")
         if source.depth is not None and source.depth.dtype.kind != "f":
             raise InvalidRequest(f"{view}: depth is {source.depth.dtype}, expected floating-point metres")
+        if source.mask is not None and (source.mask.shape != shape[:2] or source.mask.dtype != bool):
+            found = f"{source.mask.dtype} {source.mask.shape}"
+            raise InvalidRequest(f"{view}: mask is {found}, expected bool {shape[:2]} as its camera says")
+        if source.mask is not None and not source.mask.any():
+            raise InvalidRequest(f"{view}: its mask excludes every pixel; True = usable is expected")
     for k, target in enumerate(targets):
         target.check(f"target {k}")
 

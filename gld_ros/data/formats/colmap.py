@@ -20,7 +20,7 @@ import numpy as np
 
 from gld_ros.data.formats.camera_models import known_model, pinhole
 from gld_ros.data.formats.sequences import SequenceScenes
-from gld_ros.data.reading import image_sizes, read_rgb, read_text
+from gld_ros.data.reading import image_sizes, read_mask, read_rgb, read_text
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence, made_up_stamp
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import intrinsics
@@ -107,11 +107,12 @@ def read_colmap(path: str | Path) -> Sequence:
         camera_name = DEFAULT_CAMERA if camera_name == "." else camera_name
         number = counts.get(camera_name, 0)
         counts[camera_name] = number + 1
-        frames.append(_frame(root / image.name, image, lenses[image.lens], shrunk, camera_name, number))
+        frames.append(_frame(root, image, lenses[image.lens], shrunk, camera_name, number))
     return Sequence(path.resolve().name, path, frames, metric=False, timed=False)
 
 
-def _frame(file: Path, image: Posed, lens: Lens, shrunk: int, camera_name: str, number: int) -> Frame:
+def _frame(root: Path, image: Posed, lens: Lens, shrunk: int, camera_name: str, number: int) -> Frame:
+    file = root / image.name
     where = str(file)
     if not file.is_file():
         raise InvalidRequest(f"{where} does not exist; the COLMAP model has a pose of it")
@@ -124,11 +125,17 @@ def _frame(file: Path, image: Posed, lens: Lens, shrunk: int, camera_name: str, 
         raise InvalidRequest(f"{where}: {sizes[0][0]}x{sizes[0][1]} pixels, {stated}")
     model = _pinhole(lens, fitting[0], where)
     camera = model.camera(invert(image.pose)).check(where)
+    mask = root.parent / "masks" / f"{image.name}.png"  # as COLMAP names them
+    mask_file = mask if mask.is_file() else None
 
     def colour() -> np.ndarray:
         return model.apply(read_rgb(file, where, fitting[0], turn=True), where)
 
-    return Frame(where, camera_name, made_up_stamp(number), camera, colour)
+    def usable() -> np.ndarray | None:
+        found = read_mask(file, mask_file, fitting[0], turn=True)
+        return None if found is None else model.apply_mask(found, where)
+
+    return Frame(where, camera_name, made_up_stamp(number), camera, colour, read_mask=usable)
 
 
 def _pinhole(lens: Lens, size: tuple[int, int], where: str) -> Pinhole:

@@ -3,7 +3,8 @@
 """Tar shards in the layout of webdataset, for clusters: a few large files in place of millions of small ones.
 
     shard-000000.tar    of every scene, one after the other: KEY.0000.jpg, KEY.0001.jpg, ... (or .png),
-                        KEY.depth.0000.png (uint16) where known, KEY.json: name, size, unit, and per frame camera, stamp
+                        KEY.depth.0000.png (uint16) and KEY.mask.0000.png where known, KEY.json: name, size, unit,
+                        and per frame camera, stamp
     index.json          where in which shard every scene's KEY.json begins
 
 Other programs read them as any webdataset. Here scenes are read in any order by seeking, so that a run resumes and is
@@ -64,7 +65,7 @@ class Shards(Scenes):
 def _frame(shard: Path, where: str, entry: dict[str, Any]) -> Frame:
     size = entry["width"], entry["height"]
     camera = Camera(np.array(entry["K"]), np.array(entry["c2w"]), *size).check(where)
-    depth = entry.get("depth")
+    depth, mask = entry.get("depth"), entry.get("mask")
     return Frame(
         name=where,
         camera_name=entry["camera"],
@@ -72,6 +73,7 @@ def _frame(shard: Path, where: str, entry: dict[str, Any]) -> Frame:
         camera=camera,
         read_image=lambda: read_rgb(_bytes(shard, *entry["image"]), where, size),
         read_depth=(lambda: read_depth(_bytes(shard, *depth), entry["depth_unit"], where, size)) if depth else None,
+        read_mask=(lambda: read_rgb(_bytes(shard, *mask), where, size)[..., 0] > 0) if mask else None,
     )
 
 
@@ -139,6 +141,9 @@ def _packed(
             unit = max(float(np.nanmax(view.depth)), 1e-6) / DEPTH_LEVELS
             entry |= {"depth": f"depth.{number:04d}.png", "depth_unit": unit}
             members[entry["depth"]] = _encoded(depth_image(view.depth, unit), None)
+        if view.mask is not None:
+            entry["mask"] = f"mask.{number:04d}.png"
+            members[entry["mask"]] = _encoded(view.mask, None)
         entries.append(entry)
     return members, entries
 
@@ -175,7 +180,7 @@ class _Shards:
             self._tar = self._unfinished.enter_context(tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT))
         places = {member: self._append(self._tar, f"{key}.{member}", content) for member, content in members.items()}
         for entry in frames:
-            entry |= {field: places[entry[field]] for field in ("image", "depth") if field in entry}
+            entry |= {field: places[entry[field]] for field in ("image", "depth", "mask") if field in entry}
         description = json.dumps({"name": name, "frames": frames}).encode()
         at = self._append(self._tar, f"{key}.json", description)
         self.index.append({"name": name, "shard": self._files[-1].name, "at": at})

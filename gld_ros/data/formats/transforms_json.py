@@ -10,16 +10,19 @@ backward). These keys may be the file's or a frame's, which wins:
 * `camera_model` (a name of `camera_models.MODELS`) or `is_fisheye`, and the coefficients of that model;
 * `depth_file_path` (uint16 PNG, float TIFF or .npy) times `depth_unit_scale_factor`, 0 or NaN = unknown; the depth may
   be smaller or larger than the image, of the same field of view;
+* `mask_path`: pixels of 0 are excluded, as are transparent ones of the image; of any size, as the depth;
 * `timestamp` (seconds, or `timestamp_unit`: s, ms, us, ns), `camera`, `time_index` (several cameras of one rig).
 
 `"metric": true | false` says whether poses and depth are metres. Keys that bend rays in ways that no model here has are
-refused; masks and other keys that are neither used nor known to be harmless are named in a warning.
+refused, unknown ones that look like it, too; others that are neither used nor known to be harmless are named in a
+warning.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -28,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from gld_ros.data.formats.camera_models import COEFFICIENTS, pinhole
-from gld_ros.data.reading import image_sizes, read_depth, read_json, read_rgb
+from gld_ros.data.reading import image_sizes, read_depth, read_json, read_mask, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
 from gld_ros.data.trajectory import nanoseconds
 from gld_ros.errors import InvalidRequest
@@ -48,8 +51,14 @@ REFUSED = (
 )  # fmt: skip
 READ = (
     "frames", "file_path", "transform_matrix", "cx", "cy", "w", "h", "camera_model", "is_fisheye", "timestamp",
-    "timestamp_unit", "camera", "time_index", "metric", *FOCAL, *DEPTH_FILES, *DEPTH_UNITS, *COEFFICIENTS, *REFUSED,
+    "timestamp_unit", "camera", "time_index", "metric", "mask_path", *FOCAL, *DEPTH_FILES, *DEPTH_UNITS, *COEFFICIENTS,
+    *REFUSED,
 )  # fmt: skip
+#: Unknown keys that are likely to change rays or pixels: coefficients of a lens, what is cut off, turned or painted.
+CHANGES_PIXELS = re.compile(
+    r"^([kpsb]_?\d+|s[xy]_?\d+|tau_?[xy]?|xi|alpha|beta|omega|gamma|skew)$"
+    r"|mask|distort|lens|crop|fisheye|shutter|vignett|exposure|flip|mirror|project|pixel_aspect|principal"
+)
 #: Keys that change neither rays nor pixels: bookkeeping, the box and scale of a renderer, splits, sparse points.
 HARMLESS = (
     "aabb", "aabb_scale", "applied_scale", "applied_transform", "auto_scale_poses_override", "camera_id",
@@ -91,15 +100,12 @@ def read_folder(path: str | Path) -> Sequence:
 
 def _warn_of_unused(entries: Iterable[dict[str, Any]], where: str) -> None:
     unused = sorted({key for entry in entries for key in entry if entry[key] is not None} - {*READ, *HARMLESS})
-    masks = [key for key in unused if "mask" in key]
-    if masks:
-        log.warning(
-            "%s: masks are not used (%s); what they exclude is taken for a part of the scene, which may show in "
-            "observed pixels",
-            where,
-            ", ".join(masks),
+    bending = [key for key in unused if CHANGES_PIXELS.search(key.lower())]
+    if bending:
+        raise InvalidRequest(
+            f"{where}: keys that seem to change rays or pixels, and that cannot be read: {', '.join(bending)}; "
+            f"{', '.join((*COEFFICIENTS, 'mask_path'))} are known"
         )
-    unused = [key for key in unused if key not in masks]
     if unused:
         log.warning("%s: keys that are not used: %s", where, ", ".join(unused))
 
@@ -111,12 +117,17 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
     camera = model.camera(_pose(entry, where)).check(where)
     depth_key = next((key for key in DEPTH_FILES if entry.get(key)), None)
     depth_path = _existing(folder, entry[depth_key], f"{where}: {depth_key}") if depth_key else None
+    mask_path = _image_file(folder, entry["mask_path"], f"{where}: mask_path")[0] if entry.get("mask_path") else None
     units = [_number(entry, key, where) for key in DEPTH_UNITS if key in entry]
     unit = units[0] if units else None
     stamp = _stamp(entry, where) if "timestamp" in entry else made_up_stamp(time_index)
 
     def measured(path: Path) -> np.ndarray:
         return model.apply(read_depth(path, unit, str(path), size), where)
+
+    def usable() -> np.ndarray | None:
+        mask = read_mask(image_path, mask_path, size, turn=True)
+        return None if mask is None else model.apply_mask(mask, where)
 
     return Frame(
         name=str(image_path),
@@ -125,6 +136,7 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
         camera=camera,
         read_image=lambda: model.apply(read_rgb(image_path, str(image_path), size, turn=True), where),
         read_depth=partial(measured, depth_path) if depth_path else None,
+        read_mask=usable,
     )
 
 

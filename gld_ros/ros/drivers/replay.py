@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""gld_replay: plays a posed sequence folder (transforms.json) or a rosbag2 as a camera driver would."""
+"""gld_replay: plays a posed sequence (transforms.json, COLMAP) or a bag as a camera driver would."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gld_ros.data.bag_writer import MASKS_LOST
 from gld_ros.data.rig import Instant, Rig
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
@@ -18,7 +19,7 @@ from gld_ros.ros.signals import run
 
 @dataclass(frozen=True)
 class ReplayParameters(PlayerParameters):
-    sequence: str = fixed("", "folder with transforms.json, or a rosbag2; must be given")
+    sequence: str = fixed("", "folder with transforms.json or a COLMAP model, or a bag; must be given")
     hold_out: str = fixed("", "frames that are not published: numbers in the sequence, e.g. 2,4,6")
 
 
@@ -30,7 +31,7 @@ class ReplayNode(PlayerNode):
         parameters = declare(self, ReplayParameters)
         self._hold_out = frame_numbers(parameters.hold_out)
         if not parameters.sequence:
-            raise InvalidRequest("parameter sequence is empty; the path of a sequence or rosbag2 is expected")
+            raise InvalidRequest("parameter sequence is empty; the path of a folder or a bag is expected")
         self._sequence = open_sequence(parameters.sequence)
         self._rig = Rig(self._sequence)
         self.player = Player(self, parameters, self._sequence.camera_names, self._rig.static, self._instants)
@@ -42,7 +43,10 @@ class ReplayNode(PlayerNode):
             if kept:
                 # The main camera moves base_link, so its pose is sent even where its image is left out.
                 moving = [transform for frame in frames if (transform := self._rig.moving(frame))]
-                yield Instant(kept[0].stamp, [(frame.camera_name, frame.view()) for frame in kept], moving)
+                views = [(frame.camera_name, frame.view()) for frame in kept]
+                if any(view.mask is not None for _, view in views):
+                    self.get_logger().warning(f"{self._sequence.path}: some images have masks; {MASKS_LOST}", once=True)
+                yield Instant(kept[0].stamp, views, moving)
 
 
 def main() -> int:
