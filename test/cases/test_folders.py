@@ -76,9 +76,14 @@ def test_19_exif_orientation(tmp_path):
     assert synthesized(case(19), tmp_path / "out")["views"][0]["psnr_db"] > 25
 
 
-def test_20_masks_are_said_not_to_be_used(tmp_path, caplog):
+def test_20_masks_of_people(tmp_path, caplog):
+    report = synthesized(case(20), tmp_path / "out")
+    assert report["views"][0]["psnr_db"] > 27
+    view, generated = (np.array(Image.open(tmp_path / f"out/view_00{end}.png")) for end in ("", "_generated"))
+    red = (view[..., 0] > 150) & (view[..., 1:] < 90).all(axis=-1)
+    assert not (red & (generated == 0)).any()
     in_bag(case(20), tmp_path / "bag")
-    assert "masks are not used (mask_path)" in caplog.text
+    assert "8 of 8 images have masks; image messages have none" in caplog.text
 
 
 @pytest.mark.parametrize("stamp", (None, 1403636579763555, -1.0))

@@ -57,7 +57,7 @@ READ = (
 #: Unknown keys that are likely to change rays or pixels: coefficients of a lens, what is cut off, turned or painted.
 CHANGES_PIXELS = re.compile(
     r"^([kpsb]_?\d+|s[xy]_?\d+|tau_?[xy]?|xi|alpha|beta|omega|gamma|skew)$"
-    r"|mask|distort|lens|crop|fisheye|shutter|vignett|exposure|flip|mirror|project|pixel_aspect|principal"
+    r"|mask|distort|lens_|crop|fisheye|shutter|vignett|flip|mirror|projection|pixel_aspect|principal"
 )
 #: Keys that change neither rays nor pixels: bookkeeping, the box and scale of a renderer, splits, sparse points.
 HARMLESS = (
@@ -168,13 +168,13 @@ def _existing(folder: Path, name: Any, where: str) -> Path:
 
 
 def _image_file(folder: Path, name: Any, where: str) -> tuple[Path, int]:
-    """The image, and how many times smaller it is than `w` and `h` say: 1, or 2, 4, 8 where only a copy in
-    `images_2`, `images_4`, `images_8` exists (nerfstudio, DL3DV).
+    """The image, and how many times smaller it is than `w` and `h` say: 1, or 2, 4, 8 where only a copy exists
+    in `images_2`, `images_4` or `images_8` (nerfstudio, DL3DV); so with masks.
     """
     path = Path(str(name) if (folder / str(name)).is_file() else str(name).replace("\\", "/"))
-    if isinstance(name, str) and path.parent.name == "images" and not (folder / path).is_file():
+    if isinstance(name, str) and path.parent.name and not (folder / path).is_file():
         for shrunk in SHRUNK_COPIES:
-            copy = path.parent.with_name(f"images_{shrunk}") / path.name
+            copy = path.parent.with_name(f"{path.parent.name}_{shrunk}") / path.name
             if (folder / copy).is_file():
                 return folder / copy, shrunk
     return _existing(folder, name, where), 1

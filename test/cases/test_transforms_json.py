@@ -131,20 +131,6 @@ def test_keys_that_are_not_used_are_named(folder, caplog):
     ]
 
 
-def test_masks_and_transparency_are_said_not_to_be_used(folder, caplog):
-    first(folder, {"mask_path": "masks/000.png"})
-    assert "masks are not used (mask_path); what they exclude" in caplog.text
-    caplog.clear()
-    first(folder, {"mask_path": None})
-    assert not caplog.records
-    for index, alpha in ((0, 255), (1, 0), (2, 0)):
-        rgba = np.full((18, 24, 4), (10, 20, 30, alpha), np.uint8)
-        Image.fromarray(rgba).save(folder / f"images/{index:03d}.png")
-    images = [frame.read_image() for frame in read_folder(folder).frames]
-    assert (np.stack(images[:3]) == (10, 20, 30)).all()
-    assert [record.message.split(":")[0] for record in caplog.records] == [f"{folder}/images"]
-
-
 def test_intrinsics_of_a_frame_win_over_a_field_of_view_of_the_file(folder):
     np.testing.assert_allclose(first(folder, camera_angle_x=1.0, k1=0.0).camera.K[0, 0], 20)
     without = {key: None for key in ("fl_x", "fl_y")}
