@@ -14,6 +14,7 @@ from gld_ros.data.clips import Clip
 from gld_ros.data.sequence import Frame
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.points import local_origin
 from gld_ros.views import SourceView
 
 #: (width, height) of the released models, by falling height.
@@ -87,15 +88,20 @@ def make_clip(frames: Sequence[Frame], size: tuple[int, int] | None = None, name
 
 
 def clip_of(images: np.ndarray, depths: Sequence[np.ndarray | None], cameras: Sequence[Camera], name: str = "") -> Clip:
-    """A clip of images (V, H, W, 3) uint8, depths (H, W), all NaN where one is None, and cameras of their size."""
+    """A clip of images (V, H, W, 3) uint8, depths (H, W), all NaN where one is None, and cameras of their size.
+
+    Large coordinates are counted from a local origin.
+    """
     measured = None
+    poses = np.stack([camera.c2w for camera in cameras])
+    poses[:, :3, 3] -= local_origin(poses[:, :3, 3])
     if any(depth is not None for depth in depths):
         unknown = np.full(images.shape[1:3], np.nan, dtype=np.float32)
         measured = torch.from_numpy(np.stack([unknown if depth is None else depth for depth in depths]))
     return Clip(
         images=torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
         K=torch.from_numpy(np.stack([camera.K for camera in cameras])).float(),
-        c2w=torch.from_numpy(np.stack([camera.c2w for camera in cameras])).float(),
+        c2w=torch.from_numpy(poses).float(),
         depth=measured,
         name=name,
     )

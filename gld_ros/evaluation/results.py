@@ -133,7 +133,7 @@ class Result:
     def points(self) -> Points:
         """Its known pixels as points of the map frame."""
         known = np.isfinite(self.depth)
-        xyz = unproject(self.depth, self.camera)[known].astype(np.float32)
+        xyz = unproject(self.depth, self.camera)[known]
         return Points(xyz, self.image[known], self.confidence[known], self.generated[known])
 
     def comparison(self) -> Figures:
@@ -155,7 +155,8 @@ class Result:
 def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]:
     """Write PNG and depth of every result, points.ply, cloud.png and sheet.png into `out`; returns the figures.
 
-    unit: of depth and poses, for the colour bar. The figures are means over the views that have them, and `views`.
+    unit: of depth and poses, for the colour bar. The figures are means over the views that have them, `points_origin`
+    (what the coordinates of points.ply count from), and `views`.
     """
     out.mkdir(parents=True, exist_ok=True)
     for index, result in enumerate(results):
@@ -173,6 +174,7 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
     contact_sheet(results, unit).save(out / "sheet.png")
     comparisons = [result.comparison() for result in results]
     figures: dict[str, Any] = dict(summary(comparisons))
+    figures["points_origin"] = points.origin.tolist()
     figures["views"] = [{"title": r.title, **c} for r, c in zip(results, comparisons, strict=True)]
     return figures
 

@@ -14,6 +14,7 @@ from gld_ros.geometry.cameras import Camera
 SAMPLE_GRID = (8, 6)  # rays a target camera, across and down
 SAMPLE_DEPTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # in distances from the target to its 4th nearest frame: no scale is needed
 NEIGHBOURS = 4
+FINE = 1.2e-4  # metres; steps of float32 below 2 km
 
 
 def unproject(depth: np.ndarray, camera: Camera) -> np.ndarray:
@@ -32,6 +33,19 @@ def world_coordinates(
         depth * np.add.outer((r[1] * y + r[2]).astype(dtype), (r[0] * x).astype(dtype)) + dtype(centre)
         for r, centre in zip(camera.c2w[:3, :3], camera.center, strict=True)
     ]
+
+
+def float32_step(points: np.ndarray) -> float:
+    """Metres from one float32 to the next at the largest coordinate of points (..., 3); 0 without finite ones."""
+    finite = points[np.isfinite(points)]
+    return float(np.spacing(np.abs(finite).max().astype(np.float32))) if finite.size else 0.0
+
+
+def local_origin(points: np.ndarray) -> np.ndarray:
+    """(3,) whole metres near the middle of (N, 3) points; zeros where float32 is fine enough without."""
+    if float32_step(points) < FINE:
+        return np.zeros(3)
+    return np.round(np.nanmedian(np.where(np.isfinite(points), points, np.nan), axis=0)) + 0.0  # no -0
 
 
 def stride_within(size: tuple[int, ...], limit: int) -> int:

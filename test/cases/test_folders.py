@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,9 @@ import pytest
 from PIL import Image
 
 from gld_ros.cli import main
-from gld_ros.data.sequence import open_sequence
+from gld_ros.data.sequence import Frame, open_sequence, write_folder
 from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
+from gld_ros.scene.ply import read_ply
 
 CASES = Path(os.environ.get("GLD_TEST_CASES", Path(__file__).parents[2].parent / "shared" / "cases"))
 
@@ -34,9 +36,29 @@ def synthesized(scene: Path, out: Path) -> dict:
     return json.loads((out / "report.json").read_text())
 
 
+def frames(scene: Path) -> list[Frame]:
+    return open_sequence(scene).frames
+
+
+def shifted(c2w: np.ndarray, by: np.ndarray) -> np.ndarray:
+    return np.block([[c2w[:3, :3], (c2w[:3, 3] + by)[:, None]], [np.eye(4)[3:]]])
+
+
 def in_bag(scene: Path, bag: Path) -> list:
     assert main(["data", "to-bag", str(scene), str(bag)]) == 0
     return open_sequence(bag).frames
+
+
+def test_14_utm_coordinates(tmp_path):
+    recording = case(14, "recording")
+    utm = np.array([388099.85, 3948999.74, 41.8])
+    near = [replace(v, camera=v.camera.moved(shifted(v.camera.c2w, -utm))) for v in map(Frame.view, frames(recording))]
+    write_folder(tmp_path / "near", near)
+    report = synthesized(recording, tmp_path / "far_out")
+    synthesized(tmp_path / "near", tmp_path / "near_out")
+    clouds = [read_ply(tmp_path / f"{name}_out/points.ply").xyz for name in ("far", "near")]
+    np.testing.assert_allclose(clouds[0] - utm, clouds[1], atol=1e-3)
+    assert np.linalg.norm(report["points_origin"] - utm) < 20
 
 
 def test_15_the_flag_is_fisheye(tmp_path):

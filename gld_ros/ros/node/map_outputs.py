@@ -189,6 +189,7 @@ class MapOutputs:
             )
 
     def _integrate_depth(self, found: ObservedDepth, job: Job) -> None:
+        self._shared.warn_of_float32(found.camera.center)
         self._forget()
         self._map.integrate_observed(found.depth, found.image, found.confidence, found.camera, found.stamp)
 

@@ -43,6 +43,8 @@ class Outputs:
     def cloud(self, views: Sequence[View], stamp: int) -> PointCloud2:
         """The points of all `views`, as the parameters want them; stamp: ns."""
         p = self._shared.parameters
+        for view in views:
+            self._shared.warn_of_float32(view.camera.center)
         return cloud_to_msg(views, stamp, p.map_frame, p.cloud_stride, p.cloud_min_confidence)
 
     def finished(self, views: Sequence[View], cloud: PointCloud2, stamp: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
@@ -14,6 +15,7 @@ from rclpy.task import Future
 from rclpy.timer import Timer
 
 from gld_ros.errors import Cancelled
+from gld_ros.geometry.points import float32_step
 from gld_ros.ros.node.counters import CountedPublisher, Throttle, TopicCounters, subscription_events
 from gld_ros.ros.node.parameters import Parameters
 from gld_ros.ros.node.topics import SERVED
@@ -22,6 +24,9 @@ from gld_ros.scene.key_frames import KeyFrameBuffer
 
 if TYPE_CHECKING:
     from gld_ros.ros.node.session import Session
+
+
+COARSE = 0.001  # metres, steps of a cloud's coordinates that are worth a warning
 
 
 class Shared:
@@ -58,6 +63,18 @@ class Shared:
         """A subscription that counts what DDS drops of the `topic` (resolved), and says what does not fit."""
         events = subscription_events(self.node, topic, self.counters)
         return self.node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+
+    def warn_of_float32(self, position: np.ndarray) -> None:
+        """Say once that clouds about `position` (3,) in the map frame are coarse."""
+        step = float32_step(position)
+        if step > COARSE:
+            where = ", ".join(f"{value:.2f}" for value in position)
+            self.log.warning(
+                f"the camera is at ({where}) in '{self.parameters.map_frame}': clouds have float32 coordinates, which "
+                f"go in steps of {1000 * step:.3g} mm there. Poses and saved maps do not; a map_frame whose origin is "
+                "near the robot, such as odom, gives finer clouds",
+                once=True,
+            )
 
     def warn_of(self, job: Job, key: str, what: str) -> Job:
         """Log what `job` raises, unless it is cancelled, as a warning of that `key` which begins with `what`."""

@@ -36,7 +36,7 @@ def save(
     npz, ply = path.with_name(path.name + ".npz"), path.with_name(path.name + ".ply")
     both = (observed, generated)
     points = Points(
-        np.concatenate([p.xyz for p in both]).astype(np.float32),
+        np.concatenate([p.xyz for p in both]),
         np.concatenate([p.rgb for p in both]),
         np.concatenate([p.confidence for p in both]),
         np.repeat([False, True], [len(p.xyz) for p in both]),
