@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from gld_ros.data.exr import read_exr
 from gld_ros.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -28,16 +31,21 @@ MILLIMETRE = 0.001  # metres
 SAME_ASPECT = 0.02  # relative; sizes are rounded
 
 
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
+
+
 def read_text(file: Path) -> str:
     """Content of a file. Raises InvalidRequest where it cannot be read or is no text."""
+    content = _bytes(file)
     try:
-        content = file.read_bytes()
         # Editors of Windows put a byte order mark first.
         return content.decode(
             "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         )
-    except OSError as error:
-        raise InvalidRequest(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{file}: no text ({error})") from None
 
@@ -48,6 +56,22 @@ def read_json(file: Path) -> Any:
         return json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"{file}: not valid JSON ({error}); is it truncated?") from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Keys of a file. Raises InvalidRequest where it cannot be read or is no YAML with keys.
+
+    The first line of what OpenCV writes, `%YAML:1.0`, is no YAML, and its matrices have a type of their own.
+    """
+    lines = read_text(file).replace("!!opencv-matrix", "").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("%YAML:"))
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise InvalidRequest(f"{file}: not valid YAML ({error})") from None
+    if not isinstance(content, dict):
+        raise InvalidRequest(f"{file}: {type(content).__name__}, keys with values are expected")
+    return content
 
 
 def image_size(source: Path | bytes, where: str) -> tuple[int, int]:
@@ -120,15 +144,22 @@ def _warn_of_alpha(folder: str) -> None:
     log.warning("%s: pixels that are partly transparent are read as their colours; what is behind is not known", folder)
 
 
-def read_depth(source: Path | bytes, unit: float | None, where: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W) float32 depth: values of an image or an .npy file times `unit`; NaN where they are not above 0 or finite.
+def read_depth(
+    source: Path | bytes | np.ndarray, unit: float | None, where: str, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """(H, W) float32 depth: values of an image, an OpenEXR or .npy file, or an array, times `unit`; NaN where they are
+    not above 0 or finite.
 
     unit: None takes whole numbers for millimetres. size: (width, height) to bring it to, from a smaller or larger one
     of the same field of view; values are repeated, never blended.
     Raises InvalidRequest where it is unreadable, of another shape, or of floats without a unit.
     """
-    if isinstance(source, Path) and source.suffix == ".npy":
+    if isinstance(source, np.ndarray):
+        raw = source
+    elif isinstance(source, Path) and source.suffix == ".npy":
         raw = _array(source, where)
+    elif where.lower().endswith(".exr"):
+        raw = read_exr(source if isinstance(source, bytes) else _bytes(source), where)
     else:
         raw = np.asarray(_decoded(source, where))
     if raw.ndim == 3 and raw.shape[2] == 1:

@@ -41,6 +41,10 @@ KINDS = {
     "rosbag2": "sequences.Bags",
     "gld-demo": "gld_demo.DemoScenes",
     "tum": "tum.TUMScenes",
+    "euroc": "euroc.EuRoCScenes",
+    "kitti": "kitti.KITTIScenes",
+    "polycam": "polycam.PolycamScenes",
+    "record3d": "record3d.Record3DScenes",
     "rooms": "rooms.RoomScenes",
     "shards": "shards.Shards",
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from builders import exports
 from gld_ros.data.bag_writer import write_bag
 from gld_ros.data.formats.shards import write_shards
 from gld_ros.data.rooms import Room, random_room
@@ -160,6 +162,17 @@ def as_shards(folder: Path) -> Scenes:
     return open_scenes(f"shards:{folder}/shards")
 
 
+def _export(kind: str) -> Callable[[Path], Scenes]:
+    """A function that writes the folder `room` of a kind and opens what is around it."""
+
+    def make(folder: Path) -> Scenes:
+        written = getattr(exports, kind)(folder / "room", rendered())
+        return open_scenes(f"{kind}:{written.parent}")
+
+    return make
+
+
+EXPORTS = ("euroc", "kitti", "polycam", "record3d")
 FORMATS = {
     "re10k": as_re10k,
     "pixelsplat": as_pixelsplat,
@@ -169,5 +182,7 @@ FORMATS = {
     "gld-demo": as_demo,
     "tum": as_tum,
     "shards": as_shards,
+    **{kind: _export(kind) for kind in EXPORTS},
 }
-WITH_DEPTH = ("dl3dv", "rosbag2", "tum", "shards")
+WITH_DEPTH = ("dl3dv", "rosbag2", "tum", "shards", "polycam", "record3d")
+LOSSY = ("pixelsplat", "polycam", "record3d")  # JPEG

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from builders import datasets
-from builders.datasets import COUNT, FORMATS, HEIGHT, WIDTH, WITH_DEPTH, rendered, room
+from builders.datasets import COUNT, FORMATS, HEIGHT, LOSSY, WIDTH, WITH_DEPTH, rendered, room
 from PIL import Image
 
 from gld_ros.data.scenes import KINDS, open_scenes
@@ -36,13 +36,13 @@ def test_images_cameras_depth_and_times_come_back(scenes):
     clip = scenes.load(0, ALL).check()
     images = np.stack([view.image for view in rendered()])
     difference = (clip.images.permute(0, 2, 3, 1) * 255 - torch.from_numpy(images)).abs()
-    assert difference.max() < (1e-3 if scenes.kind != "pixelsplat" else 12) and difference.mean() < 1
+    assert difference.max() < (12 if scenes.kind in LOSSY else 1e-3) and difference.mean() < 1
     for k, view in enumerate(rendered()):
         np.testing.assert_allclose(clip.K[k], view.camera.K, atol=1e-3)
         np.testing.assert_allclose(clip.c2w[k], view.camera.c2w, atol=1e-5)
     assert (clip.depth is not None) == (scenes.kind in WITH_DEPTH)
     if clip.depth is not None:
-        np.testing.assert_allclose(clip.depth, np.stack([view.depth for view in rendered()]), atol=2e-4)
+        np.testing.assert_allclose(clip.depth, np.stack([view.depth for view in rendered()]), atol=6e-4)
     gaps = np.diff([frame.stamp for frame in scenes.frames(0)])
     np.testing.assert_allclose(gaps, 100_000_000, atol=2000)
 

@@ -9,7 +9,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import rotation_angle
+
+#: A file or folder, perhaps in a zip.
+Place = Any
 
 
 class SequenceScenes(Scenes):
@@ -126,7 +129,7 @@ def in_time(sequence: Sequence, camera: str | None = None) -> list[Frame]:
     if not frames:
         names = ", ".join(sequence.camera_names)
         raise InvalidRequest(f"{sequence.path}: no camera {camera!r} in it, but {names}")
-    return sorted(frames, key=(lambda frame: frame.stamp) if sequence.timed else (lambda frame: _natural(frame.name)))
+    return sorted(frames, key=(lambda frame: frame.stamp) if sequence.timed else (lambda frame: natural(frame.name)))
 
 
 def key_frames(frames: list[Frame], translation: float, rotation: float) -> list[Frame]:
@@ -158,6 +161,35 @@ def subfolders(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterat
         below.sort()
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts frame_2 before frame_10."""
+def by_stem(folder: Place, *suffixes: str) -> dict[str, Place]:
+    """Files by their names without suffix (one of `suffixes`); none where there is no folder."""
+    found = {}
+    for file in folder.iterdir() if folder.is_dir() else ():
+        for suffix in suffixes:
+            if file.name.endswith(suffix):
+                found[file.name.removesuffix(suffix)] = file
+    return found
+
+
+def together(
+    where: Path, needed: dict[str, dict[str, Place]], extra: dict[str, dict[str, Place]]
+) -> Iterator[tuple[str, dict[str, Place]]]:
+    """Names, NAME_2 before NAME_10, with the file of each part: `needed` as images and poses are, or `extra`.
+
+    Raises InvalidRequest where a needed part is empty or lacks a name of another one, or an extra one, unless it is
+    empty, lacks a name.
+    """
+    parts = needed | {part: files for part, files in extra.items() if files}
+    names = sorted(set().union(*needed.values()), key=natural)
+    for part, files in parts.items():
+        missing = [name for name in names if name not in files]
+        if missing or not names:
+            counts = ", ".join(f"{len(files)} {part}" for part, files in parts.items())
+            raise InvalidRequest(f"{where}: {counts}; {part} of {missing[0] if missing else 'any frame'} are missing")
+    for name in names:
+        yield name, {part: files[name] for part, files in parts.items()}
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts frame_2 before frame_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,97 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Raw exports of the app Polycam (developer mode, LiDAR).
+
+    keyframes/corrected_images/TIME.jpg      undistorted; or, where the app did not optimise the poses, images
+    keyframes/corrected_cameras/TIME.json    fx fy cx cy width height (pixels), t_00 ... t_23; or cameras
+    keyframes/depth/TIME.png                 uint16 millimetres, smaller than the images, of the same field of view
+    keyframes/confidence/TIME.png            0 low, 127 medium, 255 high
+
+TIME is in microseconds. t_rc is row r, column c of camera to world, axes of OpenGL (ARKit: y up), metres; the corner of
+the first pixel is at 0, 0. Depth of low confidence is left out. https://github.com/PolyCam/polyform
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gld_ros.data.formats.sequences import SequenceScenes, by_stem, together
+from gld_ros.data.reading import MILLIMETRE, image_size, read_depth, read_json, read_rgb
+from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence
+from gld_ros.data.trajectory import nanoseconds, numbers
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import Camera, intrinsics
+
+log = logging.getLogger(__name__)
+
+#: Cameras and images, the better first.
+PAIRS = (("corrected_cameras", "corrected_images"), ("cameras", "images"))
+LENS = ("fx", "fy", "cx", "cy", "width", "height")
+POSE = tuple(f"t_{row}{column}" for row in range(3) for column in range(4))
+
+
+class PolycamScenes(SequenceScenes):
+    """Exports of Polycam: `keyframes`, or the folder around it."""
+
+    expected = "keyframes/corrected_cameras"
+
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return _pair(_root(path)) is not None
+
+    def open(self, path: Path) -> Sequence:
+        root = _root(path)
+        cameras, images = _pair(root) or PAIRS[0]
+        if (cameras, images) != PAIRS[0]:
+            log.warning("%s: no corrected_images; images are used, which are a little distorted", root)
+        frames = []
+        needed = {"cameras": by_stem(root / cameras, ".json"), "images": by_stem(root / images, ".jpg", ".png")}
+        extra = {name: by_stem(root / name, ".png") for name in ("depth", "confidence")}
+        for stem, files in together(root, needed, extra):
+            image, depth = files["images"], files.get("depth")
+            camera = _camera(files["cameras"], image_size(image, str(image)))
+            size = camera.width, camera.height
+            frames.append(
+                Frame(
+                    str(image),
+                    DEFAULT_CAMERA,
+                    nanoseconds(stem, "us", str(image), "the format"),
+                    camera,
+                    partial(read_rgb, image, str(image), size),
+                    partial(_depth, depth, files.get("confidence"), size) if depth else None,
+                )
+            )
+        return Sequence(path.resolve().name, path, frames, metric=True)
+
+
+def _root(path: Path) -> Path:
+    return path / "keyframes" if (path / "keyframes").is_dir() else path
+
+
+def _pair(root: Path) -> tuple[str, str] | None:
+    return next((pair for pair in PAIRS if all((root / name).is_dir() for name in pair)), None)
+
+
+def _camera(file: Path, size: tuple[int, int]) -> Camera:
+    content, where = read_json(file), str(file)
+    missing = [key for key in (*LENS, *POSE) if key not in content]
+    if missing:
+        raise InvalidRequest(f"{where}: {missing[0]} is missing")
+    *lens, width, height = numbers((str(content[key]) for key in LENS), where)
+    pose = np.vstack([np.reshape(numbers((str(content[key]) for key in POSE), where), (3, 4)), [0, 0, 0, 1.0]])
+    camera = Camera(intrinsics(*lens), pose @ OPENGL_TO_OPENCV, int(width), int(height)).check(where)
+    if size != (camera.width, camera.height):
+        raise InvalidRequest(f"{where}: {camera.width}x{camera.height} pixels, its image has {size[0]}x{size[1]}")
+    return camera
+
+
+def _depth(depth: Path, confidence: Path | None, size: tuple[int, int]) -> np.ndarray:
+    measured = read_depth(depth, MILLIMETRE, str(depth), size)
+    if confidence is None:
+        return measured
+    known = np.isfinite(read_depth(confidence, 1.0, str(confidence), size))
+    return np.where(known, measured, np.float32(np.nan))

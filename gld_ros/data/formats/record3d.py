@@ -1,0 +1,175 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of the app Record3D: its export as EXR + JPG, and its own .r3d, zipped or not.
+
+    metadata.json    rgb/0.jpg ...     depth/0.exr ... (metres)         EXR + JPG; perhaps below EXR_RGBD
+    metadata         rgbd/0.jpg ...    rgbd/0.depth, 0.conf ...         .r3d: float32 metres, LZFSE
+
+The metadata hold `K` (3 x 3 by columns) or `perFrameIntrinsicCoeffs` (fx fy cx cy) of images of `w` x `h`, the size of
+the depth `dw` x `dh`, `poses` (qx qy qz qw tx ty tz: camera to world, axes of OpenGL, metres) and, in newer versions,
+`frameTimestamps` (seconds). The depth has the field of view of the images. Where its confidence is low, it is left out.
+https://github.com/marek-simonik/record3d (its issues 7, 27 and 93)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gld_ros.data.formats.sequences import Place, SequenceScenes, by_stem, together
+from gld_ros.data.reading import image_size, read_depth, read_rgb
+from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
+from gld_ros.data.trajectory import nanoseconds, numbers
+from gld_ros.errors import InvalidRequest
+from gld_ros.extras import require
+from gld_ros.geometry.cameras import Camera, intrinsics
+from gld_ros.geometry.se3 import pose_from_quaternion
+
+log = logging.getLogger(__name__)
+
+#: Metadata, folder and suffix of images, folder and suffix of depth.
+LAYOUTS = (("metadata.json", "rgb", "depth", ".exr"), ("metadata", "rgbd", "rgbd", ".depth"))
+LOW = 0  # of a .conf file: 0 low, 1 medium, 2 high
+
+
+class Record3DScenes(SequenceScenes):
+    """Exports of Record3D: folders, or .r3d files."""
+
+    expected = "metadata.json beside rgb, *.r3d"
+
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return path.suffix == ".r3d" or _layout(_root(path)) is not None
+
+    def open(self, path: Path) -> Sequence:
+        root, (metadata, images, depths, suffix) = _opened(path)
+        where = f"{path}: {metadata}"
+        content = _metadata(root / metadata, where)
+        measured = by_stem(root / depths, suffix)
+        if measured and suffix == ".depth" and not _can_decompress(path):
+            measured = {}
+        needed, extra = {"images": by_stem(root / images, ".jpg")}, {"depth": measured}
+        files = [found for _, found in together(path, needed, extra)]
+        poses = content["poses"]
+        if len(files) != len(poses):
+            raise InvalidRequest(
+                f"{path}: {len(files)} images, {metadata} has {len(poses)} poses; one for each is expected"
+            )
+        if len(poses) > 1 and all(pose == poses[0] for pose in poses):
+            raise InvalidRequest(f"{where}: all poses are {poses[0]}; the app knows poses of the LiDAR camera only")
+        frames = [_frame(found, content, number, f"{where}: frame {number}") for number, found in enumerate(files)]
+        return Sequence(path.resolve().stem, path, frames, metric=True, timed="frameTimestamps" in content)
+
+
+def _opened(path: Path) -> tuple[Place, tuple[str, str, str, str]]:
+    """The folder or zip of a recording, and its layout."""
+    try:
+        root: Place = zipfile.Path(path) if path.is_file() else _root(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InvalidRequest(f"{path}: no .r3d file ({error}); is it truncated?") from None
+    layout = _layout(root)
+    if layout is None:
+        raise InvalidRequest(f"{path}: metadata and rgbd are not in it")
+    return root, layout
+
+
+def _frame(files: dict[str, Place], content: dict[str, Any], number: int, where: str) -> Frame:
+    image = files["images"]
+    size = image_size(_content(image), str(image))
+    stated = int(content.get("w", size[0])), int(content.get("h", size[1]))
+    if abs(size[0] * stated[1] - size[1] * stated[0]) > max(*size, *stated):  # another shape, not only another size
+        raise InvalidRequest(f"{image}: {size[0]}x{size[1]} pixels, the metadata say {stated[0]}x{stated[1]}")
+    pose = content["poses"][number]
+    if not isinstance(pose, list) or len(pose) != 7:
+        raise InvalidRequest(f"{where}: the pose is {pose}, qx qy qz qw tx ty tz are expected")
+    values = numbers(map(str, pose), where)
+    c2w = pose_from_quaternion(values[4:], values[:4], where) @ OPENGL_TO_OPENCV
+    camera = Camera(_intrinsics(content, number, where), c2w, *stated).check(where).resized(*size)
+    stamp = made_up_stamp(number)
+    if "frameTimestamps" in content:
+        stamp = nanoseconds(_entry(content, "frameTimestamps", number, where), "s", where, "the format")
+    read_measured = partial(_depth, files["depth"], content, size) if "depth" in files else None
+    return Frame(str(image), DEFAULT_CAMERA, stamp, camera, partial(_image, image, size), read_measured)
+
+
+def _intrinsics(content: dict[str, Any], number: int, where: str) -> np.ndarray:
+    if content.get("perFrameIntrinsicCoeffs"):
+        coefficients = _entry(content, "perFrameIntrinsicCoeffs", number, where)
+        return intrinsics(*numbers(map(str, coefficients), f"{where}: perFrameIntrinsicCoeffs")[:4])
+    K = content.get("K")
+    if not isinstance(K, list) or len(K) != 9:
+        raise InvalidRequest(f"{where}: K is {K!r}, 9 numbers are expected")
+    return np.reshape(numbers(map(str, K), f"{where}: K"), (3, 3)).T
+
+
+def _entry(content: dict[str, Any], key: str, number: int, where: str) -> Any:
+    if number >= len(content[key]):
+        raise InvalidRequest(f"{where}: {key} has {len(content[key])} entries, one for each frame is expected")
+    return content[key][number]
+
+
+def _image(file: Place, size: tuple[int, int]) -> np.ndarray:
+    return read_rgb(_content(file), str(file), size)
+
+
+def _depth(file: Place, content: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    data, where = _content(file), str(file)
+    if where.endswith(".exr"):
+        return read_depth(data, 1.0, where, size)
+    shape = int(content.get("dh", 256)), int(content.get("dw", 192))
+    depth = _decompressed(data, np.dtype("<f4"), shape, where)
+    confidence = file.parent.joinpath(f"{file.name.removesuffix('.depth')}.conf")
+    if confidence.is_file():
+        low = _decompressed(_content(confidence), np.dtype("u1"), shape, str(confidence)) == LOW
+        depth = np.where(low, np.float32(np.nan), depth)
+    return read_depth(depth, 1.0, where, size)
+
+
+def _decompressed(data: bytes, kind: np.dtype, shape: tuple[int, int], where: str) -> np.ndarray:
+    import liblzfse
+
+    try:
+        return np.frombuffer(liblzfse.decompress(data), kind).reshape(shape)
+    except (liblzfse.error, ValueError) as error:
+        raise InvalidRequest(f"{where}: no LZFSE of {shape[1]}x{shape[0]} values ({error})") from None
+
+
+def _can_decompress(path: Path) -> bool:
+    try:
+        require("record3d", "depth of .r3d files")
+    except InvalidRequest as error:
+        log.warning("%s: its depth is left out: %s; or export it as EXR + JPG", path, error)
+        return False
+    return True
+
+
+def _metadata(file: Place, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(_content(file))
+    except ValueError as error:
+        raise InvalidRequest(f"{where}: not valid JSON ({error}); is it truncated?") from None
+    if not isinstance(content, dict) or not isinstance(content.get("poses"), list):
+        raise InvalidRequest(f"{where}: poses are missing, a list with one for each image is expected")
+    return content
+
+
+def _content(file: Place) -> bytes:
+    try:
+        return file.read_bytes()
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise InvalidRequest(f"{file}: cannot be read ({error})") from None
+
+
+def _root(path: Path) -> Path:
+    return path / "EXR_RGBD" if (path / "EXR_RGBD").is_dir() else path
+
+
+def _layout(root: Place) -> tuple[str, str, str, str] | None:
+    """The first one whose metadata and images are there."""
+    return next((layout for layout in LAYOUTS if (root / layout[0]).is_file() and (root / layout[1]).is_dir()), None)
