@@ -11,6 +11,9 @@ import numpy as np
 from gld_ros.calibration import Calibration
 from gld_ros.geometry.cameras import Camera
 
+#: Expected log error of a depth sensor's pixels.
+SENSOR_SPREAD = 0.02
+
 
 @dataclass(frozen=True)
 class SourceView:

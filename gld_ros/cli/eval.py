@@ -42,6 +42,9 @@ def evaluate_model(
     gap: Annotated[int | None, Option(help="frames from view to view (default: 1)", rich_help_panel=CLIPS)] = None,
     clips: Annotated[int | None, Option(help="most clips of a scene (default: all)", rich_help_panel=CLIPS)] = None,
     size: Annotated[Any, size_option("with --data: the views are cropped and resized to it (default: as is)")] = None,
+    source_depth: Annotated[
+        bool, Option("--source-depth", help="give the sources their measured depth; rgb_alone is the model without")
+    ] = False,
     samples: Annotated[int | None, Option(help="samples of each view (default: 1; with --away 8)")] = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -152,9 +155,12 @@ def open_model(name: str, settings: EvaluationSettings) -> GLDPipeline:
 
 def own_methods(pipe: GLDPipeline, rivals: Sequence[tuple[str, str]], settings: EvaluationSettings) -> list[Method]:
     """The model with its baselines, then its rivals. A warning is enough where views contradict the poses."""
-    from gld_ros.evaluation.methods import methods_for, model
+    from gld_ros.evaluation.methods import methods_for, model, rgb_alone
 
-    methods = methods_for(pipe, steps=settings.steps, guidance_scale=settings.guidance, strict_scale=False)
+    options = {"steps": settings.steps, "guidance_scale": settings.guidance, "strict_scale": False}
+    methods = methods_for(pipe, **options)
+    if settings.source_depth:
+        methods.insert(1, rgb_alone(pipe, **options))
     for name, other in rivals:
         folder, _, steps = other.partition("@")
         if steps and not steps.isdecimal():
@@ -200,6 +206,7 @@ def print_views(report: dict[str, Any]) -> None:
         "LPIPS": ("all", "lpips", 3),
         "sharp.": ("all", "sharpness", 2),
         "AbsRel": ("all", "depth_abs_rel", 3),
+        "AbsRel obs.": ("observed", "depth_abs_rel", 3),
         "delta1": ("all", "depth_delta1", 3),
         "cover.": ("all", "depth_coverage_0.9", 3),
         "reproj.": ("all", "reprojection_px", 2),

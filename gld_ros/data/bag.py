@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading bags without ROS: posed images from Image + CameraInfo + TF (or Odometry, PoseStamped).
 
-Topics: of every image topic the CameraInfo beside it (`.../camera_info`), each image with the one of its own stamp; a
-16UC1 (mm) or 32FC1 (m) image topic in the frame of a colour camera is its depth. Poses come from TF at the stamps of
-the images, interpolated; an Odometry or PoseStamped topic stands in where TF does not lead to the camera, and Odometry
-of a body where TF says no more than how the camera sits on it. TF of a namespace (`/robot1/tf`) is a tree of its own.
+Topics: of every image topic the CameraInfo beside it (`.../camera_info`), each image with the one of its own stamp; an
+image topic of depth in the frame of a colour camera is its depth, else one with CameraInfo beside it in the same TF.
+Poses come from TF at the stamps of the images, interpolated; an Odometry or PoseStamped topic stands in where TF does
+not lead to the camera, and Odometry of a body where TF says no more than how the camera sits on it. TF of a namespace
+(`/robot1/tf`) is a tree of its own.
 """
 
 from __future__ import annotations
@@ -13,29 +14,20 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
-from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gld_ros.data.camera_messages import (
-    DEPTH_ENCODINGS,
-    FULL_RANGE,
-    NARROW,
-    camera_model,
-    depth,
-    encoding_of,
-    picture,
-    value_range,
-)
+from gld_ros.data.bag_images import BagImage, Calibration, info_at, info_topic, nearest_in_time, stamp_of
+from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, NARROW, encoding_of, value_range
 from gld_ros.data.recording import RENAMED, Message, Recording
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.data.transforms import TransformTree
 from gld_ros.errors import InvalidRequest, TFError
-from gld_ros.geometry.distortion import Pinhole
+from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import pose_from_quaternion
 
 log = logging.getLogger(__name__)
@@ -45,52 +37,6 @@ INFO, TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 ODOMETRY, POSE = "nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"
 READ = (IMAGE, COMPRESSED, INFO, TF, ODOMETRY, POSE)
 DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
-INFO_TOLERANCE = 20_000_000  # ns between an image and its CameraInfo; farther away the newest one before holds
-
-
-@dataclass(frozen=True)
-class _Calibration:
-    """The CameraInfo of an image: its tables are made when the image is read, those of a few lenses are kept."""
-
-    info: Any
-    rectified: bool
-    where: str
-
-    def pinhole(self) -> Pinhole:
-        return camera_model(self.info, self.rectified, self.where)
-
-
-@dataclass(frozen=True)
-class _Image:
-    """One image message: where it is (recording, topic, log_time), and what its header says.
-
-    It is read by opening the recording each time: from any thread, at any time.
-    """
-
-    recording: Recording
-    topic: str
-    log_time: int
-    stamp: int
-    frame_id: str
-
-    def __str__(self) -> str:
-        return f"{self.recording.path}: {self.topic} at {self.stamp / 1e9:.6f} s"
-
-    def colour(self, calibration: _Calibration, levels: tuple[int, int]) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, undistorted. Raises InvalidRequest for an undecodable image or one of another size."""
-        return calibration.pinhole().apply(picture(self._message(), str(self), levels), str(self))
-
-    def depth(self, calibration: _Calibration) -> np.ndarray:
-        """(H, W) float32 metres, NaN unknown (REP 118)."""
-        return calibration.pinhole().apply(depth(self._message(), str(self)), str(self))
-
-    def _message(self) -> Any:
-        with self.recording.reading() as bag:
-            for message in bag.messages([self.topic], self.log_time, self.log_time + 1):
-                read = self.recording.deserialize(message)
-                if _stamp(read) == self.stamp:
-                    return read
-        raise InvalidRequest(f"{self.recording.path}: the image at {self.stamp} ns on {self.topic} is gone")
 
 
 class _Bag:
@@ -99,7 +45,7 @@ class _Bag:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recording = Recording(path)
-        self.images: dict[str, list[_Image]] = {}
+        self.images: dict[str, list[BagImage]] = {}
         self.encodings: dict[str, str] = {}
         self.ranges: dict[str, tuple[int, int]] = {}  # of the 16-bit values of a topic
         self.infos: dict[str, list[tuple[int, Any]]] = {}
@@ -111,12 +57,16 @@ class _Bag:
             for message in bag.messages([topic for topic, name in self.types.items() if name in READ]):
                 self._add(message, self.types[message.topic], self.recording.deserialize(message))
         self.infos = {topic: sorted(infos, key=lambda info: info[0]) for topic, infos in self.infos.items()}
+        for images in self.images.values():
+            images.sort(key=lambda image: image.stamp)
 
     def _add(self, raw: Message, type_name: str, message: Any) -> None:
         topic = raw.topic
         if type_name in (IMAGE, COMPRESSED):
             self.encodings.setdefault(topic, encoding_of(message))
-            image = _Image(self.recording, topic, raw.log_time, _stamp(message), message.header.frame_id.lstrip("/"))
+            image = BagImage(
+                self.recording, topic, raw.log_time, stamp_of(message), message.header.frame_id.lstrip("/")
+            )
             self.images.setdefault(topic, []).append(image)
             if values := value_range(message):
                 before = self.ranges.get(topic, values)
@@ -125,26 +75,26 @@ class _Bag:
             infos = self.infos.setdefault(topic, [])
             content = bytes(raw.data[12:])  # after the stamp, in both versions of ROS
             same = infos and self._newest.get(topic) == content
-            infos.append((_stamp(message), infos[-1][1] if same else message))
+            infos.append((stamp_of(message), infos[-1][1] if same else message))
             self._newest[topic] = content
         elif type_name == TF:
             tree = self.trees.setdefault(posixpath.dirname(topic), TransformTree())
             for item in message.transforms:
                 parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
                 pose = _pose(item.transform.translation, item.transform.rotation, f"{topic}: {parent} -> {child}")
-                tree.add(parent, child, _stamp(item), pose, static=topic.endswith("tf_static"))
+                tree.add(parent, child, stamp_of(item), pose, static=topic.endswith("tf_static"))
         else:
             inner = message.pose.pose if type_name == ODOMETRY else message.pose
             child = message.child_frame_id.lstrip("/") if type_name == ODOMETRY else ""
             pose = _pose(inner.position, inner.orientation, topic)
-            entry = (_stamp(message), message.header.frame_id.lstrip("/"), child, pose)
+            entry = (stamp_of(message), message.header.frame_id.lstrip("/"), child, pose)
             self.poses.setdefault(topic, []).append(entry)
 
     def colour_topics(self) -> list[str]:
         """Image topics that are no depth; a compressed one only where its images were not recorded raw, too."""
         colour = [topic for topic in sorted(self.images) if not self._is_depth(topic)]
         raw = {
-            (_info_topic(topic), image.stamp)
+            (info_topic(topic), image.stamp)
             for topic in colour
             if self.types[topic] == IMAGE
             for image in self.images[topic]
@@ -153,22 +103,17 @@ class _Bag:
             topic
             for topic in colour
             if self.types[topic] == IMAGE
-            or not any((_info_topic(topic), image.stamp) in raw for image in self.images[topic])
+            or not any((info_topic(topic), image.stamp) in raw for image in self.images[topic])
         ]
 
     def _is_depth(self, topic: str) -> bool:
-        encoding = self.encodings[topic]
-        return (
-            (self.types[topic] == IMAGE and encoding in DEPTH_ENCODINGS)
-            or (encoding == "mono16" and "depth" in topic)
-            or "compressedDepth" in encoding
-            or topic.endswith("compressedDepth")
-        )
+        encoding, _, codec = self.encodings[topic].partition(";")
+        return encoding in DEPTH_ENCODINGS or "compressedDepth" in codec or (encoding == "mono16" and "depth" in topic)
 
     def frames(self, topic: str) -> tuple[list[Frame], str]:
         """Frames of one image topic, or none and the reason. Raises InvalidRequest for a TF that is no tree."""
-        images, info_topic = self.images[topic], _info_topic(topic)
-        problems = [] if info_topic in self.infos else [f"no CameraInfo on {info_topic}"]
+        images, beside = self.images[topic], info_topic(topic)
+        problems = [] if beside in self.infos else [f"no CameraInfo on {beside}"]
         frame_id = images[0].frame_id
         tree = self._tree(topic, frame_id)
         try:
@@ -182,8 +127,8 @@ class _Bag:
             return [], ", ".join(problems)
         base = topic.removesuffix("/compressed")
         camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
-        rectified = bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(base)))
-        depth_images = self._depth_images(frame_id)
+        rectified = _is_rectified(base)
+        depth_topic = self._depth_topic(topic, tree)
         levels = self._levels(topic)
         frames, lost, reason = [], 0, ""
         for image in images:
@@ -192,15 +137,16 @@ class _Bag:
             except TFError as error:
                 lost, reason = lost + 1, str(error)
                 continue
-            info = _at(self.infos[info_topic], image.stamp)
-            calibration = _Calibration(info, rectified, f"{self.path}: {info_topic}")
+            calibration = self._calibration(beside, image.stamp, rectified)
             camera = calibration.pinhole().camera(pose).check(f"{self.path}: {topic}")
-            measured = min(depth_images, key=lambda other: abs(other.stamp - image.stamp), default=None)
-            if measured and abs(measured.stamp - image.stamp) > DEPTH_TOLERANCE:
-                measured = None
-            read_depth = partial(measured.depth, calibration) if measured else None
+            read_depth = self._depth(depth_topic, image, calibration, camera, tree, root) if depth_topic else None
             read_image = partial(image.colour, calibration, levels)
             frames.append(Frame(str(image), camera_name, image.stamp, camera, read_image, read_depth))
+        if depth_topic and (without := sum(frame.read_depth is None for frame in frames)):
+            log.warning(
+                "%s: %s: %d of %d images have no depth: none with a pose came on %s within %g ms",
+                self.path, topic, without, len(frames), depth_topic, DEPTH_TOLERANCE / 1e6,
+            )  # fmt: skip
         return frames, f"no pose at any of {lost} image stamps ({reason})"
 
     def _levels(self, topic: str) -> tuple[int, int]:
@@ -214,12 +160,40 @@ class _Bag:
         )  # fmt: skip
         return low, high
 
-    def _depth_images(self, frame_id: str) -> list[_Image]:
-        """Depth images in the colour camera's own frame, that is registered to it."""
-        for topic, images in self.images.items():
-            if self.types[topic] == IMAGE and self._is_depth(topic) and images[0].frame_id == frame_id:
-                return images
-        return []
+    def _calibration(self, topic: str, stamp: int, rectified: bool) -> Calibration:
+        return Calibration(info_at(self.infos[topic], stamp), rectified, f"{self.path}: {topic}")
+
+    def _depth_topic(self, colour: str, tree: TransformTree) -> str | None:
+        """The topic of a camera's depth: in its own frame, that is registered to it; else one with CameraInfo beside it
+        and a frame in the same tree. The nearest name comes first, then raw depth."""
+        frame_id = self.images[colour][0].frame_id
+
+        def fits(topic: str) -> bool:
+            own = self.images[topic][0].frame_id
+            placed = info_topic(topic) in self.infos and own in tree and self._tree(topic, own) is tree
+            return self._is_depth(topic) and (own == frame_id or placed)
+
+        def order(topic: str) -> tuple[bool, int, bool]:
+            away = -len(posixpath.commonpath([topic, colour]))
+            return self.images[topic][0].frame_id != frame_id, away, self.types[topic] != IMAGE
+
+        return min(filter(fits, self.images), key=order, default=None)
+
+    def _depth(
+        self, topic: str, image: BagImage, colour: Calibration, camera: Camera, tree: TransformTree, root: str
+    ) -> Callable[[], np.ndarray] | None:
+        """What reads the depth on `topic` for an image; None where none with a pose is near its stamp."""
+        measured = nearest_in_time(self.images[topic], image.stamp)
+        if abs(measured.stamp - image.stamp) > DEPTH_TOLERANCE:
+            return None
+        try:
+            c2w = tree.lookup(root, measured.frame_id, measured.stamp)
+        except TFError:
+            return None
+        beside = info_topic(topic)
+        is_own = beside in self.infos and beside != info_topic(image.topic)
+        own = self._calibration(beside, measured.stamp, _is_rectified(topic)) if is_own else None
+        return partial(measured.depth, colour, camera, own, c2w)
 
     def _tree(self, topic: str, frame_id: str) -> TransformTree:
         """TF of the nearest namespace above a topic that knows the frame; of the only one that has TF; an empty one."""
@@ -279,20 +253,8 @@ def read_bag(path: str | Path) -> Sequence:
     return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), metric)
 
 
-def _info_topic(image_topic: str) -> str:
-    """The CameraInfo beside an image topic, as image_transport's cameras have it."""
-    return posixpath.join(posixpath.dirname(image_topic.removesuffix("/compressed")), "camera_info")
-
-
-def _at(infos: list[tuple[int, Any]], stamp: int) -> Any:
-    """The CameraInfo of an image's stamp; one that was sent once, or rarely, holds until the next."""
-    after = bisect_left(infos, stamp, key=lambda info: info[0])
-    near = min(infos[max(after - 1, 0) : after + 1], key=lambda info: abs(info[0] - stamp))
-    return near[1] if abs(near[0] - stamp) <= INFO_TOLERANCE else infos[max(after - 1, 0)][1]
-
-
-def _stamp(message: Any) -> int:
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+def _is_rectified(topic: str) -> bool:
+    return bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(topic)))
 
 
 def _pose(position: Any, turn: Any, where: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of cameras as pictures, depth and pinholes: the same functions for bags and live topics.
+"""Messages of cameras as pictures and pinholes: the same functions for bags and live topics.
 
 Image, CompressedImage and CameraInfo of rclpy, of rosbags and of ROS 1 bags have the same fields; nothing of ROS is
 imported here. Encodings: sensor_msgs/image_encodings.hpp.
@@ -23,7 +23,6 @@ FULL_RANGE = (0, 65535)
 NARROW = 65536 // 4  # a range of 16-bit values below this would use fewer than 64 of 256 grey levels
 SAMPLED = 10_000  # pixels of an image that its range is found from
 VIDEO = ("h264", "h265", "hevc", "av1", "vp8", "vp9", "ffmpeg")
-DEPTH_ENCODINGS = ("16UC1", "32FC1")
 
 
 class _Encoding(NamedTuple):
@@ -50,7 +49,7 @@ ENCODINGS |= {
     # Names that OpenCV gives to plain arrays: of grey pictures, and of colour ones in its own order.
     "8UC1": ENCODINGS["mono8"], "8UC3": ENCODINGS["bgr8"], "8UC4": ENCODINGS["bgra8"],
 }  # fmt: skip
-_DEPTHS = {"16UC1": _Encoding("u2", 1), "mono16": _Encoding("u2", 1), "32FC1": _Encoding("f4", 1)}
+DEPTH_ENCODINGS = {"16UC1": _Encoding("u2", 1), "32FC1": _Encoding("f4", 1)}  # depth_messages.py reads them
 
 
 def encoding_of(message: Any) -> str:
@@ -72,22 +71,12 @@ def picture(message: Any, name: str, levels: tuple[int, int] = FULL_RANGE) -> np
             if kind not in ENCODINGS:
                 raise InvalidRequest(f"{name}: cannot decode an image of encoding '{kind}': {_no_picture(kind)}")
             encoding = ENCODINGS[kind]
-            stored = _stored(message, encoding, name)
+            stored = stored_values(message, encoding, name)
         # A view of the message must not get out: it may be changed, or cannot be written to.
         rgb = stored.copy() if encoding.to_rgb is None else cv2.cvtColor(stored, encoding.to_rgb)
     except cv2.error as error:
         raise InvalidRequest(f"{name}: cannot decode an image of encoding '{kind}': {error}") from None
     return rgb if rgb.dtype == np.uint8 else _eight_bits(rgb, levels)
-
-
-def depth(message: Any, name: str) -> np.ndarray:
-    """(H, W) float32 metres of a depth Image, NaN unknown (REP 118). Raises InvalidRequest as `picture`."""
-    if encoding_of(message) not in _DEPTHS or hasattr(message, "format"):
-        known = ", ".join(_DEPTHS)
-        raise InvalidRequest(f"{name}: depth of encoding '{encoding_of(message)}', one of {known} is expected")
-    raw = _stored(message, _DEPTHS[message.encoding], name)
-    metres = raw.astype(np.float32) * np.float32(0.001 if raw.dtype == np.uint16 else 1)
-    return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
 
 
 def value_range(message: Any) -> tuple[int, int] | None:
@@ -99,7 +88,7 @@ def value_range(message: Any) -> tuple[int, int] | None:
         if hasattr(message, "format"):
             values = _decompressed(message, "")[0]
         else:
-            values = _stored(message, encoding, "")
+            values = stored_values(message, encoding, "")
     except (InvalidRequest, cv2.error):  # it will be refused when it is read
         return None
     values = values.ravel()
@@ -107,7 +96,7 @@ def value_range(message: Any) -> tuple[int, int] | None:
     return int(low), int(np.ceil(high))
 
 
-def _stored(message: Any, encoding: _Encoding, name: str) -> np.ndarray:
+def stored_values(message: Any, encoding: _Encoding, name: str) -> np.ndarray:
     """(rows, W) or (rows, W, C) numbers of an Image, rows without padding, native byte order."""
     dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
     width, height, step = message.width, message.height, message.step

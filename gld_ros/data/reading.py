@@ -116,7 +116,7 @@ def read_mask(image: Path, mask: Path | None, size: tuple[int, int], turn: bool 
     """
     usable = np.ones((size[1], size[0]), bool)
     if mask is not None:
-        usable &= _at_size(np.asarray(_decoded(mask, str(mask)).convert("L")) > 0, str(mask), size)
+        usable &= resized_depth(np.asarray(_decoded(mask, str(mask)).convert("L")) > 0, str(mask), size)
     alpha = _alpha(image, size, turn)
     if alpha is not None:
         usable &= alpha > 0
@@ -174,11 +174,14 @@ def read_depth(
             "(millimetres) is expected"
         )
     depth = np.where(np.isfinite(raw) & (raw > 0), raw * np.float32(MILLIMETRE if unit is None else unit), np.nan)
-    return _at_size(depth.astype(np.float32), where, size)
+    return resized_depth(depth.astype(np.float32), where, size)
 
 
-def _at_size(depth: np.ndarray, where: str, size: tuple[int, int] | None) -> np.ndarray:
-    """(H, W) depth, or a mask, of the same field of view at `size`."""
+def resized_depth(depth: np.ndarray, where: str, size: tuple[int, int] | None) -> np.ndarray:
+    """(H, W) depth, or a mask, of the same field of view at `size` (width, height); values are repeated, never blended.
+
+    Raises InvalidRequest, naming `where`, for another shape.
+    """
     height, width = depth.shape
     if size is None or size == (width, height):
         return depth

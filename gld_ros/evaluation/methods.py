@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from gld_ros.confidence import confidence
-from gld_ros.errors import InvalidRequest
+from gld_ros.errors import InvalidRequest, ScaleUnknown
 from gld_ros.evaluation.scenes import Scene
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.native import PIXELS, Pixels, at_size, camera_tensors, native_size, source_pictures, to_uint8
@@ -156,6 +156,19 @@ def model(name: str, pipe: GLDPipeline, **options: Any) -> Method:
 
     chosen = ", ".join(f"{key} {value}" for key, value in options.items() if value is not None)
     return Method(name, answer, f"{pipe.name} ({chosen})" if chosen else pipe.name, random=True)
+
+
+def rgb_alone(pipe: GLDPipeline, **options: Any) -> Method:
+    """A model without the depth of its sources. It has no picture where they have no baseline. `options`: as `model`"""
+    whole = model("rgb_alone", pipe, **options)
+
+    def answer(scene: Scene, seed: int) -> list[Picture | None]:
+        try:
+            return whole.answer(replace(scene, sources=[replace(s, depth=None) for s in scene.sources]), seed)
+        except ScaleUnknown:
+            return [None] * len(scene.targets)
+
+    return replace(whole, answer=answer, note=f"{whole.note}, without the depth of the sources")
 
 
 def peer(name: str, folder: str | Path) -> Method:

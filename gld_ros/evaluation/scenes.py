@@ -29,9 +29,9 @@ from gld_ros.views import SourceView
 class Scene:
     """One request with its answer.
 
-    sources: what the model is given, without depth. source_depths: true depth (H, W) of each, None where there is none.
-    targets: the real views, depth where known. names: of the targets, for files. group: what its figures are grouped
-    by in the report. unit: of poses and depth, for people.
+    sources: what the model is given, without depth but for `with_source_depth`. source_depths: true depth (H, W) of
+    each, None where there is none. targets: the real views, depth where known. names: of the targets, for files. group:
+    what its figures are grouped by in the report. unit: of poses and depth, for people.
     """
 
     name: str
@@ -140,6 +140,14 @@ def scene_of_clip(
         names=[names[i] for i in choice.targets],
         unit=unit,
     )
+
+
+def with_source_depth(scene: Scene) -> Scene:
+    """The scene whose sources have their depth, as from a depth sensor. Raises InvalidRequest where there is none."""
+    if scene.source_depths is None:
+        raise InvalidRequest(f"{scene.name}: its data have no depth to give to the sources; leave --source-depth out")
+    pairs = zip(scene.sources, scene.source_depths, strict=True)
+    return replace(scene, sources=[replace(source, depth=depth) for source, depth in pairs])
 
 
 def rigid(c2w: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from gld_ros.data.scenes import Skipped, open_scenes
 from gld_ros.data.splits import read_split
 from gld_ros.errors import InvalidRequest
-from gld_ros.evaluation.scenes import SPLITS, Scene, room_scenes, scenes_of
+from gld_ros.evaluation.scenes import SPLITS, Scene, room_scenes, scenes_of, with_source_depth
 from gld_ros.settings import STRICT, Count, explain
 
 ROOMS = 200  # scenes of procedural rooms, by default
@@ -23,7 +23,7 @@ VIEWS, GAP = 8, 1  # of the clips of other data, by default
 AWAY_SAMPLES = 8  # of every view of `away`, by default
 CLIPS = ("views", "gap", "clips", "size")  # settings that only clips of other data have
 #: Settings that need other scenes, methods or figures than `away` has.
-NOT_AWAY = ("data", *CLIPS, "peer", "against", "lpips", "dino", "save_views", "sources")
+NOT_AWAY = ("data", *CLIPS, "source_depth", "peer", "against", "lpips", "dino", "save_views", "sources")
 
 
 class EvaluationSettings(BaseModel, frozen=True):
@@ -40,6 +40,7 @@ class EvaluationSettings(BaseModel, frozen=True):
     views: Count | None = None
     gap: Count | None = None
     clips: Count | None = None
+    source_depth: bool = False
     size: tuple[Count, Count] | None = None
     samples: int | None = None
     steps: int | None = None
@@ -104,10 +105,12 @@ class EvaluationSettings(BaseModel, frozen=True):
 
     def open_scenes(self, skipped: Skipped) -> tuple[Iterator[Scene], int | None]:
         """The scenes, and how many there are where that is known."""
-        if not self.data:
+        if self.data:
+            scenes, count = self._clips(skipped, read_split(self.split) if self.split else None), None
+        else:
             count = self.scenes or ROOMS
-            return room_scenes(self.rooms_split, count), count
-        return self._clips(skipped, read_split(self.split) if self.split else None), None
+            scenes = room_scenes(self.rooms_split, count)
+        return map(with_source_depth, scenes) if self.source_depth else scenes, count
 
     def _clips(self, skipped: Skipped, entries: Any) -> Iterator[Scene]:
         size = None if self.size is None else (self.size[1], self.size[0])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.warp import Warp, forward_warp, guided_upsample, pull_push, resample
 from gld_ros.networks.posed_depth import SourceDepth
-from gld_ros.views import SourceView
+from gld_ros.views import SENSOR_SPREAD, SourceView
 
 #: Pixels up to which a camera's own resolution is worked on.
 PIXELS = 640 * 480
@@ -131,16 +131,17 @@ def native_sources(
     inverse = pull_push(depth.depth[0].reciprocal().nan_to_num()[:, None], depth.depth[0].isfinite())[:, 0]
     coarse = torch.stack([inverse, depth.spread[0]], dim=1)
     upsampled = guided_upsample(coarse, images[0], fine)
-    fine_depth = upsampled[:, 0].reciprocal()
+    fine_depth, spread = upsampled[:, 0].reciprocal(), upsampled[:, 1].clone()
     for k, source in enumerate(sources):
         if (measured := source.measured) is not None:
             sensor = torch.from_numpy(measured).to(fine.device)[None, None] / frame.unit
             sensor = F.interpolate(sensor, size=size, mode="nearest-exact")[0, 0]
             fine_depth[k] = torch.where(sensor > 0, sensor, fine_depth[k])
+            spread[k] = torch.where(sensor > 0, SENSOR_SPREAD, spread[k])
     if (usable := usable_pixels(sources, size, fine.device)) is not None:
         fine_depth = torch.where(usable[0], fine_depth, torch.nan)
     K, c2w = camera_tensors([source.camera for source in sources], frame, size, fine.device)
-    return NativeSources(torch.cat([fine, upsampled[:, 1:]], dim=1)[None], fine_depth[None], K, c2w)
+    return NativeSources(torch.cat([fine, spread[:, None]], dim=1)[None], fine_depth[None], K, c2w)
 
 
 def paste_observed(

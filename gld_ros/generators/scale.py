@@ -18,10 +18,8 @@ from gld_ros.geometry.rays import directions, invert_rigid
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.posed_depth import SourceDepth
-from gld_ros.views import Scale, SourceView
+from gld_ros.views import SENSOR_SPREAD, Scale, SourceView
 
-#: Expected log error of a depth sensor's pixels.
-SENSOR_SPREAD = 0.02
 #: Share of the sources' pixels that a depth sensor has to have measured.
 SENSED = 0.02
 #: Disagreement of the sources' depths (robust spread of log ratios) above which poses or matches are wrong.

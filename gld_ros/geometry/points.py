@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from gld_ros.geometry.cameras import Camera
+from gld_ros.geometry.se3 import invert
 
 SAMPLE_GRID = (8, 6)  # rays a target camera, across and down
 SAMPLE_DEPTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # in distances from the target to its 4th nearest frame: no scale is needed
 NEIGHBOURS = 4
 FINE = 1.2e-4  # metres; steps of float32 below 2 km
+FINER = 1.5  # points that a depth pixel needs for each pixel it covers, each way, to leave no cracks in its surface
 
 
 def unproject(depth: np.ndarray, camera: Camera) -> np.ndarray:
@@ -63,6 +65,31 @@ def project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]
     with np.errstate(divide="ignore", invalid="ignore"):
         pixels = local[..., :2] / local[..., 2:] * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2]
     return pixels, local[..., 2]
+
+
+def reprojected(depth: np.ndarray, camera: Camera, target: Camera) -> np.ndarray:
+    """(H, W) float32 z-depth in `target` of what a depth image (h, w) of `camera` shows; NaN where it shows nothing.
+
+    Nothing is blended: of several surfaces in a pixel the nearest stays. Depth of `target` itself stays as it is.
+    """
+    motion = invert(target.c2w) @ camera.c2w
+    sizes = (camera.width, camera.height), (target.width, target.height)
+    if (
+        sizes[0] == sizes[1]
+        and np.allclose(camera.K, target.K, atol=1e-3)
+        and np.allclose(motion, np.eye(4), atol=1e-6)
+    ):
+        return depth
+    finer = max(1, math.ceil(FINER * target.K[0, 0] / camera.K[0, 0]))
+    dense = camera.resized(camera.width * finer, camera.height * finer).moved(motion)
+    x, y, z = (a.ravel() for a in world_coordinates(depth.repeat(finer, 0).repeat(finer, 1), dense))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.floor(x / z * np.float32(target.K[0, 0]) + np.float32(target.K[0, 2]))
+        v = np.floor(y / z * np.float32(target.K[1, 1]) + np.float32(target.K[1, 2]))
+        inside = (z > 0) & (u >= 0) & (u < target.width) & (v >= 0) & (v < target.height)
+    found = np.full(target.height * target.width, np.inf, np.float32)
+    np.minimum.at(found, v[inside].astype(np.int64) * target.width + u[inside].astype(np.int64), z[inside])
+    return np.where(np.isfinite(found), found, np.nan).astype(np.float32).reshape(target.height, target.width)
 
 
 def frustum(camera: Camera, depth: float) -> np.ndarray:

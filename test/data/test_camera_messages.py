@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gld_ros.data.camera_messages import ENCODINGS, depth, picture, value_range
+from gld_ros.data.camera_messages import ENCODINGS, picture, value_range
 from gld_ros.errors import InvalidRequest
 
 RGB = cv2.resize(np.random.default_rng(3).integers(60, 190, (2, 2, 3), dtype=np.uint8), (16, 12))
@@ -68,15 +68,6 @@ def test_every_encoding(encoding, padding):
             np.testing.assert_array_equal(read, RGB)
 
 
-@pytest.mark.parametrize("padding", (0, 8))
-@pytest.mark.parametrize("encoding", ("16UC1", "mono16", "32FC1"))
-def test_depth_with_padded_rows(encoding, padding):
-    millimetres = np.arange(192, dtype=np.uint16).reshape(12, 16) * 10
-    metres = np.where(millimetres > 0, millimetres / np.float32(1000), np.nan).astype(np.float32)
-    pixels = metres if encoding == "32FC1" else millimetres
-    np.testing.assert_allclose(depth(message(pixels, encoding, padding), "depth"), metres, rtol=1e-6)
-
-
 @pytest.mark.parametrize("codec", (".jpg", ".png"))
 def test_compressed_pictures(codec):
     for pixels, expected in ((RGB[..., ::-1], RGB), (GREY, np.repeat(GREY[..., None], 3, 2))):
@@ -115,8 +106,3 @@ def test_what_is_no_picture_is_named(given, reason):
     with pytest.raises(InvalidRequest, match="^'/cam/image': ") as error:
         picture(given, "'/cam/image'")
     assert re.search(reason, str(error.value)), error.value
-
-
-def test_depth_of_another_encoding_is_named():
-    with pytest.raises(InvalidRequest, match="depth of encoding 'rgb8', one of 16UC1, mono16, 32FC1 is expected"):
-        depth(message(RGB, "rgb8"), "depth")

@@ -1,0 +1,140 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth in bags: registered or with a camera of its own, compressed, of another rate; which topic belongs to which."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from builders.datasets import rendered, room
+from rosbags.highlevel import AnyReader
+from rosbags.typesys.stores import ros2_jazzy as ros
+
+from gld_ros.data.bag_writer import BagWriter, write_bag
+from gld_ros.data.formats.transforms_json import read_folder
+from gld_ros.data.sequence import open_sequence, write_folder
+from gld_ros.errors import InvalidRequest
+from gld_ros.geometry.cameras import HALF_PIXEL, Camera, intrinsics
+from gld_ros.geometry.se3 import quaternion_from_matrix
+
+MOUNT = np.eye(4)  # of the depth camera in the colour camera's frame
+MOUNT[:3, :3], MOUNT[:3, 3] = cv2.Rodrigues(np.array([0.02, -0.05, 0.01]))[0], (0.05, 0.01, 0.0)
+VIEWS = rendered()
+W, H = VIEWS[0].camera.width, VIEWS[0].camera.height
+
+
+def header(stamp, frame_id):
+    return ros.std_msgs__msg__Header(ros.builtin_interfaces__msg__Time(stamp // 10**9, stamp % 10**9), frame_id)
+
+
+def millimetres(depth):
+    return np.nan_to_num(np.rint(depth * 1000)).astype(np.uint16)
+
+
+def depth_image(depth, stamp, frame_id, encoding="16UC1"):
+    pixels = millimetres(depth)
+    data = pixels.view(np.uint8).ravel()
+    return ros.sensor_msgs__msg__Image(header(stamp, frame_id), *pixels.shape, encoding, 0, 2 * pixels.shape[1], data)
+
+
+def compressed_depth(depth, stamp, frame_id):
+    data = struct.pack("<iff", 0, 0, 0) + cv2.imencode(".png", millimetres(depth))[1].tobytes()
+    pixels = np.frombuffer(data, np.uint8)
+    return ros.sensor_msgs__msg__CompressedImage(header(stamp, frame_id), "16UC1; compressedDepth png", pixels)
+
+
+def camera_info(camera, stamp, frame_id):
+    K = camera.K - HALF_PIXEL
+    roi = ros.sensor_msgs__msg__RegionOfInterest(0, 0, 0, 0, False)
+    P = np.column_stack([K, np.zeros(3)]).ravel()
+    size = camera.height, camera.width
+    return ros.sensor_msgs__msg__CameraInfo(
+        header(stamp, frame_id), *size, "plumb_bob", np.zeros(5), K.ravel(), np.eye(3).ravel(), P, 0, 0, roi
+    )
+
+
+def depth_camera(index, view):
+    return Camera(intrinsics(0.45 * W, 0.45 * W, W / 4, H / 4), view.camera.c2w @ MOUNT, W // 2, H // 2)
+
+
+@pytest.fixture
+def bag(tmp_path):
+    """(add) -> a bag of VIEWS without depth, and of what `add(writer)` puts into it."""
+
+    def make(add):
+        write_bag(
+            read_folder(write_folder(tmp_path / "folder", [replace(v, depth=None) for v in VIEWS])), tmp_path / "a"
+        )
+        with AnyReader([tmp_path / "a"]) as reader, BagWriter(tmp_path / "b") as writer:
+            for connection, stamp, data in reader.messages():
+                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+            add(writer)
+        return tmp_path / "b"
+
+    return make
+
+
+@pytest.mark.parametrize("compressed", (False, True))
+def test_depth_of_a_camera_of_its_own(bag, compressed):
+    """Half the size, another lens, beside the colour camera by a static transform, 5 ms before it."""
+    cameras = [depth_camera(k, view) for k, view in enumerate(VIEWS)]
+    depths = room().render(cameras)[1]
+    topic = "/depth/image_raw" + "/compressedDepth" * compressed
+
+    def add(writer):
+        position, turn = MOUNT[:3, 3].tolist(), quaternion_from_matrix(MOUNT[:3, :3]).tolist()
+        mount = ros.geometry_msgs__msg__Transform(
+            ros.geometry_msgs__msg__Vector3(*position), ros.geometry_msgs__msg__Quaternion(*turn)
+        )
+        stamped = ros.geometry_msgs__msg__TransformStamped(header(0, "camera_optical_frame"), "depth_frame", mount)
+        writer.write("/tf_static", ros.tf2_msgs__msg__TFMessage([stamped]), VIEWS[0].stamp)
+        for view, camera, depth in zip(VIEWS, cameras, depths, strict=True):
+            make = compressed_depth if compressed else depth_image
+            writer.write(topic, make(depth, view.stamp, "depth_frame"), view.stamp)
+            writer.write("/depth/camera_info", camera_info(camera, view.stamp, "depth_frame"), view.stamp)
+
+    for frame, view in zip(open_sequence(bag(add)).frames, VIEWS, strict=True):
+        read = frame.view().depth
+        error = np.abs(read / view.depth - 1)[np.isfinite(read)]
+        assert read.shape == view.depth.shape and np.isfinite(read).mean() > 0.6
+        assert np.median(error) < 0.01 and (error < 0.05).mean() > 0.9
+
+
+def test_depth_of_another_rate_and_clock(bag, caplog):
+    """At every second picture and 5 ms after it: the robot moved meanwhile. The others have none, which is said."""
+
+    def add(writer):
+        for view in VIEWS[:-1:2]:
+            stamp = view.stamp + 5_000_000
+            writer.write("/camera/depth/image_raw", depth_image(view.depth, stamp, "camera_optical_frame"), stamp)
+
+    frames = open_sequence(bag(add)).frames
+    assert [frame.read_depth is not None for frame in frames[:4]] == [True, False, True, False]
+    assert f"{len(VIEWS) - len(VIEWS[:-1:2])} of {len(VIEWS)} images have no depth" in caplog.text
+    read, view = frames[0].view().depth, VIEWS[0]
+    known = np.isfinite(read)
+    assert known.mean() > 0.8 and np.median(np.abs(read / view.depth - 1)[known]) < 0.02
+    assert np.isfinite(view.depth).all() and (read != view.depth)[known].any()  # 5 ms of motion were made up for
+
+
+def test_the_registered_depth_is_taken(bag):
+    """Of several topics: the one in the camera's frame; a size that contradicts its CameraInfo is an error."""
+
+    def add(writer):
+        for view in VIEWS:
+            camera = depth_camera(0, view)
+            raw, frame_id = depth_image(np.full((H // 2, W // 2), 1.0), view.stamp, "base_link"), "camera_optical_frame"
+            writer.write("/camera/depth/image_raw", raw, view.stamp)
+            writer.write("/camera/depth/camera_info", camera_info(camera, view.stamp, "base_link"), view.stamp)
+            writer.write("/camera/aligned/image_raw", depth_image(view.depth, view.stamp, frame_id), view.stamp)
+            info = camera_info(view.camera if view is not VIEWS[1] else camera, view.stamp, frame_id)
+            writer.write("/camera/aligned/camera_info", info, view.stamp)
+
+    frames = open_sequence(bag(add)).frames
+    np.testing.assert_allclose(frames[0].view().depth, VIEWS[0].depth, atol=6e-4)
+    with pytest.raises(InvalidRequest, match=f"aligned/image_raw at .*{W}x{H} pixels, its calibration says {W // 2}x"):
+        frames[1].view()
