@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from gld_ros.geometry.cameras import Camera
@@ -16,6 +17,7 @@ SAMPLE_GRID = (8, 6)  # rays a target camera, across and down
 SAMPLE_DEPTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # in distances from the target to its 4th nearest frame: no scale is needed
 NEIGHBOURS = 4
 FINE = 1.2e-4  # metres; steps of float32 below 2 km
+SMOOTH = 0.03  # relative difference of depth up to which neighbours are one surface
 FINER = 1.5  # points that a depth pixel needs for each pixel it covers, each way, to leave no cracks in its surface
 
 
@@ -70,7 +72,7 @@ def project(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]
 def reprojected(depth: np.ndarray, camera: Camera, target: Camera) -> np.ndarray:
     """(H, W) float32 z-depth in `target` of what a depth image (h, w) of `camera` shows; NaN where it shows nothing.
 
-    Nothing is blended: of several surfaces in a pixel the nearest stays. Depth of `target` itself stays as it is.
+    Of several surfaces in a pixel the nearest stays; they are not blended. Depth of `target` itself stays as it is.
     """
     motion = invert(target.c2w) @ camera.c2w
     sizes = (camera.width, camera.height), (target.width, target.height)
@@ -82,7 +84,10 @@ def reprojected(depth: np.ndarray, camera: Camera, target: Camera) -> np.ndarray
         return depth
     finer = max(1, math.ceil(FINER * target.K[0, 0] / camera.K[0, 0]))
     dense = camera.resized(camera.width * finer, camera.height * finer).moved(motion)
-    x, y, z = (a.ravel() for a in world_coordinates(depth.repeat(finer, 0).repeat(finer, 1), dense))
+    blocks = depth.repeat(finer, 0).repeat(finer, 1)
+    smooth = cv2.resize(depth, (dense.width, dense.height), interpolation=cv2.INTER_LINEAR)
+    within = np.where(np.abs(smooth - blocks) < SMOOTH * blocks, smooth, blocks)  # never across an edge
+    x, y, z = (a.ravel() for a in world_coordinates(within, dense))
     with np.errstate(divide="ignore", invalid="ignore"):
         u = np.floor(x / z * np.float32(target.K[0, 0]) + np.float32(target.K[0, 2]))
         v = np.floor(y / z * np.float32(target.K[1, 1]) + np.float32(target.K[1, 2]))
