@@ -43,6 +43,8 @@ KINDS = {
     "tum": "tum.TUMScenes",
     "euroc": "euroc.EuRoCScenes",
     "kitti": "kitti.KITTIScenes",
+    "7scenes": "seven_scenes.SevenScenes",
+    "scannet": "scannet.ScanNetScenes",
     "polycam": "polycam.PolycamScenes",
     "record3d": "record3d.Record3DScenes",
     "rooms": "rooms.RoomScenes",

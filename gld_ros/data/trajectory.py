@@ -1,66 +1,20 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trajectories in files of their own, and times as text: the TUM format, and poses between those that were measured."""
+"""Trajectories in files of their own (the TUM format), and poses between those that were measured."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.reading import read_text
+from gld_ros.data.tables import columns, nanoseconds, numbers
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import interpolate_pose, pose_from_quaternion
 
-UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
-LAST_SECOND = 2**31  # of builtin_interfaces/Time
 GAP = 120_000_000  # ns between poses that are interpolated
-
-
-def nanoseconds(value: str | float, unit: str, where: str, option: str) -> int:
-    """A time in `unit` as ns, with all its digits. option: what says the unit, for messages.
-
-    Raises InvalidRequest for no number, an unknown unit, and a time that ROS cannot have.
-    """
-    if unit not in UNITS:
-        raise InvalidRequest(f"{where}: {option} is {unit!r}, one of {', '.join(UNITS)} is expected")
-    try:
-        stamp = round(Decimal(str(value)) * UNITS[unit])
-    except (InvalidOperation, ValueError, OverflowError):
-        raise InvalidRequest(f"{where}: the time {value!r}; a number is expected") from None
-    if not 0 <= stamp < LAST_SECOND * 10**9:
-        raise InvalidRequest(
-            f"{where}: timestamp is {value} {unit}, seconds from 0 up to 2^31 are expected (ROS has no others); "
-            f"{option} says if the numbers are ns, us or ms"
-        )
-    return int(stamp)
-
-
-def columns(file: Path, counts: Iterable[int] = (), separator: str | None = None) -> list[list[str]]:
-    """The columns of every line that is no comment; as many as one of `counts`, or any number.
-
-    separator: between columns; None for blanks. Raises InvalidRequest for other numbers and an empty file.
-    """
-    lines = [line for line in read_text(file).splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    rows = [[part.strip() for part in line.split(separator)] for line in lines]
-    for number, row in enumerate(rows):
-        if counts and len(row) not in counts:
-            expected = " or ".join(map(str, counts))
-            raise InvalidRequest(f"{file}: entry {number} has {len(row)} columns, {expected} are expected")
-    if not rows:
-        raise InvalidRequest(f"{file}: empty")
-    return rows
-
-
-def numbers(texts: Iterable[str], where: str) -> list[float]:
-    """Raises InvalidRequest for what is no number."""
-    try:
-        return [float(text) for text in texts]
-    except ValueError as error:
-        raise InvalidRequest(f"{where}: {error}; a number is expected") from None
 
 
 class Trajectory:

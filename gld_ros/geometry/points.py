@@ -97,6 +97,19 @@ def reprojected(depth: np.ndarray, camera: Camera, target: Camera) -> np.ndarray
     return np.where(np.isfinite(found), found, np.nan).astype(np.float32).reshape(target.height, target.width)
 
 
+def resampled(depth: np.ndarray, K: np.ndarray, camera: Camera) -> np.ndarray:
+    """(H, W) z-depth in `camera` of a depth image (h, w) taken with K (3, 3) from the same pose; NaN beside it.
+
+    Values are repeated, never blended.
+    """
+    places = []
+    for axis, count in ((1, camera.height), (0, camera.width)):
+        rays = (np.arange(count) + 0.5 - camera.K[axis, 2]) / camera.K[axis, axis]
+        pixels = np.floor(rays * K[axis, axis] + K[axis, 2] + 1e-6).astype(int)  # a border between two is the second's
+        places.append(np.where((pixels >= 0) & (pixels < depth.shape[1 - axis]), pixels + 1, 0))
+    return np.pad(depth, ((1, 0), (1, 0)), constant_values=np.nan)[places[0][:, None], places[1]]
+
+
 def frustum(camera: Camera, depth: float) -> np.ndarray:
     """(4, 3) corners in the world of the image plane at `depth` metres: top left, top right, bottom right and left."""
     corners = np.array([(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)], dtype=np.float64)

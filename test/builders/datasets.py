@@ -172,7 +172,13 @@ def _export(kind: str) -> Callable[[Path], Scenes]:
     return make
 
 
-EXPORTS = ("euroc", "kitti", "polycam", "record3d")
+def as_seven_scenes(folder: Path) -> Scenes:
+    exports.seven_scenes(folder / "room", rendered())
+    numbers = ",".join(map(str, exports.lens(rendered()[0], half=False)))
+    return open_scenes(f"7scenes:{folder}?intrinsics=[{numbers}]&depth_intrinsics=[{numbers}]")
+
+
+EXPORTS = ("euroc", "kitti", "scannet", "polycam", "record3d")
 FORMATS = {
     "re10k": as_re10k,
     "pixelsplat": as_pixelsplat,
@@ -182,7 +188,8 @@ FORMATS = {
     "gld-demo": as_demo,
     "tum": as_tum,
     "shards": as_shards,
+    "7scenes": as_seven_scenes,
     **{kind: _export(kind) for kind in EXPORTS},
 }
-WITH_DEPTH = ("dl3dv", "rosbag2", "tum", "shards", "polycam", "record3d")
-LOSSY = ("pixelsplat", "polycam", "record3d")  # JPEG
+WITH_DEPTH = ("dl3dv", "rosbag2", "tum", "shards", "7scenes", "scannet", "polycam", "record3d")
+LOSSY = ("pixelsplat", "scannet", "polycam", "record3d")  # JPEG

@@ -97,6 +97,31 @@ def kitti(folder: Path, views: Views) -> Path:
     return sequence
 
 
+def seven_scenes(folder: Path, views: Views) -> Path:
+    for number, view in enumerate(views):
+        name = f"frame-{number:06d}"
+        save(folder / f"{name}.color.png", view.image)
+        save(folder / f"{name}.depth.png", millimetres(view.depth, unknown=65535))
+        write(folder / f"{name}.pose.txt", ["\t ".join(f"{x:.10e}" for x in row) + "\t " for row in view.camera.c2w])
+    return folder
+
+
+def scannet(folder: Path, views: Views, shrink: int = 1) -> Path:
+    """Depth of every `shrink`-th pixel, with a K of its own."""
+    K = np.eye(4)
+    K[:3, :3] = views[0].camera.K - HALF_PIXEL
+    K_depth = K.copy()
+    K_depth[:2, :3] = views[0].camera.K[:2] / shrink - HALF_PIXEL[:2]
+    for name, matrix in (("intrinsic_color", K), ("intrinsic_depth", K_depth), ("extrinsic_color", np.eye(4))):
+        write(folder / f"intrinsic/{name}.txt", [numbers(row) for row in matrix])
+    write(folder / "intrinsic/extrinsic_depth.txt", [numbers(row) for row in np.eye(4)])
+    for number, view in enumerate(views):
+        save(folder / f"color/{number}.jpg", view.image)
+        save(folder / f"depth/{number}.png", millimetres(view.depth[shrink // 2 :: shrink, shrink // 2 :: shrink]))
+        write(folder / f"pose/{number}.txt", [numbers(row) for row in view.camera.c2w])
+    return folder
+
+
 def polycam(folder: Path, views: Views, shrink: int = 1, corrected: str = "corrected_") -> Path:
     """Depth of every `shrink`-th pixel; the confidence is low where it is unknown."""
     root = folder / "keyframes"

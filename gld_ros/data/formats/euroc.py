@@ -23,7 +23,8 @@ from gld_ros.data.formats.camera_models import MODELS, pinhole
 from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import read_rgb, read_yaml
 from gld_ros.data.sequence import Frame, Sequence
-from gld_ros.data.trajectory import Trajectory, columns, nanoseconds, numbers
+from gld_ros.data.tables import columns, nanoseconds, numbers
+from gld_ros.data.trajectory import Trajectory
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
 from gld_ros.geometry.distortion import Pinhole

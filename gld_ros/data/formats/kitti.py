@@ -21,7 +21,7 @@ import numpy as np
 from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import image_size, read_rgb
 from gld_ros.data.sequence import Frame, Sequence
-from gld_ros.data.trajectory import columns, nanoseconds, numbers
+from gld_ros.data.tables import columns, nanoseconds, numbers
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.se3 import check_rigid, rigid

@@ -22,7 +22,7 @@ import numpy as np
 from gld_ros.data.formats.sequences import SequenceScenes, by_stem, together
 from gld_ros.data.reading import MILLIMETRE, image_size, read_depth, read_json, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence
-from gld_ros.data.trajectory import nanoseconds, numbers
+from gld_ros.data.tables import nanoseconds, numbers
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera, intrinsics
 

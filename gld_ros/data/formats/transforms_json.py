@@ -33,7 +33,7 @@ import numpy as np
 from gld_ros.data.formats.camera_models import COEFFICIENTS, pinhole
 from gld_ros.data.reading import image_sizes, read_depth, read_json, read_mask, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
-from gld_ros.data.trajectory import nanoseconds
+from gld_ros.data.tables import nanoseconds
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import intrinsics
 from gld_ros.geometry.distortion import Pinhole

@@ -19,7 +19,8 @@ import numpy as np
 from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import image_size, read_depth, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence
-from gld_ros.data.trajectory import columns, nanoseconds, numbers, read_tum_trajectory
+from gld_ros.data.tables import columns, nanoseconds, numbers
+from gld_ros.data.trajectory import read_tum_trajectory
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
 from gld_ros.geometry.distortion import Pinhole, undistort
