@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -41,6 +42,7 @@ from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
 Alive = Callable[[], None]  # raises when there is no sense in waiting on, e.g. a process has died
 Pose: TypeAlias = "np.ndarray | PoseStamped | Camera"
 PATIENCE = 120.0  # seconds that a call waits by default
+REMATCH = 10.0  # seconds after which a client that does not see the action is made anew
 ANSWERED = (
     errors.NoContext, errors.TFError, errors.RequestTimeout, errors.InvalidRequest, errors.ModelError,
     errors.OutOfMemory, errors.Cancelled, errors.ScaleUnknown, errors.FileError, errors.NotActive,
@@ -104,7 +106,7 @@ class GLDClient:
         self.node = node = node or rclpy.create_node("gld_client")
         self._target, self._still_alive = target, still_alive
         self._clients = {name: node.create_client(kind, f"{target}/{name}") for name, kind in SERVICES.items()}
-        self._path = ActionClient(node, SynthesizeTrajectory, f"{target}/{ACTION}")
+        self._paths = [ActionClient(node, SynthesizeTrajectory, f"{target}/{ACTION}")]  # the last one is used
         self.counts: dict[str, dict[str, int]] = {}  # of the node's topics, as its diagnostics say
         self.values: dict[str, str] = {}  # of the node's own status in its diagnostics
         self._diagnostics = 0  # messages received
@@ -123,7 +125,8 @@ class GLDClient:
     def close(self) -> None:
         self._executor.shutdown(timeout_sec=2)
         self._thread.join(timeout=5)
-        self._path.destroy()  # rclpy leaves it, and the node in the graph
+        for path in self._paths:
+            path.destroy()  # rclpy leaves it, and the node in the graph
         self.node.destroy_node()
 
     # ---- the node's state
@@ -188,7 +191,7 @@ class GLDClient:
         What was finished before an error comes back with it (`Answer.error`). Raises the error where that is nothing.
         """
         goal = _filled(SynthesizeTrajectory.Goal(), poses, frame, fields)
-        self.wait(self._path.server_is_ready, timeout, f"action {self._target}/{ACTION}")
+        path = self._action(timeout)
         feedback: list[SynthesizeTrajectory.Feedback] = []
         cancelled = threading.Event()
 
@@ -198,7 +201,7 @@ class GLDClient:
                 cancelled.set()
 
         began = time.perf_counter()
-        handle = self._result(self._path.send_goal_async(goal, heard), timeout, "acceptance of the goal")
+        handle = self._result(path.send_goal_async(goal, heard), timeout, "acceptance of the goal")
         if not handle.accepted:
             raise ClientError("the goal of ~/synthesize_trajectory was not accepted")
         future = handle.get_result_async()
@@ -236,15 +239,28 @@ class GLDClient:
             raise error
         return answer, arrived[0]
 
+    def _action(self, timeout: float) -> ActionClient:
+        """A client that sees the whole action: on a busy machine DDS was seen to leave one of its eight endpoints
+        unmatched for good, and a new client is matched anew."""
+        made = time.monotonic()
+
+        def ready() -> bool:
+            nonlocal made
+            if time.monotonic() > made + REMATCH:
+                self._paths.append(ActionClient(self.node, SynthesizeTrajectory, f"{self._target}/{ACTION}"))
+                made = time.monotonic()
+            return self._paths[-1].server_is_ready()
+
+        self.wait(ready, timeout, f"action {self._target}/{ACTION}")
+        return self._paths[-1]
+
     def _result(self, future: Any, timeout: float, what: str) -> Any:
         self.wait(future.done, timeout, what)
         return future.result()
 
     def _spin(self) -> None:
-        try:
+        with suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         prefix = f"{self._target}: "

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,33 +19,43 @@ from rclpy.signals import uninstall_signal_handlers
 
 from gld_ros.errors import GLDError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
 
-def interrupt_once() -> None:
-    """Have the first SIGINT raise KeyboardInterrupt in the main thread, and no later one. Call before rclpy.init, whose
-    own handlers shut the context down and then call this one."""
-    interrupted = False
 
-    def handler(number: int, frame: Any) -> None:
-        nonlocal interrupted
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt
+def start(args: list[str] | None = None) -> None:
+    """rclpy.init. From now on both signals shut the context down and interrupt nothing: an exception in the middle of
+    rclpy leaves half-made subscriptions. The process ends `EXIT_TIMEOUT` after a signal at the latest."""
+    came: list[int] = []
+    for (
+        number
+    ) in SIGNALS:  # rclpy's own handlers, installed by rclpy.init, shut the context down and then call this one
+        signal.signal(number, lambda number, frame: came.append(number))
+    rclpy.init(args=args)
+    if came:
+        rclpy.try_shutdown()
+    threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
 
-    signal.signal(signal.SIGINT, handler)
+
+def _end_in_time() -> None:
+    """End the process where loading a model or a hanging kernel keeps it."""
+    while rclpy.ok():
+        time.sleep(0.1)
+    time.sleep(EXIT_TIMEOUT)
+    os._exit(0)
 
 
 def ignore_signals() -> None:
     """Ignore both signals from now until the process has ended. Call first when a node ends."""
     uninstall_signal_handlers()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def run(name: str, make_node: Callable[[], Any], args: list[str] | None = None) -> int:
     """Run a node until SIGINT, SIGTERM or until its `error` is one; then `close` it. Returns the exit code. Settings
     that cannot be are one line on stderr."""
-    interrupt_once()
-    rclpy.init(args=args)
+    start(args)
     executor = SingleThreadedExecutor()
     node = None
     try:
@@ -50,7 +63,7 @@ def run(name: str, make_node: Callable[[], Any], args: list[str] | None = None) 
         executor.add_node(node)
         while node.error is None:
             executor.spin_once(timeout_sec=0.5)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except (GLDError, ValueError, ParameterException, InvalidParameterException) as error:
         if node is not None:

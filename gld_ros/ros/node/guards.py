@@ -51,7 +51,7 @@ def said(transition: Transition) -> Transition:
 
 
 def spin(executor: Executor, node: LifecycleNode) -> None:
-    """Until the context is shut down; what a callback raises is logged. Raises KeyboardInterrupt."""
+    """Until the context is shut down; what a callback raises is logged."""
     while True:
         try:
             executor.spin()

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from typing import Any
 
@@ -32,10 +31,9 @@ from gld_ros.ros.node.poses import follow_map_frame
 from gld_ros.ros.node.requests import RequestServer
 from gld_ros.ros.node.session import Configured, Session, give_memory_back
 from gld_ros.ros.node.shared import Shared
-from gld_ros.ros.signals import ignore_signals, interrupt_once
+from gld_ros.ros.signals import ignore_signals, start
 
 STOP_TIMEOUT = 2.0  # seconds that all threads together get to end; a step of the model is mostly shorter
-EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
 
 
 class GLDNode(LifecycleNode):
@@ -226,21 +224,11 @@ class GLDNode(LifecycleNode):
         self.health.report(self.state, values)
 
 
-def _end_in_time() -> None:
-    """After a signal shut the context down: end the process where loading a model or a hanging kernel keeps it."""
-    while rclpy.ok():
-        time.sleep(0.1)
-    time.sleep(EXIT_TIMEOUT)
-    os._exit(0)
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM. Raises SystemExit with the reason where it cannot start: a parameter that
     cannot be, security that cannot be enforced."""
-    interrupt_once()
     try:
-        rclpy.init(args=args)
-        threading.Thread(target=_end_in_time, name="gld_exit", daemon=True).start()
+        start(args)
         node = GLDNode()
     except (ValueError, ParameterException, InvalidParameterException, RCLError) as error:
         rclpy.try_shutdown()
@@ -251,7 +239,7 @@ def main(args: list[str] | None = None) -> None:
         if node.parameters.autostart:
             node.autostart()
         spin(executor, node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except Exception:  # a signal shut the context down while the node configured itself
         if rclpy.ok():
