@@ -23,7 +23,7 @@ from gld_ros import allocator
 from gld_ros.benchmarks.requests import model_folder
 from gld_ros.reports.pages import cell
 from gld_ros.ros.bench.node_run import NODE, REQUEST, SPEED, NodeRun, play, running_node
-from gld_ros.ros.client import ANSWERED
+from gld_ros.ros.client_messages import ANSWERED
 
 BEHIND = 0.15  # metres behind the newest image that views are asked for
 

@@ -8,46 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.action import ActionClient
-from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from sensor_msgs_py import point_cloud2
-from std_msgs.msg import Header
 
-from gld_ros import errors
 from gld_ros.action import SynthesizeTrajectory
-from gld_ros.errors import GLDError, ModelError
-from gld_ros.geometry.cameras import Camera
-from gld_ros.msg import SynthesizedView
-from gld_ros.ros.conversions import (
-    camera_model,
-    image_from_msg,
-    info_from_camera,
-    pose_to_matrix,
-    pose_to_msg,
-    stamp_to_ns,
-)
+from gld_ros.errors import GLDError
+from gld_ros.ros.client_messages import Answer, Pose, answer_of, error_of, fill_request
 from gld_ros.srv import LoadMap, SaveMap, SynthesizeViews
 
 Alive = Callable[[], None]  # raises when there is no sense in waiting on, e.g. a process has died
-Pose: TypeAlias = "np.ndarray | PoseStamped | Camera"
 PATIENCE = 120.0  # seconds that a call waits by default
 REMATCH = 10.0  # seconds after which a client that does not see the action is made anew
-ANSWERED = (
-    errors.NoContext, errors.TFError, errors.RequestTimeout, errors.InvalidRequest, errors.ModelError,
-    errors.OutOfMemory, errors.Cancelled, errors.ScaleUnknown, errors.FileError, errors.NotActive,
-)  # fmt: skip
-
 #: What the client calls below the node's name, for the SROS2 policy.
 SERVICES = {
     "change_state": ChangeState,
@@ -61,35 +39,6 @@ ACTION = "synthesize_trajectory"
 
 class ClientError(GLDError):
     """The node did not do what it was asked to; the message says what."""
-
-
-@dataclass(frozen=True)
-class ReceivedView:
-    """image: (H, W, 3) uint8 RGB. depth: (H, W) float32 metres along z, NaN where unknown. confidence: (H, W) float32,
-    0..1. generated: (H, W) bool, False where some source saw it. camera: K and c2w in the map frame. stamp: ns.
-    message: all the node said."""
-
-    image: np.ndarray
-    depth: np.ndarray
-    confidence: np.ndarray
-    generated: np.ndarray
-    camera: Camera
-    stamp: int
-    message: SynthesizedView
-
-
-@dataclass(frozen=True)
-class Answer:
-    """points: structured array of x, y, z (metres, in the map frame), rgb, confidence, generated. latency: seconds that
-    the node took; seconds: from the call to the answer. error: why a trajectory ended before its end. feedback: of a
-    trajectory."""
-
-    views: list[ReceivedView]
-    points: np.ndarray
-    latency: float
-    seconds: float
-    error: GLDError | None = None
-    feedback: list[SynthesizeTrajectory.Feedback] = field(default_factory=list)
 
 
 class GLDClient:
@@ -174,8 +123,8 @@ class GLDClient:
         fields: of srv/SynthesizeViews, such as seed, samples, depth_coverage, axes; time_budget in seconds. Raises
         the GLDError that the node answered with, such as NoContext.
         """
-        request = _filled(SynthesizeViews.Request(), poses, frame, fields)
-        return _answer(*self._call("synthesize", request, timeout))
+        request = fill_request(SynthesizeViews.Request(), poses, frame, fields)
+        return answer_of(*self._call("synthesize", request, timeout))
 
     def synthesize_trajectory(
         self,
@@ -190,7 +139,7 @@ class GLDClient:
 
         What was finished before an error comes back with it (`Answer.error`). Raises the error where that is nothing.
         """
-        goal = _filled(SynthesizeTrajectory.Goal(), poses, frame, fields)
+        goal = fill_request(SynthesizeTrajectory.Goal(), poses, frame, fields)
         path = self._action(timeout)
         feedback: list[SynthesizeTrajectory.Feedback] = []
         cancelled = threading.Event()
@@ -209,10 +158,10 @@ class GLDClient:
         if not future.done():
             handle.cancel_goal_async()
         result = self._result(future, timeout, "result of the action").result
-        error = _error(result)
+        error = error_of(result)
         if error is not None and not result.views:
             raise error
-        return _answer(result, time.perf_counter() - began, error, feedback)
+        return answer_of(result, time.perf_counter() - began, error, feedback)
 
     def save_map(self, path: str, timeout: float = PATIENCE) -> list[str]:
         """Write the map to `path` below the node's `map_folder`; returns the files. Raises GLDError."""
@@ -235,7 +184,7 @@ class GLDClient:
         future.add_done_callback(lambda _: arrived.append(time.perf_counter() - began))
         self.wait(lambda: bool(arrived), timeout, f"answer of {client.srv_name}")
         answer = future.result()
-        if error := _error(answer):
+        if error := error_of(answer):
             raise error
         return answer, arrived[0]
 
@@ -273,41 +222,3 @@ class GLDClient:
                 counts[status.name.removeprefix(prefix)] = values
         self.counts = counts
         self._diagnostics += 1
-
-
-def _filled(request: Any, poses: Pose | Sequence[Pose], frame: str, fields: dict[str, Any]) -> Any:
-    """A request or goal for views at `poses`."""
-    if isinstance(poses, (PoseStamped, Camera)) or (isinstance(poses, np.ndarray) and poses.ndim == 2):
-        poses = [poses]
-    header = Header(frame_id=frame)
-    for pose in poses:
-        if isinstance(pose, Camera):
-            request.camera_info = info_from_camera(pose, header)
-            pose = pose.c2w
-        request.poses.append(pose if isinstance(pose, PoseStamped) else pose_to_msg(np.asarray(pose), header))
-    for name, value in fields.items():
-        setattr(request, name, Duration(seconds=value).to_msg() if name == "time_budget" else value)
-    return request
-
-
-def _error(answer: Any) -> GLDError | None:
-    """The named error of an answer; None for success."""
-    if not hasattr(answer, "error_code") or answer.error_code == answer.NONE:
-        return None
-    kinds = [kind for kind in ANSWERED if getattr(answer, kind.code, None) == answer.error_code]
-    return (kinds or [ModelError])[0](answer.error_message)
-
-
-def _answer(answer: Any, seconds: float, error: GLDError | None = None, feedback: Sequence[Any] = ()) -> Answer:
-    points = point_cloud2.read_points(answer.points) if answer.points.width else np.empty(0)
-    views = [_received(view) for view in answer.views]
-    return Answer(views, points, answer.latency, seconds, error, list(feedback))
-
-
-def _received(view: SynthesizedView) -> ReceivedView:
-    size = view.image.height, view.image.width
-    depth, confidence = (np.frombuffer(image.data, np.float32).reshape(size) for image in (view.depth, view.confidence))
-    generated = np.frombuffer(view.generated.data, np.uint8).reshape(size) > 0
-    camera = camera_model(view.camera_info).camera(pose_to_matrix(view.pose.pose))
-    image = image_from_msg(view.image, "image")
-    return ReceivedView(image, depth, confidence, generated, camera, stamp_to_ns(view.header.stamp), view)

@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 
 from gld_ros.data.simulation import Robot
 from gld_ros.msg import SynthesizedView
-from gld_ros.ros.client import ReceivedView
+from gld_ros.ros.client_messages import ReceivedView
 from gld_ros.ros.demo.report import Answer, Outcome, write_demo_report
 from gld_ros.ros.demo.scenario import Scenario
 

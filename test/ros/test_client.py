@@ -100,3 +100,9 @@ def test_it_says_what_it_waits_for(robot, client):
     with pytest.raises(ClientError, match="service /nobody/synthesize: nothing within 1 s"):
         with GLDClient("/nobody") as nobody:
             nobody.synthesize(robot.cameras[1], timeout=1.0)
+
+
+def test_an_action_that_stays_unmatched_is_matched_anew(robot, client, monkeypatch):
+    monkeypatch.setattr("gld_ros.ros.client.REMATCH", 0.2)
+    monkeypatch.setattr(client._paths[-1], "server_is_ready", lambda: False)
+    assert len(client.synthesize_trajectory(robot.cameras[1:2]).views) == 1 and len(client._paths) == 2

@@ -24,7 +24,8 @@ from rclpy.signals import SignalHandlerOptions
 from gld_ros import allocator
 from gld_ros.data.rig import camera_topics
 from gld_ros.errors import GLDError, InvalidRequest
-from gld_ros.ros.client import ANSWERED, ClientError, GLDClient
+from gld_ros.ros.client import ClientError, GLDClient
+from gld_ros.ros.client_messages import ANSWERED
 from gld_ros.ros.demo.processes import Processes, own_domain
 from gld_ros.ros.demo.recorder import Recorder
 from gld_ros.ros.demo.report import Answer, Outcome, message_table, write_demo_report

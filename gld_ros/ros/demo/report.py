@@ -13,7 +13,7 @@ import numpy as np
 
 from gld_ros.evaluation.results import Result, write_report, write_results
 from gld_ros.geometry.cameras import nearest
-from gld_ros.ros.client import ReceivedView
+from gld_ros.ros.client_messages import ReceivedView
 from gld_ros.ros.conversions import stamp_to_ns
 from gld_ros.ros.demo.scenario import Scenario
 
