@@ -11,11 +11,11 @@ import numpy as np
 from gld_ros.errors import TFError
 from gld_ros.geometry.se3 import interpolate_pose
 
+UNSTAMPED = "the stamp is zero: the driver does not stamp its messages"
+
 
 def apart(images: tuple[int, int], poses: tuple[int, int] | None) -> str:
-    """Why images have no poses, by the first and last stamp (ns) of both; empty where the stamps do not tell."""
-    if images[1] == 0:
-        return "the images are stamped 0: the driver does not stamp its messages"
+    """That images and poses have stamps of different clocks, by the first and last stamp (ns) of both; else empty."""
     if poses is None or (images[0] <= poses[1] and poses[0] <= images[1]):
         return ""
     stamps = [f"{first / 1e9:.3f} to {last / 1e9:.3f} s" for first, last in (images, poses)]
