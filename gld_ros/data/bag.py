@@ -259,6 +259,8 @@ def read_bag(path: str | Path) -> Sequence:
             missing.append(f"{topic}: {problem}")
     if not frames:
         raise InvalidRequest(f"{path}: no posed images. " + "; ".join(missing))
+    if missing:
+        log.warning("%s: left out %s", path, "; ".join(missing))
     # REP 103 asks for metres; `write_bag` notes where a sequence is not in them, or does not say.
     metric = {"true": True, "false": False}.get(bag.recording.notes.get("metric", "true"))
     return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), metric)
