@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Exit, Option, Typer
 
-from gld_ros.cli.options import OutFolder, size_option, track
+from gld_ros.cli.options import SEQUENCE, Opening, OutFolder, grouped, size_option, track
 
 app = Typer(help="Make and check input: rooms, folders, rosbag2, training data.", no_args_is_help=True)
 
@@ -23,17 +23,19 @@ Scenes = Annotated[
 
 
 @app.command("to-bag")
+@grouped
 def to_bag(
-    sequence: Annotated[Path, Argument(help="folder with transforms.json or a COLMAP model, or a bag")],
+    sequence: Annotated[Path, Argument(help=SEQUENCE)],
     out: Annotated[Path, Argument(help="folder of the bag; must not exist")],
     storage: Annotated[Literal["mcap", "sqlite3"], Option(help="format of the bag")] = "mcap",
     compressed: Annotated[bool, Option("--compressed", help="JPEG CompressedImage instead of Image")] = False,
+    *,
+    opening: Opening,
 ) -> None:
     """Write a sequence as a rosbag2: images, CameraInfo, depth, TF."""
     from gld_ros.data.bag_writer import write_bag
-    from gld_ros.data.sequence import open_sequence
 
-    opened = open_sequence(sequence)
+    opened = opening.open(sequence)
     write_bag(opened, out, storage, compressed)
     print(f"{out}: {len(opened.frames)} frames of {', '.join(opened.camera_names)} ({storage})")
 
@@ -55,18 +57,21 @@ def rooms(
 
 
 @app.command("from-bag")
+@grouped
 def from_bag(
     bag: Annotated[Path, Argument(help="rosbag2 folder, .mcap or .db3, with Image, CameraInfo and TF")],
     out: Annotated[Path, Argument(help="folder to write; key frames only")],
     camera: Annotated[str | None, Option(help="one camera of the rig (default: all)")] = None,
     translation: Annotated[float, Option(help="metres between key frames")] = 0.05,
     rotation: Annotated[float, Option(help="or degrees between them")] = 5.0,
+    *,
+    opening: Opening,
 ) -> None:
     """Turn a robot's own rosbag2 into a sequence folder for training."""
     from gld_ros.data.formats.sequences import in_time, key_frames
-    from gld_ros.data.sequence import open_sequence, write_folder
+    from gld_ros.data.sequence import write_folder
 
-    sequence = open_sequence(bag)
+    sequence = opening.open(bag)
     posed = in_time(sequence, camera)
     kept = key_frames(posed, translation, rotation)
     write_folder(out, (frame.view() for frame in kept), [frame.camera_name for frame in kept], metric=sequence.metric)

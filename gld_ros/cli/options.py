@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -94,6 +94,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+SEQUENCE = "a bag, or a folder of frames and poses (transforms.json, COLMAP, ...), or KIND:PATH?OPTION=VALUE"
 Precision = Literal["float32", "bfloat16"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
 Device = Annotated[str | None, Option(help="cuda or cpu (default: the best there is)")]
@@ -104,6 +105,36 @@ Guidance = Annotated[float | None, Option(help="guidance scale, 1 = none (defaul
 Json = Annotated[bool, Option("--json", help="print the whole report as JSON, not a table")]
 ModelName = Annotated[str, Argument(metavar="MODEL", help="name of a model or folder of its weights")]
 OutFolder = Annotated[Path, Option("--out", help="folder to write")]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a command opens its sequence."""
+
+    calibration: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="of a bag's camera: camera_info YAML of ROS; for bags without CameraInfo"),
+    ] = None
+    trajectory: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="of a bag's camera: lines of stamp tx ty tz qx qy qz qw (TUM), the pose of the camera's optical frame "
+            "(x right, y down, z forward); for bags without poses",
+        ),
+    ] = None
+    trajectory_frame: Annotated[
+        str | None, Option(metavar="FRAME", help="TF frame that the trajectory is of, instead of the optical one")
+    ] = None
+    skip_bad_frames: Annotated[
+        bool, Option("--skip-bad-frames", help="leave bad frames out; those left are counted from 0")
+    ] = False
+
+    def open(self, path: Path) -> Any:
+        """The `data.sequence.Sequence` of a path, or of `KIND:PATH?OPTION=VALUE`. Raises InvalidRequest."""
+        from gld_ros.data.sequence import open_sequence
+
+        return open_sequence(path, **{name: value or None for name, value in vars(self).items()})
 
 
 def show(columns: Sequence[str | Column], rows: Iterable[Sequence[str]], title: str | None = None) -> None:

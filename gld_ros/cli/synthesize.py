@@ -11,7 +11,19 @@ from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from gld_ros.cli.options import Device, Dtype, Guidance, Offload, OutFolder, Steps, progress, size_option
+from gld_ros.cli.options import (
+    SEQUENCE,
+    Device,
+    Dtype,
+    Guidance,
+    Offload,
+    Opening,
+    OutFolder,
+    Steps,
+    grouped,
+    progress,
+    size_option,
+)
 from gld_ros.errors import InvalidRequest
 
 
@@ -23,8 +35,9 @@ def indices(text: str) -> list[int]:
         raise BadParameter(f"{text!r}: frame numbers separated by commas are expected") from None
 
 
+@grouped
 def synthesize(
-    sequence: Annotated[Path, Argument(help="folder with transforms.json or a COLMAP model, or a rosbag2")],
+    sequence: Annotated[Path, Argument(help=SEQUENCE)],
     sources: Annotated[Any, Option(parser=indices, metavar="N,N,...", help="frames given to the model, e.g. 0,5")],
     targets: Annotated[Any, Option(parser=indices, metavar="N,N,...", help="frames to synthesize, e.g. 2,3")],
     out: OutFolder,
@@ -36,17 +49,18 @@ def synthesize(
     dtype: Dtype = None,
     offload: Offload = None,
     seed: Annotated[int, Option(help="seed of the random numbers")] = 0,
+    *,
+    opening: Opening,
 ) -> None:
     """Synthesize views of a posed sequence from other views of it.
 
     Writes pictures, depth, points, a contact sheet, and a report that compares the views with the real frames.
     """
-    from gld_ros.data.sequence import open_sequence
     from gld_ros.evaluation.results import Result, write_report, write_results
     from gld_ros.geometry.cameras import nearest
     from gld_ros.pipeline.pipeline import GLDPipeline
 
-    opened = open_sequence(sequence)
+    opened = opening.open(sequence)
     count = len(opened.frames)
     for index in [*sources, *targets]:
         if not 0 <= index < count:

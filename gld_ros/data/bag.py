@@ -14,19 +14,20 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gld_ros.data.bad_frames import BadFrames
+from gld_ros.data.bag_companions import calibrated, follow_trajectory
 from gld_ros.data.bag_images import BagImage, Calibration, info_at, info_topic, nearest_in_time, stamp_of
-from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, Levels, beside_first, encoding_of, unusable
+from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, NARROW, encoding_of, value_range
 from gld_ros.data.recording import RENAMED, Message, Recording
 from gld_ros.data.sequence import Frame, Sequence
-from gld_ros.data.transforms import UNSTAMPED, TransformTree, apart
+from gld_ros.data.transforms import TransformTree
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import pose_from_quaternion
@@ -37,6 +38,7 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 ODOMETRY, POSE = "nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"
 READ = (IMAGE, COMPRESSED, INFO, TF, ODOMETRY, POSE)
+BESIDE = {"CameraInfo": "--calibration", "TF": "--trajectory"}
 DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
 
 
@@ -48,7 +50,7 @@ class _Bag:
         self.recording = Recording(path)
         self.images: dict[str, list[BagImage]] = {}
         self.encodings: dict[str, str] = {}
-        self.levels: dict[str, Levels] = {}
+        self.ranges: dict[str, tuple[int, int]] = {}  # of the 16-bit values of a topic
         self.infos: dict[str, list[tuple[int, Any]]] = {}
         self.trees: dict[str, TransformTree] = {}  # namespace: its TF
         self.poses: dict[str, list[tuple[int, str, str, np.ndarray]]] = {}  # topic: stamp, parent, child, pose
@@ -69,7 +71,9 @@ class _Bag:
                 self.recording, topic, raw.log_time, stamp_of(message), message.header.frame_id.lstrip("/")
             )
             self.images.setdefault(topic, []).append(image)
-            self.levels.setdefault(topic, Levels()).add(message)
+            if values := value_range(message):
+                before = self.ranges.get(topic, values)
+                self.ranges[topic] = min(before[0], values[0]), max(before[1], values[1])
         elif type_name == INFO:
             infos = self.infos.setdefault(topic, [])
             content = bytes(raw.data[12:])  # after the stamp, in both versions of ROS
@@ -80,12 +84,12 @@ class _Bag:
             tree = self.trees.setdefault(posixpath.dirname(topic), TransformTree())
             for item in message.transforms:
                 parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
-                pose = _pose(item.transform.translation, item.transform.rotation, f"{topic}: {parent} -> {child}")
+                pose = _pose(item.transform.translation, item.transform.rotation)
                 tree.add(parent, child, stamp_of(item), pose, static=topic.endswith("tf_static"))
         else:
             inner = message.pose.pose if type_name == ODOMETRY else message.pose
             child = message.child_frame_id.lstrip("/") if type_name == ODOMETRY else ""
-            pose = _pose(inner.position, inner.orientation, topic)
+            pose = _pose(inner.position, inner.orientation)
             entry = (stamp_of(message), message.header.frame_id.lstrip("/"), child, pose)
             self.poses.setdefault(topic, []).append(entry)
 
@@ -109,12 +113,12 @@ class _Bag:
         encoding, _, codec = self.encodings[topic].partition(";")
         return encoding in DEPTH_ENCODINGS or "compressedDepth" in codec or (encoding == "mono16" and "depth" in topic)
 
-    def frames(self, topic: str) -> tuple[list[Frame], str]:
+    def frames(self, topic: str, bad: BadFrames) -> tuple[list[Frame], str]:
         """Frames of one image topic, or none and the reason. Raises InvalidRequest for a TF that is no tree."""
         images, beside = self.images[topic], info_topic(topic)
         problems = [] if beside in self.infos else [f"no CameraInfo on {beside}"]
         frame_id = images[0].frame_id
-        tree = self._tree(topic, frame_id)
+        tree = self.tree(topic, frame_id)
         try:
             stand_in = None if tree.moves(frame_id) else self._stand_in(tree, topic, frame_id)
             root = tree.root(frame_id)
@@ -128,51 +132,40 @@ class _Bag:
         camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
         rectified = _is_rectified(base)
         depth_topic = self._depth_topic(topic, tree)
-        levels = self.levels[topic].levels
-        if levels != FULL_RANGE:
-            log.warning("%s: %s: %s", self.path, topic, self.levels[topic])
-        clocks = apart((images[0].stamp, images[-1].stamp), tree.span(frame_id))
-        frames: list[Frame] = []
-        lost: Counter[str] = Counter()
+        levels = self._levels(topic)
+        frames, lost, reason = [], 0, ""
         for image in images:
-            calibration = self._calibration(beside, image, rectified)
-            if reason := calibration.unusable():
-                lost[f"{beside}: {reason}"] += 1
-                continue
             try:
                 pose = tree.lookup(root, frame_id, image.stamp)
             except TFError as error:
-                lost[f"no pose at their stamps ({(clocks or error) if image.stamp else UNSTAMPED})"] += 1
+                lost, reason = lost + 1, str(error)
                 continue
-            camera = calibration.pinhole().camera(pose).check(f"{self.path}: {topic}")
-            read_depth = self._depth(depth_topic, image, calibration, camera, tree, root) if depth_topic else None
-            read_image = partial(image.colour, calibration, levels)
-            frames.append(Frame(str(image), camera_name, image.stamp, camera, read_image, read_depth))
+            with bad.caught():
+                calibration = self._calibration(beside, image.stamp, rectified)
+                camera = calibration.pinhole().camera(pose).check(str(image))
+                read_depth = self._depth(depth_topic, image, calibration, camera, tree, root) if depth_topic else None
+                read_image = partial(image.colour, calibration, levels)
+                frames.append(Frame(str(image), camera_name, image.stamp, camera, read_image, read_depth))
         if depth_topic and (without := sum(frame.read_depth is None for frame in frames)):
             log.warning(
                 "%s: %s: %d of %d images have no depth: none with a pose came on %s within %g ms",
                 self.path, topic, without, len(frames), depth_topic, DEPTH_TOLERANCE / 1e6,
             )  # fmt: skip
-        reasons = "; ".join(f"{count} of {len(images)} images: {reason}" for reason, count in lost.items())
-        if frames and lost:
-            log.warning("%s: %s: left out %s", self.path, topic, reasons)
-        return frames, reasons
+        return frames, f"no pose at any of {lost} image stamps ({reason})"
 
-    def _calibration(self, topic: str, image: BagImage, rectified: bool) -> Calibration:
-        info, shares_frame = info_at(self.infos[topic], image.stamp), image.frame_id in self._first_frames
-        return Calibration(info, rectified, f"{self.path}: {topic}", shares_frame)
+    def _levels(self, topic: str) -> tuple[int, int]:
+        """The 16-bit values that become black and white: one range for all images, so that they stay comparable."""
+        low, high = self.ranges.get(topic, FULL_RANGE)
+        if high - low >= NARROW:
+            return FULL_RANGE
+        log.warning(
+            "%s: %s: its 16-bit values use %d of 256 grey levels; in all images %d becomes black and %d white",
+            self.path, topic, (high - low) // 257 + 1, low, high,
+        )  # fmt: skip
+        return low, high
 
-    @cached_property
-    def _first_frames(self) -> set[str]:
-        """Frames of cameras that are not the second one of a stereo pair."""
-        newest = {
-            topic: self.infos[info_topic(topic)][-1][1] for topic in self.images if info_topic(topic) in self.infos
-        }
-        return {
-            self.images[topic][0].frame_id
-            for topic, info in newest.items()
-            if not unusable(info) and not any(beside_first(info))
-        }
+    def _calibration(self, topic: str, stamp: int, rectified: bool) -> Calibration:
+        return Calibration(info_at(self.infos[topic], stamp), rectified, f"{self.path}: {topic}")
 
     def _depth_topic(self, colour: str, tree: TransformTree) -> str | None:
         """The topic of a camera's depth: in its own frame, that is registered to it; else one with CameraInfo beside it
@@ -181,7 +174,7 @@ class _Bag:
 
         def fits(topic: str) -> bool:
             own = self.images[topic][0].frame_id
-            placed = info_topic(topic) in self.infos and own in tree and self._tree(topic, own) is tree
+            placed = info_topic(topic) in self.infos and own in tree and self.tree(topic, own) is tree
             return self._is_depth(topic) and (own == frame_id or placed)
 
         def order(topic: str) -> tuple[bool, int, bool]:
@@ -203,10 +196,10 @@ class _Bag:
             return None
         beside = info_topic(topic)
         is_own = beside in self.infos and beside != info_topic(image.topic)
-        own = self._calibration(beside, measured, _is_rectified(topic)) if is_own else None
+        own = self._calibration(beside, measured.stamp, _is_rectified(topic)) if is_own else None
         return partial(measured.depth, colour, camera, own, c2w)
 
-    def _tree(self, topic: str, frame_id: str) -> TransformTree:
+    def tree(self, topic: str, frame_id: str) -> TransformTree:
         """TF of the nearest namespace above a topic that knows the frame; of the only one that has TF; an empty one."""
         above = [name for name in self.trees if topic.startswith(name.rstrip("/") + "/")]
         above.sort(key=len, reverse=True)
@@ -236,9 +229,16 @@ class _Bag:
         return None
 
 
-def read_bag(path: str | Path) -> Sequence:
+def read_bag(
+    path: str | Path,
+    calibration: str | Path | None = None,
+    trajectory: str | Path | None = None,
+    trajectory_frame: str | None = None,
+    skip_bad_frames: bool = False,
+) -> Sequence:
     """Posed frames of all cameras of a bag, in time order; images are read when asked for.
 
+    calibration, trajectory: files beside the bag, of what it does not hold; see `bag_companions`.
     Frames outside the recorded poses are left out. Raises InvalidRequest naming the file and what is missing: images,
     CameraInfo, poses; or that it is truncated, empty or unreadable.
     """
@@ -250,17 +250,27 @@ def read_bag(path: str | Path) -> Sequence:
         raise InvalidRequest(
             f"{path}: no colour or grey images in this {bag.recording.kind}; its topics: {topics or 'none'}"
         )
+    images = {topic: bag.images[topic] for topic in colour}
+    if calibration:
+        bag.infos |= calibrated(Path(calibration), images, bag.infos)
+    if trajectory:
+        follow_trajectory(Path(trajectory), trajectory_frame, images, bag.tree)
+    elif trajectory_frame:
+        raise InvalidRequest(f"{path}: the frame {trajectory_frame!r} of a trajectory, and no trajectory")
     frames: list[Frame] = []
     missing: list[str] = []
+    bad = BadFrames(skip_bad_frames)
     for topic in colour:
-        found, problem = bag.frames(topic)
+        found, problem = bag.frames(topic, bad)
         frames += found
         if not found:
             missing.append(f"{topic}: {problem}")
+    bad.settle(str(path), len(frames))
     if not frames:
-        raise InvalidRequest(f"{path}: no posed images. " + "; ".join(missing))
-    if missing:
-        log.warning("%s: left out %s", path, "; ".join(missing))
+        advice = [
+            f"{option} FILE gives {what}" for what, option in BESIDE.items() if f"no {what}" in "; ".join(missing)
+        ]
+        raise InvalidRequest(f"{path}: no posed images. " + "; ".join(missing + advice))
     # REP 103 asks for metres; `write_bag` notes where a sequence is not in them, or does not say.
     metric = {"true": True, "false": False}.get(bag.recording.notes.get("metric", "true"))
     return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), metric)
@@ -270,5 +280,9 @@ def _is_rectified(topic: str) -> bool:
     return bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(topic)))
 
 
-def _pose(position: Any, turn: Any, where: str) -> np.ndarray:
-    return pose_from_quaternion((position.x, position.y, position.z), (turn.x, turn.y, turn.z, turn.w), where)
+def _pose(position: Any, turn: Any) -> np.ndarray:
+    """(4, 4); all NaN where it is no pose, so that only what needs it is bad."""
+    try:
+        return pose_from_quaternion((position.x, position.y, position.z), (turn.x, turn.y, turn.z, turn.w))
+    except InvalidRequest:
+        return np.full((4, 4), np.nan)

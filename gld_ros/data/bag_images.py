@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gld_ros.data.camera_messages import camera_model, picture, unusable
+from gld_ros.data.camera_messages import camera_model, picture
 from gld_ros.data.depth_messages import depth_of_camera
 from gld_ros.data.recording import Recording
 from gld_ros.errors import InvalidRequest
@@ -23,22 +23,14 @@ INFO_TOLERANCE = 20_000_000  # ns between an image and its CameraInfo; farther a
 
 @dataclass(frozen=True)
 class Calibration:
-    """The CameraInfo of an image: its tables are made when the image is read, those of a few lenses are kept.
-
-    shares_frame: with the first camera of its stereo pair.
-    """
+    """The CameraInfo of an image: its tables are made when the image is read, those of a few lenses are kept."""
 
     info: Any
     rectified: bool
     where: str
-    shares_frame: bool
-
-    def unusable(self) -> str:
-        """Why there is no `pinhole`, of a CameraInfo that is well-formed; empty if there is one."""
-        return unusable(self.info, self.rectified, self.shares_frame)
 
     def pinhole(self) -> Pinhole:
-        return camera_model(self.info, self.rectified, self.where, self.shares_frame)
+        return camera_model(self.info, self.rectified, self.where)
 
 
 @dataclass(frozen=True)
@@ -65,6 +57,14 @@ class BagImage:
         """(H, W) float32 metres in the pixels of the colour `camera` with its `calibration`; see `depth_of_camera`."""
         lens = own.pinhole() if own else None
         return depth_of_camera(self._message(), str(self), calibration.pinhole(), camera, lens, c2w)
+
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) as recorded; None where it cannot be decoded."""
+        try:
+            height, width, _ = picture(self._message(), str(self)).shape
+        except InvalidRequest:
+            return None
+        return width, height
 
     def _message(self) -> Any:
         with self.recording.reading() as bag:

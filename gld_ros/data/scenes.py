@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: What goes through numbers of scenes and shows how far it is.
 Progress = Callable[[Iterable[int]], Iterable[int]]
+
+COMMON = ("names", "without", "limit")  # options of all kinds
 
 #: Class of every kind, imported when one is opened.
 KINDS = {
@@ -60,6 +62,7 @@ class Scenes(ABC):
     """
 
     one_camera = False
+    switches: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, names: Sequence[str], where: str) -> None:
         if not names:
@@ -132,14 +135,26 @@ def open_scenes(spec: str, **options: Any) -> Scenes:
     kind, _, path = place.partition(":")
     if kind not in KINDS:
         raise InvalidRequest(f"data {spec!r}: unknown kind {kind!r}, one of {', '.join(KINDS)} is expected")
-    common = {key: settings.pop(key, None) for key in ("names", "without", "limit")}
-    factory = scenes_class(kind)
-    known = list(inspect.signature(factory).parameters)[1:]
-    unknown = [key for key in settings if key not in known]
-    if unknown:
-        known += list(common)
-        raise InvalidRequest(f"data {spec!r}: unknown option {unknown[0]!r}, one of {', '.join(known)} is expected")
-    return _narrowed(factory(path, **settings), spec, **common)
+    common = {key: settings.pop(key, None) for key in COMMON}
+    return _narrowed(make_scenes(scenes_class(kind), path, settings, f"data {spec!r}"), spec, **common)
+
+
+def make_scenes(factory: type[Any], path: str | Path, options: dict[str, Any], where: str) -> Any:
+    """Scenes of a class; its options are those of its constructor and its `switches`, attributes that are set after.
+
+    Raises InvalidRequest for an option that it does not have.
+    """
+    known = [*list(inspect.signature(factory).parameters)[1:], *factory.switches]
+    for key in options:
+        if key not in known:
+            expected = ", ".join([*known, *COMMON])
+            raise InvalidRequest(f"{where}: unknown option {key!r}, one of {expected} is expected")
+    scenes = factory(path, **{key: value for key, value in options.items() if key not in factory.switches})
+    for key in factory.switches & options.keys():
+        if not isinstance(options[key], bool):
+            raise InvalidRequest(f"{where}: {key} is {options[key]!r}, true or false is expected")
+        setattr(scenes, key, options[key])
+    return scenes
 
 
 def scenes_class(kind: str) -> type[Any]:

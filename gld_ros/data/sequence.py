@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from PIL import Image
@@ -41,8 +41,11 @@ class Frame:
     name: where it comes from (file path or topic), for messages. camera_name: which camera of the rig took it.
     stamp: nanoseconds. camera: undistorted pinhole and pose, metric or not as the sequence says.
     read_image: () -> (H, W, 3) uint8 RGB. read_depth: () -> (H, W) float32 z-depth in the poses' unit, NaN unknown.
-    read_mask: () -> (H, W) bool as in `SourceView.mask`, or None where nothing is excluded.
+    read_mask: () -> (H, W) bool as in `SourceView.mask`, or None where nothing is excluded. skippable: errors of its
+    pixels say how to leave it out.
     """
+
+    ADVICE: ClassVar[str] = "--skip-bad-frames (skip_bad_frames=true in a line of data) leaves such frames out"
 
     name: str
     camera_name: str
@@ -51,12 +54,16 @@ class Frame:
     read_image: Callable[[], np.ndarray] = field(repr=False)
     read_depth: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     read_mask: Callable[[], np.ndarray | None] | None = field(default=None, repr=False)
+    skippable: bool = False
 
     def view(self) -> SourceView:
         """Load it; depth is unknown where the mask excludes. Raises InvalidRequest where the pixels are missing,
         unreadable or of another size."""
-        image, depth = self.read_image(), self.read_depth() if self.read_depth else None
-        mask = self.read_mask() if self.read_mask else None
+        try:
+            image, depth = self.read_image(), self.read_depth() if self.read_depth else None
+            mask = self.read_mask() if self.read_mask else None
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{error}; {self.ADVICE}") if self.skippable else error from None
         if depth is not None and mask is not None:
             depth = np.where(mask, depth, np.float32(np.nan))
         return SourceView(image, self.camera, self.stamp, depth, mask)
@@ -97,19 +104,21 @@ class Sequence:
         return [list(frames) for _, frames in groupby(sorted(self.frames, key=by_stamp), by_stamp)]
 
 
-def open_sequence(path: str | Path) -> Sequence:
+def open_sequence(path: str | Path, **options: Any) -> Sequence:
     """Read one posed sequence: a path whose files tell which of `scenes.KINDS` it is, or `KIND:PATH?OPTION=VALUE`.
 
-    Raises InvalidRequest naming the file and what is missing or wrong.
+    options: of the kind, as in a line of data; None for those that are not given.
+    Raises InvalidRequest naming the file and what is missing or wrong, and an option that the kind does not have.
     """
     from gld_ros.data.formats.sequences import SequenceScenes
-    from gld_ros.data.scenes import KINDS, open_scenes, scenes_class
+    from gld_ros.data.scenes import KINDS, make_scenes, open_scenes, scenes_class
 
+    options = {name: value for name, value in options.items() if value is not None}
     if str(path).partition(":")[0] in KINDS:
-        named = open_scenes(str(path))
+        named = open_scenes(str(path), **options)
         if len(named) > 1 or not isinstance(named, SequenceScenes):
             raise InvalidRequest(f"{path}: {len(named)} scenes; one sequence (a folder or file of its own) is expected")
-        return named.open(named.paths[0])
+        return named.sequence(named.paths[0])
     path = Path(path)
     if not path.exists():
         raise InvalidRequest(f"{path}: no such file or folder")
@@ -117,7 +126,8 @@ def open_sequence(path: str | Path) -> Sequence:
     sequences = {scenes: kind for scenes, kind in kinds.items() if issubclass(scenes, SequenceScenes)}
     for scenes in sequences:
         if scenes.accepts(path):
-            return scenes(path).open(path)
+            made = make_scenes(scenes, path, options, f"{path} ({sequences[scenes]})")
+            return cast(Sequence, made.sequence(path))
     known = "; ".join(f"{scenes.expected} ({kind})" for scenes, kind in sequences.items())
     raise InvalidRequest(f"{path}: no sequence; its files are none of {known}")
 

@@ -15,6 +15,8 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import interpolate_pose, pose_from_quaternion
 
 GAP = 120_000_000  # ns between poses that are interpolated
+ROUNDED = 1000  # ns; many files have microseconds
+SAME = 1_000_000  # ns to the only pose near by
 
 
 class Trajectory:
@@ -28,9 +30,14 @@ class Trajectory:
     def at(self, stamp: int) -> np.ndarray | None:
         """(4, 4) pose, interpolated; None outside the trajectory and in gaps of more than 0.12 s."""
         after = bisect_left(self.stamps, stamp)
-        if after < len(self.stamps) and self.stamps[after] == stamp:
-            return self.poses[after]
-        if after in (0, len(self.stamps)) or self.stamps[after] - self.stamps[after - 1] > GAP:
+        near = min(
+            range(max(after - 1, 0), min(after + 1, len(self.stamps))), key=lambda k: abs(self.stamps[k] - stamp)
+        )
+        away = abs(self.stamps[near] - stamp)
+        inside = 0 < after < len(self.stamps) and self.stamps[after] - self.stamps[after - 1] <= GAP
+        if away <= (ROUNDED if inside else SAME):
+            return self.poses[near]
+        if not inside:
             return None
         share = (stamp - self.stamps[after - 1]) / (self.stamps[after] - self.stamps[after - 1])
         return interpolate_pose(self.poses[after - 1], self.poses[after], share)

@@ -8,18 +8,9 @@ from bisect import bisect_left
 
 import numpy as np
 
+from gld_ros.data.trajectory import GAP, Trajectory
 from gld_ros.errors import TFError
-from gld_ros.geometry.se3 import interpolate_pose
-
-UNSTAMPED = "the stamp is zero: the driver does not stamp its messages"
-
-
-def apart(images: tuple[int, int], poses: tuple[int, int] | None) -> str:
-    """That images and poses have stamps of different clocks, by the first and last stamp (ns) of both; else empty."""
-    if poses is None or (images[0] <= poses[1] and poses[0] <= images[1]):
-        return ""
-    stamps = [f"{first / 1e9:.3f} to {last / 1e9:.3f} s" for first, last in (images, poses)]
-    return f"the images are stamped {stamps[0]}, the poses {stamps[1]}: they are of different clocks or times"
+from gld_ros.geometry.se3 import interpolate_pose, invert
 
 
 class TransformTree:
@@ -31,6 +22,7 @@ class TransformTree:
         self._static: dict[str, np.ndarray] = {}
         self._moving: dict[str, dict[int, np.ndarray]] = {}
         self._stamps: dict[str, list[int]] = {}
+        self._followed: dict[str, tuple[Trajectory, np.ndarray]] = {}  # frame: of what, and where it sits on that
 
     def __contains__(self, frame: str) -> bool:
         return frame in self._parents
@@ -45,6 +37,24 @@ class TransformTree:
         else:
             self._moving.setdefault(child, {})[stamp] = matrix
             self._stamps.pop(child, None)
+
+    def follow(self, frame: str, trajectory: Trajectory) -> None:
+        """Let `frame` have the trajectory's poses in `map`, and what is rigid to it move along."""
+        body, offset = frame, np.eye(4)
+        while body in self._static and self._parents[body] != "map":
+            offset = self._static[body] @ offset
+            body = self._parents[body]
+        self._parents[body] = "map"
+        self._rivals.pop(body, None)
+        self._static.pop(body, None)
+        mount = invert(offset)
+        self._followed[body] = trajectory, mount
+        poses = zip(trajectory.stamps, trajectory.poses, strict=True)
+        self._moving[body] = {stamp: pose @ mount for stamp, pose in poses}
+
+    def is_followed(self, frame: str) -> bool:
+        """True if `frame` moves along a trajectory."""
+        return any(above in self._followed for above in self._chain(frame))
 
     def root(self, frame: str, stop: str = "map") -> str:
         """The topmost frame above `frame`, or `stop` where that lies on the way. Raises TFError for a loop or two
@@ -78,14 +88,18 @@ class TransformTree:
             frame = self._parents[frame]
         return pose
 
-    def span(self, frame: str) -> tuple[int, int] | None:
-        """First and last stamp (ns) at which the pose of `frame` is known; None where nothing above it moves."""
-        moving = [self._moving[child] for child in self._chain(frame)[:-1] if child not in self._static]
-        return (max(map(min, moving)), min(map(max, moving))) if moving else None
-
     def _edge(self, child: str, stamp: int) -> np.ndarray:
         if child in self._static:
             return self._static[child]
+        if child in self._followed:
+            trajectory, mount = self._followed[child]
+            pose = trajectory.at(stamp)
+            if pose is None:
+                raise TFError(
+                    f"{trajectory.where} has no pose at {stamp / 1e9:.6f} s, nor two around it that are at most "
+                    f"{GAP / 1e9:g} s apart; it is of {trajectory.span()}"
+                )
+            return pose @ mount
         poses = self._moving[child]
         if stamp in poses:
             return poses[stamp]
@@ -94,8 +108,9 @@ class TransformTree:
         stamps = self._stamps[child]
         after = bisect_left(stamps, stamp)
         if after in (0, len(stamps)):
-            known = f"{stamps[0] / 1e9:.3f} to {stamps[-1] / 1e9:.3f} s"
-            raise TFError(f"the transform of {child!r} is known from {known} only")
+            raise TFError(f"the transform of {child!r} is not known at {stamp / 1e9:.6f} s")
         before = stamps[after - 1]
         share = (stamp - before) / (stamps[after] - before)
+        if not all(np.isfinite(poses[near]).all() for near in (before, stamps[after])):
+            return np.full((4, 4), np.nan)
         return interpolate_pose(poses[before], poses[stamps[after]], share)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from gld_ros.data.bad_frames import BadFrames
 from gld_ros.data.formats.camera_models import known_model, pinhole
 from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import image_sizes, read_mask, read_rgb, read_text
@@ -68,7 +69,7 @@ class COLMAPScenes(SequenceScenes):
         return bool(model_folders(path))
 
     def open(self, path: Path) -> Sequence:
-        return read_colmap(path)
+        return read_colmap(path, self.skip_bad_frames)
 
 
 def model_folders(path: Path) -> list[Path]:
@@ -81,7 +82,7 @@ def model_folders(path: Path) -> list[Path]:
     return []
 
 
-def read_colmap(path: str | Path) -> Sequence:
+def read_colmap(path: str | Path, skip_bad_frames: bool = False) -> Sequence:
     """Read the COLMAP model of a folder, or the folder `sparse/0` itself; of several models the one of most images.
 
     Images that the model has no pose of are left out. Raises InvalidRequest naming the file and what is wrong.
@@ -99,7 +100,7 @@ def read_colmap(path: str | Path) -> Sequence:
         raise InvalidRequest(f"{folder}: no image has a pose")
     root, shrunk = _image_root(path, folder, images[0].name)
     counts: dict[str, int] = {}
-    frames = []
+    bad, frames = BadFrames(skip_bad_frames), []
     for image in images:
         if image.lens not in lenses:
             raise InvalidRequest(f"{folder}: {image.name} is of camera {image.lens}, which cameras does not have")
@@ -107,7 +108,9 @@ def read_colmap(path: str | Path) -> Sequence:
         camera_name = DEFAULT_CAMERA if camera_name == "." else camera_name
         number = counts.get(camera_name, 0)
         counts[camera_name] = number + 1
-        frames.append(_frame(root, image, lenses[image.lens], shrunk, camera_name, number))
+        with bad.caught():
+            frames.append(_frame(root, image, lenses[image.lens], shrunk, camera_name, number))
+    bad.settle(str(folder), len(frames))
     return Sequence(path.resolve().name, path, frames, metric=False, timed=False)
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gld_ros.data.bad_frames import usable
 from gld_ros.data.bag import read_bag
 from gld_ros.data.formats import transforms_json
 from gld_ros.data.recording import ROS1_SUFFIX, is_recording
@@ -31,11 +32,15 @@ class SequenceScenes(Scenes):
     camera: one of a rig's; None takes all of them. frames: "FIRST-END", those of each sequence from number FIRST up to
     END, in time order; None takes all of them.
 
+    skip_bad_frames: leave frames out that cannot be used (`bad_frames`), instead of an error.
+
     A format says what its sequences are known by (`expected`, for messages), how to tell one (`accepts`) and how to
     read it (`open`). That and its line in `scenes.KINDS` make every command take it.
     """
 
     expected: ClassVar[str]
+    switches = frozenset({"skip_bad_frames"})
+    skip_bad_frames = False
 
     def __init__(self, path: str | Path, camera: str | None = None, frames: str | None = None) -> None:
         self.part = slice(None) if frames is None else frame_range(frames)
@@ -53,6 +58,10 @@ class SequenceScenes(Scenes):
     def open(self, path: Path) -> Sequence:
         """One sequence, its pixels not yet loaded. Raises InvalidRequest naming the file and what is wrong."""
 
+    def sequence(self, path: Path) -> Sequence:
+        """`open`, with the frames whose pixels cannot be read left out, if they are to be."""
+        return usable(self.open(path), self.skip_bad_frames)
+
     def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
         """Name and path of each."""
         if self.accepts(root):
@@ -60,7 +69,7 @@ class SequenceScenes(Scenes):
         return list(subfolders(existing_folder(root), lambda folder, _: self.accepts(folder)))
 
     def read(self, index: int) -> list[Frame]:
-        return in_time(self.open(self.paths[index]), self.camera)[self.part]
+        return in_time(self.sequence(self.paths[index]), self.camera)[self.part]
 
 
 class Folders(SequenceScenes):
@@ -73,7 +82,7 @@ class Folders(SequenceScenes):
         return path.suffix == ".json" or (path / "transforms.json").exists()
 
     def open(self, path: Path) -> Sequence:
-        return transforms_json.read_folder(path)
+        return transforms_json.read_folder(path, self.skip_bad_frames)
 
     def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
         return [(name.removesuffix("/nerfstudio"), path) for name, path in super().find_sequences(root)]
@@ -91,15 +100,24 @@ class Bags(SequenceScenes):
     """Bags: rosbag2 folders, folders of .mcap or .db3 without metadata, ROS 1 files.
 
     Frames nearer than `translation` metres and `rotation` degrees to the key frame before are left out. A bag is read
-    through to find its frames: `gld data from-bag` once makes folders of them, for training.
+    through to find its frames: `gld data from-bag` once makes folders of them, for training. calibration, trajectory,
+    trajectory_frame: files beside it, of what it does not hold (`bag.read_bag`).
     """
 
     expected = "metadata.yaml, *.mcap, *.db3, *.bag"
 
     def __init__(
-        self, path: str | Path, camera: str | None = None, translation: float = 0.05, rotation: float = 5.0
+        self,
+        path: str | Path,
+        camera: str | None = None,
+        translation: float = 0.05,
+        rotation: float = 5.0,
+        calibration: str | Path | None = None,
+        trajectory: str | Path | None = None,
+        trajectory_frame: str | None = None,
     ) -> None:
         self.translation, self.rotation = translation, rotation
+        self.beside = calibration, trajectory, trajectory_frame
         super().__init__(path, camera)
 
     @staticmethod
@@ -107,7 +125,7 @@ class Bags(SequenceScenes):
         return is_recording(path)
 
     def open(self, path: Path) -> Sequence:
-        return read_bag(path)
+        return read_bag(path, *self.beside, self.skip_bad_frames)
 
     def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
         found: list[tuple[str, Path]] = []

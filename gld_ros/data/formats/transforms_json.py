@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from gld_ros.data.bad_frames import BadFrames
 from gld_ros.data.formats.camera_models import COEFFICIENTS, pinhole
 from gld_ros.data.reading import image_sizes, read_depth, read_json, read_mask, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
@@ -69,7 +70,7 @@ HARMLESS = (
 )  # fmt: skip
 
 
-def read_folder(path: str | Path) -> Sequence:
+def read_folder(path: str | Path, skip_bad_frames: bool = False) -> Sequence:
     """Read a transforms.json folder; images are loaded on demand, everything else is checked now.
 
     Raises InvalidRequest naming the file, the frame and what was expected.
@@ -81,16 +82,18 @@ def read_folder(path: str | Path) -> Sequence:
         raise InvalidRequest(f"{file}: holds no frames; a non-empty list `frames` of objects is expected")
     _warn_of_unused([content, *entries], str(file))
     counts: dict[str, int] = {}
-    frames = []
+    bad, frames = BadFrames(skip_bad_frames), []
     for index, entry in enumerate(entries):
         camera_name = str(entry.get("camera", DEFAULT_CAMERA))
         where = f"{file}: frame {index}"
-        time_index = _number(entry, "time_index", where, default=counts.get(camera_name, 0))
-        counts[camera_name] = counts.get(camera_name, 0) + 1
+        number = counts.get(camera_name, 0)
+        counts[camera_name] = number + 1
         common = content
         if any(key in entry for key in FOCAL):
             common = {key: value for key, value in content.items() if key not in FOCAL}
-        frames.append(_read_frame(file.parent, {**common, **entry}, camera_name, time_index, where))
+        with bad.caught():
+            frames.append(_read_frame(file.parent, {**common, **entry}, camera_name, number, where))
+    bad.settle(str(file), len(frames))
     metric = content.get("metric")
     if metric is None and DEPTH_UNITS[0] in content and any(frame.read_depth for frame in frames):
         metric = True
@@ -110,7 +113,7 @@ def _warn_of_unused(entries: Iterable[dict[str, Any]], where: str) -> None:
         log.warning("%s: keys that are not used: %s", where, ", ".join(unused))
 
 
-def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_index: float, where: str) -> Frame:
+def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, number: int, where: str) -> Frame:
     image_path, shrunk = _image_file(folder, entry.get("file_path"), f"{where}: file_path")
     full, size = _sizes(image_path, entry, shrunk, where)
     model = _pinhole(entry, full, size, where)
@@ -120,6 +123,7 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, time_inde
     mask_path = _image_file(folder, entry["mask_path"], f"{where}: mask_path")[0] if entry.get("mask_path") else None
     units = [_number(entry, key, where) for key in DEPTH_UNITS if key in entry]
     unit = units[0] if units else None
+    time_index = _number(entry, "time_index", where, default=number)
     stamp = _stamp(entry, where) if "timestamp" in entry else made_up_stamp(time_index)
 
     def measured(path: Path) -> np.ndarray:
