@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ import numpy as np
 from gld_ros.data.bad_frames import BadFrames
 from gld_ros.data.bag_companions import calibrated, follow_trajectory
 from gld_ros.data.bag_images import BagImage, Calibration, info_at, info_topic, nearest_in_time, stamp_of
-from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, NARROW, encoding_of, value_range
+from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, Levels, beside_first, encoding_of, unusable
 from gld_ros.data.recording import RENAMED, Message, Recording
 from gld_ros.data.sequence import Frame, Sequence
-from gld_ros.data.transforms import TransformTree
+from gld_ros.data.transforms import UNSTAMPED, TransformTree, apart
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import pose_from_quaternion
@@ -50,7 +51,7 @@ class _Bag:
         self.recording = Recording(path)
         self.images: dict[str, list[BagImage]] = {}
         self.encodings: dict[str, str] = {}
-        self.ranges: dict[str, tuple[int, int]] = {}  # of the 16-bit values of a topic
+        self.levels: dict[str, Levels] = {}
         self.infos: dict[str, list[tuple[int, Any]]] = {}
         self.trees: dict[str, TransformTree] = {}  # namespace: its TF
         self.poses: dict[str, list[tuple[int, str, str, np.ndarray]]] = {}  # topic: stamp, parent, child, pose
@@ -71,9 +72,7 @@ class _Bag:
                 self.recording, topic, raw.log_time, stamp_of(message), message.header.frame_id.lstrip("/")
             )
             self.images.setdefault(topic, []).append(image)
-            if values := value_range(message):
-                before = self.ranges.get(topic, values)
-                self.ranges[topic] = min(before[0], values[0]), max(before[1], values[1])
+            self.levels.setdefault(topic, Levels()).add(message)
         elif type_name == INFO:
             infos = self.infos.setdefault(topic, [])
             content = bytes(raw.data[12:])  # after the stamp, in both versions of ROS
@@ -132,16 +131,23 @@ class _Bag:
         camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
         rectified = _is_rectified(base)
         depth_topic = self._depth_topic(topic, tree)
-        levels = self._levels(topic)
-        frames, lost, reason = [], 0, ""
+        levels = self.levels[topic].levels
+        if levels != FULL_RANGE:
+            log.warning("%s: %s: %s", self.path, topic, self.levels[topic])
+        clocks = apart((images[0].stamp, images[-1].stamp), tree.span(frame_id))
+        frames: list[Frame] = []
+        lost: Counter[str] = Counter()
         for image in images:
+            calibration = self._calibration(beside, image, rectified)
+            if reason := calibration.unusable():
+                lost[f"{beside}: {reason}"] += 1
+                continue
             try:
                 pose = tree.lookup(root, frame_id, image.stamp)
             except TFError as error:
-                lost, reason = lost + 1, str(error)
+                lost[f"no pose at their stamps ({(clocks or error) if image.stamp else UNSTAMPED})"] += 1
                 continue
             with bad.caught():
-                calibration = self._calibration(beside, image.stamp, rectified)
                 camera = calibration.pinhole().camera(pose).check(str(image))
                 read_depth = self._depth(depth_topic, image, calibration, camera, tree, root) if depth_topic else None
                 read_image = partial(image.colour, calibration, levels)
@@ -151,21 +157,26 @@ class _Bag:
                 "%s: %s: %d of %d images have no depth: none with a pose came on %s within %g ms",
                 self.path, topic, without, len(frames), depth_topic, DEPTH_TOLERANCE / 1e6,
             )  # fmt: skip
-        return frames, f"no pose at any of {lost} image stamps ({reason})"
+        reasons = "; ".join(f"{count} of {len(images)} images: {reason}" for reason, count in lost.items())
+        if frames and lost:
+            log.warning("%s: %s: left out %s", self.path, topic, reasons)
+        return frames, reasons
 
-    def _levels(self, topic: str) -> tuple[int, int]:
-        """The 16-bit values that become black and white: one range for all images, so that they stay comparable."""
-        low, high = self.ranges.get(topic, FULL_RANGE)
-        if high - low >= NARROW:
-            return FULL_RANGE
-        log.warning(
-            "%s: %s: its 16-bit values use %d of 256 grey levels; in all images %d becomes black and %d white",
-            self.path, topic, (high - low) // 257 + 1, low, high,
-        )  # fmt: skip
-        return low, high
+    def _calibration(self, topic: str, image: BagImage, rectified: bool) -> Calibration:
+        info, shares_frame = info_at(self.infos[topic], image.stamp), image.frame_id in self._first_frames
+        return Calibration(info, rectified, f"{self.path}: {topic}", shares_frame)
 
-    def _calibration(self, topic: str, stamp: int, rectified: bool) -> Calibration:
-        return Calibration(info_at(self.infos[topic], stamp), rectified, f"{self.path}: {topic}")
+    @cached_property
+    def _first_frames(self) -> set[str]:
+        """Frames of cameras that are not the second one of a stereo pair."""
+        newest = {
+            topic: self.infos[info_topic(topic)][-1][1] for topic in self.images if info_topic(topic) in self.infos
+        }
+        return {
+            self.images[topic][0].frame_id
+            for topic, info in newest.items()
+            if not unusable(info) and not any(beside_first(info))
+        }
 
     def _depth_topic(self, colour: str, tree: TransformTree) -> str | None:
         """The topic of a camera's depth: in its own frame, that is registered to it; else one with CameraInfo beside it
@@ -196,7 +207,7 @@ class _Bag:
             return None
         beside = info_topic(topic)
         is_own = beside in self.infos and beside != info_topic(image.topic)
-        own = self._calibration(beside, measured.stamp, _is_rectified(topic)) if is_own else None
+        own = self._calibration(beside, measured, _is_rectified(topic)) if is_own else None
         return partial(measured.depth, colour, camera, own, c2w)
 
     def tree(self, topic: str, frame_id: str) -> TransformTree:
@@ -238,9 +249,9 @@ def read_bag(
 ) -> Sequence:
     """Posed frames of all cameras of a bag, in time order; images are read when asked for.
 
-    calibration, trajectory: files beside the bag, of what it does not hold; see `bag_companions`.
-    Frames outside the recorded poses are left out. Raises InvalidRequest naming the file and what is missing: images,
-    CameraInfo, poses; or that it is truncated, empty or unreadable.
+    calibration, trajectory: files beside the bag, of what it does not hold; see `bag_companions`. Frames outside the
+    recorded poses are left out. Raises InvalidRequest naming the file and what is missing: images, CameraInfo, poses;
+    or that it is truncated, empty or unreadable.
     """
     path = Path(path)
     bag = _Bag(path)
@@ -267,10 +278,11 @@ def read_bag(
             missing.append(f"{topic}: {problem}")
     bad.settle(str(path), len(frames))
     if not frames:
-        advice = [
-            f"{option} FILE gives {what}" for what, option in BESIDE.items() if f"no {what}" in "; ".join(missing)
-        ]
-        raise InvalidRequest(f"{path}: no posed images. " + "; ".join(missing + advice))
+        reasons = "; ".join(missing)
+        advice = [f"; {option} FILE gives {what}" for what, option in BESIDE.items() if f"no {what}" in reasons]
+        raise InvalidRequest(f"{path}: no posed images. {reasons}{''.join(advice)}")
+    if missing:
+        log.warning("%s: left out %s", path, "; ".join(missing))
     # REP 103 asks for metres; `write_bag` notes where a sequence is not in them, or does not say.
     metric = {"true": True, "false": False}.get(bag.recording.notes.get("metric", "true"))
     return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), metric)

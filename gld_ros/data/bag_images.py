@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gld_ros.data.camera_messages import camera_model, picture
+from gld_ros.data.camera_messages import camera_model, picture, unusable
 from gld_ros.data.depth_messages import depth_of_camera
 from gld_ros.data.recording import Recording
 from gld_ros.errors import InvalidRequest
@@ -23,14 +23,22 @@ INFO_TOLERANCE = 20_000_000  # ns between an image and its CameraInfo; farther a
 
 @dataclass(frozen=True)
 class Calibration:
-    """The CameraInfo of an image: its tables are made when the image is read, those of a few lenses are kept."""
+    """The CameraInfo of an image: its tables are made when the image is read, those of a few lenses are kept.
+
+    shares_frame: with the first camera of its stereo pair.
+    """
 
     info: Any
     rectified: bool
     where: str
+    shares_frame: bool
+
+    def unusable(self) -> str:
+        """Why there is no `pinhole`, of a CameraInfo that is well-formed; empty if there is one."""
+        return unusable(self.info, self.rectified, self.shares_frame)
 
     def pinhole(self) -> Pinhole:
-        return camera_model(self.info, self.rectified, self.where)
+        return camera_model(self.info, self.rectified, self.where, self.shares_frame)
 
 
 @dataclass(frozen=True)

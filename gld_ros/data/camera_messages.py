@@ -8,6 +8,7 @@ imported here. Encodings: sensor_msgs/image_encodings.hpp.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from gld_ros.geometry.distortion import Pinhole, undistort
 MAX_CAMERA_SIDE = 8192  # pixels; bounds the time and memory that the undistortion tables of one CameraInfo may take
 FULL_RANGE = (0, 65535)
 NARROW = 65536 // 4  # a range of 16-bit values below this would use fewer than 64 of 256 grey levels
+SLACK = 0.1  # of a range: how far values may lie outside before it grows
 SAMPLED = 10_000  # pixels of an image that its range is found from
 VIDEO = ("h264", "h265", "hevc", "av1", "vp8", "vp9", "ffmpeg")
 
@@ -46,8 +48,10 @@ ENCODINGS = {f"{name}{8 * size}": _Encoding(f"u{size}", *how) for name, how in _
 ENCODINGS |= {
     "uyvy": _UYVY, "yuv422": _UYVY, "yuyv": _YUYV, "yuv422_yuy2": _YUYV,
     "nv12": _Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV12, 1.5), "nv21": _Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV21, 1.5),
+    "nv24": _Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV12, 3),
     # Names that OpenCV gives to plain arrays: of grey pictures, and of colour ones in its own order.
     "8UC1": ENCODINGS["mono8"], "8UC3": ENCODINGS["bgr8"], "8UC4": ENCODINGS["bgra8"],
+    "16UC3": ENCODINGS["bgr16"], "16UC4": ENCODINGS["bgra16"],
 }  # fmt: skip
 DEPTH_ENCODINGS = {"16UC1": _Encoding("u2", 1), "32FC1": _Encoding("f4", 1)}  # depth_messages.py reads them
 
@@ -73,10 +77,44 @@ def picture(message: Any, name: str, levels: tuple[int, int] = FULL_RANGE) -> np
             encoding = ENCODINGS[kind]
             stored = stored_values(message, encoding, name)
         # A view of the message must not get out: it may be changed, or cannot be written to.
-        rgb = stored.copy() if encoding.to_rgb is None else cv2.cvtColor(stored, encoding.to_rgb)
+        rgb = stored.copy() if encoding.to_rgb is None else _converted(stored, encoding)
     except cv2.error as error:
         raise InvalidRequest(f"{name}: cannot decode an image of encoding '{kind}': {error}") from None
     return rgb if rgb.dtype == np.uint8 else _eight_bits(rgb, levels)
+
+
+class Levels:
+    """The 16-bit values that become black and white in the images of one topic: the same for all of them, so that they
+    stay comparable.
+
+    given: (low, high). None finds them: everything, or the range of the values where that would use few grey levels,
+    as those of a thermal camera do. The range grows when an image exceeds it by more than a tenth.
+    """
+
+    def __init__(self, given: tuple[int, int] | None = None) -> None:
+        self._given, self._range = given, given
+
+    def add(self, message: Any) -> bool:
+        """Take an image into account; True where `levels` are other ones now."""
+        if self._given or not (values := value_range(message)):
+            return False
+        before = self.levels
+        low, high = self._range or values
+        slack = SLACK * (high - low)
+        if self._range is None or values[0] < low - slack or values[1] > high + slack:
+            self._range = min(low, values[0]), max(high, values[1])
+        return self.levels != before
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """(low, high), for `picture`."""
+        low, high = self._range or FULL_RANGE
+        return (low, high) if self._given or high - low < NARROW else FULL_RANGE
+
+    def __str__(self) -> str:
+        low, high = self.levels
+        few = f"its 16-bit values use {(high - low) // 257 + 1} of 256 grey levels; " if high - low < NARROW else ""
+        return f"{few}in all images {low} becomes black and {high} white"
 
 
 def value_range(message: Any) -> tuple[int, int] | None:
@@ -107,8 +145,21 @@ def stored_values(message: Any, encoding: _Encoding, name: str) -> np.ndarray:
             f"step of {row} or more and step x {rows} bytes are expected"
         )
     padded = np.frombuffer(message.data, np.uint8, step * rows).reshape(rows, step)
+    if encoding.rows == 3:  # the padding of its rows of colours, which are twice as long, is at their ends
+        colours = padded[height:].reshape(height, 2 * step)[:, : 2 * width].reshape(2 * height, width)
+        padded = np.concatenate([padded[:height, :width], colours])
     values = np.ascontiguousarray(padded[:, :row]).view(dtype).astype(np.dtype(encoding.dtype), copy=False)
     return values.reshape(rows, width, encoding.channels) if encoding.channels > 1 else values
+
+
+def _converted(stored: np.ndarray, encoding: _Encoding) -> np.ndarray:
+    assert encoding.to_rgb is not None
+    if encoding.rows < 3:
+        return cv2.cvtColor(stored, encoding.to_rgb)
+    # nv24 has a colour for every pixel, as nv12 of twice the size has.
+    luma, colours = np.split(stored, (len(stored) // 3,))
+    doubled = np.concatenate([luma.repeat(2, axis=0).repeat(2, axis=1), colours.reshape(len(luma), -1)])
+    return cv2.cvtColor(doubled, encoding.to_rgb)[::2, ::2].copy()
 
 
 def _decompressed(message: Any, name: str) -> tuple[np.ndarray, _Encoding]:
@@ -121,8 +172,10 @@ def _decompressed(message: Any, name: str) -> tuple[np.ndarray, _Encoding]:
         data = np.frombuffer(message.data, np.uint8)
         stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if stored is not None and stored.dtype in (np.uint8, np.uint16):
+            mosaic = kind.split(";")[0].strip()  # image_transport compresses it as it is
             colour = "mono" if stored.ndim == 2 else {3: "bgr", 4: "bgra"}[stored.shape[2]]
-            return stored, ENCODINGS[f"{colour}{8 * stored.dtype.itemsize}"]
+            same = mosaic.startswith("bayer_") and mosaic in ENCODINGS and colour == "mono"
+            return stored, ENCODINGS[mosaic if same else f"{colour}{8 * stored.dtype.itemsize}"]
         reason = f"no codec can read its {data.size} bytes"
     raise InvalidRequest(f"{name}: cannot decode an image of encoding '{kind}': {reason}")
 
@@ -139,20 +192,58 @@ def _eight_bits(values: np.ndarray, levels: tuple[int, int]) -> np.ndarray:
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def camera_model(info: Any, rectified: bool = False, name: str = "camera_info") -> Pinhole:
+def camera_model(info: Any, rectified: bool = False, name: str = "camera_info", shares_frame: bool = False) -> Pinhole:
     """The pinhole of a CameraInfo: K and D for a raw image, P for a `rectified` one; ROI and binning are applied.
 
-    Cached per content, as every image brings its own message. Raises InvalidRequest, naming `name`, for sizes, K, P or
-    a ROI that cannot be and for an unknown distortion model.
+    shares_frame: the first camera of a stereo pair has the same frame, so that this one is where P[0,3] and P[1,3] say.
+    Cached per content, as every image brings its own message. Raises InvalidRequest, naming `name`, for a camera that
+    is not calibrated, for sizes, K, P or a ROI that cannot be, for an unknown distortion model, and for raw images
+    where only the poses of rectified ones are known.
     """
     roi = (info.roi.x_offset, info.roi.y_offset, info.roi.width or info.width, info.roi.height or info.height)
     binning = (max(info.binning_x, 1), max(info.binning_y, 1))
-    K = _numbers(info, "p").reshape(3, 4)[:, :3] if rectified else _numbers(info, "k")
+    K = _P(info)[:, :3] if rectified else _numbers(info, "k")
     D = () if rectified or not _numbers(info, "d").any() else tuple(_numbers(info, "d").tolist())
     try:
-        return _camera_model(tuple(K.ravel()), D, info.distortion_model, info.width, info.height, roi, binning)
+        if reason := unusable(info, rectified, shares_frame):
+            raise InvalidRequest(f"CameraInfo: {reason}")
+        aside = beside_first(info) if shares_frame else (0.0, 0.0)
+        return _camera_model(tuple(K.ravel()), D, info.distortion_model, info.width, info.height, roi, binning, aside)
     except InvalidRequest as error:
         raise InvalidRequest(f"{name}: {error}") from None
+
+
+def unusable(info: Any, rectified: bool = False, shares_frame: bool = False) -> str:
+    """Why a CameraInfo that is well-formed gives no pinhole; empty if it does. Arguments: as of `camera_model`."""
+    if not (_P(info)[:, :3] if rectified else _numbers(info, "k")).any():  # as drivers send it until then
+        return f"{'P' if rectified else 'K'} is all zeros: the camera is not calibrated"
+    right, below = beside_first(info)
+    if shares_frame and (right or below) and not (rectified or is_rectified(info)):
+        return (
+            f"P puts rectified images {right:.3f} m to the right of and {below:.3f} m below the origin of their frame; "
+            "these are raw: send rectified ones, or give the camera a frame of its own"
+        )
+    return ""
+
+
+def is_rectified(info: Any) -> bool:
+    """True for a CameraInfo that says that the images are rectified: no distortion, no rotation, P is K."""
+    K, D, R = (_numbers(info, field) for field in "kdr")
+    turned = R.any() and not np.allclose(R, np.eye(3).ravel())
+    return not D.any() and not turned and np.allclose(K.reshape(3, 3), _P(info)[:, :3])
+
+
+def beside_first(info: Any) -> tuple[float, float]:
+    """Metres by which a camera is to the right of and below the first one of its stereo pair; (0, 0) for that one.
+
+    P[0,3] = -fx * baseline, as CameraInfo defines it, and the same of P[1,3].
+    """
+    P = _P(info)
+    return (float(-P[0, 3] / P[0, 0]), float(-P[1, 3] / P[1, 1])) if P[0, 0] and P[1, 1] else (0.0, 0.0)
+
+
+def _P(info: Any) -> np.ndarray:
+    return _numbers(info, "p").reshape(3, 4)
 
 
 def _numbers(info: Any, field: str) -> np.ndarray:
@@ -169,6 +260,7 @@ def _camera_model(
     height: int,
     roi: tuple[int, int, int, int],
     binning: tuple[int, int],
+    aside: tuple[float, float],
 ) -> Pinhole:
     full = Camera(np.reshape(K, (3, 3)) + HALF_PIXEL, np.eye(4), width, height).check("CameraInfo")
     if max(width, height) > MAX_CAMERA_SIDE:
@@ -177,4 +269,5 @@ def _camera_model(
         raise InvalidRequest(f"CameraInfo: roi (x, y, width, height) {roi} does not lie within {width}x{height}")
     window = full.cropped(*roi)
     camera = window.resized(window.width // binning[0], window.height // binning[1]).check("CameraInfo")
-    return undistort(camera.K, D, distortion_model, camera.width, camera.height, "CameraInfo")
+    pinhole = undistort(camera.K, D, distortion_model, camera.width, camera.height, "CameraInfo")
+    return replace(pinhole, aside=aside)

@@ -43,7 +43,8 @@ def depth_of_camera(
         size = (colour.width, colour.height)
         measured = resized_depth(measured, f"{name}: registered depth (it has no CameraInfo of its own)", size)
     lens = own or colour
-    return reprojected(lens.apply(measured, name), lens.camera(camera.c2w if c2w is None else c2w), camera)
+    placed = Camera(lens.K, camera.c2w, lens.width, lens.height) if c2w is None else lens.camera(c2w)
+    return reprojected(lens.apply(measured, name), placed, camera)
 
 
 def depth(message: Any, name: str) -> np.ndarray:

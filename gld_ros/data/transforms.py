@@ -12,6 +12,16 @@ from gld_ros.data.trajectory import GAP, Trajectory
 from gld_ros.errors import TFError
 from gld_ros.geometry.se3 import interpolate_pose, invert
 
+UNSTAMPED = "the stamp is zero: the driver does not stamp its messages"
+
+
+def apart(images: tuple[int, int], poses: tuple[int, int] | None) -> str:
+    """That images and poses have stamps of different clocks, by the first and last stamp (ns) of both; else empty."""
+    if poses is None or (images[0] <= poses[1] and poses[0] <= images[1]):
+        return ""
+    stamps = [f"{first / 1e9:.3f} to {last / 1e9:.3f} s" for first, last in (images, poses)]
+    return f"the images are stamped {stamps[0]}, the poses {stamps[1]}: they are of different clocks or times"
+
 
 class TransformTree:
     """Every frame has one parent, as in TF; moving transforms are interpolated, never extrapolated."""
@@ -88,6 +98,11 @@ class TransformTree:
             frame = self._parents[frame]
         return pose
 
+    def span(self, frame: str) -> tuple[int, int] | None:
+        """First and last stamp (ns) at which the pose of `frame` is known; None where nothing above it moves."""
+        moving = [self._moving[child] for child in self._chain(frame)[:-1] if child not in self._static]
+        return (max(map(min, moving)), min(map(max, moving))) if moving else None
+
     def _edge(self, child: str, stamp: int) -> np.ndarray:
         if child in self._static:
             return self._static[child]
@@ -108,7 +123,8 @@ class TransformTree:
         stamps = self._stamps[child]
         after = bisect_left(stamps, stamp)
         if after in (0, len(stamps)):
-            raise TFError(f"the transform of {child!r} is not known at {stamp / 1e9:.6f} s")
+            known = f"{stamps[0] / 1e9:.3f} to {stamps[-1] / 1e9:.3f} s"
+            raise TFError(f"the transform of {child!r} is known from {known} only")
         before = stamps[after - 1]
         share = (stamp - before) / (stamps[after] - before)
         if not all(np.isfinite(poses[near]).all() for near in (before, stamps[after])):

@@ -28,15 +28,21 @@ class Pinhole:
     """An undistorted pinhole and how a lens' images become its own.
 
     K: (3, 3), corner convention. maps: cv2 remap tables, None where the images are undistorted already.
+    aside: metres to the right of its frame's origin and below it where the camera is: not (0, 0) for the second camera
+    of a stereo pair that has the frame of the first.
     """
 
     K: np.ndarray
     width: int
     height: int
     maps: tuple[np.ndarray, np.ndarray] | None
+    aside: tuple[float, float] = (0.0, 0.0)
 
     def camera(self, c2w: np.ndarray) -> Camera:
-        """This pinhole at a pose (4, 4)."""
+        """This pinhole where its frame has the pose c2w (4, 4)."""
+        if any(self.aside):
+            c2w = c2w.copy()
+            c2w[:3, 3] += c2w[:3, :2] @ self.aside
         return Camera(self.K, c2w, self.width, self.height)
 
     def apply(self, image: np.ndarray, where: str) -> np.ndarray:
@@ -55,7 +61,8 @@ class Pinhole:
 
 
 def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height: int, where: str) -> Pinhole:
-    """The pinhole of a distorted camera. K: (3, 3), corner convention. D: as in CameraInfo, of `model`.
+    """The pinhole of a distorted camera. K: (3, 3), corner convention. D: as in CameraInfo, of `model`; zeros behind
+    its last coefficient change nothing.
 
     Raises InvalidRequest for an unknown model, for coefficients that are not finite or too few or many for it, and for
     a fisheye that sees more than a pinhole can show.
@@ -69,12 +76,14 @@ def undistort(K: np.ndarray, D: Sequence[float], model: str, width: int, height:
     numbers = FISHEYE_COEFFICIENTS if fisheye else POLYNOMIAL_COEFFICIENTS
     if model == THIN_PRISM_FISHEYE:
         numbers = PRISM_COEFFICIENTS
-    if len(D) not in numbers or not np.isfinite(D).all():
+    used = int(np.flatnonzero(D).max(initial=-1)) + 1
+    enough = [number for number in numbers if used <= number <= len(D)]
+    if not enough or not np.isfinite(D).all():
         raise InvalidRequest(
             f"{where}: D holds {len(D)} numbers, expected finite ones, {' or '.join(map(str, numbers))}"
         )
     # cv2 counts pixel centres as whole numbers.
-    centred, coefficients, size = K - HALF_PIXEL, np.asarray(D, dtype=np.float64), (width, height)
+    centred, coefficients, size = K - HALF_PIXEL, np.asarray(D[: enough[-1]], dtype=np.float64), (width, height)
     # The new K shows only pixels that the camera saw, so that no black border passes for an observation.
     if fisheye:
         radial, bent = coefficients[:4], coefficients[4:]

@@ -5,35 +5,19 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from builders.cases import case, synthesized
 from PIL import Image
 
 from gld_ros.cli import main
 from gld_ros.data.sequence import Frame, open_sequence, write_folder
 from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
 from gld_ros.scene.ply import read_ply
-
-CASES = Path(os.environ.get("GLD_TEST_CASES", Path(__file__).parents[2].parent / "shared" / "cases"))
-
-
-def case(number: int, name: str = "scene") -> Path:
-    """The input of a case; skips where the cases are not on this machine."""
-    found = sorted(CASES.glob(f"{number:02d}-*"))
-    if not found:
-        pytest.skip(f"{CASES} is not on this machine; set GLD_TEST_CASES to the folder of field cases")
-    return found[0] / name
-
-
-def synthesized(scene: Path, out: Path) -> dict:
-    """The report of view 3 from the views 0 and 6."""
-    assert main(["synthesize", str(scene), "--sources", "0,6", "--targets", "3", "--out", str(out)]) == 0
-    return json.loads((out / "report.json").read_text())
 
 
 def frames(scene: Path) -> list[Frame]:

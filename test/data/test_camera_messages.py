@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gld_ros.data.camera_messages import ENCODINGS, picture, value_range
+from gld_ros.data.camera_messages import ENCODINGS, FULL_RANGE, Levels, picture, value_range
 from gld_ros.errors import InvalidRequest
 
 RGB = cv2.resize(np.random.default_rng(3).integers(60, 190, (2, 2, 3), dtype=np.uint8), (16, 12))
@@ -29,6 +29,9 @@ def stored(encoding: str) -> np.ndarray:
     if encoding.startswith(("nv", "yu", "uy")):
         planes = cv2.cvtColor(RGB, cv2.COLOR_RGB2YUV_I420).reshape(-1)
         y, u, v = np.split(planes, (192, 240))
+        if encoding == "nv24":
+            u, v = (plane.reshape(6, 8).repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v))
+            return np.concatenate([y, np.stack([u, v], axis=2).ravel()]).reshape(36, 16)
         if encoding.startswith("nv"):
             pairs = np.stack([u, v] if encoding == "nv12" else [v, u], axis=1)
             return np.concatenate([y, pairs.ravel()]).reshape(18, 16)
@@ -46,8 +49,12 @@ def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = Fal
     rows = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")))
     rows = rows.reshape(len(pixels), -1).view(np.uint8)
     data = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
+    step = data.shape[1]
+    if encoding == "nv24" and padding:  # rows of colours are twice as long
+        colours = np.pad(rows[12:].reshape(12, -1), ((0, 0), (0, 2 * padding)), constant_values=99)
+        data = np.concatenate([data[:12].ravel(), colours.ravel()])
     return SimpleNamespace(
-        height=12, width=16, encoding=encoding, is_bigendian=int(big), step=data.shape[1], data=data.tobytes()
+        height=12, width=16, encoding=encoding, is_bigendian=int(big), step=step, data=data.tobytes()
     )
 
 
@@ -55,7 +62,7 @@ def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = Fal
 @pytest.mark.parametrize("padding", (0, 6))
 def test_every_encoding(encoding, padding):
     pixels = stored(encoding)
-    wide = encoding.endswith("16")
+    wide = "16" in encoding
     for big in (False, True) if wide else (False,):
         given = message(pixels.astype(np.uint16) * 257 if wide else pixels, encoding, padding, big)
         read = picture(given, "image")
@@ -85,6 +92,27 @@ def test_a_given_range_of_16_bit_values():
     assert value_range(message(RGB, "rgb8")) is None
     png = SimpleNamespace(format="mono16; png compressed", data=cv2.imencode(".png", counts)[1].tobytes())
     assert value_range(png) == (low, high)
+
+
+def test_the_range_of_a_topic_grows_with_its_values():
+    def counts(low, high):
+        return message(np.linspace(low, high, 192).reshape(12, 16).astype(np.uint16), "mono16")
+
+    levels = Levels()
+    assert levels.add(counts(7400, 7900)) and not levels.add(counts(7390, 7930))  # within a tenth
+    found = levels.levels
+    assert 7390 <= found[0] <= 7410 and 7890 <= found[1] <= 7910 and "use 2 of 256 grey levels" in str(levels)
+    assert levels.add(counts(7500, 9000)) and levels.levels == (found[0], pytest.approx(9000, abs=10))
+    assert levels.add(counts(0, 60000)) and levels.levels == FULL_RANGE
+    assert not levels.add(counts(7400, 7900)) and not levels.add(message(RGB, "rgb8"))
+    given = Levels((100, 200))
+    assert not given.add(counts(0, 60000)) and given.levels == (100, 200)
+
+
+def test_a_compressed_mosaic_keeps_its_colours():
+    data = cv2.imencode(".png", stored("bayer_grbg8"))[1].tobytes()
+    read = picture(SimpleNamespace(format="bayer_grbg8; png compressed ", data=data), "image")
+    np.testing.assert_array_equal(read, picture(message(stored("bayer_grbg8"), "bayer_grbg8"), "image"))
 
 
 @pytest.mark.parametrize(
