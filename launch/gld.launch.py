@@ -22,6 +22,8 @@ ARGUMENTS = {  # name: (default, description)
     ),
     "image": ("image", "Image topic, or several with commas, of Image or CompressedImage."),
     "camera_info": ("camera_info", "CameraInfo topic of the same camera, or several with commas."),
+    "depth": ("''", "Depth topic of the same camera, or several with commas; '' for a camera without."),
+    "depth_camera_info": ("''", "CameraInfo topic of the depth, where that is not registered to the images."),
     "namespace": ("", "Namespace of the node, for several robots."),
     "tf": (
         "/tf",
@@ -68,6 +70,8 @@ def generate_launch_description() -> LaunchDescription:
                 "model": ParameterValue(value["model"], value_type=str),
                 "image_topics": topics("image"),
                 "camera_info_topics": topics("camera_info"),
+                "depth_topics": topics("depth"),
+                "depth_camera_info_topics": topics("depth_camera_info"),
                 "autostart": ParameterValue(value["autostart"], value_type=bool),
                 "use_sim_time": use_sim_time,
             },

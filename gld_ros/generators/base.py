@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.generators.native import Pixels, to_uint8
 from gld_ros.generators.request import Limits, Loading, Preset, Recent, Rendering, Report, Request
 from gld_ros.geometry.cameras import Camera
-from gld_ros.views import ObservedDepth, Scale, SourceView, View
+from gld_ros.views import SENSOR_SPREAD, ObservedDepth, Scale, SourceView, View
 
 #: Families by the name in a folder's config.json ("family"); a folder without one is the first's.
 FAMILIES: dict[str, str | type[Generator]] = {"gld": "gld_ros.generators.gld_family:GLD"}
@@ -104,12 +105,19 @@ class Generator(ABC):
     def observed_depth(
         self, sources: Sequence[SourceView], settings: tuple[tuple[int, int], int] | None = None
     ) -> list[ObservedDepth]:
-        """Depth of each source as its posed neighbours show it; empty for families that triangulate nothing.
+        """Depth of each source as its posed neighbours and its depth sensor show it. Families that triangulate nothing
+        have what the sensor measured alone; empty where a source has no sensor.
 
         settings: size and pixels, see `encode`; None: from what is kept of the last request with these sources alone,
         empty without one.
         """
-        return []
+        found = []
+        for source in sources:
+            if (depth := source.measured) is None:
+                return []
+            certain = confidence(np.full_like(depth, SENSOR_SPREAD), np.zeros(depth.shape, bool), None)
+            found.append(ObservedDepth(depth, source.image, certain, source.camera, source.stamp))
+        return found
 
     def flops(self, request: Request) -> float | None:
         """FLOPs of the sampled phases of a request, where they are known."""

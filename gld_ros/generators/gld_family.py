@@ -227,7 +227,7 @@ class GLD(Generator):
         elif self.warps:
             encoded = self.recent.get((fingerprint(sources), settings), lambda: self.encode(sources, *settings))
         if encoded is None or encoded.posed is None:
-            return []
+            return [] if self.warps else super().observed_depth(sources)
         native, unit = encoded.posed.native, encoded.posed.frame.unit
         found = []
         for k, source in enumerate(sources):

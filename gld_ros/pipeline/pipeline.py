@@ -189,7 +189,8 @@ class GLDPipeline:
     def observed_depth(self, sources: Sequence[SourceView]) -> list[ObservedDepth]:
         """Depth of each source from all of them; costs nothing new where a request had the same sources a moment ago.
 
-        Empty for models that triangulate nothing (the released ones). Raises InvalidRequest, ScaleUnknown.
+        Models that triangulate nothing (the released ones) have what a depth sensor measured, else it is empty. Raises
+        InvalidRequest, ScaleUnknown.
         """
         check_request(sources, [sources[0].camera], self.name, self.generator.limits)
         size = self.generator.working_size(sources[0].camera)

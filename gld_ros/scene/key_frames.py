@@ -50,19 +50,31 @@ class KeyFrameBuffer:
         self._frames: deque[tuple[str, SourceView]] = deque()
         self._lock = threading.Lock()
 
-    def wants(self, name: str, c2w: np.ndarray, stamp: int) -> bool:
-        """True if a frame of the camera `name` at pose `c2w` (4, 4) and `stamp` (ns) would become a key frame."""
+    def wants(self, name: str, c2w: np.ndarray, stamp: int, measured: bool = False) -> bool:
+        """True if a frame of the camera `name` at pose `c2w` (4, 4) and `stamp` (ns) would become a key frame.
+
+        measured: it has depth of a sensor; near frames without then do not count.
+        """
         with self._lock:
             self._expire(stamp)
             newest_first = reversed(self._frames)  # most frames are near the newest
-            return not any(name == other and self._near(c2w, view.camera.c2w) for other, view in newest_first)
+            return not any(
+                name == other and self._near(c2w, view.camera.c2w) and (view.depth is not None or not measured)
+                for other, view in newest_first
+            )
 
     def add(self, name: str, view: SourceView) -> bool:
-        """Keep `view` of the camera `name` if it is a key frame; returns whether it was kept."""
-        if not self.wants(name, view.camera.c2w, view.stamp):
+        """Keep `view` of the camera `name` if it is a key frame, in the place of those near it that depth did not come
+        for; returns whether it was kept."""
+        if not self.wants(name, view.camera.c2w, view.stamp, view.depth is not None):
             return False
         with self._lock:
-            self._frames.append((name, view))
+            kept = [
+                frame
+                for frame in self._frames
+                if frame[0] != name or not self._near(view.camera.c2w, frame[1].camera.c2w)
+            ]
+            self._frames = deque([*kept, (name, view)])
             while len(self._frames) > self.rules.capacity:
                 self._frames.popleft()
         return True

@@ -130,7 +130,7 @@ class Robot(Client):
         super().__init__(name, namespace)
         self.tf = TransformBroadcaster(self.node)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics.append, 10)
-        room = random_room(3)
+        self.room = room = random_room(3)
         start = room.trajectory(40, seed=1)
         self.cameras = [Camera(K, c2w, 192, 144) for c2w in start[:12:2]]
         self.pictures, self.depths = room.render(self.cameras)

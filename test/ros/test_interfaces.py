@@ -181,11 +181,17 @@ def test_a_running_node_has_what_its_table_and_the_policy_say_and_nothing_else(d
     "settings, skip, pose",
     [
         (
-            {"image_topics": "[image/compressed]", "pose_source": "odometry", "follow_path_topic": "plan"},
+            {
+                "image_topics": "[image/compressed]",
+                "depth_topics": "[depth]",
+                "depth_camera_info_topics": "[depth_camera_info]",
+                "pose_source": "odometry",
+                "follow_path_topic": "plan",
+            },
             ["image"],
             1,
         ),
-        ({"pose_source": "pose", "use_sim_time": True}, ["image/compressed", "plan"], 0),
+        ({"pose_source": "pose", "use_sim_time": True}, ["image/compressed", "plan", "depth", "depth_camera_info"], 0),
     ],
 )
 def test_other_settings_of_the_node_have_the_other_topics(graph, settings, skip, pose):

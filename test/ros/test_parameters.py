@@ -48,6 +48,30 @@ def test_a_pose_topic_that_cannot_be_leaves_no_thread_behind(node):
     assert not [name for name, _ in node.get_subscriber_names_and_types_by_node("gld_node", "/") if "image" in name]
 
 
+@pytest.mark.parametrize(
+    ("topics", "reason"),
+    (
+        (
+            {"image_topics": ["a", "b"], "camera_info_topics": ["c", "d"], "depth_topics": ["e"]},
+            r"depth_topics \['e'\] are 1 for 2 image_topics \['a', 'b'\]; one for each is expected, '' for a camera",
+        ),
+        (
+            {"depth_topics": ["depth"], "depth_camera_info_topics": ["a", "b"]},
+            r"depth_camera_info_topics \['a', 'b'\] are 2 for 1 image_topics",
+        ),
+        ({"depth_camera_info_topics": ["info"]}, "has info for a camera without depth in depth_topics"),
+    ),
+)
+def test_depth_topics_that_cannot_be_are_named(topics, reason):
+    overrides = [Parameter(name, value=value) for name, value in topics.items()]
+    node = rclpy.create_node("gld_node", enable_rosout=False, parameter_overrides=overrides)
+    try:
+        with pytest.raises(ValueError, match=reason):
+            declare_parameters(node)
+    finally:
+        node.destroy_node()
+
+
 def test_live_ones_can_be_set(node):
     declare_parameters(node)
     (result,) = node.set_parameters([Parameter("keyframe_translation", value=0.5)])

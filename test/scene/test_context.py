@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Key frames and the choice of sources."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,19 @@ def test_a_frame_is_kept_after_motion_or_turn_only():
     assert not buffer.add("front", view((0.1, 0, 0)))  # back where it was
     assert buffer.add("rear", view((0, 0, 0)))  # another camera at the same place
     assert len(buffer) == len(buffer.frames()) == 4
+
+
+def test_a_frame_with_depth_takes_the_place_of_one_without():
+    buffer = KeyFrameBuffer(KeyFrameRules(translation=0.5))
+    bare, depth = view((0.1, 0, 0)), np.ones((120, 160), np.float32)
+    assert buffer.add("front", view((0, 0, 0))) and buffer.add("rear", view((0, 0, 0)))
+    assert not buffer.wants("front", bare.camera.c2w, 1) and buffer.wants("front", bare.camera.c2w, 1, measured=True)
+    assert buffer.add("front", replace(bare, depth=depth, stamp=1))
+    assert not buffer.add("front", replace(bare, depth=depth, stamp=2)) and not buffer.add("front", bare)
+    assert [(name, frame.stamp, frame.depth is None) for name, frame in buffer.named_frames()] == [
+        ("rear", 0, True),
+        ("front", 1, False),
+    ]
 
 
 def test_old_frames_are_forgotten_and_replaced():

@@ -28,7 +28,7 @@ RULES = {
 CAMERA = camera_topics("camera")
 IN_DEMO = {"image": CAMERA.image, "camera_info": CAMERA.camera_info}  # names that the demo's parameters give
 # Topics that a node has with other settings than the demo's.
-NOT_IN_DEMO = {"image/compressed", "pose", "plan", "NAME/image_raw/compressed"}
+NOT_IN_DEMO = {"image/compressed", "depth", "depth_camera_info", "pose", "plan", "NAME/image_raw/compressed"}
 COMMENT = """
   Written by `make docs` from what the nodes do in the demo, whose camera is `camera`. For a robot copy it, put the
   names of its topics in place of camera/..., and of its namespace in place of ns="/". SECURITY.md says how to use it.

@@ -95,7 +95,7 @@ class MapOutputs:
         def look(job: Job) -> None:
             sources = select_sources(frames, [newest.camera], count)
             job.check()
-            if len(sources) > 1:  # one has no parallax
+            if len(sources) > 1 or newest.depth is not None:  # one without a depth sensor has no parallax
                 for source, found in zip(sources, pipe.observed_depth(sources), strict=False):
                     if source is newest and jumps == self._context.jumps:  # the others had their turn
                         self._submit(partial(self._integrate_depth, found), jumps)

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -39,6 +40,19 @@ class Parameters:
     autostart: bool = fixed(False, "Configure and activate the node at start.")
     image_topics: tuple[str, ...] = fixed(("image",), "Image topics, one per camera, of Image or CompressedImage.")
     camera_info_topics: tuple[str, ...] = fixed(("camera_info",), "CameraInfo topics, in the order of image_topics.")
+    depth_topics: tuple[str, ...] = fixed(
+        ("",),
+        "Topics of depth sensors, of Image or CompressedImage (compressedDepth): one for each image topic, empty for a "
+        "camera without; a single empty name means none.",
+    )
+    depth_camera_info_topics: tuple[str, ...] = fixed(
+        ("",),
+        "CameraInfo topics of the depth, in the order of depth_topics; empty where depth is registered to the images. "
+        "With CameraInfo and TF it is carried into the image's camera.",
+    )
+    depth_slop: float = fixed(
+        0.02, "Largest difference between the stamps of an image and its depth, s; motion is made up for.", (0.0, 1.0)
+    )
     rectified: bool = fixed(False, "The images are already rectified: use P of CameraInfo instead of K and D.")
     camera_axes: str = fixed(
         "optical", "Axes of the camera frames and of poses on pose_topic (REP 103).", ("optical", "body")
@@ -50,7 +64,11 @@ class Parameters:
     )
     pose_topic: str = fixed("pose", "Topic of PoseStamped (pose_source pose) or Odometry (pose_source odometry).")
     pose_max_gap: float = fixed(0.5, "Longest gap between two poses that is interpolated, s.", (0.0, 60.0))
-    tf_timeout: float = live(1.0, "Longest time that a frame or a request waits for its transform, s.", (0.0, 60.0))
+    tf_timeout: float = live(
+        1.0,
+        "Longest time that a frame or a request waits for its transform, and a frame for its depth, s.",
+        (0.0, 60.0),
+    )
     queue_depth: int = fixed(5, "History depth of the image and CameraInfo subscriptions.", (1, 1000))
     pending_frames: int = fixed(
         60, "Most frames that wait for a pose or a partner; beyond that the oldest is dropped.", (1, 1000)
@@ -191,8 +209,23 @@ def declare_parameters(node: Node) -> Parameters:
             f"image_topics {list(parameters.image_topics)} and camera_info_topics "
             f"{list(parameters.camera_info_topics)}: one CameraInfo topic for every image topic is expected"
         )
+    if reason := _depth_refusal(parameters):
+        raise ValueError(reason)
     node.add_on_set_parameters_callback(_check)
     return parameters
+
+
+def _depth_refusal(p: Parameters) -> str:
+    """Why the topics of depth cannot be; empty if they can."""
+    depths, infos = p.depth_topics, p.depth_camera_info_topics
+    for name, topics in (("depth_topics", depths), ("depth_camera_info_topics", infos)):
+        if any(topics) and len(topics) != len(p.image_topics):
+            return (
+                f"{name} {list(topics)} are {len(topics)} for {len(p.image_topics)} image_topics "
+                f"{list(p.image_topics)}; one for each is expected, '' for a camera without"
+            )
+    lonely = [info for depth, info in zip_longest(depths, infos, fillvalue="") if info and not depth]
+    return f"depth_camera_info_topics has {lonely[0]} for a camera without depth in depth_topics" if lonely else ""
 
 
 def _check(parameters: list[Parameter]) -> SetParametersResult:

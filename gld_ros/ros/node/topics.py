@@ -50,6 +50,18 @@ SUBSCRIBED = {
         "(plumb_bob, rational_polynomial, equidistant), P with `rectified`.",
         BEST_EFFORT,
     ),
+    "depth": Endpoint(
+        (Image, CompressedImage),
+        "Depth of a sensor, parameter `depth_topics`: 16UC1 (millimetres), 32FC1 (metres), or compressedDepth; 0, NaN "
+        "and infinity are unknown. Its frame is that of the images, or it has CameraInfo of its own.",
+        BEST_EFFORT,
+    ),
+    "depth_camera_info": Endpoint(
+        CameraInfo,
+        "Intrinsics of depth that is not registered to the images, parameter `depth_camera_info_topics`; the newest "
+        "holds.",
+        BEST_EFFORT,
+    ),
     "pose": Endpoint(
         (PoseStamped, Odometry),
         "Poses instead of TF, with `pose_source`: of the camera, or of the odometry's child frame.",
