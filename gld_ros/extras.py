@@ -12,7 +12,7 @@ from gld_ros.errors import GLDError, InvalidRequest
 EXTRAS = {
     "train": {"accelerate": "accelerate>=1.10,<2", "tensorboard": "tensorboard>=2.16,<3"},
     "plots": {"matplotlib": "matplotlib>=3.8,<4"},
-    "record3d": {"liblzfse": "pyliblzfse>=0.4.1,<0.5"},
+    "record3d": {"lzfse": "lzfse>=0.4.2,<0.5"},
     "quantize": {"torchao": "torchao>=0.12,<1"},
     "dashboard": {"viser": "viser>=1.1,<1.2"},
     "perceptual": {

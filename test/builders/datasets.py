@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -162,23 +162,25 @@ def as_shards(folder: Path) -> Scenes:
     return open_scenes(f"shards:{folder}/shards")
 
 
-def _export(kind: str) -> Callable[[Path], Scenes]:
-    """A function that writes the folder `room` of a kind and opens what is around it."""
+EXPORTS = ("euroc", "kitti", "7scenes", "scannet", "polycam", "record3d")
 
+
+def write_export(kind: str, folder: Path, views: Sequence[SourceView] | None = None) -> tuple[Path, str]:
+    """A recording of the room in `folder`, and how commands are told of it: its path, where its files say the kind."""
+    views = rendered() if views is None else views
+    path = getattr(exports, kind.replace("7scenes", "seven_scenes"))(folder / "room", views)
+    lens = ",".join(map(str, exports.lens(views[0], half=False)))
+    return path, f"7scenes:{path}?intrinsics=[{lens}]&depth_intrinsics=[{lens}]" if kind == "7scenes" else str(path)
+
+
+def _export(kind: str) -> Callable[[Path], Scenes]:
     def make(folder: Path) -> Scenes:
-        written = getattr(exports, kind)(folder / "room", rendered())
-        return open_scenes(f"{kind}:{written.parent}")
+        path, told = write_export(kind, folder)
+        return open_scenes(told.replace(str(path), str(path.parent)) if kind == "7scenes" else f"{kind}:{path.parent}")
 
     return make
 
 
-def as_seven_scenes(folder: Path) -> Scenes:
-    exports.seven_scenes(folder / "room", rendered())
-    numbers = ",".join(map(str, exports.lens(rendered()[0], half=False)))
-    return open_scenes(f"7scenes:{folder}?intrinsics=[{numbers}]&depth_intrinsics=[{numbers}]")
-
-
-EXPORTS = ("euroc", "kitti", "scannet", "polycam", "record3d")
 FORMATS = {
     "re10k": as_re10k,
     "pixelsplat": as_pixelsplat,
@@ -188,7 +190,6 @@ FORMATS = {
     "gld-demo": as_demo,
     "tum": as_tum,
     "shards": as_shards,
-    "7scenes": as_seven_scenes,
     **{kind: _export(kind) for kind in EXPORTS},
 }
 WITH_DEPTH = ("dl3dv", "rosbag2", "tum", "shards", "7scenes", "scannet", "polycam", "record3d")

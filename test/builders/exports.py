@@ -8,6 +8,7 @@ import json
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,13 @@ def numbers(values: np.ndarray | Sequence[float], separator: str = " ") -> str:
 
 def millimetres(depth: np.ndarray, unknown: int = 0) -> np.ndarray:
     return np.where(np.isnan(depth), unknown, np.rint(np.nan_to_num(depth) * 1000)).astype(np.uint16)
+
+
+def with_hole(view: SourceView) -> SourceView:
+    """Depth unknown in a corner."""
+    depth = view.depth.copy()
+    depth[:9, :7] = np.nan
+    return replace(view, depth=depth)
 
 
 def lens(view: SourceView, half: bool = True) -> list[float]:

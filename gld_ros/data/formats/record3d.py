@@ -132,11 +132,11 @@ def _depth(file: Place, content: dict[str, Any], size: tuple[int, int]) -> np.nd
 
 
 def _decompressed(data: bytes, kind: np.dtype, shape: tuple[int, int], where: str) -> np.ndarray:
-    import liblzfse
+    import lzfse
 
     try:
-        return np.frombuffer(liblzfse.decompress(data), kind).reshape(shape)
-    except (liblzfse.error, ValueError) as error:
+        return np.frombuffer(lzfse.decompress(data), kind).reshape(shape)
+    except (lzfse.error, ValueError) as error:
         raise InvalidRequest(f"{where}: no LZFSE of {shape[1]}x{shape[0]} values ({error})") from None
 
 
