@@ -7,11 +7,14 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from builders.datasets import rendered, write_export
 from builders.exports import write
 
 from gld_ros.cli import main
+from gld_ros.data.sequence import open_sequence
+from gld_ros.errors import InvalidRequest
 
 
 def remove(name):
@@ -54,7 +57,7 @@ FAULTS = (
     ("euroc", replace(f"{CAM}/sensor.yaml", "T_BS:\n  cols: 4", "T_BS:\n  cols: ["), "sensor.yaml: not valid YAML"),
     ("euroc", replace(f"{CAM}/sensor.yaml", "data: [", "data: [2, "), "T_BS: data is .*, 16 numbers are expected"),
     ("euroc", lines(f"{CAM}/data.csv", lambda rows: [row[:-1] for row in rows]), "entry 0: .* does not exist"),
-    ("euroc", lines(f"{CAM}/data.csv", lambda rows: [row.replace("13", "14", 1) for row in rows]), "no image at a time of"),
+    ("euroc", lines(f"{CAM}/data.csv", lambda rows: [row.replace("13", "14", 1) for row in rows]), "no image at a"),
     ("euroc", lines(f"{TRUTH}/data.csv", lambda rows: rows[:1]), "estimate0/data.csv: empty"),
     ("euroc", lines(f"{TRUTH}/data.csv", lambda rows: [row[:60] for row in rows]), "entry 0: . columns, a timestamp"),
     ("euroc", lambda path: (path / TRUTH).rename(path / "mav0/leica0"), "leica0 has positions without orientations"),
@@ -66,13 +69,13 @@ FAULTS = (
     ("kitti", lines("../../poses/room.txt", lambda rows: [rows[0] + " 1", *rows[1:]]), "13 columns, 12 are expected"),
     ("kitti", replace("calib.txt", "P2:", "Q2:"), "calib.txt: P2 is missing, the projection of image_2"),
     ("kitti", lines("calib.txt", lambda rows: [f"{row} 1" for row in rows]), "P0 has 13 numbers, 12 are expected"),
-    ("7scenes", remove("frame-000002.pose.txt"), "6 color, 5 pose, 6 depth; pose of frame-000002 are missing"),
-    ("7scenes", remove("frame-000002.depth.png"), "6 color, 6 pose, 5 depth; depth of frame-000002 are missing"),
+    ("7scenes", remove("frame-000002.pose.txt"), "6 color, 5 pose, 6 depth; pose of frame-000002 is missing; 1 of 6"),
+    ("7scenes", remove("frame-000002.depth.png"), "6 color, 6 pose, 5 depth; depth of frame-000002 is missing"),
     ("7scenes", lines("frame-000002.pose.txt", lambda rows: LOST), "000002.pose.txt: pose holds"),
     ("7scenes", lines("frame-000002.pose.txt", lambda rows: rows[:3]), "000002.pose.txt: 4 . 4 . 4 numbers, 4 x 4"),
     ("scannet", lines("pose/3.txt", lambda rows: LOST), "pose/3.txt: pose holds NaN or infinite"),
     ("scannet", lines("pose/3.txt", lambda rows: ["2 0 0 0", *rows[1:]]), "pose/3.txt: pose is not rigid"),
-    ("scannet", remove("color/3.jpg"), "5 color, 6 pose, 6 depth; color of 3 are missing"),
+    ("scannet", remove("color/3.jpg"), "5 color, 6 pose, 6 depth; color of 3 is missing"),
     ("scannet", remove("intrinsic/intrinsic_depth.txt"), "intrinsic_depth.txt: cannot be read"),
     ("scannet", replace("intrinsic/extrinsic_depth.txt", "1 0 0 0", "1 0 0 0.1"), "extrinsic_depth.txt: another pose"),
     ("polycam", change_json(SHOT, lambda camera: camera.pop("t_12")), f"{TIME // 1000}.json: t_12 is missing"),
@@ -82,7 +85,7 @@ FAULTS = (
     ("polycam", remove(f"keyframes/depth/{TIME // 1000}.png"), "6 cameras, 6 images, 5 depth, 6 confidence; depth of"),
     ("polycam", remove(f"keyframes/corrected_images/{TIME // 1000}.jpg"), "6 cameras, 5 images, .* images of .*"),
     ("record3d", remove("rgb/5.jpg"), "5 images, metadata.json has 6 poses; one for each"),
-    ("record3d", remove("depth/2.exr"), "6 images, 5 depth; depth of 2 are missing"),
+    ("record3d", remove("depth/2.exr"), "6 images, 5 depth; depth of 2 is missing"),
     ("record3d", lambda path: (path / "depth/0.exr").write_bytes(b"v/1\1"), "0.exr: not a readable OpenEXR file"),
     ("record3d", change_json("metadata.json", lambda m: m.update(poses=m["poses"][:1] * 6)), "all poses are .* LiDAR"),
     ("record3d", change_json("metadata.json", lambda m: m["poses"][2].pop()), "frame 2: the pose is .* qx qy qz qw tx"),
@@ -101,3 +104,24 @@ def test_faults_are_named_by_gld_data_check(tmp_path, capsys, kind, break_it, me
     assert main(["data", "check", told if kind == "7scenes" else f"{kind}:{path}"]) == 1
     output = " ".join(capsys.readouterr())
     assert re.search(message, output), output
+
+
+@pytest.mark.parametrize(
+    ("kind", "break_it"),
+    (
+        ("euroc", remove(f"{CAM}/data/{TIME}.png")),
+        ("kitti", lines("../../poses/room.txt", lambda rows: [rows[0], rows[1].replace(" ", " 9", 1), *rows[2:]])),
+        ("7scenes", lines("frame-000001.pose.txt", lambda rows: LOST)),
+        ("scannet", remove("color/1.jpg")),
+        ("polycam", lambda path: (path / SHOT).write_text("{")),
+        ("record3d", lambda path: (path / "depth/1.exr").write_bytes(b"")),
+    ),
+)
+def test_bad_frames_can_be_left_out(tmp_path, caplog, kind, break_it):
+    path, told = write_export(kind, tmp_path)
+    break_it(path)
+    with pytest.raises(InvalidRequest, match="--skip-bad-frames .* leaves such frames out"):
+        [frame.view() for frame in open_sequence(told).frames]
+    frames = open_sequence(told, skip_bad_frames=True).frames
+    assert len(frames) == 5 and "1 of 6 frames are bad and were skipped" in caplog.text
+    np.testing.assert_allclose(frames[1].camera.c2w, rendered()[2].camera.c2w, atol=1e-9)

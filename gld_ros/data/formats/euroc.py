@@ -55,7 +55,10 @@ class EuRoCScenes(SequenceScenes):
         frames = []
         for folder in sorted(root.glob("cam*")):
             if (folder / "data.csv").is_file():
-                frames += _frames(folder, truth)
+                model, in_body = _lens(folder / "sensor.yaml")
+                rows = columns(folder / "data.csv", separator=",")
+                make = partial(_frame, folder=folder, model=model, in_body=in_body, truth=truth)
+                frames += self.good_frames(folder, enumerate(rows), make)
         if not frames:
             first = columns(root / "cam0/data.csv", separator=",")[0][0]
             raise InvalidRequest(
@@ -69,22 +72,22 @@ def _root(path: Path) -> Path:
     return path / "mav0" if (path / "mav0").is_dir() else path
 
 
-def _frames(folder: Path, truth: Trajectory) -> list[Frame]:
-    model, in_body = _lens(folder / "sensor.yaml")
-    frames = []
-    for number, row in enumerate(columns(folder / "data.csv", separator=",")):
-        where = f"{folder / 'data.csv'}: entry {number}"
-        if len(row) < 2:
-            raise InvalidRequest(f"{where}: {row[0]!r}, a timestamp and the name of a file are expected")
-        file = folder / "data" / row[1]
-        if not file.is_file():
-            raise InvalidRequest(f"{where}: {file} does not exist")
-        stamp = nanoseconds(row[0], "ns", where, "the format")
-        body = truth.at(stamp)
-        if body is not None:
-            camera = model.camera(body @ in_body).check(str(file))
-            frames.append(Frame(str(file), folder.name, stamp, camera, partial(_image, file, model)))
-    return frames
+def _frame(
+    entry: tuple[int, list[str]], folder: Path, model: Pinhole, in_body: np.ndarray, truth: Trajectory
+) -> Frame | None:
+    """None outside the ground truth."""
+    number, row = entry
+    where = f"{folder / 'data.csv'}: entry {number}"
+    if len(row) < 2:
+        raise InvalidRequest(f"{where}: {row[0]!r}, a timestamp and the name of a file are expected")
+    stamp, file = nanoseconds(row[0], "ns", where, "the format"), folder / "data" / row[1]
+    body = truth.at(stamp)
+    if body is None:
+        return None
+    if not file.is_file():
+        raise InvalidRequest(f"{where}: {file} does not exist")
+    camera = model.camera(body @ in_body).check(str(file))
+    return Frame(str(file), folder.name, stamp, camera, partial(_image, file, model))
 
 
 def _image(file: Path, model: Pinhole) -> np.ndarray:

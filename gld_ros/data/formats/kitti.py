@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.formats.sequences import SequenceScenes
+from gld_ros.data.formats.sequences import SequenceScenes, by_stem
 from gld_ros.data.reading import image_size, read_rgb
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.data.tables import columns, nanoseconds, numbers
@@ -43,34 +43,39 @@ class KITTIScenes(SequenceScenes):
         stamps = [
             nanoseconds(row[0], "s", f"{times}: line {k + 1}", "the format") for k, row in enumerate(columns(times))
         ]
-        bodies = [_pose(row, f"{poses}: line {k + 1}") for k, row in enumerate(columns(poses, (12,)))]
+        bodies = columns(poses, (12,))
         frames = []
         for name in CAMERAS:
             if (path / name).is_dir():
-                files = sorted(file for file in (path / name).iterdir() if file.suffix in (".png", ".jpg"))
-                if not len(files) == len(stamps) == len(bodies):
+                files = list(by_stem(path / name, ".png", ".jpg").values())
+                if not files or not len(files) == len(stamps) == len(bodies):
                     raise InvalidRequest(
                         f"{path}: {len(files)} images in {name}, {len(stamps)} times in times.txt and {len(bodies)} "
                         f"poses in {poses}; as many of each are expected"
                     )
-                frames += _frames(files, stamps, bodies, name, projections)
+                size = image_size(files[0], str(files[0]))
+                make = partial(_frame, lens=_lens(path, name, projections, size), name=name, poses=poses)
+                entries = enumerate(zip(files, stamps, bodies, strict=True))
+                frames += self.good_frames(path, entries, make)
         return Sequence(path.resolve().name, path, frames, metric=True)
 
 
-def _frames(
-    files: list[Path], stamps: list[int], bodies: list[np.ndarray], name: str, projections: dict[str, np.ndarray]
-) -> list[Frame]:
+def _frame(entry: tuple[int, tuple[Path, int, list[str]]], lens: Camera, name: str, poses: Path) -> Frame:
+    number, (file, stamp, row) = entry
+    body = np.vstack([np.reshape(numbers(row, str(poses)), (3, 4)), [0, 0, 0, 1.0]])
+    check_rigid(body, f"{poses}: line {number + 1}")
+    read_image = partial(read_rgb, file, str(file), (lens.width, lens.height))
+    return Frame(str(file), name, stamp, lens.moved(body @ lens.c2w), read_image)
+
+
+def _lens(path: Path, name: str, projections: dict[str, np.ndarray], size: tuple[int, int]) -> Camera:
+    """The camera at its place beside camera 0."""
     key = f"P{name[-1]}"
     if key not in projections:
-        raise InvalidRequest(f"{files[0].parents[1] / 'calib.txt'}: {key} is missing, the projection of {name}")
+        raise InvalidRequest(f"{path / 'calib.txt'}: {key} is missing, the projection of {name}")
     K = projections[key][:, :3]
     place = rigid(np.eye(3), -np.linalg.solve(K, projections[key][:, 3]))
-    size = image_size(files[0], str(files[0]))
-    frames = []
-    for file, stamp, body in zip(files, stamps, bodies, strict=True):
-        camera = Camera(K + HALF_PIXEL, body @ place, *size).check(str(file))
-        frames.append(Frame(str(file), name, stamp, camera, partial(read_rgb, file, str(file), size)))
-    return frames
+    return Camera(K + HALF_PIXEL, place, *size).check(f"{path / 'calib.txt'}: {key}")
 
 
 def _projections(file: Path) -> dict[str, np.ndarray]:
@@ -86,12 +91,6 @@ def _projections(file: Path) -> dict[str, np.ndarray]:
             if not np.isfinite(found[name]).all() or np.linalg.det(found[name][:, :3]) == 0:
                 raise InvalidRequest(f"{file}: {name} is no projection: {values}")
     return found
-
-
-def _pose(row: list[str], where: str) -> np.ndarray:
-    pose = np.vstack([np.reshape(numbers(row, where), (3, 4)), [0, 0, 0, 1.0]])
-    check_rigid(pose, where)
-    return pose
 
 
 def _poses_file(path: Path) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.formats.sequences import SequenceScenes, by_stem, together
+from gld_ros.data.formats.sequences import Files, SequenceScenes, by_stem, together
 from gld_ros.data.reading import MILLIMETRE, image_size, read_depth, read_json, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence
 from gld_ros.data.tables import nanoseconds, numbers
@@ -48,24 +48,25 @@ class PolycamScenes(SequenceScenes):
         cameras, images = _pair(root) or PAIRS[0]
         if (cameras, images) != PAIRS[0]:
             log.warning("%s: no corrected_images; images are used, which are a little distorted", root)
-        frames = []
         needed = {"cameras": by_stem(root / cameras, ".json"), "images": by_stem(root / images, ".jpg", ".png")}
         extra = {name: by_stem(root / name, ".png") for name in ("depth", "confidence")}
-        for stem, files in together(root, needed, extra):
-            image, depth = files["images"], files.get("depth")
-            camera = _camera(files["cameras"], image_size(image, str(image)))
-            size = camera.width, camera.height
-            frames.append(
-                Frame(
-                    str(image),
-                    DEFAULT_CAMERA,
-                    nanoseconds(stem, "us", str(image), "the format"),
-                    camera,
-                    partial(read_rgb, image, str(image), size),
-                    partial(_depth, depth, files.get("confidence"), size) if depth else None,
-                )
-            )
+        make = partial(_frame, having=[name for name, files in extra.items() if files])
+        frames = self.good_frames(root, together(root, needed, extra), make)
         return Sequence(path.resolve().name, path, frames, metric=True)
+
+
+def _frame(files: Files, having: list[str]) -> Frame:
+    image, camera_file = files["images"], files["cameras"]
+    camera = _camera(camera_file, image_size(image, str(image)))
+    size, measured = (camera.width, camera.height), [files[name] for name in having]
+    return Frame(
+        str(image),
+        DEFAULT_CAMERA,
+        nanoseconds(files.name, "us", str(image), "the format"),
+        camera,
+        partial(read_rgb, image, str(image), size),
+        partial(_depth, *measured, size=size) if "depth" in having else None,
+    )
 
 
 def _root(path: Path) -> Path:
@@ -89,9 +90,9 @@ def _camera(file: Path, size: tuple[int, int]) -> Camera:
     return camera
 
 
-def _depth(depth: Path, confidence: Path | None, size: tuple[int, int]) -> np.ndarray:
+def _depth(depth: Path, confidence: Path | None = None, *, size: tuple[int, int]) -> np.ndarray:
     measured = read_depth(depth, MILLIMETRE, str(depth), size)
     if confidence is None:
         return measured
-    known = np.isfinite(read_depth(confidence, 1.0, str(confidence), size))
+    known = np.isfinite(read_depth(confidence, 1.0, str(confidence), size))  # 0 is low
     return np.where(known, measured, np.float32(np.nan))

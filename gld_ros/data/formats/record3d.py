@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from gld_ros.data.formats.sequences import Place, SequenceScenes, by_stem, together
+from gld_ros.data.formats.sequences import Files, Place, SequenceScenes, by_stem, together
 from gld_ros.data.reading import image_size, read_depth, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
 from gld_ros.data.tables import nanoseconds, numbers
@@ -54,8 +54,7 @@ class Record3DScenes(SequenceScenes):
         measured = by_stem(root / depths, suffix)
         if measured and suffix == ".depth" and not _can_decompress(path):
             measured = {}
-        needed, extra = {"images": by_stem(root / images, ".jpg")}, {"depth": measured}
-        files = [found for _, found in together(path, needed, extra)]
+        files = together(path, {"images": by_stem(root / images, ".jpg")}, {"depth": measured})
         poses = content["poses"]
         if len(files) != len(poses):
             raise InvalidRequest(
@@ -63,7 +62,8 @@ class Record3DScenes(SequenceScenes):
             )
         if len(poses) > 1 and all(pose == poses[0] for pose in poses):
             raise InvalidRequest(f"{where}: all poses are {poses[0]}; the app knows poses of the LiDAR camera only")
-        frames = [_frame(found, content, number, f"{where}: frame {number}") for number, found in enumerate(files)]
+        make = partial(_frame, content=content, with_depth=bool(measured), where=where)
+        frames = self.good_frames(path, enumerate(files), make)
         return Sequence(path.resolve().stem, path, frames, metric=True, timed="frameTimestamps" in content)
 
 
@@ -79,8 +79,9 @@ def _opened(path: Path) -> tuple[Place, tuple[str, str, str, str]]:
     return root, layout
 
 
-def _frame(files: dict[str, Place], content: dict[str, Any], number: int, where: str) -> Frame:
-    image = files["images"]
+def _frame(entry: tuple[int, Files], content: dict[str, Any], with_depth: bool, where: str) -> Frame:
+    number, files = entry
+    image, where = files["images"], f"{where}: frame {number}"
     size = image_size(_content(image), str(image))
     stated = int(content.get("w", size[0])), int(content.get("h", size[1]))
     if abs(size[0] * stated[1] - size[1] * stated[0]) > max(*size, *stated):  # another shape, not only another size
@@ -94,7 +95,7 @@ def _frame(files: dict[str, Place], content: dict[str, Any], number: int, where:
     stamp = made_up_stamp(number)
     if "frameTimestamps" in content:
         stamp = nanoseconds(_entry(content, "frameTimestamps", number, where), "s", where, "the format")
-    read_measured = partial(_depth, files["depth"], content, size) if "depth" in files else None
+    read_measured = partial(_depth, files["depth"], content, size) if with_depth else None
     return Frame(str(image), DEFAULT_CAMERA, stamp, camera, partial(_image, image, size), read_measured)
 
 

@@ -18,13 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gld_ros.data.formats.sequences import SequenceScenes, by_stem, together
+from gld_ros.data.formats.sequences import Files, SequenceScenes, by_stem, together
 from gld_ros.data.reading import MILLIMETRE, image_size, read_depth, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence, made_up_stamp
 from gld_ros.data.tables import read_matrix
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.points import resampled
+
+NO_DEPTH = 65.5345  # metres; 65535 is what a Kinect could not measure
 
 
 class ScanNetScenes(SequenceScenes):
@@ -42,17 +44,13 @@ class ScanNetScenes(SequenceScenes):
 
     def open(self, path: Path) -> Sequence:
         needed = {"color": by_stem(path / "color", ".jpg", ".png"), "pose": by_stem(path / "pose", ".txt")}
-        files = [found for _, found in together(path, needed, {"depth": by_stem(path / "depth", ".png")})]
-        size = image_size(files[0]["color"], str(files[0]["color"]))
-        lens = self._lens(path / "intrinsic", size)
-        K_depth = _depth_lens(path / "intrinsic") if "depth" in files[0] else lens.K
-        frames = []
-        for number, found in enumerate(files):
-            image, depth, where = found["color"], found.get("depth"), str(found["pose"])
-            camera = lens.moved(read_matrix(found["pose"])).check(where)
-            read_measured = partial(_depth, depth, K_depth, camera) if depth else None
-            read_image = partial(read_rgb, image, str(image), size)
-            frames.append(Frame(str(image), DEFAULT_CAMERA, made_up_stamp(number), camera, read_image, read_measured))
+        depths = by_stem(path / "depth", ".png")
+        entries = together(path, needed, {"depth": depths})
+        first = next(iter(needed["color"].values()))
+        lens = self._lens(path / "intrinsic", image_size(first, str(first)))
+        K_depth = _depth_lens(path / "intrinsic") if depths else None
+        make = partial(posed_frame, lens=lens, K_depth=K_depth)
+        frames = self.good_frames(path, enumerate(entries), make)
         return Sequence(path.resolve().name, path, frames, metric=True, timed=False)
 
     def _lens(self, folder: Path, size: tuple[int, int]) -> Camera:
@@ -77,5 +75,16 @@ def _depth_lens(folder: Path) -> np.ndarray:
     return read_matrix(folder / "intrinsic_depth.txt")[:3, :3] + HALF_PIXEL
 
 
+def posed_frame(entry: tuple[int, Files], lens: Camera, K_depth: np.ndarray | None) -> Frame:
+    """The frame of number, `color`, `pose` and, where its camera's K (3, 3) is given, `depth` in millimetres."""
+    number, files = entry
+    image, pose = files["color"], files["pose"]
+    camera, size = lens.moved(read_matrix(pose)).check(str(pose)), (lens.width, lens.height)
+    read_image = partial(read_rgb, image, str(image), size)
+    read_measured = None if K_depth is None else partial(_depth, files["depth"], K_depth, camera)
+    return Frame(str(image), DEFAULT_CAMERA, made_up_stamp(number), camera, read_image, read_measured)
+
+
 def _depth(file: Path, K: np.ndarray, camera: Camera) -> np.ndarray:
-    return resampled(read_depth(file, MILLIMETRE, str(file)), K, camera)
+    depth = read_depth(file, MILLIMETRE, str(file))
+    return resampled(np.where(depth < NO_DEPTH, depth, np.float32(np.nan)), K, camera)

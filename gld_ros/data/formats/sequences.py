@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from gld_ros.data.bad_frames import usable
+from gld_ros.data.bad_frames import BadFrames, usable
 from gld_ros.data.bag import read_bag
 from gld_ros.data.formats import transforms_json
 from gld_ros.data.recording import ROS1_SUFFIX, is_recording
@@ -24,6 +24,7 @@ from gld_ros.geometry.se3 import rotation_angle
 
 #: A file or folder, perhaps in a zip.
 Place = Any
+T = TypeVar("T")
 
 
 class SequenceScenes(Scenes):
@@ -70,6 +71,16 @@ class SequenceScenes(Scenes):
 
     def read(self, index: int) -> list[Frame]:
         return in_time(self.sequence(self.paths[index]), self.camera)[self.part]
+
+    def good_frames(self, where: Path, entries: Iterable[T], make: Callable[[T], Frame | None]) -> list[Frame]:
+        """What `make` makes of each entry, without None; what it raises is settled as `bad_frames` says."""
+        bad, frames = BadFrames(self.skip_bad_frames), []
+        for entry in entries:
+            with bad.caught():
+                frame = make(entry)
+                frames += [frame] if frame else []
+        bad.settle(str(where), len(frames))
+        return frames
 
 
 class Folders(SequenceScenes):
@@ -180,32 +191,38 @@ def subfolders(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterat
 
 
 def by_stem(folder: Place, *suffixes: str) -> dict[str, Place]:
-    """Files by their names without suffix (one of `suffixes`); none where there is no folder."""
+    """Files by their names without suffix (one of `suffixes`), NAME_2 before NAME_10; none where there is no folder."""
     found = {}
-    for file in folder.iterdir() if folder.is_dir() else ():
+    for file in sorted(folder.iterdir(), key=lambda file: natural(file.name)) if folder.is_dir() else ():
         for suffix in suffixes:
             if file.name.endswith(suffix):
                 found[file.name.removesuffix(suffix)] = file
     return found
 
 
-def together(
-    where: Path, needed: dict[str, dict[str, Place]], extra: dict[str, dict[str, Place]]
-) -> Iterator[tuple[str, dict[str, Place]]]:
-    """Names, NAME_2 before NAME_10, with the file of each part: `needed` as images and poses are, or `extra`.
+class Files(dict[str, Place]):
+    """The files of one frame by what they are. Raises InvalidRequest for one that is missing."""
 
-    Raises InvalidRequest where a needed part is empty or lacks a name of another one, or an extra one, unless it is
-    empty, lacks a name.
+    def __init__(self, name: str, parts: dict[str, dict[str, Place]], where: str) -> None:
+        super().__init__({part: files[name] for part, files in parts.items() if name in files})
+        self.name, self.where = name, where
+
+    def __missing__(self, part: str) -> Place:
+        raise InvalidRequest(f"{self.where}; {part} of {self.name} is missing")
+
+
+def together(where: Path, needed: dict[str, dict[str, Place]], extra: dict[str, dict[str, Place]]) -> list[Files]:
+    """The files of each frame, NAME_2 before NAME_10.
+
+    needed: files by name of images, poses, ...; extra: of what may be missing altogether.
+    Raises InvalidRequest where there are none at all of something needed.
     """
     parts = needed | {part: files for part, files in extra.items() if files}
-    names = sorted(set().union(*needed.values()), key=natural)
-    for part, files in parts.items():
-        missing = [name for name in names if name not in files]
-        if missing or not names:
-            counts = ", ".join(f"{len(files)} {part}" for part, files in parts.items())
-            raise InvalidRequest(f"{where}: {counts}; {part} of {missing[0] if missing else 'any frame'} are missing")
-    for name in names:
-        yield name, {part: files[name] for part, files in parts.items()}
+    counts = f"{where}: {', '.join(f'{len(files)} {part}' for part, files in parts.items())}"
+    for part, files in needed.items():
+        if not files:
+            raise InvalidRequest(f"{counts}; {part} of every frame is expected")
+    return [Files(name, parts, counts) for name in sorted(set().union(*needed.values()), key=natural)]
 
 
 def natural(name: str) -> list[tuple[int, str]]:

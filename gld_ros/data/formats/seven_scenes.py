@@ -22,19 +22,18 @@ from pathlib import Path
 
 import numpy as np
 
+from gld_ros.data.formats.scannet import posed_frame
 from gld_ros.data.formats.sequences import SequenceScenes, by_stem, together
-from gld_ros.data.reading import MILLIMETRE, image_size, read_depth, read_rgb, read_text
-from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence, made_up_stamp
-from gld_ros.data.tables import numbers, read_matrix
+from gld_ros.data.reading import image_size, read_text
+from gld_ros.data.sequence import Sequence
+from gld_ros.data.tables import numbers
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera, intrinsics
-from gld_ros.geometry.points import resampled
 
 log = logging.getLogger(__name__)
 
 DEFAULT, DEFAULT_SIZE = (585.0, 585.0, 320.0, 240.0), (640, 480)
 INFO = ("info.txt", "_info.txt", "../info.txt")
-NO_DEPTH = 65.535  # metres
 
 
 class SevenScenes(SequenceScenes):
@@ -59,55 +58,44 @@ class SevenScenes(SequenceScenes):
         return any(path.glob("frame-*.color.*"))
 
     def open(self, path: Path) -> Sequence:
-        needed = {
-            "color": by_stem(path, ".color.png", ".color.jpg"),
-            "pose": by_stem(path, ".pose.txt"),
-        }
-        extra = {"depth": by_stem(path, ".depth.png", ".depth.pgm")}
-        files = [found for _, found in together(path, needed, extra)]
-        size = image_size(files[0]["color"], str(files[0]["color"]))
-        K = _lens(path, self.intrinsics, "Color", size)
-        K_depth = K
-        if "depth" in files[0]:
-            K_depth = _lens(path, self.depth_intrinsics, "Depth", image_size(files[0]["depth"], str(files[0]["depth"])))
-        frames = []
-        for number, found in enumerate(files):
-            image, depth = found["color"], found.get("depth")
-            camera = Camera(K, read_matrix(found["pose"]), *size).check(str(found["pose"]))
-            read_measured = partial(_depth, depth, K_depth, camera) if depth else None
-            read_image = partial(read_rgb, image, str(image), size)
-            frames.append(Frame(str(image), DEFAULT_CAMERA, made_up_stamp(number), camera, read_image, read_measured))
+        needed = {"color": by_stem(path, ".color.png", ".color.jpg"), "pose": by_stem(path, ".pose.txt")}
+        depths = by_stem(path, ".depth.png", ".depth.pgm")
+        entries = together(path, needed, {"depth": depths})
+        lens = _lens(path, self.intrinsics, "Color", next(iter(needed["color"].values())))
+        K_depth = _lens(path, self.depth_intrinsics, "Depth", next(iter(depths.values()))).K if depths else None
+        frames = self.good_frames(path, enumerate(entries), partial(posed_frame, lens=lens, K_depth=K_depth))
         return Sequence(path.resolve().name, path, frames, metric=True, timed=False)
 
 
-def _lens(path: Path, given: list[float] | None, camera: str, size: tuple[int, int]) -> np.ndarray:
-    """(3, 3) K of the "Color" or "Depth" camera, as given, by info.txt, or the default."""
-    option = "intrinsics" if camera == "Color" else "depth_intrinsics"
+def _lens(path: Path, given: list[float] | None, name: str, file: Path) -> Camera:
+    """The "Color" or "Depth" camera of an image, at the origin: as given, by info.txt, or by default."""
+    size, K = image_size(file, str(file)), _stated(path, name)
+    option = "intrinsics" if name == "Color" else "depth_intrinsics"
     if given is not None:
         if not isinstance(given, list) or len(given) != 4:
             raise InvalidRequest(f"{path}: {option} is {given!r}, [fx,fy,cx,cy] is expected")
-        return intrinsics(*given)
-    info = next((path / name for name in INFO if (path / name).is_file()), None)
-    if info is not None:
-        key = f"m_calibration{camera}Intrinsic"
-        for line in read_text(info).splitlines():
-            name, _, values = line.partition("=")
-            if name.strip() == key:
-                found = numbers(values.split(), f"{info}: {key}")
-                if len(found) != 16:
-                    raise InvalidRequest(f"{info}: {key} has {len(found)} numbers, 4 x 4 are expected")
-                return np.reshape(found, (4, 4))[:3, :3] + HALF_PIXEL
-        raise InvalidRequest(f"{info}: {key} is missing")
-    if size != DEFAULT_SIZE:
+        K = intrinsics(*given)
+    if K is None and size != DEFAULT_SIZE:
         raise InvalidRequest(
-            f"{path}: {size[0]}x{size[1]} pixels; the default intrinsics are of 640x480, the option "
+            f"{file}: {size[0]}x{size[1]} pixels; the default intrinsics are of 640x480, the option "
             f"{option}=[fx,fy,cx,cy] is expected"
         )
-    if camera == "Color":
+    if K is None and name == "Color":
         log.warning("%s: no calibration; the colour camera is taken for the depth camera, with f 585 (options)", path)
-    return intrinsics(*DEFAULT)
+    return Camera(intrinsics(*DEFAULT) if K is None else K, np.eye(4), *size).check(f"{path}: {option}")
 
 
-def _depth(file: Path, K: np.ndarray, camera: Camera) -> np.ndarray:
-    depth = read_depth(file, MILLIMETRE, str(file))
-    return resampled(np.where(depth > NO_DEPTH - MILLIMETRE / 2, np.float32(np.nan), depth), K, camera)
+def _stated(path: Path, name: str) -> np.ndarray | None:
+    """(3, 3) K of info.txt; None where there is none."""
+    info = next((path / name for name in INFO if (path / name).is_file()), None)
+    if info is None:
+        return None
+    key = f"m_calibration{name}Intrinsic"
+    for line in read_text(info).splitlines():
+        stated, _, values = line.partition("=")
+        if stated.strip() == key:
+            found = numbers(values.split(), f"{info}: {key}")
+            if len(found) != 16:
+                raise InvalidRequest(f"{info}: {key} has {len(found)} numbers, 4 x 4 are expected")
+            return np.reshape(found, (4, 4))[:3, :3] + HALF_PIXEL
+    raise InvalidRequest(f"{info}: {key} is missing")
