@@ -45,6 +45,7 @@ def combine(samples: Sequence[View]) -> View:
         spread=spread,
         confidence=confidence(spread, first.generated, first.calibration),
         samples=len(samples),
+        drawn=tuple(samples),
         complete=all(sample.complete for sample in samples),
         depth_spread=_deviation(np.log(sample.depth / first.depth) for sample in samples),
         color_spread=_deviation((np.float32(sample.image) - first.image) / 255 for sample in samples).mean(axis=-1),

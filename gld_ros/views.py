@@ -72,7 +72,8 @@ class View:
     trust: what later observations of earlier views left of that for generated pixels, 0..1; `confidence` has it in it.
     novelty: how far the view goes beyond its sources, 0..1 (`confidence.novelty`).
     samples: how many were drawn. Of several, `image` and `depth` are the first's, spread and confidence speak of all;
-    depth_spread: (H, W) standard deviation of their log depths, color_spread: (H, W) of their colours, 0..1.
+    depth_spread: (H, W) standard deviation of their log depths, color_spread: (H, W) of their colours, 0..1;
+    drawn: each sample alone.
     """
 
     camera: Camera
@@ -93,6 +94,11 @@ class View:
     samples: int = 1
     depth_spread: np.ndarray | None = None
     color_spread: np.ndarray | None = None
+    drawn: tuple[View, ...] = ()
+
+    def sample(self, number: int) -> View:
+        """One of the samples alone, the last one where fewer were drawn."""
+        return self.drawn[min(number, len(self.drawn) - 1)] if self.drawn else self
 
     @property
     def calibrated(self) -> bool:

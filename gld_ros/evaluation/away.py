@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gld_ros.errors import GLDError, InvalidRequest
-from gld_ros.evaluation.away_metrics import MEET, PATCHES, RATIOS, AwayFigures, scene_figures
+from gld_ros.evaluation.away_metrics import MEET, PATCHES, RATIOS, WITHIN, AwayFigures, scene_figures
 from gld_ros.evaluation.methods import Answer, Picture
 from gld_ros.evaluation.protocol import Outcome, every_scene
 from gld_ros.evaluation.scenes import AwayScene
@@ -36,11 +36,14 @@ DEFINITIONS = {
     "spread_skill_color": "spread of the samples over the error of their mean, root mean squares over all scenes, "
     "corrected for the number of samples: 1 = honest, less = too sure",
     "spread_skill_log_depth": "the same of log depth",
+    "agreement_within": f"share of depths within {WITHIN:.0%} where two targets of one request show, by the depth of "
+    "either, the same point that no source saw; one may hide it",
     "agreement_depth": "median relative difference of depth where two targets of one request show the same point that "
     f"no source saw; where depths differ by more than {MEET:.0%} one hides the other, and nothing is compared; mean "
     "over samples",
     "agreement_psnr_db": "PSNR of the two targets' colours there, read bilinearly",
     "agreement_share": "share of the unobserved pixels and pairs of targets that agreement is measured on",
+    "agreement_within_truth": "agreement_within of the true views",
     "agreement_depth_truth": "agreement_depth of the true views",
     "agreement_psnr_db_truth": "agreement_psnr_db of the true views: what reading between pixels leaves",
     "agreement_share_truth": "agreement_share of the true views",

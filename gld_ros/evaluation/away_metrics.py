@@ -25,6 +25,8 @@ from gld_ros.views import SourceView
 PATCHES = 128  # of a target and scale
 MEET = 0.25  # depths of two targets that differ by a larger share are two surfaces, one before the other
 
+WITHIN = 0.05  # depths of two targets that differ by less agree
+
 #: Two quantities of a scene whose sums over scenes make a figure: (numerator, denominator, power of the ratio).
 RATIOS = {
     "sharpness_sample": ("energy_sample", "energy_truth", 1.0),
@@ -132,26 +134,34 @@ def spread_and_error(name: str, samples: np.ndarray, truth: np.ndarray) -> Figur
     return {f"{name}_variance": float(variance), f"{name}_error": float(error)}
 
 
-def agreement(pictures: Sequence[Picture], cameras: Sequence[Camera], unobserved: np.ndarray) -> Figures:
-    """Agreement of the targets of one request where two of them show the same surface that no source saw.
+def agreement(
+    pictures: Sequence[Picture],
+    cameras: Sequence[Camera],
+    unobserved: np.ndarray,
+    pairs: Sequence[tuple[int, int]] | None = None,
+) -> Figures:
+    """Agreement of the targets of one request where two of them show the same point that no source saw.
 
-    Points of one target's unobserved (T, H, W) pixels, by its own depth, are looked up in another one's; what meets
-    there within MEET and is unobserved there, too, is compared: median relative difference of depth, PSNR of colours,
-    and the share of all unobserved pixels and pairs that this says something about. {} with fewer than MIN_REGION.
+    Points of one target's unobserved (T, H, W) pixels, by its own depth, are looked up in another one's that are
+    unobserved, too. `agreement_within` is the share of them whose depths differ by less than WITHIN. What meets within
+    MEET is compared: median relative difference of depth, PSNR of colours, and the share of all unobserved pixels and
+    pairs that this says something about. pairs: of targets, all by default. {} with fewer than MIN_REGION.
     """
     if any(picture.depth is None for picture in pictures):
         return {}
     views = [_with_depth(picture, camera) for picture, camera in zip(pictures, cameras, strict=True)]
-    pairs = list(permutations(range(len(views)), 2))
-    met = [_meeting(views[a], views[b], unobserved[a], unobserved[b]) for a, b in pairs]
-    depth = np.concatenate([difference for difference, _ in met]) if met else np.empty(0)
-    if len(depth) < MIN_REGION:
+    pairs = list(permutations(range(len(views)), 2)) if pairs is None else pairs
+    found = [_differences(views[a], views[b], unobserved[a], unobserved[b]) for a, b in pairs]
+    depth = np.concatenate([difference for difference, _ in found]) if found else np.empty(0)
+    met = depth < MEET
+    if met.sum() < MIN_REGION:
         return {}
-    error = np.mean(np.concatenate([squares for _, squares in met]))
+    error = np.mean(np.concatenate([squares for _, squares in found])[met])
     return {
-        "agreement_depth": float(np.median(depth)),
+        "agreement_within": float(np.mean(depth < WITHIN)),
+        "agreement_depth": float(np.median(depth[met])),
         "agreement_psnr_db": float(-10 * np.log10(max(error, 1e-10))),
-        "agreement_share": len(depth) / sum(int(unobserved[a].sum()) for a, _ in pairs),
+        "agreement_share": int(met.sum()) / sum(int(unobserved[a].sum()) for a, _ in pairs),
     }
 
 
@@ -162,12 +172,14 @@ def _with_depth(picture: Picture, camera: Camera) -> FeatureView:
     return FeatureView(torch.from_numpy(values).permute(2, 0, 1).double(), picture.depth, camera)
 
 
-def _meeting(a: FeatureView, b: FeatureView, hidden: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Relative depth differences (N,) and mean squared colour differences (N,) where pixels of `a` meet those of `b`.
+def _differences(
+    a: FeatureView, b: FeatureView, hidden: np.ndarray, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Relative depth differences (N,) and mean squared colour differences (N,) where pixels of `a` lie in those of `b`.
 
     hidden, other: (H, W) bool, pixels of `a` and of `b` that count.
     """
-    pixels, others = shared_pixels(np.where(hidden, a.depth, np.nan), a.camera, b.depth, b.camera, MEET)
+    pixels, others = shared_pixels(np.where(hidden, a.depth, np.nan), a.camera, b.depth, b.camera, np.inf)
     column, row = others.astype(int).T
     pixels, others = pixels[other[row, column]], others[other[row, column]]
     column, row = pixels.astype(int).T

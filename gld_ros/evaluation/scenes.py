@@ -7,21 +7,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count as numbers_from
-from itertools import islice
+from itertools import islice, pairwise
 
 import cv2
 import numpy as np
 import torch
 
 from gld_ros.data.clips import Clip
-from gld_ros.data.look_away import UNSEEN, render_look_away, unseen
-from gld_ros.data.room_views import render_scenes
-from gld_ros.data.rooms import TEST_SEED
+from gld_ros.data.furnished import furnished_room
+from gld_ros.data.look_away import UNSEEN, look_away_cameras, render_look_away, unseen
+from gld_ros.data.raytrace import render
+from gld_ros.data.room_views import RoomViews, render_scenes
+from gld_ros.data.rooms import TEST_SEED, stack_rooms
 from gld_ros.data.scenes import Scenes, Skipped
 from gld_ros.data.splits import Entry
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
+from gld_ros.geometry.se3 import interpolate_pose, rotation_angle
 from gld_ros.views import SourceView
 
 
@@ -229,3 +232,47 @@ def away_scene(seed: int) -> AwayScene | None:
 def away_scenes(split: str, count: int) -> Iterator[AwayScene]:
     """The first `count` scenes of a split of the rooms, one of SPLITS."""
     return islice(filter(None, map(away_scene, numbers_from(SPLITS[split]))), count)
+
+
+PATH_UNSEEN = 0.25  # least mean share of a path's pixels that no source saw
+
+
+def path_scene(seed: int, count: int) -> AwayScene | None:
+    """`count` targets along a path from the first source by all views of `away_scene`, each the nearest next.
+
+    None where something stands in the way, or where too little of what the path shows is new.
+    """
+    room = furnished_room(seed)
+    K, stops = look_away_cameras(room, np.random.default_rng([seed, 4]), AWAY_SOURCES, AWAY_RENDERED, *AWAY_SIZE)
+    path, left = [stops[0]], list(stops[AWAY_SOURCES:])
+    while left:
+        path.append(left.pop(int(np.argmin([_way(path[-1], stop) for stop in left]))))
+    along = np.cumsum([0, *(_way(a, b) for a, b in pairwise(path))])
+    poses = []
+    for length in np.linspace(0, along[-1], count + 1)[1:]:
+        leg = min(int(np.searchsorted(along, length, "right")), len(path) - 1) - 1
+        share = (length - along[leg]) / (along[leg + 1] - along[leg])
+        poses.append(interpolate_pose(path[leg], path[leg + 1], share))
+    if room.free_before(np.stack(poses)).min() < 0.05:
+        return None
+    all_K, c2w = (
+        torch.tensor(x).float()[None]
+        for x in (np.repeat(K[:1], AWAY_SOURCES + count, axis=0), np.stack([*stops[:AWAY_SOURCES], *poses]))
+    )
+    views = RoomViews(*render(stack_rooms([room]), all_K, c2w, AWAY_SIZE[1], AWAY_SIZE[0]), all_K, c2w)
+    unobserved = np.asarray(unseen(views, AWAY_SOURCES))[0]
+    if unobserved.mean() < PATH_UNSEEN:
+        return None
+    clip = Clip(views.images[0], views.K[0], views.c2w[0], views.depth[0], f"path_{seed}")
+    choice = Choice(list(range(AWAY_SOURCES)), list(range(AWAY_SOURCES, AWAY_SOURCES + count)))
+    return AwayScene(scene_of_clip(clip, choice, "path", "m"), unobserved)
+
+
+def path_scenes(split: str, rooms: int, count: int) -> Iterator[AwayScene]:
+    """Paths of `count` targets through the first `rooms` rooms of a split that have one."""
+    return islice(filter(None, (path_scene(seed, count) for seed in numbers_from(SPLITS[split]))), rooms)
+
+
+def _way(start: np.ndarray, end: np.ndarray) -> float:
+    """Length of the way between two poses (4, 4): metres plus radians."""
+    return float(np.linalg.norm(start[:3, 3] - end[:3, 3])) + rotation_angle(start, end)

@@ -21,6 +21,7 @@ from gld_ros.diffusion.flow import time_grid
 from gld_ros.diffusion.sampler import Conditioning, Runner, integrate
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.generators.devices import Residency, has_bfloat16, quantize
+from gld_ros.generators.native import NativeSources
 from gld_ros.generators.request import Loading, Preset
 from gld_ros.generators.warping import WarpedSources, encode_warps, source_geometry, warp_sources
 from gld_ros.networks.dit import MultiViewDiT
@@ -57,7 +58,7 @@ class Condition:
 
     @property
     def seen(self) -> Tensor | None:
-        """(B, N, H, W) bool, what of the targets some source shows."""
+        """(B, N, H, W) bool, what of the targets some source or earlier view shows."""
         return None if self.warped is None else self.warped.seen
 
     @property
@@ -110,17 +111,19 @@ class LatentDiffusion:
         report: Callable[..., bool] = silent,
         latents: SourceLatents | None = None,
         depth: SourceDepth | None = None,
+        earlier: NativeSources | None = None,
     ) -> Generated:
         """images: (B, S, 3, H, W) 0..1 of the sources; K: (B, V, 3, 3), c2w: (B, V, 4, 4) of sources, then targets.
 
         preset: says how both levels are sampled. noise: of levels 1 and 0, in the latents' shape; drawn from `seed` by
         default. latents: `latents_of` the images. depth: of the sources, for warp conditioning; posed depth by default.
+        earlier: what views generated before, for warp conditioning.
         """
         size = (images.shape[-2], images.shape[-1])
         with torch.inference_mode(), self.autocast():
             latents = latents or self.latents_of(images)
             report("encode")
-            cond = self.condition(images, K, c2w, latents, depth)
+            cond = self.condition(images, K, c2w, latents, depth, earlier)
             if cond.warped is not None:
                 report("condition")
             cameras = RequestCameras(K, c2w, images.shape[1], size, latents.grid, self.net.config.compat, cond.seen)
@@ -144,7 +147,13 @@ class LatentDiffusion:
         return SourceLatents(level0, level1, camera, levels[0].grid, levels if self.warps else None)
 
     def condition(
-        self, images: Tensor, K: Tensor, c2w: Tensor, latents: SourceLatents, depth: SourceDepth | None
+        self,
+        images: Tensor,
+        K: Tensor,
+        c2w: Tensor,
+        latents: SourceLatents,
+        depth: SourceDepth | None,
+        earlier: NativeSources | None = None,
     ) -> Condition:
         """The sources' latents, and in the targets' places zeros or the latents of the warped sources."""
         S, V = images.shape[1], K.shape[1]
@@ -157,7 +166,7 @@ class LatentDiffusion:
             depth = self.geometry(images, K[:, :S], c2w[:, :S], latents)[1]
         if depth is None:
             raise InvalidRequest("one source without depth: nothing can be warped")
-        warped = warp_sources(images, depth, K[:, :S], c2w[:, :S], K[:, S:], c2w[:, S:])
+        warped = warp_sources(images, depth, K[:, :S], c2w[:, :S], K[:, S:], c2w[:, S:], earlier=earlier)
         with self.residency.at_work("encoder"):
             warps = encode_warps(self.net, images, warped)
         level0, level1 = torch.cat([latents.level0, warps.level0], 1), torch.cat([latents.level1, warps.level1], 1)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,8 +30,10 @@ from gld_ros.generators.native import (
     Pixels,
     at_size,
     camera_tensors,
+    generated_parts,
     native_sources,
     paste_observed,
+    pixels_of,
     shared,
     source_pictures,
     to_uint8,
@@ -125,14 +127,23 @@ class GLD(Generator):
         return working_size(camera, self.net.config)
 
     def phases(self, request: Request) -> dict[str, list[float]]:
-        return work(self.net.config, request, self.keeps(request), self.native(request))
+        context = self.context(request)
+        kept = context is request and self.keeps(request)
+        return work(self.net.config, context, kept, self.native(request))
 
     def flops(self, request: Request) -> float:
-        return sampling_flops(self.net.config, request)
+        return sampling_flops(self.net.config, self.context(request))
 
     def native(self, request: Request) -> bool:
         """True if pixels that a source saw are taken from that source."""
         return self.warps if request.observed_pixels is None else request.observed_pixels
+
+    def context(self, request: Request) -> Request:
+        """The request as the networks see it: without warp conditioning, earlier views stand among the sources."""
+        if self.warps or not request.earlier:
+            return request
+        views = [SourceView(view.image, view.camera, depth=view.depth) for view in request.earlier]
+        return replace(request, sources=[*request.sources, *views], earlier=())
 
     def generate_tensors(
         self,
@@ -178,13 +189,16 @@ class GLD(Generator):
     def generate(self, request: Request, report: Report) -> Rendering:
         if self.net.config.dpt is None:
             raise ModelError(f"model '{self.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
-        encoded: Encoded = self.encoded(request)
+        earlier = [(pixels_of(view, self.device), view.camera) for view in request.earlier]
+        context, settings = self.context(request), (request.size, request.preset.pixels)
+        encoded: Encoded = self.encoded(request) if context is request else self.encode(context.sources, *settings)
         posed = encoded.posed
         frame = RelativeFrame(request.cameras) if posed is None else posed.frame
-        K, c2w = camera_tensors(request.cameras, frame, request.size, self.device)
+        K, c2w = camera_tensors(context.cameras, frame, request.size, self.device)
         made = self.diffusion.denoise(
             encoded.images, K, c2w, request.preset, seed=request.seed, report=report,
             latents=encoded.latents, depth=None if posed is None else posed.depth,
+            earlier=None if posed is None or not earlier else generated_parts(earlier, frame, request.size),
         )  # fmt: skip
         assert made.geometry is not None
         self.check_finite(made.image, made.geometry.depth)
@@ -192,29 +206,37 @@ class GLD(Generator):
         depth = geometry.depth.float()
         if posed is None:
             strict = request.strict_scale
-            scale = joint_scale(request.sources, geometry, K, c2w, frame, self.min_baseline, strict)
+            scale = joint_scale(context.sources, geometry, K, c2w, frame, self.min_baseline, strict)
             depth = depth * (scale.value / frame.unit)
+            if request.earlier:  # their depth only carries on the scale that was found for them
+                scale = replace(scale, method=request.earlier[0].scale.method)
         else:
             scale, depth = posed.scale, aligned(depth, posed.depth, made.warped)
         views = SourceDepth(depth, geometry_spread(made.geometry))
-        return Rendering(self.pixels(request, encoded, made, views, frame), scale, made.image[0, -1])
+        return Rendering(self.pixels(request, encoded, made, views, frame, earlier), scale, made.image[0, -1])
 
     def pixels(
-        self, request: Request, encoded: Encoded, made: Generated, views: SourceDepth, frame: RelativeFrame
+        self,
+        request: Request,
+        encoded: Encoded,
+        made: Generated,
+        views: SourceDepth,
+        frame: RelativeFrame,
+        earlier: Sequence[tuple[Pixels, Camera]],
     ) -> list[Pixels]:
-        """Every target at its camera's size. views: depth and spread of all views in the frame's unit."""
-        S, limit = len(request.sources), request.preset.pixels
-        image, metres, spread = made.image[0, S:].clamp(0, 1), views.depth[0, S:] * frame.unit, views.spread[0, S:]
+        """Every target at its camera's size. views: depth and spread of all views in the frame's unit, targets last."""
+        S, T, limit = len(request.sources), len(request.targets), request.preset.pixels
+        image, metres, spread = made.image[0, -T:].clamp(0, 1), views.depth[0, -T:] * frame.unit, views.spread[0, -T:]
         targets = zip(image, metres, spread, request.targets, strict=True)
         sources = SourceDepth(views.depth[:, :S], views.spread[:, :S])
         if self.native(request):
             native = encoded.posed.native if encoded.posed else None
-            native = native or native_sources(request.sources, encoded.images, sources, frame, limit)
+            native = native or native_sources(request.sources, encoded.images[:, :S], sources, frame, limit)
             found = [paste_observed(native, *target, frame, limit) for target in targets]
-            return shared(found, request.targets, frame)
+            return shared(found, request.targets, frame, earlier)
         K, c2w = camera_tensors(request.cameras, frame, request.size, self.device)
         posed = sources.spread[:, :, None], sources.depth, K[:, :S], c2w[:, :S]
-        seen = (forward_warp(*posed, K[:, v], c2w[:, v], request.size).seen[0] for v in range(S, K.shape[1]))
+        seen = (forward_warp(*posed, K[:, v], c2w[:, v], request.size).seen[0] for v in range(S, S + T))
         return [at_size(Pixels(i, d, s, shown), t) for (i, d, s, t), shown in zip(targets, seen, strict=True)]
 
     @torch.inference_mode()
@@ -264,9 +286,9 @@ def aligned(depth: Tensor, sources: SourceDepth, warped: WarpedSources | None) -
     targets show what they saw. Raises NoContext for a target that shows nothing of the sources.
     """
     assert warped is not None
-    for number, target in enumerate(warped.seen[0]):
+    for number, target in enumerate(warped.observed[0]):
         if not target.any():
             raise NoContext(f"target {number}: nothing that the sources see is in its picture")
-    seen = torch.cat([torch.ones_like(sources.depth, dtype=torch.bool), warped.seen], dim=1)
+    seen = torch.cat([torch.ones_like(sources.depth, dtype=torch.bool), warped.observed], dim=1)
     known = torch.cat([sources.depth, warped.depth], dim=1)
     return depth * align(depth, known, seen)[:, None, None, None]

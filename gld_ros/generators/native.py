@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.warp import Warp, forward_warp, guided_upsample, pull_push, resample
 from gld_ros.networks.posed_depth import SourceDepth
-from gld_ros.views import SENSOR_SPREAD, SourceView
+from gld_ros.views import SENSOR_SPREAD, SourceView, View
 
 #: Pixels up to which a camera's own resolution is worked on.
 PIXELS = 640 * 480
@@ -36,6 +36,14 @@ class Pixels:
     depth: Tensor
     spread: Tensor
     seen: Tensor
+
+
+def pixels_of(view: View, device: torch.device) -> Pixels:
+    """The pixels of a finished view."""
+    assert view.spread is not None
+    image = torch.from_numpy(view.image).to(device).permute(2, 0, 1).float() / 255
+    depth, spread, generated = (torch.from_numpy(x).to(device) for x in (view.depth, view.spread, view.generated))
+    return Pixels(image, depth, spread, ~generated)
 
 
 def at_size(pixels: Pixels, target: Camera) -> Pixels:
@@ -170,23 +178,40 @@ def paste_observed(
     return at_size(replace(pasted(generated, warp, seen, frame.unit), seen=seen), target)
 
 
-def shared(views: Sequence[Pixels], targets: Sequence[Camera], frame: RelativeFrame) -> list[Pixels]:
+def generated_parts(
+    views: Sequence[tuple[Pixels, Camera]], frame: RelativeFrame, size: tuple[int, int]
+) -> NativeSources:
+    """What views generated, at the size (H, W), to be warped into others; depth is 0 where a source saw the pixel."""
+    cameras = [camera for _, camera in views]
+    sized = [at_size(view, camera.resized(size[1], size[0])) for view, camera in views]
+    values = torch.stack([torch.cat([view.image, view.spread[None]]) for view in sized])[None]
+    depth = torch.stack([torch.where(view.seen, 0.0, view.depth / frame.unit) for view in sized])[None]
+    return NativeSources(values, depth, *camera_tensors(cameras, frame, size, values.device))
+
+
+def shared(
+    views: Sequence[Pixels],
+    targets: Sequence[Camera],
+    frame: RelativeFrame,
+    earlier: Sequence[tuple[Pixels, Camera]] = (),
+) -> list[Pixels]:
     """The views of one request, made to agree: a surface that an earlier one generated is taken from there.
 
     This holds where the view's own depth, within `SAME`, is that of the surface. What is taken counts as generated.
+    earlier: views of windows before this one.
     """
-    found = list(views[:1])
-    for k, (view, target) in enumerate(zip(views[1:], targets[1:], strict=True), start=1):
-        earlier = [at_size(one, target) for one in found]
-        values = torch.stack([torch.cat([one.image, one.spread[None]]) for one in earlier])[None]
-        depth = torch.stack([torch.where(one.seen, 0.0, one.depth / frame.unit) for one in earlier])[None]
-        size = (target.height, target.width)
-        K, c2w = camera_tensors(targets[: k + 1], frame, size, values.device)
-        posed = values, depth, K[:, :k], c2w[:, :k], K[:, k], c2w[:, k]
-        warp = resample(forward_warp(*posed, size), *posed)
-        ratio = warp.depth[0].clamp_min(1e-9) * frame.unit / view.depth
-        found.append(pasted(view, warp, warp.seen[0] & ~view.seen & (ratio.log().abs() < SAME), frame.unit))
-    return found
+    found = list(earlier)
+    for view, target in zip(views, targets, strict=True):
+        if found:
+            size = (target.height, target.width)
+            parts = generated_parts(found, frame, size)
+            K, c2w = (x[0] for x in camera_tensors([target], frame, size, parts.values.device))
+            posed = parts.values, parts.depth, parts.K, parts.c2w, K, c2w
+            warp = resample(forward_warp(*posed, size), *posed)
+            ratio = warp.depth[0].clamp_min(1e-9) * frame.unit / view.depth
+            view = pasted(view, warp, warp.seen[0] & ~view.seen & (ratio.log().abs() < SAME), frame.unit)
+        found.append((view, target))
+    return [view for view, _ in found[len(earlier) :]]
 
 
 def pasted(view: Pixels, warp: Warp, where: Tensor, unit: float) -> Pixels:

@@ -22,7 +22,7 @@ from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest
 from gld_ros.generators.native import PIXELS, Pixels, to_uint8
 from gld_ros.geometry.cameras import Camera
-from gld_ros.views import Progress, Scale, SourceView
+from gld_ros.views import Progress, Scale, SourceView, View
 
 #: Names of the presets that every family has, the best first.
 PRESETS = ("exact", "balanced", "fast")
@@ -43,15 +43,16 @@ class Limits:
     any_size: bool = True
     native: bool = False
 
-    def check_views(self, name: str, sources: int, targets: int) -> None:
+    def check_views(self, name: str, sources: int, targets: int, earlier: int = 0) -> None:
         """Raise InvalidRequest for numbers of sources and targets that the model `name` does not take."""
         if not 1 <= sources <= self.max_sources:
             raise InvalidRequest(f"{sources} source views, expected 1 to {self.max_sources}")
         if targets < 1:
             raise InvalidRequest("no target cameras, expected at least one")
-        if self.max_views and sources + targets > self.max_views:
+        if self.max_views and sources + earlier + targets > self.max_views:
             limit = f"'{name}' makes at most {self.max_views} views together"
-            raise InvalidRequest(f"{sources} sources and {targets} targets: {limit}")
+            before = f", {earlier} earlier views" * (earlier > 0)
+            raise InvalidRequest(f"{sources} sources{before} and {targets} targets: {limit}")
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Raise InvalidRequest unless the working size (H, W) is made of whole patches."""
@@ -108,7 +109,8 @@ class Request:
 
     size: (H, W) the model works at. preset: with the asked steps and guidance in it. strict_scale: refuse where
     generated geometry contradicts the poses, instead of warning. observed_pixels: take what a source saw from there,
-    None for the family's way. key: fingerprint of the sources.
+    None for the family's way. key: fingerprint of the sources. earlier: views that were generated before, whose world
+    the targets show; none of them counts as observed.
     """
 
     sources: Sequence[SourceView]
@@ -119,6 +121,7 @@ class Request:
     strict_scale: bool = True
     observed_pixels: bool | None = None
     key: bytes = b""
+    earlier: Sequence[View] = ()
 
     @property
     def views(self) -> str:
@@ -134,8 +137,8 @@ class Request:
 class Report:
     """Called after each step of a request: tells the callback, and `done` whether the phase has to end.
 
-    Phases are "encode", those that the preset samples, "decode"; the callback hears of no others. sample: number of the
-    request's sample, and how many there are: the progress is that of all. cut: steps were left out.
+    Phases are "encode", those that the preset samples, "decode"; the callback hears of no others. part: where this
+    request begins in the whole that was asked for, and its share of that, 0..1. cut: steps were left out.
     """
 
     def __init__(
@@ -143,11 +146,11 @@ class Report:
         request: Request,
         callback: Callback | None = None,
         done: Callable[[str], bool] = lambda phase: False,
-        sample: tuple[int, int] = (0, 1),
+        part: tuple[float, float] = (0.0, 1.0),
     ):
         sampled = {phase: how.steps for phase, how in request.preset.sampling.items()}
         self._steps = {"encode": 1, **sampled, "decode": 1}
-        self._callback, self._done, (self._before, self._samples) = callback, done, sample
+        self._callback, self._done, (self._before, self._share) = callback, done, part
         self._reported = dict.fromkeys(self._steps, 0)
         self.cut = False
 
@@ -161,7 +164,7 @@ class Report:
             if self._callback is not None:
                 picture = None if preview is None else to_uint8(preview)
                 share = sum(self._reported.values()) / sum(self._steps.values())
-                fraction = (self._before + share) / self._samples
+                fraction = self._before + share * self._share
                 self._callback(Progress(phase, self._reported[phase], self._steps[phase], fraction, picture))
         late = self._done(phase)
         self.cut |= late

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gld_ros.geometry.warp import forward_warp, pull_push, resample
+from gld_ros.generators.native import NativeSources
+from gld_ros.geometry.warp import Warp, forward_warp, pull_push, resample
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.encoder import Level
 from gld_ros.networks.gld import GLDNetworks
@@ -20,12 +21,13 @@ from gld_ros.networks.posed_depth import SourceDepth
 @dataclass
 class WarpedSources:
     """The sources seen from N targets, with holes filled smoothly. image: (B, N, 3, H, W) 0..1; depth: (B, N, H, W) in
-    the poses' unit; spread: (B, N, H, W) expected error of log depth; seen: (B, N, H, W) bool, where a source shows
-    something."""
+    the poses' unit; spread: (B, N, H, W) expected error of log depth; observed: (B, N, H, W) bool, where a source shows
+    something; seen: (B, N, H, W) bool, where a source or an earlier view does."""
 
     image: Tensor
     depth: Tensor
     spread: Tensor
+    observed: Tensor
     seen: Tensor
 
 
@@ -75,27 +77,36 @@ def warp_sources(
     target_K: Tensor,
     target_c2w: Tensor,
     sharp: bool = True,
+    earlier: NativeSources | None = None,
 ) -> WarpedSources:
     """Splat the sources into every target by their depth, then read them back along the splatted depth.
 
     images: (B, S, 3, H, W) 0..1; K: (B, S, 3, 3) pixels; c2w: (B, S, 4, 4); target_K, target_c2w: (B, N, ...).
-    sharp: False leaves the reading back out, for comparison.
+    sharp: False leaves the reading back out, for comparison. earlier: what views generated before; it is shown where no
+    source shows anything.
     """
     B, N = target_K.shape[:2]
     size = (images.shape[-2], images.shape[-1])
+    camera = target_K.flatten(0, 1), target_c2w.flatten(0, 1)
 
     def for_each(x: Tensor) -> Tensor:
         return x.repeat_interleave(N, dim=0)
 
-    values = torch.cat([images.float(), depth.spread[:, :, None]], dim=2)
-    posed = for_each(values), for_each(depth.depth), for_each(K), for_each(c2w)
-    camera = target_K.flatten(0, 1), target_c2w.flatten(0, 1)
-    warp = forward_warp(*posed, *camera, size, for_each(depth.confidence().clamp_min(0.05)))
-    if sharp:
-        warp = resample(warp, *posed, *camera)
+    def warped(given: NativeSources) -> Warp:
+        posed = for_each(given.values), for_each(given.depth), for_each(given.K), for_each(given.c2w)
+        certain = SourceDepth(posed[1], posed[0][:, :, 3]).confidence().clamp_min(0.05)
+        warp = forward_warp(*posed, *camera, size, certain)
+        return resample(warp, *posed, *camera) if sharp else warp
+
+    warp = warped(NativeSources(torch.cat([images.float(), depth.spread[:, :, None]], dim=2), depth.depth, K, c2w))
+    observed = warp.seen
+    if earlier is not None:
+        other = warped(earlier)
+        values = torch.where(observed[:, None], warp.values, other.values)
+        warp = Warp(values, torch.where(observed, warp.depth, other.depth), observed | other.seen)
     values = pull_push(warp.values, warp.seen)
     inverse = pull_push(warp.depth.clamp_min(1e-9).reciprocal()[:, None], warp.seen)[:, 0]
-    found = values[:, :3], inverse.reciprocal(), values[:, 3], warp.seen
+    found = values[:, :3], inverse.reciprocal(), values[:, 3], observed, warp.seen
     return WarpedSources(*(x.unflatten(0, (B, N)) for x in found))
 
 

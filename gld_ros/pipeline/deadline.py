@@ -100,7 +100,7 @@ class Deadline:
         self._began = clock()
         self._end = None if budget is None else self._began + budget
 
-    def plan(self, generator: Generator, request: Request, steps: int | None = None, shares: int = 1) -> Request:
+    def plan(self, generator: Generator, request: Request, steps: int | None = None, shares: float = 1) -> Request:
         """The best of `request` that fits into one of `shares` equal shares of the time that is left.
 
         What is asked for is the most that is taken. First presets give way (steps: asked for, at most), then steps of

@@ -25,7 +25,8 @@ PREFIX = "request_"
 
 @dataclass(frozen=True)
 class FailedRequest:
-    """`pipe(failed.sources, failed.targets, **failed.settings)` asks again; `reason`: what happened then."""
+    """`pipe(failed.sources, failed.targets, **failed.settings)` asks again; `reason`: what happened then. Views
+    of earlier windows are not kept."""
 
     sources: list[SourceView]
     targets: list[Camera]

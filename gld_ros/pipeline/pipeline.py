@@ -22,6 +22,7 @@ from gld_ros.generators.request import Callback, Loading, Report, Request, finge
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline.deadline import SIZES, Deadline, Speed, smaller
 from gld_ros.pipeline.request import check_options, check_request, warn_of_poses
+from gld_ros.pipeline.windows import next_window, with_sources
 from gld_ros.views import ObservedDepth, SourceView, View
 from gld_ros.weights.hub import resolve
 from gld_ros.weights.layout import DTYPES
@@ -95,7 +96,7 @@ class GLDPipeline:
 
     @property
     def max_views(self) -> int:
-        """Most sources and targets of one call; 0 means no limit."""
+        """Most sources and targets that are generated together; 0 means no limit."""
         return self.generator.limits.max_views
 
     def __call__(
@@ -112,10 +113,15 @@ class GLDPipeline:
         time_budget: float | None = None,
         samples: int = 1,
         max_novelty: float = 1.0,
+        earlier: Sequence[View] = (),
         observed_pixels: bool | None = None,
         callback: Callback | None = None,
     ) -> list[View]:
         """Synthesize one View a target, each of its camera's size.
+
+        Up to `max_views` sources and targets are generated together. More targets follow in windows (`windows.py`), so
+        that all views show one world. earlier: views of former calls whose world these shall show, too; what they
+        generated is taken over and still counts as generated.
 
         preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
         conditional branch alone; both default to the preset's, which may take fewer steps for targets near the sources.
@@ -137,30 +143,38 @@ class GLDPipeline:
         the first for which there is no time are left out (`View.samples`).
         """
         deadline = Deadline(self.speed, self.clock, time_budget)
-        check_request(sources, targets, self.name, self.generator.limits, size)
+        check_request(sources, targets, self.name, self.generator.limits, size, earlier)
         check_options(time_budget, samples)
         warn_of_poses(sources, targets)
         found = check_novelty(sources, targets, max_novelty)
         size = size or self.generator.working_size(sources[0].camera)
         chosen = self.generator.preset(preset).at(found).changed(steps, guidance_scale)
         request = Request(sources, targets, size, chosen, seed, strict_scale, observed_pixels, fingerprint(sources))
-        drawn: list[list[View]] = []
+        choose, limit, count = with_sources(sources), self.max_views and self.max_views - len(earlier), len(targets)
+        drawn: list[list[View]] = [[]]  # [sample][target]
         with torch.inference_mode(), in_memory(request.views, self.device, self.forget):
-            while len(drawn) < samples:
-                k = len(drawn)
-                wanted = replace(request, seed=seed + k, targets=targets[: len(drawn[0])] if drawn else targets)
+            while len(drawn) < samples or len(drawn[-1]) < count:
+                if len(drawn[-1]) == count:
+                    drawn.append([])
+                k, made = len(drawn) - 1, drawn[-1]
+                window = next_window(made, targets[len(made) : count], limit, choose)
+                before = [*(view.sample(k) for view in earlier), *window.earlier]
+                wanted = replace(request, seed=seed + k, targets=window.targets, earlier=before)
+                done, all_views, views = k * count + len(made), samples * count, len(window.targets)
                 try:
-                    planned = deadline.plan(self.generator, wanted, steps, samples - k)
-                    report = Report(planned, callback, deadline.done, (k, samples))
+                    planned = deadline.plan(self.generator, wanted, steps, (all_views - done) / views)
+                    report = Report(planned, callback, deadline.done, (done / all_views, views / all_views))
                     rendering = self.generator.generate(planned, report)
-                    drawn.append(self.generator.views(rendering, planned, report))
+                    made += self.generator.views(rendering, planned, report)
+                    if len(planned.targets) < views:  # there is no time for the others
+                        count = len(made)
                 except RequestTimeout:
-                    if drawn:
+                    if drawn[0]:
                         break
                     if samples == 1:
                         raise
                     samples = 1  # there may be time for one
-        return [combine(views) for views in zip(*drawn, strict=False)]  # with a budget, later samples may have fewer
+        return [combine([sample[t] for sample in drawn if t < len(sample)]) for t in range(len(drawn[0]))]
 
     def warm_up(
         self, sources: int = 2, targets: int = 1, size: tuple[int, int] = (480, 640), preset: str = "exact"

@@ -14,7 +14,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.generators.request import Limits
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import overlap
-from gld_ros.views import SourceView
+from gld_ros.views import SourceView, View
 
 MAX_SAMPLES = 64  # of one request: each costs as much as the first
 
@@ -44,9 +44,10 @@ def check_request(
     name: str,
     limits: Limits,
     size: tuple[int, int] | None = None,
+    earlier: Sequence[View] = (),
 ) -> None:
     """Raise InvalidRequest naming the view and what is wrong with it. name: of the model."""
-    limits.check_views(name, len(sources), len(targets))
+    limits.check_views(name, len(sources), min(len(targets), 1), len(earlier))
     if size is not None:
         limits.check_size(size)
     for k, source in enumerate(sources):
@@ -67,6 +68,9 @@ def check_request(
             raise InvalidRequest(f"{view}: its mask excludes every pixel; True = usable is expected")
     for k, target in enumerate(targets):
         target.check(f"target {k}")
+    for k, before in enumerate(earlier):
+        if before.spread is None:
+            raise InvalidRequest(f"earlier view {k} has no spread; views that the pipeline made are expected")
 
 
 def check_options(time_budget: float | None, samples: int) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,11 +16,12 @@ from gld_ros.errors import NoContext
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import angle_between, sample_points, sees, unit
 from gld_ros.geometry.se3 import rotation_angle
-from gld_ros.views import SourceView
+from gld_ros.views import SourceView, View
 
 FULL_PARALLAX = np.radians(3.0)  # triangulation angle that counts as a full baseline
 VIEWING_ANGLE = np.radians(30.0)  # a surface seen from this much aside is worth exp(-1) of one seen head-on
 BASELINE_WEIGHT = 0.5  # of the share of triangulated points, against the share of seen points
+Shown = TypeVar("Shown", SourceView, View)
 SHARED = 0.5  # targets share sources that see at least so much of what all frames see of each of them
 
 
@@ -117,7 +119,7 @@ class KeyFrameBuffer:
             self._frames.popleft()
 
 
-def select_sources(frames: Sequence[SourceView], targets: Sequence[Camera], count: int) -> list[SourceView]:
+def select_sources(frames: Sequence[Shown], targets: Sequence[Camera], count: int) -> list[Shown]:
     """At most `count` of `frames` that see best what `targets` look at, best first.
 
     Points on rays of the targets, at depths measured in distances to the frames, stand for the unknown scene. Frames

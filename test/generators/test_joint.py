@@ -214,7 +214,7 @@ def test_bad_requests_are_named(da3):
     with pytest.raises(InvalidRequest, match="0 source views"):
         da3([], targets)
     with pytest.raises(InvalidRequest, match="2 sources and 7 targets: 'gld-da3' makes at most 8 views"):
-        da3(sources, targets * 7)
+        da3.warm_up(2, 7)
     left = targets[0].c2w.copy()
     left[:3, 0] *= -1
     with pytest.raises(InvalidRequest, match="target 0: left-handed"):

@@ -167,9 +167,11 @@ class Model:
     def __init__(self, meanwhile=lambda sources: None, max_views=0):
         self._meanwhile, self.max_views = meanwhile, max_views
         self.asked = []  # sources, targets and time budget of each call
+        self.earlier = []  # where the earlier views of each call stand
 
-    def __call__(self, sources, targets, callback, time_budget=None, **_):
+    def __call__(self, sources, targets, callback, time_budget=None, earlier=(), **_):
         self.asked.append((len(sources), len(targets), time_budget))
+        self.earlier.append([round(view.camera.center[0], 6) for view in earlier])
         self._meanwhile(sources)
         callback(Progress("level1", 1, 2, 0.5))
         return [self._view(target, tuple(source.stamp for source in sources)) for target in targets]
@@ -315,8 +317,9 @@ def at(x, turned=0.0):
 
 
 def test_poses_of_a_request_are_generated_together_as_many_as_the_model_takes(worker):
-    """In the order of the poses, in shares of the time; the progress is that of the whole request."""
-    model, seen, progress = Model(max_views=5), [], []
+    """In the order of the poses, in shares of the time; the progress is that of the whole request. Windows after the
+    first are given the views that show most of what they look at."""
+    model, seen, progress = Model(max_views=6), [], []
     poses = [at(0.02 * i) for i in range(7)]
     result = run(
         worker,
@@ -328,10 +331,12 @@ def test_poses_of_a_request_are_generated_together_as_many_as_the_model_takes(wo
         on_progress=lambda index, progressed: progress.append((index, progressed.fraction)),
     )
     assert result.error is None and seen == [pose[2][0, 3] for pose in poses]
-    assert [asked[:2] for asked in model.asked] == [(2, 3), (2, 3), (2, 1)]
-    assert progress == [(0, pytest.approx(1.5 / 7)), (3, pytest.approx(4.5 / 7)), (6, pytest.approx(6.5 / 7))]
+    assert [asked[:2] for asked in model.asked] == [(2, 4), (2, 2), (2, 1)]
+    assert [len(earlier) for earlier in model.earlier] == [0, 2, 2]
+    assert 0.06 in model.earlier[1] and 0.1 in model.earlier[2]  # the nearest
+    assert progress == [(0, pytest.approx(2 / 7)), (4, pytest.approx(5 / 7)), (6, pytest.approx(6.5 / 7))]
     budgets = [asked[2] / PATIENCE for asked in model.asked]
-    assert budgets == [pytest.approx(share, rel=0.2) for share in (3 / 7, 3 / 4, 1)]
+    assert budgets == [pytest.approx(share, rel=0.2) for share in (4 / 7, 2 / 3, 1)]
 
 
 def test_poses_that_other_sources_support_are_generated_apart(worker):

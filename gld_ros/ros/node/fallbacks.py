@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from gld_ros.generators.devices import out_of_memory
 from gld_ros.geometry.cameras import Camera
 from gld_ros.pipeline import failed_request
 from gld_ros.pipeline.failed_request import FailedRequest
+from gld_ros.pipeline.windows import Window
 from gld_ros.ros.node.worker import Job
-from gld_ros.views import Progress, SourceView, View
+from gld_ros.views import Progress, View
 
 LEAST_SOURCES = 2  # fewer show no parallax, so that there would be no scale
 
@@ -38,26 +40,27 @@ class Fallbacks:
     def views(
         self,
         pipe: Any,
-        sources: Sequence[SourceView],
-        targets: Sequence[Camera],
+        window: Window,
         wanted: int,
         job: Job,
         on_progress: Callable[[int, Progress], None],
         settings: dict[str, Any],
     ) -> list[View]:
-        """Views of the first of `targets`, in their share of the time that is left for `wanted` ones.
+        """Views of the first targets of `window`, in their share of the time that is left for `wanted` ones.
 
-        While the memory does not suffice: of the first target alone, with fewer sources, then with a smaller `size`.
+        While the memory does not suffice: of the first target alone, with fewer sources and without earlier views, then
+        with a smaller `size`.
         Where their share of the time does not: as many as fit by the preset "fast". on_progress(count, progress): of so
         many views. Raises OutOfMemory where the least is too much, and whatever else the pipeline raises.
         """
-        for attempt, (fewer, first, size) in enumerate(attempts(pipe, sources, targets)):
+        for attempt, (less, size) in enumerate(attempts(pipe, window)):
+            first = less.targets
             alone = len(first) == wanted
-            more = size | {"time_budget": job.left and job.left * len(first) / wanted}
+            more = size | {"time_budget": job.left and job.left * len(first) / wanted, "earlier": less.earlier}
             reason = ""
             while not reason:
                 try:
-                    views = pipe(fewer, first, callback=partial(on_progress, len(first)), **settings, **more)
+                    views = pipe(less.sources, first, callback=partial(on_progress, len(first)), **settings, **more)
                     checked = checked_views(views, first)
                     self.degraded += attempt > 0
                     return checked
@@ -70,10 +73,10 @@ class Fallbacks:
                     reason = str(error) or type(error).__name__
                 if not reason:
                     job.check()
-                    more = size | {"time_budget": job.left, "preset": "fast"}
+                    more |= {"time_budget": job.left, "preset": "fast"}
             # Outside `except`, whose traceback holds the tensors.
             release(pipe)
-            what = f"{len(fewer)} sources" + (f" and {len(first)} views" if len(first) > 1 else "")
+            what = f"{len(less.sources)} sources" + (f" and {len(first)} views" if len(first) > 1 else "")
             what += f" at {size['size']}" if size else ""
             self._warn("memory", f"too little memory for {what}, trying with less: {reason}")
         raise OutOfMemory(f"the device has too little memory, even for {what}: {reason}")
@@ -92,18 +95,17 @@ class Fallbacks:
         return ModelError(f"{message} (the request is kept in {file})")
 
 
-def attempts(
-    pipe: Any, sources: Sequence[SourceView], targets: Sequence[Camera]
-) -> Iterator[tuple[Sequence[SourceView], Sequence[Camera], dict[str, Any]]]:
-    """Sources, targets and settings that take less and less memory."""
-    yield sources, targets, {}
-    if len(targets) > 1:
-        yield sources, targets[:1], {}
-    least = sources[:LEAST_SOURCES]
-    if len(sources) > len(least):
-        yield least, targets[:1], {}
-    for size in pipe.smaller_sizes(least[0].camera):
-        yield least, targets[:1], {"size": size}
+def attempts(pipe: Any, window: Window) -> Iterator[tuple[Window, dict[str, Any]]]:
+    """Windows and settings that take less and less memory."""
+    yield window, {}
+    first = replace(window, targets=window.targets[:1])
+    if len(window.targets) > 1:
+        yield first, {}
+    least = replace(first, sources=window.sources[:LEAST_SOURCES], earlier=[])
+    if len(least.sources) < len(first.sources) or first.earlier:
+        yield least, {}
+    for size in pipe.smaller_sizes(least.sources[0].camera):
+        yield least, {"size": size}
 
 
 def release(pipe: Any = None) -> None:

@@ -19,6 +19,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
 from gld_ros.pipeline.failed_request import FailedRequest
 from gld_ros.pipeline.request import MAX_SAMPLES
+from gld_ros.pipeline.windows import next_window
 from gld_ros.ros.conversions import optical_pose, pose_to_matrix, requested_intrinsics, stamp_to_ns
 from gld_ros.ros.node.fallbacks import Fallbacks
 from gld_ros.ros.node.parameters import Parameters
@@ -130,7 +131,8 @@ class Synthesizer:
         """All views of `request`, or those made before an error together with it; none where the context's frames got
         other poses meanwhile, or went.
 
-        Poses that the same sources support are generated together, as many as the model takes.
+        Poses that the same sources support are generated together, as many as the model takes; each further window of
+        them is given views of the windows before (`pipeline.windows`).
         on_view(view, stamp): called as soon as a view is there. on_progress(index, progress): called between steps,
         with the index of the first pose at work and the fraction of the whole request.
         """
@@ -155,7 +157,7 @@ class Synthesizer:
             targets = [self._target(frames, pose, request) for pose in poses]
             self._limit = len(targets)
             while len(result.views) < len(targets):
-                views, sources = self._views(frames, targets, len(result.views), request, job, on_progress)
+                views, sources = self._views(frames, targets, result.views, request, job, on_progress)
                 if context.epoch != epoch:
                     return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
                 for view in views:
@@ -196,17 +198,21 @@ class Synthesizer:
         self,
         frames: Sequence[SourceView],
         targets: Sequence[Camera],
-        done: int,
+        made: Sequence[View],
         request: ViewRequest,
         job: Job,
         on_progress: Callable[[int, Progress], None],
     ) -> tuple[list[View], Sequence[SourceView]]:
-        """Views of the next of `targets` after the first `done`, at least one, in their share of the time that is left
-        for all; and the sources that they were generated from."""
+        """Views of the next of `targets` after those `made`, at least one, in their share of the time that is left for
+        all; and the sources that they were generated from."""
         job.check()
-        parameters, pipe = self._shared.parameters, self._pipe
+        parameters, pipe, done = self._shared.parameters, self._pipe, len(made)
         count = min(parameters.max_sources, pipe.max_sources)
-        sources, together = select_together(frames, targets[done : done + self._limit], count, pipe.max_views)
+
+        def choose(left: Sequence[Camera], most: int) -> tuple[Sequence[SourceView], Sequence[Camera]]:
+            return select_together(frames, left[: self._limit], count, most)
+
+        window = next_window(made, targets[done:], pipe.max_views, choose)
         job.at("sources")
         settings = {
             "steps": parameters.steps or None,
@@ -223,12 +229,13 @@ class Synthesizer:
             on_progress(done, dataclasses.replace(progress, fraction=fraction))
 
         try:
-            views = self._fallbacks.views(pipe, sources, together, len(targets) - done, job, stepped, settings)
+            views = self._fallbacks.views(pipe, window, len(targets) - done, job, stepped, settings)
         except Exception as error:
             if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
-            raise self._fallbacks.keep(error, FailedRequest(sources, together, settings, str(error))) from None
+            failed = FailedRequest(list(window.sources), list(window.targets), settings, str(error))
+            raise self._fallbacks.keep(error, failed) from None
         job.at("view")
-        if len(views) < len(together):
+        if len(views) < len(window.targets):
             self._limit = len(views)
-        return views, sources[: len(views[0].source_stamps)]  # fewer where memory was short
+        return views, window.sources[: len(views[0].source_stamps)]  # fewer where memory was short
