@@ -35,6 +35,9 @@ def evaluate_model(
     ] = None,
     scenes: Annotated[int | None, Option(help="at most so many clips of each data set (200 rooms by default)")] = None,
     away: Annotated[bool, Option("--away", help="targets that look away from the sources")] = False,
+    path: Annotated[
+        int | None, Option(metavar="N", help="N poses on a path away from the sources: do neighbours agree?")
+    ] = None,
     sources: Annotated[int, Option(help="views given, the first and last among them")] = 2,
     views: Annotated[
         int | None, Option(help="sources and targets of a clip (default: 8)", rich_help_panel=CLIPS)
@@ -75,11 +78,16 @@ def evaluate_model(
     settings = EvaluationSettings.from_options(options | lists)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-    report, interrupted = evaluate_away(settings) if away else evaluate_views(settings)
+    evaluate, print_report = evaluate_views, print_views
+    if away:
+        evaluate, print_report = evaluate_away, print_away
+    elif path:
+        evaluate, print_report = evaluate_path, print_path
+    report, interrupted = evaluate(settings)
     if as_json:
         print(json.dumps(report, indent=1, allow_nan=False))
     else:
-        (print_away if away else print_views)(report)
+        print_report(report)
     raise Exit(130 if interrupted else 0)
 
 
@@ -143,6 +151,30 @@ def evaluate_away(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     if settings.out and sheet:
         write_report(settings.out / "report.json", report)
         sheet.write(settings.out / "away.png")
+    return report, found.interrupted
+
+
+def evaluate_path(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
+    """The report on the agreement of views along paths, and whether Ctrl-C ended it early."""
+    from gld_ros.evaluation import paths
+    from gld_ros.evaluation.report import versions
+    from gld_ros.evaluation.results import write_report
+    from gld_ros.evaluation.scenes import path_scenes
+    from gld_ros.evaluation.settings import PATHS
+
+    assert settings.path is not None
+    count = settings.scenes or PATHS
+    pipe = open_model(settings.model, settings)
+    ways = paths.ways(pipe, steps=settings.steps, guidance_scale=settings.guidance, strict_scale=False)
+    with collect_warnings() as caught:
+        scenes = path_scenes(settings.rooms_split, count, settings.path)
+        found = paths.evaluate_paths(scenes, ways, settings.seed, count)
+    shown = settings.report(pipe.generator.preset("exact").steps)
+    report: dict[str, Any] = {"model": pipe.name, "settings": shown, "versions": versions(pipe)}
+    report |= paths.path_report(found, settings.seed)
+    report["notices"] = print_notices(caught, len(found.scenes), found.interrupted)
+    if settings.out:
+        write_report(settings.out / "report.json", report)
     return report, found.interrupted
 
 
@@ -242,3 +274,17 @@ def print_away(report: dict[str, Any]) -> None:
     show(["figure", ">mean", "interval"], figures)
     rows = [(name, *(f"{value:.2f}" for value in values)) for name, values in report["patch_distance"].items()]
     show(["patch distance", *[">"] * max(len(row) - 1 for row in rows)], rows)
+
+
+def print_path(report: dict[str, Any]) -> None:
+    """A line a way to make the views, a column a figure: means over paths."""
+    print(
+        f"{report['model']}: {report['scenes']} paths of {report['settings']['path']} poses, "
+        f"{len(report['refused'])} refused; {report['unobserved_share']:.0%} of the pixels unobserved"
+    )
+    names = list(report["definitions"])
+    rows = [
+        [way, *(f"{figures[name]['mean']:.3f}" if name in figures else "" for name in names)]
+        for way, figures in report["ways"].items()
+    ]
+    show(["", *(f">{name}" for name in names)], rows)

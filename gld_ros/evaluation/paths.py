@@ -80,27 +80,33 @@ def evaluate_paths(
         rows = {}
         for name, way in ways.items():
             started = time.perf_counter()
-            views = way(scene, seed)
-            seconds = (time.perf_counter() - started) / len(views)
-            rows[name] = figures([Picture(view.image, view.depth) for view in views], scene) | {"seconds": seconds}
+            pictures = [Picture(view.image, view.depth) for view in way(scene, seed)]
+            seconds = (time.perf_counter() - started) / len(pictures)
+            rows[name] = neighbours_agree(pictures, scene) | truth_of(pictures, scene) | {"seconds": seconds}
         real = [Picture(target.image, target.depth) for target in scene.scene.targets]
-        rows[TRUTH] = figures(real, scene)
+        rows[TRUTH] = neighbours_agree(real, scene)
         return PathResult(scene.scene.name, rows, float(scene.unobserved.mean()))
 
     return every_scene(scenes, score, lambda scene: scene.scene.name, (GLDError,), "eval --path", total)
 
 
-def figures(pictures: Sequence[Picture], scene: AwayScene) -> Figures:
-    """Agreement of neighbours, and means over the views of what they have in common with the true ones."""
+def neighbours_agree(pictures: Sequence[Picture], scene: AwayScene) -> Figures:
+    """Agreement of each view and the next one of the path."""
     neighbours = [pair for k in range(len(pictures) - 1) for pair in ((k, k + 1), (k + 1, k))]
     found = agreement(pictures, scene.scene.cameras, scene.unobserved, neighbours)
-    errors = []
+    return {name: found[name] for name in DEFINITIONS if name in found}
+
+
+def truth_of(pictures: Sequence[Picture], scene: AwayScene) -> Figures:
+    """What the views have in common with the true ones, means over the views."""
+    found = []
     for picture, real, where in zip(pictures, scene.scene.targets, scene.unobserved, strict=True):
         if where.sum() >= MIN_REGION:
-            depth = depth_errors(picture.depth, real.depth, where)
-            errors.append({"psnr_db": psnr(picture.image, real.image, where), "depth_abs_rel": depth["abs_rel"]})
-    found |= mean_of(errors)
-    return {name: found[name] for name in DEFINITIONS if name in found}
+            assert picture.depth is not None and real.depth is not None
+            depth = depth_errors(picture.depth, real.depth, where) or {}
+            values = {"psnr_db": psnr(picture.image, real.image, where), "depth_abs_rel": depth.get("abs_rel")}
+            found.append({name: value for name, value in values.items() if value is not None})
+    return mean_of(found)
 
 
 def path_report(found: Outcome[PathResult], seed: int = 0) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from gld_ros.data.scenes import Skipped, open_scenes
 from gld_ros.data.splits import read_split
@@ -19,10 +19,11 @@ from gld_ros.evaluation.scenes import SPLITS, Scene, room_scenes, scenes_of, wit
 from gld_ros.settings import STRICT, Count, explain
 
 ROOMS = 200  # scenes of procedural rooms, by default
+PATHS = 12  # of them for `path`, by default
 VIEWS, GAP = 8, 1  # of the clips of other data, by default
 AWAY_SAMPLES = 8  # of every view of `away`, by default
 CLIPS = ("views", "gap", "clips", "size")  # settings that only clips of other data have
-#: Settings that need other scenes, methods or figures than `away` has.
+#: Settings that need other scenes, methods or figures than `away` and `path` have.
 NOT_AWAY = ("data", *CLIPS, "source_depth", "peer", "against", "lpips", "dino", "save_views", "sources")
 
 
@@ -36,6 +37,7 @@ class EvaluationSettings(BaseModel, frozen=True):
     split: str | None = None
     scenes: Count | None = None
     away: bool = False
+    path: int | None = Field(None, ge=2)
     sources: int = 2
     views: Count | None = None
     gap: Count | None = None
@@ -68,9 +70,10 @@ class EvaluationSettings(BaseModel, frozen=True):
     def _agree(self) -> EvaluationSettings:
         if self.save_views and not self.out:
             raise ValueError("--save-views needs --out, the folder to write them to")
-        for name in NOT_AWAY if self.away else ():
+        mode = "away" if self.away else "path" if self.path else ""
+        for name in (*NOT_AWAY, *({"path"} if self.away else {"samples"})) if mode else ():
             if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"--{name.replace('_', '-')} does not go together with --away")
+                raise ValueError(f"--{name.replace('_', '-')} does not go together with --{mode}")
         if self.data:
             return self
         if self.rooms_split not in SPLITS or self.sources != 2:

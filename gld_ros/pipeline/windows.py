@@ -56,10 +56,11 @@ def with_sources(sources: Sequence[SourceView]) -> Choose:
 
 
 def showing(made: Sequence[View], targets: Sequence[Camera], count: int) -> list[View]:
-    """At most `count` of the views made, those that show most of what `targets` look at."""
+    """At most `count` of the views made, in their order: those that show most of what `targets` look at."""
     if not made or count < 1:
         return []
     try:
-        return select_sources(made, targets, count)
+        chosen = select_sources(made, targets, count)
     except NoContext:
         return []
+    return [view for view in made if any(view is one for one in chosen)]

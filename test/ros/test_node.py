@@ -15,6 +15,7 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from gld_ros.action import SynthesizeTrajectory
+from gld_ros.geometry.se3 import interpolate_pose
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros import conversions
 from gld_ros.srv import SynthesizeViews
@@ -157,6 +158,37 @@ def start_goal(robot, *indices):
     handle = robot.result(robot.action.send_goal_async(goal, feedback.append), "acceptance")
     robot.wait(lambda: feedback, "feedback")
     return handle
+
+
+def test_a_path_of_more_views_than_the_model_makes_together(robot, node):
+    """In windows of 10 and 6: feedback names the first view of the window, and a cancel keeps the finished window."""
+    robot.set_parameter("steps", 1)
+    key_frames = robot.diagnostics()["node"]["key_frames"]
+    poses = [interpolate_pose(robot.cameras[1].c2w, robot.cameras[4].c2w, share) for share in np.linspace(0, 1, 16)]
+    messages = [conversions.pose_to_msg(pose, conversions.Header(frame_id="map")) for pose in poses]
+    goal, feedback = SynthesizeTrajectory.Goal(poses=messages), []
+    handle = robot.result(robot.action.send_goal_async(goal, lambda m: feedback.append(m.feedback)), "acceptance")
+    answer = robot.result(handle.get_result_async(), "result")
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED, answer.result.error_message
+    assert len(answer.result.views) == 16
+    for view, pose in zip(answer.result.views, poses, strict=True):
+        np.testing.assert_allclose(conversions.pose_to_matrix(view.pose.pose), pose, atol=1e-6)
+        assert len(view.source_stamps) == 2 and 0 in np.frombuffer(view.generated.data, np.uint8)
+    assert [message.view for message in feedback] == sorted(message.view for message in feedback)
+    assert {message.view for message in feedback} == {0, 10}
+    fractions = [message.fraction for message in feedback]
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1)
+    assert robot.diagnostics()["node"]["key_frames"] == key_frames  # generated views are none
+
+    feedback.clear()
+    handle = robot.result(robot.action.send_goal_async(goal, lambda m: feedback.append(m.feedback)), "acceptance")
+    robot.wait(lambda: feedback, "the first window")
+    with slow(robot):  # the second one
+        robot.wait(lambda: feedback[-1].view == 10, "the second window")
+        robot.result(handle.cancel_goal_async(), "cancel")
+        answer = robot.result(handle.get_result_async(), "result")
+    assert answer.status == GoalStatus.STATUS_CANCELED
+    assert len(answer.result.views) == 10 and answer.result.points.width
 
 
 def test_a_running_request_blocks_nothing(robot, node):
