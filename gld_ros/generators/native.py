@@ -39,11 +39,11 @@ class Pixels:
 
 
 def pixels_of(view: View, device: torch.device) -> Pixels:
-    """The pixels of a finished view."""
+    """A finished view, for those after it. Their sources may be others than its own, so nothing in it counts as seen."""
     assert view.spread is not None
     image = torch.from_numpy(view.image).to(device).permute(2, 0, 1).float() / 255
-    depth, spread, generated = (torch.from_numpy(x).to(device) for x in (view.depth, view.spread, view.generated))
-    return Pixels(image, depth, spread, ~generated)
+    depth, spread = (torch.from_numpy(x).to(device) for x in (view.depth, view.spread))
+    return Pixels(image, depth, spread, torch.zeros_like(depth, dtype=torch.bool))
 
 
 def at_size(pixels: Pixels, target: Camera) -> Pixels:

@@ -121,7 +121,7 @@ class GLDPipeline:
 
         Up to `max_views` sources and targets are generated together. More targets follow in windows (`windows.py`), so
         that all views show one world. earlier: views of former calls whose world these shall show, too; what they
-        generated is taken over and still counts as generated.
+        show and the sources do not is taken over and counts as generated.
 
         preset: "exact", "balanced" or "fast". steps: sampling steps of each diffusion stage; guidance_scale: 1 =
         conditional branch alone; both default to the preset's, which may take fewer steps for targets near the sources.

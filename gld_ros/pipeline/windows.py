@@ -3,7 +3,7 @@
 """A path of more views than a model makes together: window after window, so that all of them show one world.
 
 The views of a window are generated together. Each further window is given those of the views made so far that show most
-of what it looks at. What these generated is taken over, and still counts as generated.
+of what it looks at. What these show, and the window's own sources do not, is taken over and counts as generated.
 """
 
 from __future__ import annotations

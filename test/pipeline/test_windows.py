@@ -140,6 +140,13 @@ def test_what_was_generated_never_becomes_observed(mini, path, made):
     assert (last.scale, last.novelty) == (alone.scale, alone.novelty)
 
 
+def test_what_other_sources_saw_is_taken_over_too(mini, path, made):
+    """The sources of an earlier window may have been others: then it is new to this one, and counts as generated."""
+    observed = [replace(view, generated=np.zeros_like(view.generated)) for view in (made[0], made[2])]
+    (last,) = mini(path[0], path[1][3:], earlier=observed)
+    assert np.array_equal(last.image, made[3].image) and np.array_equal(last.generated, made[3].generated)
+
+
 @pytest.mark.filterwarnings("ignore:target 0 looks away")
 def test_a_place_that_no_source_shows_is_refused_whatever_was_generated_there(mini, path, made):
     sources, cameras, _ = path
