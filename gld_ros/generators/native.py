@@ -39,7 +39,7 @@ class Pixels:
 
 
 def pixels_of(view: View, device: torch.device) -> Pixels:
-    """A finished view, for those after it. Their sources may be others than its own, so nothing in it counts as seen."""
+    """A finished view, for those after it: their sources may be others than its own, so nothing counts as seen."""
     assert view.spread is not None
     image = torch.from_numpy(view.image).to(device).permute(2, 0, 1).float() / 255
     depth, spread = (torch.from_numpy(x).to(device) for x in (view.depth, view.spread))
