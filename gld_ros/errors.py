@@ -58,7 +58,7 @@ class ScaleUnknown(GLDError):
 
 
 class FileError(GLDError):
-    """A map's file cannot be read or written, or is not what was written; of srv/SaveMap and srv/LoadMap."""
+    """A file or folder cannot be read or written, or is not what was written."""
 
     code = "FILE_ERROR"
 

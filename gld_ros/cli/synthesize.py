@@ -57,6 +57,7 @@ def synthesize(
     Writes pictures, depth, points, a contact sheet, and a report that compares the views with the real frames.
     """
     from gld_ros.evaluation.results import Result, write_report, write_results
+    from gld_ros.files import replacing_folder
     from gld_ros.geometry.cameras import nearest
     from gld_ros.pipeline.pipeline import GLDPipeline
 
@@ -88,8 +89,9 @@ def synthesize(
         copy = source_views[nearest(frame.camera, [source.camera for source in source_views])].image
         arrays = (view.camera, view.image, view.depth, view.confidence, view.generated)
         results.append(Result(f"frame {index}", *arrays, frame, source_views, copy))
-    figures = write_results(out, results, opened.unit)
     head = {"model": pipe.name, "sources": sources, "targets": targets, "seed": seed}
     scale = views[0].scale
     head |= {"scale": {"value": scale.value, "method": scale.method, "residual": scale.residual}, "unit": opened.unit}
-    write_report(out / "report.json", head | {"warnings": doubts} | figures)
+    with replacing_folder(out) as new:
+        figures = write_results(new, results, opened.unit)
+        write_report(new / "report.json", head | {"warnings": doubts} | figures)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from rosbags.typesys.stores import ros2_jazzy as ros
 from gld_ros.data.rig import Rig, StampedTransform, camera_topics, optical_frame
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
+from gld_ros.files import NewFolder
 from gld_ros.geometry.cameras import HALF_PIXEL
 from gld_ros.geometry.se3 import quaternion_from_matrix
 
@@ -43,7 +43,8 @@ def _qos(latched: bool) -> Qos:
 
 
 class BagWriter:
-    """A rosbag2 folder to write serialized messages to; a context manager, which leaves no folder behind an error.
+    """A rosbag2 folder to write serialized messages to; a context manager. The folder appears when it is
+    closed, and not behind an error.
 
     types: message definitions of the topics, by default those of ROS 2 Jazzy. Raises InvalidRequest where the folder
     exists or `storage` is unknown.
@@ -54,11 +55,13 @@ class BagWriter:
             raise InvalidRequest(f"storage {storage!r} is unknown, one of {', '.join(STORAGES)} is expected")
         self.types = types or get_typestore(Stores.ROS2_JAZZY)
         self._connections: dict[str, Any] = {}
-        self._path = path
+        if Path(path).exists():
+            raise InvalidRequest(f"{path}: the bag cannot be written, it exists already")
         try:
-            self._writer = Writer(path, version=9, storage_plugin=STORAGES[storage])
+            self._folder = NewFolder(path)
+            self._writer = Writer(self._folder.path, version=9, storage_plugin=STORAGES[storage])
             self._writer.open()
-        except WriterError as error:
+        except (WriterError, OSError) as error:
             raise InvalidRequest(f"{path}: the bag cannot be written ({error})") from None
 
     def __enter__(self) -> BagWriter:
@@ -66,14 +69,17 @@ class BagWriter:
 
     def __exit__(self, kind: object, *exc: object) -> None:
         try:
-            self.close()
+            if kind is None:
+                self.close()
+            else:
+                self._writer.close()
         finally:
-            if kind is not None:
-                shutil.rmtree(self._path, ignore_errors=True)
+            self._folder.drop()
 
     def close(self) -> None:
-        """Finish the files."""
+        """Finish the files and give the folder its name."""
         self._writer.close()
+        self._folder.finish()
 
     def note(self, key: str, value: str) -> None:
         """Put a line into `custom_data` of metadata.yaml."""

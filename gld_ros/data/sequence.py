@@ -20,6 +20,7 @@ from PIL import Image
 
 from gld_ros.data.reading import depth_image
 from gld_ros.errors import InvalidRequest
+from gld_ros.files import replacing_folder
 from gld_ros.geometry.cameras import Camera
 from gld_ros.views import SourceView
 
@@ -139,7 +140,8 @@ def write_folder(
     metric: bool | None = True,
     depth_unit: float = 0.001,
 ) -> Path:
-    """Write `views` as a transforms.json folder that `read_folder` reads back; returns the folder.
+    """Write `views` as a transforms.json folder that `read_folder` reads back, whole or not at all; returns
+    the folder.
 
     Images and masks become PNG (nothing is lost); depth becomes uint16 PNG in steps of `depth_unit`, 0 where unknown or
     too far.
@@ -148,7 +150,15 @@ def write_folder(
     folder = Path(folder)
     if (folder / "transforms.json").exists():
         raise InvalidRequest(f"{folder}: holds a sequence already, not overwriting it")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as new:
+        _write(new, views, camera_names, metric, depth_unit)
+    return folder
+
+
+def _write(
+    folder: Path, views: Iterable[SourceView], camera_names: list[str] | None, metric: bool | None, depth_unit: float
+) -> None:
+    (folder / "images").mkdir()
     frames = []
     for index, view in enumerate(views):
         camera, K = view.camera, view.camera.K
@@ -173,7 +183,6 @@ def write_folder(
     if metric is not None:
         content["metric"] = metric
     (folder / "transforms.json").write_text(json.dumps(content, indent=1))
-    return folder
 
 
 def save_depth_png(path: str | Path, depth: np.ndarray, unit: float = 0.001) -> None:

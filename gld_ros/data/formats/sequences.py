@@ -187,7 +187,7 @@ def subfolders(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterat
         if accepts(folder, files):
             below.clear()
             yield (folder.resolve().name if folder == root else folder.relative_to(root).as_posix()), folder
-        below.sort()
+        below[:] = sorted(name for name in below if not name.startswith("."))  # those are not finished
 
 
 def by_stem(folder: Place, *suffixes: str) -> dict[str, Place]:
