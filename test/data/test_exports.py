@@ -100,6 +100,20 @@ def test_other_ground_truths_of_the_asl_layout(tmp_path, truth):
     check_cameras(open_sequence(tmp_path / "mav0"))
 
 
+def test_calibration_of_tum_vi(tmp_path):
+    path = exports.euroc(tmp_path, rendered(), "mocap0")
+    expected = open_sequence(path).frames[0].camera
+    (path / "mav0/cam0/sensor.yaml").unlink()
+    camera = {"camera_model": "pinhole", "distortion_model": "equidistant", "resolution": [WIDTH, HEIGHT]}
+    camera |= {"intrinsics": exports.lens(rendered()[0]), "distortion_coeffs": [0.003, 7e-4, -0.002, 2e-4]}
+    write(path / "dso/camchain.yaml", {"cam0": camera | {"T_cam_imu": np.linalg.inv(IN_BODY).tolist()}})
+    found = open_sequence(path).frames[0].camera
+    np.testing.assert_allclose(
+        found.K, undistort(K, camera["distortion_coeffs"], "opencv_fisheye", WIDTH, HEIGHT, "").K
+    )
+    np.testing.assert_allclose(found.c2w, expected.c2w, atol=1e-9)
+
+
 def test_poses_between_those_of_the_ground_truth(tmp_path):
     path = exports.euroc(tmp_path, rendered())
     file = path / "mav0/cam0/data.csv"

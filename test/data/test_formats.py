@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -238,6 +239,38 @@ def test_tum_poses_are_interpolated_and_gaps_are_left_out(tmp_path):
     frames = scenes.frames(0)
     centre = np.mean([rendered()[k].camera.center for k in (0, 1)], axis=0)
     np.testing.assert_allclose(frames[0].camera.center, centre, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ("ms", "us", "ns"))
+def test_tum_with_associations_and_times_in_other_units(tmp_path, unit):
+    expected = datasets.as_tum(tmp_path).frames(0)
+    room, factor = tmp_path / "room", {"ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+
+    def times(*names):
+        rows = [[line.split() for line in (room / f"{name}.txt").read_text().splitlines()[1:]] for name in names]
+        return [[f"{Decimal(time) * factor:f}".split(".")[0], *rest] for row in rows for time, *rest in row]
+
+    pairs = [[*depth, *rgb] for depth, rgb in zip(times("depth"), times("rgb"), strict=True)]  # as ICL-NUIM has them
+    for name, lines in (("associations", pairs), ("groundtruth", times("groundtruth"))):
+        (room / f"{name}.txt").write_text("".join(" ".join(line) + "\n" for line in lines))
+    (room / "rgb.txt").unlink()
+    frames = open_scenes(f"tum:{tmp_path}?stamp_unit={unit}").frames(0)
+    assert [frame.stamp for frame in frames] == [frame.stamp for frame in expected]
+    for frame, other in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(frame.read_image(), other.read_image())
+        np.testing.assert_array_equal(frame.read_depth(), other.read_depth())
+    with pytest.raises(InvalidRequest, match="seconds from 0 up to 2.31 are expected .* the option stamp_unit says"):
+        open_scenes(f"tum:{tmp_path}").frames(0)
+
+
+def test_tum_depth_of_another_clock(tmp_path):
+    scenes = datasets.as_tum(tmp_path)
+    edit_text(tmp_path / "room/depth.txt", lambda lines: [shift_time(line, 9) for line in lines[1:]])
+    with pytest.raises(InvalidRequest, match="no depth image within 0.02 s of any image: the first is of"):
+        scenes.frames(0)
+    for name in ("depth.txt", "depth"):
+        (tmp_path / "room" / name).rename(tmp_path / name)
+    assert not any(frame.read_depth for frame in open_scenes(f"tum:{tmp_path}").frames(0))  # only pictures
 
 
 def shift_time(line, seconds):

@@ -7,6 +7,8 @@
     mav0/GROUNDTRUTH/data.csv        timestamp [ns], position (m), quaternion w x y z, ...
     mav0/GROUNDTRUTH/sensor.yaml     T_BS of what was tracked; where there is none, that is the body
 
+TUM-VI has no sensor.yaml, but dso/camchain.yaml (Kalibr) beside mav0, whose T_cam_imu is the inverse of T_BS.
+
 T_BS is the pose of a sensor in the body. Pixel centres are whole numbers. Poses are interpolated to the images' times;
 images outside the ground truth are left out. https://projects.asl.ethz.ch/datasets/euroc-mav
 """
@@ -32,6 +34,7 @@ from gld_ros.geometry.se3 import check_rigid, invert, pose_from_quaternion
 
 #: Folders with poses, the best first.
 GROUND_TRUTH = ("state_groundtruth_estimate0", "mocap0", "vicon0")
+CAMCHAIN = "dso/camchain.yaml"
 POSITIONS = "leica0"  # without orientations
 #: Names of `camera_models.MODELS` by those of Kalibr and the VI-Sensor.
 DISTORTIONS = {
@@ -55,7 +58,7 @@ class EuRoCScenes(SequenceScenes):
         frames = []
         for folder in sorted(root.glob("cam*")):
             if (folder / "data.csv").is_file():
-                model, in_body = _lens(folder / "sensor.yaml")
+                model, in_body = _lens(*_calibration(folder))
                 rows = columns(folder / "data.csv", separator=",")
                 make = partial(_frame, folder=folder, model=model, in_body=in_body, truth=truth)
                 frames += self.good_frames(folder, enumerate(rows), make)
@@ -94,10 +97,23 @@ def _image(file: Path, model: Pinhole) -> np.ndarray:
     return model.apply(read_rgb(file, str(file), (model.width, model.height)), str(file))
 
 
-def _lens(file: Path) -> tuple[Pinhole, np.ndarray]:
+def _calibration(folder: Path) -> tuple[dict[str, Any], str]:
+    """Content of a camera's sensor.yaml, or of camchain.yaml in the same words, and where it is."""
+    file = folder / "sensor.yaml"
+    chain = folder.parent.parent / CAMCHAIN
+    if file.is_file() or not chain.is_file():
+        return read_yaml(file), str(file)
+    camera, where = read_yaml(chain).get(folder.name), f"{chain}: {folder.name}"
+    if not isinstance(camera, dict):
+        raise InvalidRequest(f"{where} is missing")
+    T_cam_imu = np.array(camera.get("T_cam_imu"), dtype=object).ravel().tolist()
+    T_BS = invert(_in_body({"T_BS": {"data": T_cam_imu}}, f"{where}: T_cam_imu"))
+    words = {"distortion_coefficients": camera.get("distortion_coeffs", []), "T_BS": {"data": T_BS.ravel().tolist()}}
+    return camera | words, where
+
+
+def _lens(content: dict[str, Any], where: str) -> tuple[Pinhole, np.ndarray]:
     """The undistorted pinhole and its pose in the body."""
-    content = read_yaml(file)
-    where = str(file)
     if str(content.get("camera_model")) != "pinhole":
         raise InvalidRequest(f"{where}: camera_model is {content.get('camera_model')!r}, pinhole is expected")
     name = str(content.get("distortion_model", "none"))
@@ -107,9 +123,8 @@ def _lens(file: Path) -> tuple[Pinhole, np.ndarray]:
     K = intrinsics(*_numbers(content, "intrinsics", (4,), where)) + HALF_PIXEL
     D = _numbers(content, "distortion_coefficients", (0, 4, 5), where) if name != "none" else []
     coefficients = dict(zip(MODELS[DISTORTIONS[name]].coefficients, D, strict=False))
-    return pinhole(DISTORTIONS[name], K, coefficients, (width, height), (width, height), where), _in_body(
-        content, where
-    )
+    size = width, height
+    return pinhole(DISTORTIONS[name], K, coefficients, size, size, where), _in_body(content, where)
 
 
 def _in_body(content: dict[str, Any], where: str) -> np.ndarray:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from abc import abstractmethod
@@ -21,6 +22,8 @@ from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import rotation_angle
+
+log = logging.getLogger(__name__)
 
 #: A file or folder, perhaps in a zip.
 Place = Any
@@ -73,13 +76,19 @@ class SequenceScenes(Scenes):
         return in_time(self.sequence(self.paths[index]), self.camera)[self.part]
 
     def good_frames(self, where: Path, entries: Iterable[T], make: Callable[[T], Frame | None]) -> list[Frame]:
-        """What `make` makes of each entry, without None; what it raises is settled as `bad_frames` says."""
-        bad, frames = BadFrames(self.skip_bad_frames), []
+        """What `make` makes of each entry. None (no pose at its time) is left out and counted; what it raises is settled
+        as `bad_frames` says."""
+        bad, made = BadFrames(self.skip_bad_frames), []
         for entry in entries:
             with bad.caught():
-                frame = make(entry)
-                frames += [frame] if frame else []
+                made.append(make(entry))
+        frames = [frame for frame in made if frame is not None]
         bad.settle(str(where), len(frames))
+        if 0 < len(frames) < len(made):
+            log.warning(
+                "%s: %d of %d images are left out, no pose is known at their times",
+                where, len(made) - len(frames), len(made),
+            )  # fmt: skip
         return frames
 
 

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """RGB-D recordings in the layout of the TUM benchmark: `rgb.txt`, `depth.txt`, `groundtruth.txt`, and their images.
 
-The lists hold `seconds file` and `seconds tx ty tz qx qy qz qw` (camera to world, OpenCV axes, metres) a line. Depth is
-uint16, 5000 a metre, registered to the colour images. Poses are interpolated to the colour images' times. K is that of
-`calibration.txt` in the folder (fx fy cx cy, then k1 k2 p1 p2 k3 if distorted), or the published one where the name of
-the folder says which of the three cameras it was. Both count pixel centres as whole numbers.
+The lists hold `seconds file` and `seconds tx ty tz qx qy qz qw` (camera to world, OpenCV axes, metres) a line;
+`associations.txt` with `seconds file seconds file` may be there instead of the first two. Depth is uint16, 5000 a metre,
+registered to the colour images. Poses are interpolated to the colour images' times. K is that of `calibration.txt` in
+the folder (fx fy cx cy, then k1 k2 p1 p2 k3 if distorted), or the published one where the name of the folder says which
+of the three cameras it was. Both count pixel centres as whole numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import image_size, read_depth, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, Frame, Sequence
 from gld_ros.data.tables import columns, nanoseconds, numbers
-from gld_ros.data.trajectory import read_tum_trajectory
+from gld_ros.data.trajectory import Trajectory, read_tum_trajectory
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, intrinsics
 from gld_ros.geometry.distortion import Pinhole, undistort
@@ -57,20 +58,16 @@ class TUMScenes(SequenceScenes):
         found = [file for name in TRAJECTORIES for file in sorted(path.glob(name))]
         trajectory = read_tum_trajectory(found[0] if found else path / TRAJECTORIES[0], self.stamp_unit)
         model = _pinhole(path, image_size(colours[0][1], str(colours[0][1])))
-        frames = []
-        for stamp, file in colours:
-            pose = trajectory.at(stamp)
-            if pose is None:  # motion capture lost the camera, or had not begun
-                continue
-            near = min(depths, key=lambda depth: abs(depth[0] - stamp), default=None)
-            measured = near[1] if near and abs(near[0] - stamp) <= DEPTH_TOLERANCE else None
-            camera = model.camera(pose).check(str(file))
-            read_measured = partial(_depth, measured, self.depth_unit, model) if measured else None
-            frames.append(Frame(str(file), DEFAULT_CAMERA, stamp, camera, partial(_colour, file, model), read_measured))
+        make = partial(_frame, depths=depths, unit=self.depth_unit, trajectory=trajectory, model=model)
+        frames = self.good_frames(path, colours, make)
+        where, first = Path(trajectory.where).name, f"the first image is of {colours[0][0] / 1e9:.3f} s"
         if not frames:
             raise InvalidRequest(
-                f"{path}: no pose in {Path(trajectory.where).name} at the time of any image: it has poses from "
-                f"{trajectory.span()}, the first image is of {colours[0][0] / 1e9:.3f} s"
+                f"{path}: no pose in {where} at the time of any image: it has poses from {trajectory.span()}, {first}"
+            )
+        if depths and not any(frame.read_depth for frame in frames):
+            raise InvalidRequest(
+                f"{path}: no depth image within 0.02 s of any image: the first is of {depths[0][0] / 1e9:.3f} s, {first}"
             )
         return Sequence(path.resolve().name, path, frames, metric=True)
 
@@ -91,6 +88,21 @@ class TUMScenes(SequenceScenes):
 
     def _stamp(self, time: str, file: Path) -> int:
         return nanoseconds(time, self.stamp_unit, str(file), "the option stamp_unit")
+
+
+def _frame(
+    image: tuple[int, Path], depths: list[tuple[int, Path]], unit: float, trajectory: Trajectory, model: Pinhole
+) -> Frame | None:
+    """None where motion capture lost the camera, or had not begun."""
+    stamp, file = image
+    pose = trajectory.at(stamp)
+    if pose is None:
+        return None
+    camera = model.camera(pose).check(str(file))
+    near = min(depths, key=lambda depth: abs(depth[0] - stamp), default=None)
+    measured = near[1] if near and abs(near[0] - stamp) <= DEPTH_TOLERANCE else None
+    read_measured = partial(_depth, measured, unit, model) if measured else None
+    return Frame(str(file), DEFAULT_CAMERA, stamp, camera, partial(_colour, file, model), read_measured)
 
 
 def _colour(path: Path, model: Pinhole) -> np.ndarray:
