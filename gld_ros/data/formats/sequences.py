@@ -76,8 +76,10 @@ class SequenceScenes(Scenes):
         return in_time(self.sequence(self.paths[index]), self.camera)[self.part]
 
     def good_frames(self, where: Path, entries: Iterable[T], make: Callable[[T], Frame | None]) -> list[Frame]:
-        """What `make` makes of each entry. None (no pose at its time) is left out and counted; what it raises is settled
-        as `bad_frames` says."""
+        """What `make` makes of each entry. None (no pose at its time) is left out and counted.
+
+        What it raises is settled as `bad_frames` says.
+        """
         bad, made = BadFrames(self.skip_bad_frames), []
         for entry in entries:
             with bad.caught():
