@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """RGB-D recordings in the layout of the TUM benchmark: `rgb.txt`, `depth.txt`, `groundtruth.txt`, and their images.
 
-The lists hold `seconds file` and `seconds tx ty tz qx qy qz qw` (camera to world, OpenCV axes, metres) a line;
-`associations.txt` with `seconds file seconds file` may be there instead of the first two. Depth is uint16, 5000 steps a
-metre, registered to the colour images. Poses are interpolated to the colour images' times. K is that of `calibration.txt` in
+The lists hold `seconds file` and `seconds tx ty tz qx qy qz qw` (camera to world, OpenCV axes, metres) a line.
+`associations.txt` (`seconds file seconds file`) may be there instead of the first two. Depth is uint16, 5000 a metre,
+registered to the colour images. Poses are interpolated to the colour images' times. K is that of `calibration.txt` in
 the folder (fx fy cx cy, then k1 k2 p1 p2 k3 if distorted), or the published one where the name of the folder says which
 of the three cameras it was. Both count pixel centres as whole numbers.
 """
