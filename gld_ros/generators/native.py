@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gld_ros.geometry.cameras import Camera, RelativeFrame
-from gld_ros.geometry.warp import Warp, forward_warp, guided_upsample, pull_push, resample
+from gld_ros.geometry.warp import Warp, forward_warp, guided_upsample, pull_push, resample, seen_through
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.views import SENSOR_SPREAD, SourceView, View
 
@@ -139,17 +139,30 @@ def native_sources(
     inverse = pull_push(depth.depth[0].reciprocal().nan_to_num()[:, None], depth.depth[0].isfinite())[:, 0]
     coarse = torch.stack([inverse, depth.spread[0]], dim=1)
     upsampled = guided_upsample(coarse, images[0], fine)
-    fine_depth, spread = upsampled[:, 0].reciprocal(), upsampled[:, 1].clone()
-    for k, source in enumerate(sources):
-        if (measured := source.measured) is not None:
-            sensor = torch.from_numpy(measured).to(fine.device)[None, None] / frame.unit
-            sensor = F.interpolate(sensor, size=size, mode="nearest-exact")[0, 0]
-            fine_depth[k] = torch.where(sensor > 0, sensor, fine_depth[k])
-            spread[k] = torch.where(sensor > 0, SENSOR_SPREAD, spread[k])
+    fine_depth, spread = upsampled[:, 0].reciprocal(), upsampled[:, 1]
+    K, c2w = camera_tensors([source.camera for source in sources], frame, size, fine.device)
+    if any(source.depth is not None for source in sources):
+        sensor = sensor_depth(sources, frame, size, fine.device)[0].nan_to_num()
+        fine_depth = torch.where(seen_through(fine_depth, sensor, K[0], c2w[0]), torch.nan, fine_depth)
+        fine_depth = torch.where(sensor > 0, sensor, fine_depth)
+        spread = torch.where(sensor > 0, SENSOR_SPREAD, spread)
     if (usable := usable_pixels(sources, size, fine.device)) is not None:
         fine_depth = torch.where(usable[0], fine_depth, torch.nan)
-    K, c2w = camera_tensors([source.camera for source in sources], frame, size, fine.device)
     return NativeSources(torch.cat([fine, spread[:, None]], dim=1)[None], fine_depth[None], K, c2w)
+
+
+def sensor_depth(
+    sources: Sequence[SourceView], frame: RelativeFrame, size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """(1, V, H, W) depth images at a size in the frame's unit; NaN where not measured or between surfaces."""
+    maps = []
+    for source in sources:
+        if (measured := source.measured) is None:
+            maps.append(torch.full(size, torch.nan, device=device))
+            continue
+        depth = torch.from_numpy(measured).to(device)[None, None] / frame.unit
+        maps.append(F.interpolate(depth, size=size, mode="nearest-exact")[0, 0])
+    return torch.stack(maps)[None]
 
 
 def paste_observed(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gld_ros.errors import ScaleUnknown
+from gld_ros.generators.native import sensor_depth
 from gld_ros.geometry.alignment import robust_scale
 from gld_ros.geometry.cameras import RelativeFrame
 from gld_ros.geometry.rays import directions, invert_rigid
@@ -42,7 +42,7 @@ def find_scale(
     the sources contradict each other. The scale's residual is the spread between the head's depth and the sources'.
     """
     predicted = geometry.depth.float()
-    sensor = sensor_depth(sources, frame, predicted)
+    sensor = sensor_depth(sources, frame, (predicted.shape[-2], predicted.shape[-1]), predicted.device)
     measured = torch.isfinite(sensor * predicted)
     if frame.baseline < min_baseline:
         stereo = None
@@ -87,7 +87,7 @@ def joint_scale(
     `strict`, where what is generated contradicts what is known; otherwise that is a warning.
     """
     predicted = geometry.depth[:, : len(sources)].float()
-    sensor = sensor_depth(sources, frame, predicted)
+    sensor = sensor_depth(sources, frame, (predicted.shape[-2], predicted.shape[-1]), predicted.device)
     measured = torch.isfinite(sensor * predicted)
     if measured.float().mean() > SENSED:
         method = "depth"
@@ -182,19 +182,6 @@ def cross_check(depth: SourceDepth, K: Tensor, c2w: Tensor) -> float:
             log = (carried.depth / depth.depth[:, v])[carried.seen].log()
             worst = max(worst, float(1.4826 * log.abs().nanmedian()))
     return worst
-
-
-def sensor_depth(sources: Sequence[SourceView], frame: RelativeFrame, like: Tensor) -> Tensor:
-    """(1, V, H, W) depth images at the working size in the frame's unit; NaN where not measured or between surfaces."""
-    size = (like.shape[-2], like.shape[-1])
-    maps = []
-    for source in sources:
-        if (measured := source.measured) is None:
-            maps.append(torch.full(size, torch.nan, device=like.device))
-            continue
-        depth = torch.from_numpy(measured).to(like.device)[None, None] / frame.unit
-        maps.append(F.interpolate(depth, size=size, mode="nearest-exact")[0, 0])
-    return torch.stack(maps)[None]
 
 
 def geometry_spread(geometry: Geometry) -> Tensor:

@@ -133,6 +133,25 @@ def solid(depth: Tensor, tolerance: float = 0.12) -> Tensor:
     return (known & (torch.maximum(bend_x, bend_y) < tolerance)).float()
 
 
+@exact
+def seen_through(depth: Tensor, measured: Tensor, K: Tensor, c2w: Tensor, margin: float = 0.1) -> Tensor:
+    """(V, H, W) bool: pixels whose point lies before the surface that a sensor of another view measured there.
+
+    depth: (V, H, W); measured: the same of the sensors, 0 unknown; K: (V, 3, 3); c2w: (V, 4, 4). margin: relative.
+    """
+    V, H, W = depth.shape
+    found = torch.zeros_like(depth, dtype=torch.bool)
+    for view in range(V):
+        for other in (k for k in range(V) if k != view):
+            motion = invert_rigid(c2w[other]) @ c2w[view]
+            x, y, z = motion[:3, :3] @ directions(K[view], H, W) * depth[view].flatten() + motion[:3, 3:]
+            u, v = K[other, 0, 0] * x / z + K[other, 0, 2], K[other, 1, 1] * y / z + K[other, 1, 2]
+            inside = (z > 1e-6) & (u >= 0) & (u < W) & (v >= 0) & (v < H)
+            u, v = (torch.where(inside, a, 0.0).long() for a in (u, v))
+            found[view] |= (inside & (z < (1 - margin) * measured[other, v, u])).reshape(H, W)
+    return found
+
+
 def view_weight(c2w: Tensor, target_c2w: Tensor) -> Tensor:
     """(B, V) preference for the source cameras nearest to the target, 1 for the nearest."""
     distance = (c2w[..., :3, 3] - target_c2w[:, None, :3, 3]).norm(dim=-1)
