@@ -9,6 +9,7 @@ import logging
 import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 from gld_ros.cli import main
 from gld_ros.data.exr import read_exr
 from gld_ros.data.scenes import open_scenes
-from gld_ros.data.sequence import Sequence, open_sequence
+from gld_ros.data.sequence import Sequence, open_sequence, write_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.distortion import undistort
 
@@ -131,6 +132,8 @@ def test_stereo_of_kitti_and_poses_of_semantic_kitti(tmp_path):
     shutil.copytree(path / "image_2", path / "image_0")
     (tmp_path / "poses/room.txt").rename(path / "poses.txt")
     sequence = open_sequence(path)
+    write_folder(tmp_path / "copy", [frame.view() for frame in sequence.frames], ["l"] * 6 + ["r"] * 6)
+    assert [frame.stamp for frame in open_sequence(tmp_path / "copy").frames] == [f.stamp for f in sequence.frames]
     left, right = (frame.camera for frame in sequence.instants()[3])
     np.testing.assert_allclose(
         np.linalg.inv(left.c2w) @ right.c2w, np.eye(4) + exports.BASELINE * np.eye(4, k=3), atol=1e-9
@@ -186,6 +189,15 @@ def test_polycam_poses_that_were_not_optimised(tmp_path, caplog):
     exports.polycam(tmp_path, rendered(), corrected="")
     check_cameras(open_sequence(tmp_path))
     assert "no corrected_images" in caplog.text
+
+
+def test_black_borders_of_polycam_are_no_part_of_the_scene(tmp_path):
+    view = rendered()[0]
+    image = np.maximum(view.image, 40)
+    image[:, :8] = image[20:30, 30:40] = 0  # a border, and something black
+    exports.polycam(tmp_path, [replace(view, image=image)])
+    mask = open_sequence(tmp_path).frames[0].view().mask
+    assert not mask[:, :7].any() and mask[:, 9:].all()
 
 
 def r3d(folder: Path) -> Path:

@@ -168,6 +168,13 @@ def test_neither_folder_nor_bag(tmp_path):
         open_sequence(tmp_path / "missing")
 
 
+def test_folders_of_sequences(folder, views):
+    write_folder(folder.parent / "rest/other", views)
+    expected = f"{folder.parent}: no sequence, but 2 folders with one are in it, such as {folder}"
+    with pytest.raises(InvalidRequest, match=expected):
+        open_sequence(folder.parent)
+
+
 @pytest.mark.parametrize(
     ("name", "instants", "cameras", "depth"),
     (

@@ -8,7 +8,8 @@
     keyframes/confidence/TIME.png            0 low, 127 medium, 255 high
 
 TIME is in microseconds. t_rc is row r, column c of camera to world, axes of OpenGL (ARKit: y up), metres; the corner of
-the first pixel is at 0, 0. Depth of low confidence is left out. https://github.com/PolyCam/polyform
+the first pixel is at 0, 0. Depth of low confidence is left out, and the black border of a corrected image excluded.
+https://github.com/PolyCam/polyform
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from gld_ros.data.formats.sequences import Files, SequenceScenes, by_stem, together
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 #: Cameras and images, the better first.
 PAIRS = (("corrected_cameras", "corrected_images"), ("cameras", "images"))
+BLACK = 4  # grey levels, of JPEG
 LENS = ("fx", "fy", "cx", "cy", "width", "height")
 POSE = tuple(f"t_{row}{column}" for row in range(3) for column in range(4))
 
@@ -50,12 +53,13 @@ class PolycamScenes(SequenceScenes):
             log.warning("%s: no corrected_images; images are used, which are a little distorted", root)
         needed = {"cameras": by_stem(root / cameras, ".json"), "images": by_stem(root / images, ".jpg", ".png")}
         extra = {name: by_stem(root / name, ".png") for name in ("depth", "confidence")}
-        make = partial(_frame, having=[name for name, files in extra.items() if files])
+        having = [name for name, files in extra.items() if files]
+        make = partial(_frame, having=having, corrected=images.startswith("corrected"))
         frames = self.good_frames(root, together(root, needed, extra), make)
         return Sequence(path.resolve().name, path, frames, metric=True)
 
 
-def _frame(files: Files, having: list[str]) -> Frame:
+def _frame(files: Files, having: list[str], corrected: bool) -> Frame:
     image, camera_file = files["images"], files["cameras"]
     camera = _camera(camera_file, image_size(image, str(image)))
     size, measured = (camera.width, camera.height), [files[name] for name in having]
@@ -66,6 +70,7 @@ def _frame(files: Files, having: list[str]) -> Frame:
         camera,
         partial(read_rgb, image, str(image), size),
         partial(_depth, *measured, size=size) if "depth" in having else None,
+        partial(_inside, image, size) if corrected else None,
     )
 
 
@@ -88,6 +93,15 @@ def _camera(file: Path, size: tuple[int, int]) -> Camera:
     if size != (camera.width, camera.height):
         raise InvalidRequest(f"{where}: {camera.width}x{camera.height} pixels, its image has {size[0]}x{size[1]}")
     return camera
+
+
+def _inside(image: Path, size: tuple[int, int]) -> np.ndarray | None:
+    """(H, W) False in the black border of an undistorted image; None where there is none."""
+    black = (read_rgb(image, str(image), size) <= BLACK).all(axis=-1)
+    _, parts = cv2.connectedComponents(black.astype(np.uint8))
+    edges = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    border = black & np.isin(parts, edges)
+    return ~border if border.any() and not border.all() else None
 
 
 def _depth(depth: Path, confidence: Path | None = None, *, size: tuple[int, int]) -> np.ndarray:
