@@ -97,8 +97,8 @@ def _camera(file: Path, size: tuple[int, int]) -> Camera:
 
 def _inside(image: Path, size: tuple[int, int]) -> np.ndarray | None:
     """(H, W) False in the black border of an undistorted image; None where there is none."""
-    black = (read_rgb(image, str(image), size) <= BLACK).all(axis=-1)
-    _, parts = cv2.connectedComponents(black.astype(np.uint8))
+    black = read_rgb(image, str(image), size).max(axis=-1) <= BLACK
+    _, parts = cv2.connectedComponents(np.asarray(black, np.uint8))
     edges = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
     border = black & np.isin(parts, edges)
     return ~border if border.any() and not border.all() else None
