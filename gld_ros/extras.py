@@ -11,6 +11,7 @@ from gld_ros.errors import GLDError, InvalidRequest
 #: Extra -> module -> requirement.
 EXTRAS = {
     "train": {"accelerate": "accelerate>=1.10,<2", "tensorboard": "tensorboard>=2.16,<3"},
+    "gen3r": {"diffusers": "diffusers>=0.35,<1", "transformers": "transformers>=5,<6"},
     "plots": {"matplotlib": "matplotlib>=3.8,<4"},
     "record3d": {"lzfse": "lzfse>=0.4.2,<0.5"},
     "quantize": {"torchao": "torchao>=0.12,<1"},

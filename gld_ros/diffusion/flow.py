@@ -47,6 +47,21 @@ def time_grid(config: FlowConfig, steps: int, views: int | None = None) -> Tenso
     return shift_time(linear, shift_of(config, views)).float()
 
 
+def twice_shifted_grid(shift: float, steps: int, last: float = 0.001) -> Tensor:
+    """steps times from 1 down, and 0: as diffusers' FlowMatchEulerDiscreteScheduler makes them for Gen3R.
+
+    The linear grid ends at the shifted last time of the training grid, and is then shifted like that one.
+    """
+    end = shift_time(torch.tensor(last, dtype=torch.float64), shift).item()
+    linear = torch.linspace(1, end, steps, dtype=torch.float64)
+    return torch.cat([shift_time(linear, shift), linear.new_zeros(1)]).float()
+
+
+def shifted_training_grid(shift: float, times: int = 1000) -> Tensor:
+    """The times that Gen3R is trained at, from 1 down: so many even ones, shifted; in float32 as there."""
+    return shift_time(torch.linspace(1, 1 / times, times, dtype=torch.float64).float(), shift)
+
+
 def training_times(config: FlowConfig, uniform: Tensor, views: int | None = None) -> Tensor:
     """Times to train at, one a scene, from numbers drawn uniformly in [0, 1): up to 1 - t_end, shifted."""
     return shift_time((1 - config.t_end) * uniform, shift_of(config, views))

@@ -9,12 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import gen3r_recipe
 import pytest
 from oracle import STATISTICS, Golden, built, golden_file
 from torch import Tensor
 
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
+from gld_ros.networks.gen3r.adapter import GeometryAdapter
+from gld_ros.networks.gen3r.configs import AdapterConfig
+from gld_ros.networks.gen3r.towers import ImageTower, VideoVAE
 from gld_ros.networks.released import DA3_BASE, VGGT_1B, VGGT_HEAD
 from gld_ros.weights.folder import KeyNames
 from gld_ros.weights.official_layout import vggt_block
@@ -158,6 +162,24 @@ def vggt_1b() -> GeometryEncoder:
 def vggt_depth_head() -> DualDPT:
     """VGGT's depth head with the recipe's weights."""
     return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("depth_head."))
+
+
+@pytest.fixture(scope="session")
+def gen3r_adapter() -> GeometryAdapter:
+    """Gen3R's geometry adapter with the recipe's weights, for any grid: 1.3 GB."""
+    return gen3r_recipe.adapter(AdapterConfig(fixed_grid=False))
+
+
+@pytest.fixture(scope="session")
+def gen3r_vae() -> VideoVAE:
+    """Gen3R's video VAE with the recipe's weights."""
+    return gen3r_recipe.video_vae()
+
+
+@pytest.fixture(scope="session")
+def gen3r_image_tower() -> ImageTower:
+    """Gen3R's image tower with the recipe's weights: 2.5 GB."""
+    return gen3r_recipe.image_tower()
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -14,6 +14,14 @@ INPUTS = {
     "da3_heads": "net_images_u8 rays_clean rays_centred rays_noisy rays_noise_conf metric_pred_c2w",
     "end_to_end": "images_u8 channel_index K c2w",
     "end_to_end_vggt": "images_u8 channel_index K c2w",
+    "gen3r_adapter": "channel_index",
+    "gen3r_camera": "c2w K get_K_in frame_u8",
+    # x_equals_latents: a check of the official run.
+    "gen3r_conditions": "images_u8 c2w K ids_prompt ids_bad_detailed x_equals_latents",
+    "gen3r_sampler": "",
+    "gen3r_text_clip": "ids clip_image_u8",
+    "gen3r_transformer": "",
+    "gen3r_wan_vae": "video_u8",
     # The null cameras are compared as the tables that PRoPE makes of them.
     "gld_dit_level1": "?.x ?.t ?.K ?.c2w ?.uncond_viewmats ?.uncond_Ks",
     "gld_dit_cascade": "?.x ?.t ?.K ?.c2w ?.uncond_viewmats ?.uncond_Ks ?.source_condition",
