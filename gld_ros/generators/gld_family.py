@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gld_ros.confidence import confidence
 from gld_ros.errors import ModelError, NoContext
 from gld_ros.generators.base import Generator
 from gld_ros.generators.devices import in_memory
@@ -251,12 +253,14 @@ class GLD(Generator):
         if encoded is None or encoded.posed is None:
             return [] if self.warps else super().observed_depth(sources)
         native, unit = encoded.posed.native, encoded.posed.frame.unit
+        calibration = self.calibration and self.calibration.at_native()
         found = []
         for k, source in enumerate(sources):
             depth = (native.depth[0, k] * unit).float().cpu().numpy()
-            certain = SourceDepth(native.depth, native.values[:, :, 3].float().clamp_min(1e-3)).confidence()
+            stated = native.values[0, k, 3].float().clamp_min(1e-3).cpu().numpy()
+            certain = confidence(stated, np.zeros(stated.shape, bool), calibration)
             camera, image = source.camera.resized(depth.shape[1], depth.shape[0]), to_uint8(native.values[0, k, :3])
-            found.append(ObservedDepth(depth, image, certain[0, k].cpu().numpy(), camera, source.stamp))
+            found.append(ObservedDepth(depth, image, certain, camera, source.stamp))
         return found
 
     def own_depth(
