@@ -120,6 +120,7 @@ class ObservedDepth:
     """Depth of one source as the model finds it, at the size of `camera`: the source's or a smaller one.
 
     depth: (H, W) float32 metres along z. image: (H, W, 3) uint8. confidence: (H, W) float32, 0..1. stamp: ns.
+    measured: (H, W) bool, pixels whose depth is that of a depth sensor; None without one.
     """
 
     depth: np.ndarray
@@ -127,6 +128,7 @@ class ObservedDepth:
     confidence: np.ndarray
     camera: Camera
     stamp: int
+    measured: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gld_ros.confidence import confidence
 from gld_ros.errors import ModelError, NoContext
@@ -260,7 +261,9 @@ class GLD(Generator):
             stated = native.values[0, k, 3].float().clamp_min(1e-3).cpu().numpy()
             certain = confidence(stated, np.zeros(stated.shape, bool), calibration)
             camera, image = source.camera.resized(depth.shape[1], depth.shape[0]), to_uint8(native.values[0, k, :3])
-            found.append(ObservedDepth(depth, image, certain, camera, source.stamp))
+            found.append(
+                ObservedDepth(depth, image, certain, camera, source.stamp, measured_pixels(source, depth.shape))
+            )
         return found
 
     def own_depth(
@@ -281,6 +284,14 @@ class GLD(Generator):
         scale = joint_scale(sources, geometry, K, c2w, frame, self.min_baseline, strict=False)
         depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
         return encoded.images, depth, native_sources(sources, encoded.images, depth, frame, PIXELS)
+
+
+def measured_pixels(source: SourceView, size: tuple[int, ...]) -> np.ndarray | None:
+    """(H, W) bool of the size: where the depth of `native_sources` is that of the source's depth sensor."""
+    if (measured := source.measured) is None:
+        return None
+    known = torch.from_numpy(np.isfinite(measured))[None, None].float()
+    return F.interpolate(known, size=size, mode="nearest-exact")[0, 0].numpy() > 0
 
 
 def aligned(depth: Tensor, sources: SourceDepth, warped: WarpedSources | None) -> Tensor:

@@ -27,20 +27,22 @@ def ground_frame(points: np.ndarray, cameras: Sequence[Camera], seed: int = 0) -
     points = points[np.isfinite(points).all(axis=1)]
     up = -np.mean([camera.c2w[:3, 1] for camera in cameras], axis=0)
     up /= np.linalg.norm(up)
-    corners = points[np.random.default_rng(seed).integers(0, max(len(points), 1), (TRIES, 3 if len(points) else 0))]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) if len(points) else corners
+    if len(points) < 3:
+        raise InvalidRequest(f"no ground in {len(points)} points: at least 3 are expected")
+    corners = points[np.random.default_rng(seed).integers(0, len(points), (TRIES, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
-    normals = normals[lengths > 1e-6] / lengths[lengths > 1e-6, None]
+    corners, normals = corners[lengths > 1e-6, 0], normals[lengths > 1e-6] / lengths[lengths > 1e-6, None]
     normals *= np.sign(normals @ up)[:, None]
     best: tuple[float, np.ndarray, float] | None = None
-    for normal, corner in zip(normals, corners[lengths > 1e-6, 0], strict=True):
+    for normal, corner in zip(normals, corners, strict=True):
         if normal @ up >= TILT:
             above = (points - corner) @ normal
             score = float(np.mean(np.abs(above) < NEAR) - np.mean(above < -BELOW))
             if best is None or score > best[0]:
                 best = score, normal, float(corner @ normal)
     if best is None:
-        raise InvalidRequest(f"no ground in {len(points)} points: no level plane among them")
+        raise InvalidRequest(f"no ground in {len(points)} points: no plane is level as the cameras are held")
     _, normal, height = best
     on = points[np.abs(points @ normal - height) < NEAR]
     centre = on.mean(axis=0)

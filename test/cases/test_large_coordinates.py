@@ -59,7 +59,7 @@ def test_a_saved_map(tmp_path, backend):
         pytest.importorskip("open3d")
     clouds = []
     for name, offset in (("near", np.zeros(3)), ("far", np.round(UTM))):  # a whole number of voxels
-        made = VoxelMap(MapConfig(backend=backend))
+        made = VoxelMap(MapConfig(backend=backend, confirmations=0))
         for view in (moved(view, offset) for view in rendered()[:2]):
             confidence = np.full(view.depth.shape, 0.9, np.float32)
             made.integrate_observed(view.depth, view.image, confidence, view.camera, view.stamp)

@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def node(robot, folder):
-    with NodeThread(map_enabled=True, map_folder=folder) as running:
+    with NodeThread(map_enabled=True, map_folder=folder, map_confirmations=0) as running:
         robot.fill_context(0, 2, 4)
         yield running
 

@@ -76,7 +76,7 @@ def url(processes):
         "gld_ros.ros.node.node",
         {"image_topics": [TOPICS.image], "camera_info_topics": [TOPICS.camera_info], "autostart": True,
          "diagnostics_period": 0.3, "map_enabled": True, "map_rate": 0.5, "map_voxel_size": 0.1,
-         "map_generated_lifetime": 1000.0},
+         "map_generated_lifetime": 1000.0, "map_confirmations": 0, "map_min_confidence": 0.3},
     )  # fmt: skip
     port = free_port()
     processes.start("dashboard", "gld_ros.ros.dashboard.node", {"port": port, "silence": 3.0})

@@ -39,7 +39,7 @@ def off(points, robot):
 
 def test_a_map_frame_in_utm(far_robot, tmp_path):
     robot = far_robot
-    with NodeThread(map_enabled=True, map_rate=5.0, map_folder=tmp_path) as node:
+    with NodeThread(map_enabled=True, map_rate=5.0, map_folder=tmp_path, map_confirmations=0) as node:
         robot.fill_context(0, 2, 4)
         answer = robot.ask(1)
         assert answer.error_code == SynthesizeViews.Response.NONE, answer.error_message

@@ -79,7 +79,9 @@ class Session:
         self.executor.add_node(self.node)
         self.counters = TopicCounters()
         self.topics = MapTopics(self.node, self.counters, refresh=float("inf"))
-        config = MapConfig(voxel_size=0.1, max_depth=3.0, radius=20.0, max_voxels=100_000, free_margin=0.0)
+        config = MapConfig(
+            voxel_size=0.1, max_depth=3.0, radius=20.0, max_voxels=100_000, free_margin=0.0, confirmations=0
+        )
         self.map = VoxelMap(config)
         self.planner = Planner(self, "planner")
         self.matched(1, 1)

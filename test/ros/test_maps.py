@@ -59,7 +59,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def node(robot, folder):
-    with NodeThread(map_enabled=True, map_rate=5.0, map_folder=folder, map_generated_lifetime=1000.0) as process:
+    with NodeThread(
+        map_enabled=True,
+        map_rate=5.0,
+        map_folder=folder,
+        map_generated_lifetime=1000.0,
+        map_confirmations=0,
+        map_free_confidence=0.7,
+    ) as process:
         yield process
 
 
@@ -162,7 +169,7 @@ def test_the_map_outlives_deactivation(robot, user):
 def test_a_jump_of_time_forgets_the_map_and_what_waits(robot):
     node = robot.node
     log = []
-    shared = Shared(node, Parameters(map_enabled=True, map_rate=0.01))
+    shared = Shared(node, Parameters(map_enabled=True, map_rate=0.01, map_confirmations=0))
     shared.warn = Throttle(log.append)
     maps = MapOutputs(shared, RealityChecker(shared))
     try:
@@ -212,7 +219,7 @@ def test_paths_stay_inside_the_folder(tmp_path):
 @pytest.mark.parametrize("jumps", [False, True])
 def test_depth_that_is_found_while_time_jumps_is_not_for_the_new_map(robot, monkeypatch, jumps):
     told = []
-    shared = Shared(robot.node, Parameters(map_enabled=True))
+    shared = Shared(robot.node, Parameters(map_enabled=True, map_confirmations=0))
     context, model, reality = shared.key_frames, shared.worker, RealityChecker(shared)
     maps = MapOutputs(shared, reality)
     try:

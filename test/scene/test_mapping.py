@@ -25,7 +25,7 @@ from gld_ros.views import Scale, View
 
 SECOND = 1_000_000_000
 W, H = 16, 12
-CONFIG = MapConfig(voxel_size=0.1, max_depth=3.0, radius=20.0, max_voxels=100_000, free_margin=0.0)
+CONFIG = MapConfig(voxel_size=0.1, max_depth=3.0, radius=20.0, max_voxels=100_000, free_margin=0.0, confirmations=0)
 HEIGHTS = (-5.0, 5.0)
 
 

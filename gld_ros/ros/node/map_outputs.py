@@ -191,7 +191,9 @@ class MapOutputs:
     def _integrate_depth(self, found: ObservedDepth, job: Job) -> None:
         self._shared.warn_of_float32(found.camera.center)
         self._forget()
-        self._map.integrate_observed(found.depth, found.image, found.confidence, found.camera, found.stamp)
+        self._map.integrate_observed(
+            found.depth, found.image, found.confidence, found.camera, found.stamp, measured=found.measured
+        )
 
     def _publish(self, last: bool = False) -> None:
         self._forget()

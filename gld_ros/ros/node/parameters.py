@@ -118,10 +118,16 @@ class Parameters:
     )
     map_voxel_size: float = fixed(0.05, "Side of the voxels and of the grid cells, m.", (5e-3, 10.0))
     map_max_depth: float = fixed(5.0, "Largest depth of a surface that enters the map, m.", (0.01, 1e3))
-    map_min_confidence: float = fixed(0.3, "Lowest confidence of a depth that marks a surface.", (0.0, 1.0))
-    map_free_confidence: float = fixed(0.7, "Lowest confidence of a depth that clears the space before it.", (0.0, 1.0))
+    map_min_confidence: float = fixed(0.5, "Lowest confidence of a depth that marks a surface.", (0.0, 1.0))
+    map_free_confidence: float = fixed(0.9, "Lowest confidence of a depth that clears the space before it.", (0.0, 1.0))
     map_free_margin: float = fixed(
         0.1, "Part of a ray before its surface that is not cleared, as a share of the depth.", (0.0, 0.9)
+    )
+    map_confirmations: int = fixed(
+        2,
+        "Of the four key frames before, how many have to show a surface that the model found, within 3 %, before it "
+        "marks or clears. A depth sensor's needs none.",
+        (0, 4),
     )
     map_radius: float = fixed(10.0, "Distance from the robot at which the map ends, m.", (0.1, 1e3))
     map_generated_lifetime: float = fixed(60.0, "Time in which generated points fade, s.", (0.1, 1e6))

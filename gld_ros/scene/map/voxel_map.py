@@ -17,6 +17,7 @@ import numpy as np
 from gld_ros.errors import FileError, InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.scene.map import map_files
+from gld_ros.scene.map.agreement import Agreement
 from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.generated import GeneratedLayer
 from gld_ros.scene.map.observed import HashLayer, ObservedLayer
@@ -41,6 +42,7 @@ class VoxelMap:
         self.counts: Counter[str] = Counter()
         self.versions = dict.fromkeys(LAYERS, 0)  # go up with each change of a layer
         self._layers: tuple[ObservedLayer, GeneratedLayer] | None = None
+        self._agreement = Agreement()
         self._now = 0
         self._backend: type[ObservedLayer] = HashLayer
         if self.config.backend == "open3d":
@@ -57,14 +59,21 @@ class VoxelMap:
         camera: Camera,
         stamp: int = 0,
         carve: bool = True,
+        measured: np.ndarray | None = None,
     ) -> None:
         """A picture taken by a camera, of its size: depth (H, W) metres along z, NaN unknown; image (H, W, 3) uint8.
 
         confidence: (H, W), 0..1; see `MapConfig` for what it takes to mark and to clear. stamp: ns. carve: the space
-        before the surfaces was seen as well; False for pixels carried into a camera that was never there.
+        before the surfaces was seen as well; False for pixels carried into a camera that was never there. measured:
+        (H, W) bool, pixels of a depth sensor, which need no confirmation.
         Raises InvalidRequest for pictures of another size, impossible cameras and ones out of the grid's reach.
         """
         observed, generated = self._start(depth, image, confidence, camera)
+        if self.config.confirmations:
+            confirmed = self._agreement.count(depth, camera) >= self.config.confirmations
+            if carve:
+                self._agreement.add(depth, camera)
+            depth = np.where(confirmed if measured is None else confirmed | measured, depth, np.nan)
         seen = observed.integrate(observation(depth, image, confidence, camera, stamp, self.config, carve))
         self.counts["observed"] += 1
         self.counts["replaced"] += (replaced := generated.remove(seen))
@@ -127,7 +136,7 @@ class VoxelMap:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._layers, self._now = None, 0
+        self._layers, self._now, self._agreement = None, 0, Agreement()
         self._all_changed()
 
     def sizes(self) -> dict[str, int]:
