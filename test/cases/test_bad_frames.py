@@ -5,16 +5,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.datasets import as_bag, as_colmap, as_folder, as_tum, rendered
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
+from builders.bags import rewrite
+from builders.datasets import as_colmap, as_folder, as_tum, rendered
 
 from gld_ros.cli import main
-from gld_ros.data.bag_writer import BagWriter
 from gld_ros.data.scenes import open_scenes
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
@@ -40,40 +39,32 @@ def without_pose(scene: Path, numbers: tuple[int, ...]) -> None:
     (scene / "transforms.json").write_text(json.dumps(content))
 
 
-def rewritten(bag: Path, change) -> Path:
-    """The bag with `change` (topic, number of the message on it, message) applied to each of its messages."""
-    types, counts = get_typestore(Stores.ROS2_JAZZY), {}
-    with AnyReader([bag]) as reader, BagWriter(bag.with_name("changed")) as writer:
-        for connection, stamp, data in reader.messages():
-            message = types.deserialize_cdr(data, connection.msgtype)
-            change(connection.topic, counts.setdefault(connection.topic, 0), message)
-            counts[connection.topic] += 1
-            writer.write(connection.topic, message, stamp)
-    return bag.with_name("changed")
+def changed(scene: Path, topic: str, numbers: Iterable[int], change) -> Path:
+    """A bag of the folder, some messages of a topic changed."""
+    bag = scene.with_name("bag")
+    rewrite(scene, bag, lambda at, number, message: change(message) if at == topic and number in numbers else None)
+    return bag
 
 
 def bag_without_pose(scene: Path, numbers: tuple[int, ...]) -> Path:
-    def change(topic, number, message):
-        if topic == "/tf" and number in numbers:
-            message.transforms[0].transform.translation.x = float("nan")
+    def change(message):
+        message.transforms[0].transform.translation.x = float("nan")
 
-    return rewritten(scene, change)
+    return changed(scene, "/tf", numbers, change)
 
 
 def bag_with_garbage(scene: Path, numbers: tuple[int, ...]) -> Path:
-    def change(topic, number, message):
-        if topic == "/camera/image_raw" and number in numbers:
-            message.data = message.data[:100]
+    def change(message):
+        message.data = message.data[:100]
 
-    return rewritten(scene, change)
+    return changed(scene, "/camera/image_raw", numbers, change)
 
 
 def bag_of_video(scene: Path, numbers: tuple[int, ...]) -> Path:
-    def change(topic, number, message):
-        if topic == "/camera/image_raw" and number in numbers:
-            message.encoding = "h264"
+    def change(message):
+        message.encoding = "h264"
 
-    return rewritten(scene, change)
+    return changed(scene, "/camera/image_raw", numbers, change)
 
 
 KINDS = {
@@ -83,9 +74,9 @@ KINDS = {
     "truncated image of a COLMAP model": (as_colmap, truncated, "not a readable image"),
     "missing image of a COLMAP model": (as_colmap, missing, "does not exist"),
     "truncated image of a TUM recording": (as_tum, truncated, "not a readable image"),
-    "pose of NaN in a bag": (as_bag, bag_without_pose, "pose holds NaN"),
-    "broken message": (as_bag, bag_with_garbage, "do not fit into 100 bytes"),
-    "message that is no picture": (as_bag, bag_of_video, "cannot decode an image of encoding 'h264'"),
+    "pose of NaN in a bag": (as_folder, bag_without_pose, "pose holds NaN"),
+    "broken message": (as_folder, bag_with_garbage, "do not fit into 100 bytes"),
+    "message that is no picture": (as_folder, bag_of_video, "cannot decode an image of encoding 'h264'"),
 }
 
 
@@ -122,11 +113,10 @@ def test_what_is_wrong_with_all_frames_is_not_skipped(tmp_path, kind):
 
 
 def test_frames_without_a_pose_are_left_out_of_bags_in_any_case(tmp_path, caplog):
-    def change(topic, number, message):
-        if topic == "/camera/image_raw" and number == 5:
-            message.header.stamp.sec += 100
+    def change(message):
+        message.header.stamp.sec += 100
 
-    bag = rewritten(as_bag(tmp_path).paths[0], change)
+    bag = changed(as_folder(tmp_path).paths[0], "/camera/image_raw", (5,), change)
     assert len(open_sequence(bag).frames) == 5
     assert "1 of 6 images: no pose" in caplog.text
 

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.datasets import FIRST_TIME, HEIGHT, WIDTH, K, rendered
-from rosbags.highlevel import AnyReader
+from builders.bags import calibration, copy_bag, trajectory
+from builders.datasets import FIRST_TIME, HEIGHT, K, rendered
 
 from gld_ros.cli import main
-from gld_ros.data.bag_writer import BagWriter, write_bag
 from gld_ros.data.scenes import open_scenes
 from gld_ros.data.sequence import Sequence, open_sequence, write_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL
-from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert, quaternion_from_matrix
+from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
 
 OPTICAL = "camera_optical_frame"
 
@@ -37,40 +36,9 @@ def made_without(tmp_path: Path, topics: tuple[str, ...], cameras: int) -> Path:
         beside[0, 3] = 0.1
         views += [type(v)(v.image, v.camera.moved(v.camera.c2w @ beside), v.stamp, v.depth) for v in rendered()]
         names += ["right"] * len(rendered())
-    write_bag(open_sequence(write_folder(tmp_path / "folder", views, names)), tmp_path / "full")
-    with AnyReader([tmp_path / "full"]) as reader, BagWriter(tmp_path / "bag") as writer:
-        for connection, stamp, data in reader.messages():
-            if connection.topic not in topics:
-                writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+    folder = write_folder(tmp_path / "folder", views, names)
+    copy_bag(folder, tmp_path / "bag", lambda topic, _: topic not in topics)
     return tmp_path / "bag"
-
-
-def calibration(tmp_path: Path, **changes) -> Path:
-    numbers = ", ".join(map(str, (K - HALF_PIXEL).ravel()))
-    content = {
-        "image_width": WIDTH,
-        "image_height": HEIGHT,
-        "camera_name": "narrow",
-        "camera_matrix": f"{{rows: 3, cols: 3, data: [{numbers}]}}",
-        "distortion_model": "plumb_bob",
-        "distortion_coefficients": "{rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}",
-        "rectification_matrix": "{rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}",
-    } | changes
-    file = tmp_path / "camera.yaml"
-    file.write_text("".join(f"{key}: {value}\n" for key, value in content.items() if value is not None))
-    return file
-
-
-def trajectory(tmp_path: Path, frame: np.ndarray | None = None, seconds: float = 0.0) -> Path:
-    """TUM lines of the camera, or of a frame that it sits on at a pose."""
-    lines = ["# timestamp tx ty tz qx qy qz qw"]
-    for view in rendered():
-        pose = view.camera.c2w @ (np.eye(4) if frame is None else invert(frame))
-        values = (*pose[:3, 3], *quaternion_from_matrix(pose[:3, :3]))
-        lines.append(f"{view.stamp / 1e9 + seconds:.9f} " + " ".join(f"{value:.9f}" for value in values))
-    file = tmp_path / ("trajectory.txt" if frame is None else "body.txt")
-    file.write_text("\n".join(lines) + "\n")
-    return file
 
 
 def is_the_room(sequence: Sequence, count: int = len(rendered())) -> None:
@@ -129,7 +97,7 @@ def test_a_distorted_lens(tmp_path, without):
         ({"distortion_coefficients": None}, "distortion_coefficients is missing"),
         ({"distortion_model": None}, "distortion_model is None, a name such as plumb_bob"),
         ({"distortion_model": "mirror", "distortion_coefficients": "{data: [0.1]}"}, "unknown distortion model 'mir"),
-        ({"image_width": 2 * WIDTH}, f"it is of 160x{HEIGHT} pixels, the images on /camera/image_raw have 80x60"),
+        ({"image_width": 160}, f"it is of 160x{HEIGHT} pixels, the images on /camera/image_raw have 80x60"),
         ({"image_width": "[1"}, "camera.yaml: not valid YAML"),
     ),
 )

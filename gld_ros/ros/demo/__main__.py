@@ -40,7 +40,7 @@ NODE = "/gld_node"
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gld_ros.ros.demo", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--sequence", type=Path, help="folder with transforms.json or rosbag2; default: simulated robot"
+        "--sequence", help="bag, folder of frames and poses, or KIND:PATH?OPTION=VALUE; default: simulated robot"
     )
     parser.add_argument("--out", type=Path, help="folder to write (default: out/NAME of the sequence, or out/demo)")
     parser.add_argument("--model", default="mini", help="name or folder of the model (default %(default)s)")

@@ -73,8 +73,13 @@ class Scenario:
         return [start.moved(interpolate_pose(start.c2w, end.c2w, share)) for share in np.linspace(0, 1, count)]
 
 
+def _absolute(path: str | Path) -> str:
+    """A path from any folder; `KIND:PATH?OPTION=VALUE` stays as it is."""
+    return str(Path(path).resolve()) if Path(path).exists() else str(path)
+
+
 def recorded_scenario(path: str | Path, views: int) -> Scenario:
-    """The scenario of a transforms.json folder or a rosbag2. Raises InvalidRequest where it is broken or too short."""
+    """The scenario of what `open_sequence` reads. Raises InvalidRequest where it is broken or too short."""
     sequence = open_sequence(path)
     instants = [group for group in sequence.instants() if group[0].camera_name == sequence.camera_names[0]]
     try:
@@ -95,7 +100,7 @@ def recorded_scenario(path: str | Path, views: int) -> Scenario:
     return Scenario(
         name=sequence.name,
         camera_module="gld_ros.ros.drivers.replay",
-        camera_parameters={"sequence": str(Path(path).resolve()), "hold_out": ",".join(left_out)},
+        camera_parameters={"sequence": _absolute(path), "hold_out": ",".join(left_out)},
         camera_names=sequence.camera_names,
         sources=[(frame.camera_name, frame.camera) for frame in shown],
         stamps=[frame.stamp for frame in shown],

@@ -19,8 +19,14 @@ from gld_ros.ros.signals import run
 
 @dataclass(frozen=True)
 class ReplayParameters(PlayerParameters):
-    sequence: str = fixed("", "folder with transforms.json or a COLMAP model, or a bag; must be given")
+    sequence: str = fixed(
+        "", "a bag, a folder of frames and poses (transforms.json, COLMAP, ...), or KIND:PATH?OPTION=VALUE; needed"
+    )
     hold_out: str = fixed("", "frames that are not published: numbers in the sequence, e.g. 2,4,6")
+    calibration: str = fixed("", "file with the calibration of a bag's camera: camera_info YAML of ROS")
+    trajectory: str = fixed("", "file with the poses of a bag's camera: stamp tx ty tz qx qy qz qw a line (TUM)")
+    trajectory_frame: str = fixed("", "TF frame that the trajectory is of; empty: that of the images")
+    skip_bad_frames: bool = fixed(False, "leave bad frames out; those left are counted from 0")
 
 
 class ReplayNode(PlayerNode):
@@ -32,7 +38,9 @@ class ReplayNode(PlayerNode):
         self._hold_out = frame_numbers(parameters.hold_out)
         if not parameters.sequence:
             raise InvalidRequest("parameter sequence is empty; the path of a folder or a bag is expected")
-        self._sequence = open_sequence(parameters.sequence)
+        names = ("calibration", "trajectory", "trajectory_frame", "skip_bad_frames")
+        options = {name: getattr(parameters, name) or None for name in names}
+        self._sequence = open_sequence(parameters.sequence, **options)
         self._rig = Rig(self._sequence)
         self.player = Player(self, parameters, self._sequence.camera_names, self._rig.static, self._instants)
 
