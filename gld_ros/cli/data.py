@@ -68,7 +68,8 @@ def from_bag(
     opening: Opening,
 ) -> None:
     """Turn a robot's own rosbag2 into a sequence folder for training."""
-    from gld_ros.data.formats.sequences import in_time, key_frames
+    from gld_ros.data.formats.bags import key_frames
+    from gld_ros.data.formats.sequences import in_time
     from gld_ros.data.sequence import write_folder
 
     sequence = opening.open(bag)

@@ -37,10 +37,10 @@ COMMON = ("names", "without", "limit")  # options of all kinds
 KINDS = {
     "re10k": "realestate10k.RealEstate10K",
     "pixelsplat": "pixelsplat.PixelSplatChunks",
-    "dl3dv": "sequences.Folders",
-    "nerfstudio": "sequences.Folders",
+    "dl3dv": "transforms_json.Folders",
+    "nerfstudio": "transforms_json.Folders",
     "colmap": "colmap.COLMAPScenes",
-    "rosbag2": "sequences.Bags",
+    "rosbag2": "bags.Bags",
     "gld-demo": "gld_demo.DemoScenes",
     "tum": "tum.TUMScenes",
     "euroc": "euroc.EuRoCScenes",

@@ -15,7 +15,7 @@ from rosbags.typesys.stores import ros2_jazzy as ros
 
 from gld_ros.data.bag_writer import BagWriter, write_bag
 from gld_ros.data.checks import check_scenes
-from gld_ros.data.formats.sequences import Bags
+from gld_ros.data.formats.bags import Bags
 from gld_ros.data.formats.transforms_json import read_folder
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest

@@ -15,7 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from gld_ros.data.bag_writer import write_bag
-from gld_ros.data.formats.sequences import Bags
+from gld_ros.data.formats.bags import Bags
 from gld_ros.data.formats.transforms_json import read_folder
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest

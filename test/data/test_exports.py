@@ -230,6 +230,7 @@ def test_r3d_files(tmp_path, caplog, monkeypatch):
         assert np.isnan(depth[0]).all() and not sequence.timed
         np.testing.assert_array_equal(depth[1:], rendered()[2].depth[1:])
     assert open_scenes(f"record3d:{file}").names == ["room.r3d"]
+    assert open_scenes(f"record3d:{tmp_path}").names == ["out", "room.r3d"]
     monkeypatch.setitem(sys.modules, "lzfse", None)
     assert not open_sequence(file).has_depth
     assert "depth of .r3d files needs the extra 'record3d'" in caplog.text and "pip install 'lzfse" in caplog.text

@@ -47,6 +47,10 @@ class Record3DScenes(SequenceScenes):
     def accepts(path: Path) -> bool:
         return path.suffix == ".r3d" or _layout(_root(path)) is not None
 
+    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
+        zipped = sorted(root.rglob("*.r3d")) if root.is_dir() else []
+        return super().find_sequences(root) + [(file.relative_to(root).as_posix(), file) for file in zipped]
+
     def open(self, path: Path) -> Sequence:
         root, (metadata, images, depths, suffix) = _opened(path)
         where = f"{path}: {metadata}"

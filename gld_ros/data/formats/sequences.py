@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Posed sequences as scenes: what the formats of these share; transforms.json folders and bags."""
+"""Posed sequences as scenes: what the formats of these share."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ import logging
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
 from gld_ros.data.bad_frames import BadFrames, usable
-from gld_ros.data.bag import read_bag
-from gld_ros.data.formats import transforms_json
-from gld_ros.data.recording import ROS1_SUFFIX, is_recording
 from gld_ros.data.scenes import Scenes, existing_folder
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.errors import InvalidRequest
-from gld_ros.geometry.se3 import rotation_angle
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +29,6 @@ class SequenceScenes(Scenes):
 
     camera: one of a rig's; None takes all of them. frames: "FIRST-END", those of each sequence from number FIRST up to
     END, in time order; None takes all of them.
-
     skip_bad_frames: leave frames out that cannot be used (`bad_frames`), instead of an error.
 
     A format says what its sequences are known by (`expected`, for messages), how to tell one (`accepts`) and how to
@@ -67,10 +60,16 @@ class SequenceScenes(Scenes):
         return usable(self.open(path), self.skip_bad_frames)
 
     def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
-        """Name and path of each."""
+        """Name and path of each; it does not look into those."""
         if self.accepts(root):
             return [(root.resolve().name, root)]
-        return list(subfolders(existing_folder(root), lambda folder, _: self.accepts(folder)))
+        found = []
+        for text, below, _ in os.walk(existing_folder(root)):
+            if self.accepts(folder := Path(text)):
+                found.append((folder.relative_to(root).as_posix(), folder))
+                below.clear()
+            below[:] = sorted(name for name in below if not name.startswith("."))  # those are not finished
+        return found
 
     def read(self, index: int) -> list[Frame]:
         return in_time(self.sequence(self.paths[index]), self.camera)[self.part]
@@ -94,70 +93,12 @@ class SequenceScenes(Scenes):
         return frames
 
 
-class Folders(SequenceScenes):
-    """transforms.json folders; names go without `nerfstudio`."""
-
-    expected = "transforms.json"
-
-    @staticmethod
-    def accepts(path: Path) -> bool:
-        return path.suffix == ".json" or (path / "transforms.json").exists()
-
-    def open(self, path: Path) -> Sequence:
-        return transforms_json.read_folder(path, self.skip_bad_frames)
-
-    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
-        return [(name.removesuffix("/nerfstudio"), path) for name, path in super().find_sequences(root)]
-
-
 def frame_range(text: str) -> slice:
     """FIRST-END as a slice. Raises InvalidRequest for anything else."""
     found = re.fullmatch(r"(\d+)-(\d+)", str(text))
     if not found or int(found[1]) >= int(found[2]):
         raise InvalidRequest(f"frames={text}: FIRST-END is expected, as in frames=180-240")
     return slice(int(found[1]), int(found[2]))
-
-
-class Bags(SequenceScenes):
-    """Bags: rosbag2 folders, folders of .mcap or .db3 without metadata, ROS 1 files.
-
-    Frames nearer than `translation` metres and `rotation` degrees to the key frame before are left out. A bag is read
-    through to find its frames: `gld data from-bag` once makes folders of them, for training. calibration, trajectory,
-    trajectory_frame: files beside it, of what it does not hold (`bag.read_bag`).
-    """
-
-    expected = "metadata.yaml, *.mcap, *.db3, *.bag"
-
-    def __init__(
-        self,
-        path: str | Path,
-        camera: str | None = None,
-        translation: float = 0.05,
-        rotation: float = 5.0,
-        calibration: str | Path | None = None,
-        trajectory: str | Path | None = None,
-        trajectory_frame: str | None = None,
-    ) -> None:
-        self.translation, self.rotation = translation, rotation
-        self.beside = calibration, trajectory, trajectory_frame
-        super().__init__(path, camera)
-
-    @staticmethod
-    def accepts(path: Path) -> bool:
-        return is_recording(path)
-
-    def open(self, path: Path) -> Sequence:
-        return read_bag(path, *self.beside, self.skip_bad_frames)
-
-    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
-        found: list[tuple[str, Path]] = []
-        for name, bag in super().find_sequences(root):
-            ros1 = sorted(bag.glob(f"*{ROS1_SUFFIX}"))  # a folder may hold several
-            found += [(file.relative_to(root).as_posix(), file) for file in ros1] or [(name, bag)]
-        return found
-
-    def read(self, index: int) -> list[Frame]:
-        return key_frames(super().read(index), self.translation, self.rotation)
 
 
 def in_time(sequence: Sequence, camera: str | None = None) -> list[Frame]:
@@ -170,35 +111,6 @@ def in_time(sequence: Sequence, camera: str | None = None) -> list[Frame]:
         names = ", ".join(sequence.camera_names)
         raise InvalidRequest(f"{sequence.path}: no camera {camera!r} in it, but {names}")
     return sorted(frames, key=(lambda frame: frame.stamp) if sequence.timed else (lambda frame: natural(frame.name)))
-
-
-def key_frames(frames: list[Frame], translation: float, rotation: float) -> list[Frame]:
-    """Those that moved `translation` (poses' unit) or turned `rotation` degrees since the last one of their camera."""
-    kept: list[Frame] = []
-    latest: dict[str, np.ndarray] = {}
-    for frame in frames:
-        pose, before = frame.camera.c2w, latest.get(frame.camera_name)
-        if (
-            before is None
-            or np.linalg.norm(pose[:3, 3] - before[:3, 3]) >= translation
-            or np.degrees(rotation_angle(pose, before)) >= rotation
-        ):
-            kept.append(frame)
-            latest[frame.camera_name] = pose
-    return kept
-
-
-def subfolders(root: Path, accepts: Callable[[Path, list[str]], bool]) -> Iterator[tuple[str, Path]]:
-    """Name and path of folders below `root` that `accepts` (folder, file names), without looking into those.
-
-    The name is the path below `root`, that of `root` itself its last part.
-    """
-    for text, below, files in os.walk(root):
-        folder = Path(text)
-        if accepts(folder, files):
-            below.clear()
-            yield (folder.resolve().name if folder == root else folder.relative_to(root).as_posix()), folder
-        below[:] = sorted(name for name in below if not name.startswith("."))  # those are not finished
 
 
 def by_stem(folder: Place, *suffixes: str) -> dict[str, Place]:

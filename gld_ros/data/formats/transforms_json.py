@@ -32,6 +32,7 @@ import numpy as np
 
 from gld_ros.data.bad_frames import BadFrames
 from gld_ros.data.formats.camera_models import COEFFICIENTS, pinhole
+from gld_ros.data.formats.sequences import SequenceScenes
 from gld_ros.data.reading import image_sizes, read_depth, read_json, read_mask, read_rgb
 from gld_ros.data.sequence import DEFAULT_CAMERA, OPENGL_TO_OPENCV, Frame, Sequence, made_up_stamp
 from gld_ros.data.tables import nanoseconds
@@ -68,6 +69,22 @@ HARMLESS = (
     "render_aabb", "rotation", "scale", "sharpness", "sky_mask_path", "source", "source_file", "test_filenames",
     "train_filenames", "up", "val_filenames", "version",
 )  # fmt: skip
+
+
+class Folders(SequenceScenes):
+    """Folders with transforms.json; names go without `nerfstudio`."""
+
+    expected = "transforms.json"
+
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        return path.suffix == ".json" or (path / "transforms.json").exists()
+
+    def open(self, path: Path) -> Sequence:
+        return read_folder(path, self.skip_bad_frames)
+
+    def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
+        return [(name.removesuffix("/nerfstudio"), path) for name, path in super().find_sequences(root)]
 
 
 def read_folder(path: str | Path, skip_bad_frames: bool = False) -> Sequence:
