@@ -163,6 +163,20 @@ class DualDPT(nn.Module):
         return geometry
 
 
+class PointDPT(DualDPT):
+    """VGGT's `point_head`: points in the first camera's frame + confidence."""
+
+    def __init__(self, channels: int, config: DPTConfig):
+        super().__init__(channels, config)
+        self.scratch.output_conv2[2] = nn.Conv2d(config.hidden, 4, 1)
+
+    def forward(self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Points (B, V, H, W, 3) in model units and their confidence (B, V, H, W) of the levels as in `DualDPT`."""
+        x = self.maps(self.laterals(levels, grid, size[1] / size[0]), size).unflatten(0, levels[0].shape[:2])
+        points = x[:, :, :3].permute(0, 1, 3, 4, 2)
+        return points.sign() * points.abs().expm1(), 1 + x[:, :, 3].exp()
+
+
 def add_uv(x: Tensor, aspect: float) -> Tensor:
     """x (B, C, H, W) plus the embedding of where each cell lies in an image of that aspect (width / height)."""
     _, C, H, W = x.shape

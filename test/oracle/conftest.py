@@ -14,7 +14,8 @@ import pytest
 from oracle import STATISTICS, Golden, built, golden_file
 from torch import Tensor
 
-from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.camera_head import CameraHead
+from gld_ros.networks.dpt import DualDPT, PointDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.gen3r.adapter import GeometryAdapter
 from gld_ros.networks.gen3r.configs import AdapterConfig
@@ -162,6 +163,18 @@ def vggt_1b() -> GeometryEncoder:
 def vggt_depth_head() -> DualDPT:
     """VGGT's depth head with the recipe's weights."""
     return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("depth_head."))
+
+
+@pytest.fixture(scope="session")
+def vggt_point_head() -> PointDPT:
+    """VGGT's point head with the recipe's weights."""
+    return built(lambda: PointDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("point_head."))
+
+
+@pytest.fixture(scope="session")
+def vggt_camera_head() -> CameraHead:
+    """VGGT's camera head with the recipe's weights."""
+    return built(lambda: CameraHead(VGGT_1B.channels), KeyNames("camera_head."))
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import pytest
 import torch
 from oracle import given, recipe
 from pose_scores import accuracy, auc, maa, pair_errors
-from unread_heads import CameraDecoder, da3_cameras_from_rays, decode_camera, gld_cameras_from_rays
+from unread_heads import CameraDecoder, da3_cameras_from_rays, gld_cameras_from_rays
 
 from gld_ros.geometry.ray_pose import cameras_from_rays
 from gld_ros.geometry.rays import invert_rigid
+from gld_ros.networks.camera_head import decode_camera
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD

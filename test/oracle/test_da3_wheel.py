@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
-from unread_heads import CameraDecoder, CameraEncoder, da3_cameras_from_rays, decode_camera
+from unread_heads import CameraDecoder, CameraEncoder, da3_cameras_from_rays
 
 from gld_ros.geometry.ray_pose import cameras_from_rays
+from gld_ros.networks.camera_head import decode_camera
 from gld_ros.networks.configs import DPTConfig, EncoderConfig
 from gld_ros.networks.dpt import DualDPT
 from gld_ros.networks.encoder import GeometryEncoder, normalize_images

@@ -10,10 +10,11 @@ import pytest
 import torch
 from oracle import GOLDEN
 from torch import nn
-from unread_heads import CameraDecoder, CameraEncoder, CameraHead, PointDPT
+from unread_heads import CameraDecoder, CameraEncoder
 
+from gld_ros.networks.camera_head import CameraHead
 from gld_ros.networks.dit import MultiViewDiT
-from gld_ros.networks.dpt import DualDPT
+from gld_ros.networks.dpt import DualDPT, PointDPT
 from gld_ros.networks.encoder import GeometryEncoder
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD, GLD_DA3, GLD_VGGT, RGB_DECODER, VGGT_1B, VGGT_HEAD
 from gld_ros.networks.rgb_decoder import RGBDecoder

@@ -4,26 +4,16 @@
 
 import pytest
 import torch
-from oracle import built, given, watched
-from unread_heads import CameraHead, PointDPT, decode_camera, encode_camera
+from oracle import given, watched
+from unread_heads import encode_camera
 
+from gld_ros.networks.camera_head import decode_camera
 from gld_ros.networks.dpt import uv_embedding
-from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
-from gld_ros.weights.folder import KeyNames
+from gld_ros.networks.released import VGGT_1B
 
 BOUND = 5e-5
 FIXTURE = "vggt_heads"
 C = VGGT_1B.channels
-
-
-@pytest.fixture(scope="module")
-def point_head():
-    return built(lambda: PointDPT(C, VGGT_HEAD), KeyNames("point_head."))
-
-
-@pytest.fixture(scope="module")
-def camera_head():
-    return built(lambda: CameraHead(C), KeyNames("camera_head."))
 
 
 def given_levels(meta: dict) -> list[torch.Tensor]:
@@ -51,9 +41,9 @@ def test_depth_head(fixture, vggt_depth_head, compare):
         compare(fixture, name, x[0, ::channels, ::pixels, ::pixels], BOUND)
 
 
-def test_point_head(fixture, point_head, compare):
+def test_point_head(fixture, vggt_point_head, compare):
     meta = fixture.meta
-    points, confidence = point_head(given_levels(meta), tuple(meta["grid"]), (meta["H"], meta["W"]))
+    points, confidence = vggt_point_head(given_levels(meta), tuple(meta["grid"]), (meta["H"], meta["W"]))
     compare(fixture, "point", points[:, :, ::2, ::2], BOUND)
     compare(fixture, "point_conf", confidence[..., ::2, ::2], BOUND)
 
@@ -65,17 +55,17 @@ def test_position_embedding(fixture, compare, channels, size, stride):
     compare(fixture, name, embedding[::8, ::stride, ::stride], BOUND)
 
 
-def test_camera_head(fixture, camera_head, compare):
+def test_camera_head(fixture, vggt_camera_head, compare):
     meta = fixture.meta
     tokens = given("camera_token", (meta["camera"]["B"], meta["camera"]["S"], C), meta["seed"])
-    with watched({"delta": camera_head.pose_branch, "trunk": camera_head.trunk}) as calls:
-        encoding = camera_head(tokens)
+    with watched({"delta": vggt_camera_head.pose_branch, "trunk": vggt_camera_head.trunk}) as calls:
+        encoding = vggt_camera_head(tokens)
     compare(fixture, "cam_pose_encoding", encoding, BOUND)
     deltas = torch.stack([call.result for call in calls["delta"]])
     compare(fixture, "cam_delta", deltas, BOUND)
     compare(fixture, "cam_pre_activation", deltas.cumsum(dim=0), BOUND)
     compare(fixture, "cam_trunk_in_every32", torch.stack([call.args[0] for call in calls["trunk"]])[..., ::32], BOUND)
-    assert torch.equal(camera_head(tokens, iterations=2), encoding[:2])
+    assert torch.equal(vggt_camera_head(tokens, iterations=2), encoding[:2])
 
 
 def test_pose_encoding(fixture, compare):
@@ -88,15 +78,15 @@ def test_pose_encoding(fixture, compare):
     compare(fixture, "pose_encoding_of_cameras", encoding, BOUND)
 
 
-def test_whole_network(fixture, vggt_1b, vggt_depth_head, point_head, camera_head, compare):
+def test_whole_network(fixture, vggt_1b, vggt_depth_head, vggt_point_head, vggt_camera_head, compare):
     images = fixture.images("net_images_u8")
     size = images.shape[-2], images.shape[-1]
     levels = vggt_1b(images)
     patches = [vggt_1b.to_decoder(level) for level in levels]
     geometry = vggt_depth_head(patches, levels[0].grid, size)
-    points, confidence = point_head(patches, levels[0].grid, size)
+    points, confidence = vggt_point_head(patches, levels[0].grid, size)
     compare(fixture, "net_depth", geometry.depth, BOUND)
     compare(fixture, "net_depth_conf", geometry.depth_confidence[..., ::2, ::2], BOUND)
     compare(fixture, "net_points", points[:, :, ::2, ::2], BOUND)
     compare(fixture, "net_points_conf", confidence[..., ::2, ::2], BOUND)
-    compare(fixture, "net_pose_encoding", camera_head(levels[3].camera), BOUND)
+    compare(fixture, "net_pose_encoding", vggt_camera_head(levels[3].camera), BOUND)

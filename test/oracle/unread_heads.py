@@ -1,42 +1,17 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of DA3 and VGGT that GLD does not use: camera networks, the point head, and the official pose solves.
-
-Camera networks read and write 9 numbers, float32 whatever the network's dtype (spec models.md A4, A5 and C):
-[translation (3), quaternion x y z w (4), vertical and horizontal field of view (rad)] of a rigid pose, c2w in DA3, w2c
-in VGGT. The principal point is not part of them.
-"""
+"""Parts of DA3 that no model here uses: its camera networks (spec models.md A4 and A5) and the official pose solves."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from unittest.mock import patch
 
 import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gld_ros.geometry import ray_pose
-from gld_ros.networks.configs import DPTConfig
-from gld_ros.networks.dpt import DualDPT
-from gld_ros.networks.layers import Block
-
-ENCODING = 9
-#: Both published trunks: 16 heads whatever the width, LayerNorms of 1e-5, LayerScale from 0.01.
-TRUNK_DEPTH, TRUNK_HEADS, TRUNK_EPS, TRUNK_SCALE = 4, 16, 1e-5, 0.01
-
-
-def _trunk(width: int) -> nn.Sequential:
-    """Transformer blocks that attend over the views: (B, V, C) -> (B, V, C)."""
-    return nn.Sequential(
-        *(Block(width, TRUNK_HEADS, qk_norm=False, eps=TRUNK_EPS, layer_scale=TRUNK_SCALE) for _ in range(TRUNK_DEPTH))
-    )
-
-
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    layers = [("fc1", nn.Linear(inputs, hidden)), ("act", nn.GELU()), ("fc2", nn.Linear(hidden, outputs))]
-    return nn.Sequential(OrderedDict(layers))
+from gld_ros.networks.camera_head import ENCODING, TRUNK_EPS, camera_mlp, camera_trunk, rigid
 
 
 class CameraEncoder(nn.Module):
@@ -44,9 +19,9 @@ class CameraEncoder(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.pose_branch = _mlp(ENCODING, width // 2, width)
+        self.pose_branch = camera_mlp(ENCODING, width // 2, width)
         self.token_norm = nn.LayerNorm(width, eps=TRUNK_EPS)
-        self.trunk = _trunk(width)
+        self.trunk = camera_trunk(width)
         self.trunk_norm = nn.LayerNorm(width, eps=TRUNK_EPS)
 
     def forward(self, c2w: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
@@ -78,79 +53,12 @@ class CameraDecoder(nn.Module):
         return torch.cat([self.fc_t(x), self.fc_qvec(x), self.fc_fov(x)], dim=-1).float()
 
 
-class CameraHead(nn.Module):
-    """VGGT's `camera_head`: refines the w2c encodings of all views together. channels: 2C of a level."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, ENCODING))
-        self.embed_pose = nn.Linear(ENCODING, channels)
-        self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(channels, 3 * channels))
-        self.token_norm = nn.LayerNorm(channels, eps=TRUNK_EPS)
-        self.adaln_norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
-        self.trunk = _trunk(channels)
-        self.trunk_norm = nn.LayerNorm(channels, eps=TRUNK_EPS)
-        self.pose_branch = _mlp(channels, channels // 2, ENCODING)
-
-    def forward(self, tokens: Tensor, iterations: int = 4) -> Tensor:
-        """w2c encodings (iterations, B, V, 9), float32, of raw camera tokens (B, V, 2C) of the last level.
-
-        The last iteration is the answer. What is refined is the sum of the steps; only reported fields of view are
-        cut off at 0.
-        """
-        tokens = self.token_norm(tokens)
-        total = tokens.new_zeros(*tokens.shape[:2], ENCODING, dtype=torch.float32)
-        known = self.empty_pose_tokens.expand_as(total)
-        reported = []
-        for _ in range(iterations):
-            shift, scale, gate = self.poseLN_modulation(self.embed_pose(known)).chunk(3, dim=-1)
-            x = tokens + gate * (self.adaln_norm(tokens) * (1 + scale) + shift)
-            total = total + self.pose_branch(self.trunk_norm(self.trunk(x))).float()
-            known = total.to(tokens.dtype)
-            reported.append(torch.cat([total[..., :7], F.relu(total[..., 7:])], dim=-1))
-        return torch.stack(reported)
-
-
-class PointDPT(DualDPT):
-    """VGGT's `point_head`: points in the first camera's frame + confidence."""
-
-    def __init__(self, channels: int, config: DPTConfig):
-        super().__init__(channels, config)
-        self.scratch.output_conv2[2] = nn.Conv2d(config.hidden, 4, 1)
-
-    def forward(self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Points (B, V, H, W, 3) in model units and their confidence (B, V, H, W) of the levels as in `DualDPT`."""
-        x = self.maps(self.laterals(levels, grid, size[1] / size[0]), size).unflatten(0, levels[0].shape[:2])
-        points = x[:, :, :3].permute(0, 1, 3, 4, 2)
-        return points.sign() * points.abs().expm1(), 1 + x[:, :, 3].exp()
-
-
-def rigid(rotation: Tensor, translation: Tensor) -> Tensor:
-    """(..., 4, 4) of rotations (..., 3, 3) and translations (..., 3)."""
-    top = torch.cat([rotation, translation[..., None]], dim=-1)
-    return torch.cat([top, top.new_tensor([0.0, 0, 0, 1]).expand(*top.shape[:-2], 1, 4)], dim=-2)
-
-
 def encode_camera(pose: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     """(..., 9) of rigid matrices pose (..., 3 or 4, 4) and pixel intrinsics K (..., 3, 3) of (H, W) images."""
     fov = torch.stack([size[0] / 2 / K[..., 1, 1], size[1] / 2 / K[..., 0, 0]], dim=-1).atan() * 2
     rotations = Rotation.from_matrix(pose[..., :3, :3].reshape(-1, 3, 3).numpy())
     quaternion = torch.from_numpy(rotations.as_quat(canonical=True)).to(fov).reshape(*fov.shape[:-1], 4)
     return torch.cat([pose[..., :3, 3], quaternion, fov], dim=-1)
-
-
-def decode_camera(encoding: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Pose (..., 4, 4) and centred pixel intrinsics K (..., 3, 3) of (H, W) images from (..., 9).
-
-    As in DA3, tangents below 1e-6 count as 1e-6, so that K stays finite for a field of view of 0.
-    """
-    encoding = encoding.detach()
-    half = encoding.new_tensor([size[0] / 2, size[1] / 2])
-    focal = half / (encoding[..., 7:9] / 2).tan().clamp_min(1e-6)
-    K = torch.diag_embed(torch.stack([focal[..., 1], focal[..., 0], torch.ones_like(focal[..., 0])], dim=-1))
-    K[..., 0, 2], K[..., 1, 2] = half[1], half[0]
-    rotation = Rotation.from_quat(encoding[..., 3:7].reshape(-1, 4).double().numpy()).as_matrix()
-    return rigid(torch.from_numpy(rotation).to(encoding).reshape(*encoding.shape[:-1], 3, 3), encoding[..., :3]), K
 
 
 def da3_cameras_from_rays(rays: Tensor, confidence: Tensor | None, size: tuple[int, int]) -> ray_pose.RayCameras:
