@@ -62,6 +62,15 @@ class Compare:
         self.arrays.append(Comparison(source.name, name, error, relative, bound))
         assert relative <= bound, f"{source.name}: {name} is off by {relative:.2e} of its maximum, allowed {bound:.0e}"
 
+    def mask(self, source: Golden, name: str, ours: Tensor, bound: float) -> None:
+        """The share of the pixels in which two masks differ must be within the bound."""
+        self(source, name, ours.float(), 1.0, source[name].float())
+        differing = float((ours != source[name]).double().mean())
+        self.arrays[-1] = Comparison(source.name, name, differing, differing, bound)
+        assert differing <= bound, (
+            f"{source.name}: {name} differs in {differing:.2e} of its pixels, allowed {bound:.0e}"
+        )
+
     def psnr(self, source: Golden, name: str, ours: Tensor, at_least: float) -> None:
         """The peak signal-to-noise ratio of an image of range 1, in decibels, must reach the bound."""
         reference = source[name]

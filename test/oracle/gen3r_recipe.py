@@ -14,9 +14,13 @@ from golden.recipe import input_for, tensor_for
 from oracle import GOLDEN
 from torch import Tensor, nn
 
+from gld_ros.networks.camera_head import CameraHead
+from gld_ros.networks.dpt import DualDPT, PointDPT
 from gld_ros.networks.gen3r.adapter import GeometryAdapter
 from gld_ros.networks.gen3r.configs import AdapterConfig, ImageTowerConfig, TextConfig, TransformerConfig
+from gld_ros.networks.gen3r.geometry import GeometryHeads
 from gld_ros.networks.gen3r.towers import ImageTower, TextEncoder, VideoVAE
+from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
 from gld_ros.weights import gen3r_keys
 
 Shapes = Iterable[tuple[str, tuple[int, ...]]]
@@ -93,6 +97,14 @@ def image_tower() -> ImageTower:
         net = ImageTower(ImageTowerConfig())
     shapes = {key: shape for key, shape in published("clip").items() if key.startswith("visual.") and "head" not in key}
     return _loaded(net, gen3r_keys.image_tower(weights(shapes.items(), "gen3r/clip/", "model.", "visual.")))
+
+
+def geometry_heads(camera: CameraHead, point: PointDPT, depth: DualDPT) -> GeometryHeads:
+    """Made of these heads."""
+    with torch.device("meta"):
+        heads = GeometryHeads(VGGT_1B.channels, VGGT_HEAD)
+    heads.camera_head, heads.point_head, heads.depth_head = camera, point, depth
+    return heads.eval()
 
 
 def _loaded(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:

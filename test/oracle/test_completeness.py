@@ -18,8 +18,12 @@ INPUTS = {
     "gen3r_camera": "c2w K get_K_in frame_u8",
     # x_equals_latents: a check of the official run.
     "gen3r_conditions": "images_u8 c2w K ids_prompt ids_bad_detailed x_equals_latents",
+    "gen3r_decode": "channel_index known_depth",
+    "gen3r_end_to_end": "ids_prompt ids_bad_detailed images_u8 c2w K_given",
     "gen3r_sampler": "",
     "gen3r_text_clip": "ids clip_image_u8",
+    "gen3r_tokens": "images_u8 channel_index",
+    "gen3r_training": "",
     "gen3r_transformer": "",
     "gen3r_wan_vae": "video_u8",
     # The null cameras are compared as the tables that PRoPE makes of them.
