@@ -18,6 +18,8 @@ from gld_ros.action import SynthesizeTrajectory
 from gld_ros.geometry.se3 import BODY_FROM_OPTICAL, invert
 from gld_ros.msg import SynthesizedView
 from gld_ros.ros import conversions
+from gld_ros.ros.node.following import WORLD
+from gld_ros.ros.node.synthesizer import Synthesizer
 from gld_ros.scene.viewpoints import at_offsets
 from gld_ros.srv import SynthesizeViews
 
@@ -222,15 +224,23 @@ def test_the_budget_bounds_its_share_of_the_worker(following):
     assert robot.set_parameter("follow_offsets", FORWARD) == ""
 
 
-def test_an_emptied_map_is_filled_again(following):
-    robot = following
+def test_views_show_the_world_of_those_before_until_the_map_is_cleared(following, monkeypatch):
+    robot, given, run = following, [], Synthesizer.run
+
+    def spied(self, request, job, on_view, on_progress, earlier):
+        given.append(len(earlier))
+        return run(self, request, job, on_view, on_progress, earlier)
+
+    monkeypatch.setattr(Synthesizer, "run", spied)
     make_again(robot)
     assert robot.set_parameter("map_enabled", True) == ""
     robot.follow(True)
     robot.wait(lambda: robot.views, "a view")
     robot.wait_for_skip("not_moved")
+    assert 0 < given[-1] <= WORLD
     assert robot.call(robot.node.create_client(Trigger, "gld_node/clear_map")).success
     robot.wait(lambda: len(robot.views) == 2, "the same view for the new map")
+    assert given[-1] == 0
     assert robot.set_parameter("map_enabled", False) == ""
 
 

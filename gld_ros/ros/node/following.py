@@ -23,6 +23,7 @@ from gld_ros.ros.node.worker import Job
 from gld_ros.scene.viewpoints import along_path, at_offsets
 from gld_ros.views import Progress, View
 
+WORLD = 8  # views made before that further ones may be given
 MAX_PATH = 10_000  # poses of a path that are looked at
 
 
@@ -41,6 +42,8 @@ class Following:
         self._shared, self._outputs, self._maps = shared, outputs, maps
         self._counters, self._warn, self._worker = counters, shared.warn, shared.worker
         self._job: Job | None = None
+        self._world: list[View] = []  # the newest views: further ones show the same world
+        self._basis = (0, 0)  # epoch of the key frames, and how often the map was cleared, when those were made
         self._made: list[np.ndarray] = []  # poses (4, 4) of views that still are what the viewpoints show
         self._emptied = (0, 0)  # how often time or frame jumped, and the map was cleared, until those were made
         self._last_work = (0.0, 0.0)  # its end, by time.monotonic, and its duration in seconds
@@ -160,6 +163,9 @@ class Following:
         p, started = self._shared.parameters, time.monotonic()
         poses = tuple((p.map_frame, 0, pose) for pose in viewpoints)
         request = ViewRequest(poses, None, p.follow_seed, None, coverage=p.depth_coverage)
+        basis = self._shared.key_frames.epoch, self._maps.cleared
+        if basis != self._basis:
+            self._world, self._basis = [], basis
 
         def on_view(view: View, stamp: int) -> None:
             self._made = [*self._made, view.camera.c2w]
@@ -170,7 +176,8 @@ class Following:
             if self._worker.waiting:
                 raise Cancelled("a request waits")
 
-        result = synthesizer.run(request, job, on_view, give_way)
+        result = synthesizer.run(request, job, on_view, give_way, self._world)
+        self._world = [*self._world, *result.views][-WORLD:]
         ended = time.monotonic()
         self._last_work = ended, ended - started
         if isinstance(result.error, Cancelled):

@@ -127,6 +127,7 @@ class Synthesizer:
         job: Job,
         on_view: Callable[[View, int], None],
         on_progress: Callable[[int, Progress], None] = lambda view, progress: None,
+        earlier: Sequence[View] = (),
     ) -> Result:
         """All views of `request`, or those made before an error together with it; none where the context's frames got
         other poses meanwhile, or went.
@@ -134,7 +135,8 @@ class Synthesizer:
         Poses that the same sources support are generated together, as many as the model takes; each further window of
         them is given views of the windows before (`pipeline.windows`).
         on_view(view, stamp): called as soon as a view is there. on_progress(index, progress): called between steps,
-        with the index of the first pose at work and the fraction of the whole request.
+        with the index of the first pose at work and the fraction of the whole request. earlier: views of former
+        requests whose world these show, too.
         """
         result = Result([], [])
         try:
@@ -157,7 +159,8 @@ class Synthesizer:
             targets = [self._target(frames, pose, request) for pose in poses]
             self._limit = len(targets)
             while len(result.views) < len(targets):
-                views, sources = self._views(frames, targets, result.views, request, job, on_progress)
+                left, made = targets[len(result.views) :], [*earlier, *result.views]
+                views, sources = self._views(frames, left, made, request, job, on_progress)
                 if context.epoch != epoch:
                     return Result([], [], Cancelled("the map frame moved, or its frames were forgotten; ask again"))
                 for view in views:
@@ -197,22 +200,22 @@ class Synthesizer:
     def _views(
         self,
         frames: Sequence[SourceView],
-        targets: Sequence[Camera],
+        left: Sequence[Camera],
         made: Sequence[View],
         request: ViewRequest,
         job: Job,
         on_progress: Callable[[int, Progress], None],
     ) -> tuple[list[View], Sequence[SourceView]]:
-        """Views of the next of `targets` after those `made`, at least one, in their share of the time that is left for
+        """Views of the first of the targets that are left, at least one, in their share of the time that is left for
         all; and the sources that they were generated from."""
         job.check()
-        parameters, pipe, done = self._shared.parameters, self._pipe, len(made)
+        parameters, pipe, done = self._shared.parameters, self._pipe, len(request.poses) - len(left)
         count = min(parameters.max_sources, pipe.max_sources)
 
-        def choose(left: Sequence[Camera], most: int) -> tuple[Sequence[SourceView], Sequence[Camera]]:
-            return select_together(frames, left[: self._limit], count, most)
+        def choose(targets: Sequence[Camera], most: int) -> tuple[Sequence[SourceView], Sequence[Camera]]:
+            return select_together(frames, targets, count, most)
 
-        window = next_window(made, targets[done:], pipe.max_views, choose)
+        window = next_window(made, left[: self._limit], pipe.max_views, choose)
         job.at("sources")
         settings = {
             "steps": parameters.steps or None,
@@ -225,11 +228,11 @@ class Synthesizer:
         def stepped(count: int, progress: Progress) -> None:
             job.at(progress.stage, f", step {progress.step} of {progress.steps}")
             job.check_cancelled()
-            fraction = (done + count * progress.fraction) / len(targets)
+            fraction = (done + count * progress.fraction) / len(request.poses)
             on_progress(done, dataclasses.replace(progress, fraction=fraction))
 
         try:
-            views = self._fallbacks.views(pipe, window, len(targets) - done, job, stepped, settings)
+            views = self._fallbacks.views(pipe, window, len(left), job, stepped, settings)
         except Exception as error:
             if isinstance(error, GLDError) and not isinstance(error, ModelError):
                 raise
