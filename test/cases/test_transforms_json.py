@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from builders.exports import write_exr
 from PIL import Image
 
 from gld_ros.data.bag_writer import write_bag
@@ -173,12 +174,14 @@ def test_depth_of_another_size_of_the_same_view(folder, size, dtype):
     np.testing.assert_allclose(depth, np.where(expected > 0, expected, np.nan), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ("metres.npy", "half.npy", "metres.tiff", "millimetres.npy"))
+@pytest.mark.parametrize("name", ("metres.npy", "half.npy", "metres.tiff", "metres.exr", "millimetres.npy"))
 def test_depth_of_floats_and_arrays(folder, views, name):
     depth = np.where(np.isnan(views[0].depth), -1, views[0].depth).astype(np.float32)
     depth[5, 5:7] = np.inf, 0
     if name.endswith("tiff"):
         Image.fromarray(depth).save(folder / name)
+    elif name.endswith("exr"):
+        write_exr(folder / name, depth)
     else:
         depths = {"metres": depth, "half": depth[..., None].astype(np.float16), "millimetres": depth * 1000}
         np.save(folder / name, depths[name[:-4]])
