@@ -16,6 +16,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,13 @@ import numpy as np
 
 from gld_ros.data.bad_frames import BadFrames
 from gld_ros.data.bag_companions import calibrated, follow_trajectory
-from gld_ros.data.bag_images import BagImage, Calibration, info_at, info_topic, nearest_in_time, stamp_of
+from gld_ros.data.bag_images import BagImage, Calibration, info_at, info_topic, nearest_in_time, pose_of, stamp_of
 from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, Levels, beside_first, encoding_of, unusable
 from gld_ros.data.recording import RENAMED, Message, Recording
 from gld_ros.data.sequence import Frame, Sequence
 from gld_ros.data.transforms import UNSTAMPED, TransformTree, apart
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.geometry.cameras import Camera
-from gld_ros.geometry.se3 import pose_from_quaternion
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
 class _Bag:
     """Contents of a bag after one pass through it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, bad: BadFrames) -> None:
+        self.path, self.bad = path, bad
         self.recording = Recording(path)
         self.images: dict[str, list[BagImage]] = {}
         self.encodings: dict[str, str] = {}
@@ -59,7 +59,9 @@ class _Bag:
         with self.recording.reading() as bag:
             self.types = {topic: RENAMED.get(name, name) for topic, name in bag.topics.items()}
             for message in bag.messages([topic for topic, name in self.types.items() if name in READ]):
-                self._add(message, self.types[message.topic], self.recording.deserialize(message))
+                kind = self.types[message.topic]
+                with bad.caught() if kind in (IMAGE, COMPRESSED) else nullcontext():
+                    self._add(message, kind, self.recording.deserialize(message))
         self.infos = {topic: sorted(infos, key=lambda info: info[0]) for topic, infos in self.infos.items()}
         for images in self.images.values():
             images.sort(key=lambda image: image.stamp)
@@ -83,12 +85,12 @@ class _Bag:
             tree = self.trees.setdefault(posixpath.dirname(topic), TransformTree())
             for item in message.transforms:
                 parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
-                pose = _pose(item.transform.translation, item.transform.rotation)
+                pose = pose_of(item.transform.translation, item.transform.rotation)
                 tree.add(parent, child, stamp_of(item), pose, static=topic.endswith("tf_static"))
         else:
             inner = message.pose.pose if type_name == ODOMETRY else message.pose
             child = message.child_frame_id.lstrip("/") if type_name == ODOMETRY else ""
-            pose = _pose(inner.position, inner.orientation)
+            pose = pose_of(inner.position, inner.orientation)
             entry = (stamp_of(message), message.header.frame_id.lstrip("/"), child, pose)
             self.poses.setdefault(topic, []).append(entry)
 
@@ -112,7 +114,7 @@ class _Bag:
         encoding, _, codec = self.encodings[topic].partition(";")
         return encoding in DEPTH_ENCODINGS or "compressedDepth" in codec or (encoding == "mono16" and "depth" in topic)
 
-    def frames(self, topic: str, bad: BadFrames) -> tuple[list[Frame], str]:
+    def frames(self, topic: str) -> tuple[list[Frame], str]:
         """Frames of one image topic, or none and the reason. Raises InvalidRequest for a TF that is no tree."""
         images, beside = self.images[topic], info_topic(topic)
         problems = [] if beside in self.infos else [f"no CameraInfo on {beside}"]
@@ -147,7 +149,7 @@ class _Bag:
             except TFError as error:
                 lost[f"no pose at their stamps ({(clocks or error) if image.stamp else UNSTAMPED})"] += 1
                 continue
-            with bad.caught():
+            with self.bad.caught():
                 camera = calibration.pinhole().camera(pose).check(str(image))
                 read_depth = self._depth(depth_topic, image, calibration, camera, tree, root) if depth_topic else None
                 read_image = partial(image.colour, calibration, levels)
@@ -254,9 +256,11 @@ def read_bag(
     or that it is truncated, empty or unreadable.
     """
     path = Path(path)
-    bag = _Bag(path)
+    bad = BadFrames(skip_bad_frames)
+    bag = _Bag(path, bad)
     colour = bag.colour_topics()
     if not colour:
+        bad.settle(str(path), 0)
         topics = ", ".join(f"{topic} ({name})" for topic, name in bag.types.items())
         raise InvalidRequest(
             f"{path}: no colour or grey images in this {bag.recording.kind}; its topics: {topics or 'none'}"
@@ -270,13 +274,13 @@ def read_bag(
         raise InvalidRequest(f"{path}: the frame {trajectory_frame!r} of a trajectory, and no trajectory")
     frames: list[Frame] = []
     missing: list[str] = []
-    bad = BadFrames(skip_bad_frames)
     for topic in colour:
-        found, problem = bag.frames(topic, bad)
+        found, problem = bag.frames(topic)
         frames += found
-        if not found:
+        if not found and problem:
             missing.append(f"{topic}: {problem}")
-    bad.settle(str(path), len(frames))
+    if frames or not missing:
+        bad.settle(str(path), len(frames))
     if not frames:
         reasons = "; ".join(missing)
         advice = [f"; {option} FILE gives {what}" for what, option in BESIDE.items() if f"no {what}" in reasons]
@@ -290,11 +294,3 @@ def read_bag(
 
 def _is_rectified(topic: str) -> bool:
     return bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(topic)))
-
-
-def _pose(position: Any, turn: Any) -> np.ndarray:
-    """(4, 4); all NaN where it is no pose, so that only what needs it is bad."""
-    try:
-        return pose_from_quaternion((position.x, position.y, position.z), (turn.x, turn.y, turn.z, turn.w))
-    except InvalidRequest:
-        return np.full((4, 4), np.nan)

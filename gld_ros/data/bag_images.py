@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images of a bag, each with the CameraInfo that is its own, read when asked for."""
+"""Images of a bag, each with the CameraInfo that is its own, read when asked for; stamps and poses of messages."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gld_ros.data.recording import Recording
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.distortion import Pinhole
+from gld_ros.geometry.se3 import pose_from_quaternion
 
 INFO_TOLERANCE = 20_000_000  # ns between an image and its CameraInfo; farther away the newest one before holds
 
@@ -105,3 +106,11 @@ def nearest_in_time(images: list[BagImage], stamp: int) -> BagImage:
     """The image nearest to a stamp (ns), of some in the order of theirs."""
     after = bisect_left(images, stamp, key=lambda image: image.stamp)
     return min(images[max(after - 1, 0) : after + 1], key=lambda image: abs(image.stamp - stamp))
+
+
+def pose_of(position: Any, turn: Any) -> np.ndarray:
+    """(4, 4); all NaN where it is no pose, so that only what needs it is bad."""
+    try:
+        return pose_from_quaternion((position.x, position.y, position.z), (turn.x, turn.y, turn.z, turn.w))
+    except InvalidRequest:
+        return np.full((4, 4), np.nan)

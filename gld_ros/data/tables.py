@@ -17,8 +17,8 @@ UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
 LAST_SECOND = 2**31  # of builtin_interfaces/Time
 
 
-def nanoseconds(value: str | float, unit: str, where: str, option: str) -> int:
-    """A time in `unit` as ns, with all its digits. option: what says the unit, for messages.
+def nanoseconds(value: str | float, unit: str, where: str, option: str | None) -> int:
+    """A time in `unit` as ns, with all its digits. option: what says the unit, for messages; None where nothing does.
 
     Raises InvalidRequest for no number, an unknown unit, and a time that ROS cannot have.
     """
@@ -30,8 +30,8 @@ def nanoseconds(value: str | float, unit: str, where: str, option: str) -> int:
         raise InvalidRequest(f"{where}: the time {value!r}; a number is expected") from None
     if not 0 <= stamp < LAST_SECOND * 10**9:
         raise InvalidRequest(
-            f"{where}: timestamp is {value} {unit}, seconds from 0 up to 2^31 are expected (ROS has no others); "
-            f"{option} says if the numbers are ns, us or ms"
+            f"{where}: timestamp is {value} {unit}, seconds from 0 up to 2^31 are expected (ROS has no others)"
+            + (f"; {option} says if the numbers are ns, us or ms" if option else "")
         )
     return int(stamp)
 

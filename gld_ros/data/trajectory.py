@@ -47,13 +47,14 @@ class Trajectory:
         return f"{self.stamps[0] / 1e9:.3f} to {self.stamps[-1] / 1e9:.3f} s"
 
 
-def read_tum_trajectory(file: Path, unit: str = "s") -> Trajectory:
+def read_tum_trajectory(file: Path, unit: str = "s", option: str | None = None) -> Trajectory:
     """Poses of a file in the TUM format: `time tx ty tz qx qy qz qw` a line, body to world, metres.
 
-    https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats. Raises InvalidRequest naming the file and the line.
+    https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats. option: what says the unit, for messages.
+    Raises InvalidRequest naming the file and the line.
     """
     rows = columns(file, (8,))
-    stamps = [nanoseconds(row[0], unit, f"{file}: entry {number}", "stamp_unit") for number, row in enumerate(rows)]
+    stamps = [nanoseconds(row[0], unit, f"{file}: entry {number}", option) for number, row in enumerate(rows)]
     poses = np.array([numbers(row[1:], str(file)) for row in rows])
     if not np.isfinite(poses).all():
         raise InvalidRequest(f"{file}: a pose holds NaN")

@@ -4,11 +4,31 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from builders.datasets import make_views
 
 from gld_ros.data.sequence import write_folder
+from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_model():
+    """Commands in this process load mini once."""
+    load, patch = GLDPipeline.from_pretrained, pytest.MonkeyPatch()
+    once = cache(lambda: load("mini"))
+
+    def from_pretrained(name, **options):
+        if name != "mini" or any(value is not None for value in options.values()):
+            return load(name, **options)
+        once().forget()
+        return once()
+
+    patch.setattr(GLDPipeline, "from_pretrained", from_pretrained)
+    yield
+    patch.undo()
 
 
 @pytest.fixture

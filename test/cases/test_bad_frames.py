@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from builders.bags import rewrite
 from builders.datasets import as_colmap, as_folder, as_tum, rendered
+from rosbags.highlevel import AnyReader
 
 from gld_ros.cli import main
+from gld_ros.data.bag_writer import BagWriter, write_bag
 from gld_ros.data.scenes import open_scenes
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
@@ -60,6 +62,19 @@ def bag_with_garbage(scene: Path, numbers: tuple[int, ...]) -> Path:
     return changed(scene, "/camera/image_raw", numbers, change)
 
 
+def bag_with_truncated_message(scene: Path, numbers: tuple[int, ...]) -> Path:
+    """Bytes that are no Image."""
+    whole, bag, count = scene.with_name("plain"), scene.with_name("bag"), 0
+    write_bag(open_sequence(scene), whole)
+    with AnyReader([whole]) as reader, BagWriter(bag) as writer:
+        for connection, stamp, data in reader.messages():
+            if connection.topic == "/camera/image_raw":
+                data = data[:20] if count in numbers else data
+                count += 1
+            writer.write_serialized(connection.topic, connection.msgtype, stamp, bytes(data))
+    return bag
+
+
 def bag_of_video(scene: Path, numbers: tuple[int, ...]) -> Path:
     def change(message):
         message.encoding = "h264"
@@ -76,6 +91,7 @@ KINDS = {
     "truncated image of a TUM recording": (as_tum, truncated, "not a readable image"),
     "pose of NaN in a bag": (as_folder, bag_without_pose, "pose holds NaN"),
     "broken message": (as_folder, bag_with_garbage, "do not fit into 100 bytes"),
+    "message of too few bytes": (as_folder, bag_with_truncated_message, "the message cannot be read"),
     "message that is no picture": (as_folder, bag_of_video, "cannot decode an image of encoding 'h264'"),
 }
 

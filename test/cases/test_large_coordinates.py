@@ -37,14 +37,14 @@ def cloud(scene, out) -> tuple[Points, dict]:
     return read_ply(out / "points.ply"), json.loads((out / "report.json").read_text())
 
 
-@pytest.mark.parametrize("offset", (UTM, SOUTH), ids=("north", "south"))
-def test_the_cloud_of_a_folder_and_of_a_bag(tmp_path, offset):
+def test_the_cloud_of_a_folder_and_of_a_bag(tmp_path):
     near, report = cloud(write_folder(tmp_path / "near", rendered()), tmp_path / "near_out")
     assert report["points_origin"] == [0, 0, 0]
     assert b"comment" not in (tmp_path / "near_out/points.ply").read_bytes()
-    folder = write_folder(tmp_path / "far", [moved(view, offset) for view in rendered()])
-    write_bag(open_sequence(folder), tmp_path / "bag")
-    for name in ("far", "bag"):
+    write_folder(tmp_path / "folder", [moved(view, UTM) for view in rendered()])
+    south = write_folder(tmp_path / "south", [moved(view, SOUTH) for view in rendered()])
+    write_bag(open_sequence(south), tmp_path / "bag")
+    for name, offset in (("folder", UTM), ("bag", SOUTH)):
         far, report = cloud(tmp_path / name, tmp_path / f"{name}_out")
         np.testing.assert_allclose(far.xyz - offset, near.xyz, atol=1e-3)
         origin = report["points_origin"]

@@ -25,6 +25,7 @@ from gld_ros.evaluation.scenes import Choice, scene_of_clip
 from gld_ros.evaluation.scores import picture_figures
 from gld_ros.generators.gld_family import GLD
 from gld_ros.generators.request import Loading, fingerprint
+from gld_ros.networks.posed_depth import comparable, plane_costs
 from gld_ros.pipeline.failed_request import FailedRequest, load, save
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView
@@ -175,6 +176,17 @@ def test_what_a_mask_hides_changes_nothing(mini, model, depth):
         np.testing.assert_array_equal(getattr(made, name), getattr(other, name))
     open_ = answer(pipe, [with_person(view, mask=None) for view in given], target)
     assert (open_.image != made.image).any()
+
+
+def test_what_a_mask_hides_matches_nothing():
+    features = torch.randn(2, 8, 15, 20)
+    usable = torch.from_numpy(np.stack([PERSON, np.ones_like(PERSON)]))[None]
+    unit = comparable(features, (1, 2), usable)
+    assert not unit[0, 0, :, 6:11, 8:12].any() and torch.allclose(unit[0, 0, :, 0].norm(dim=0), torch.ones(20))
+    K = torch.from_numpy(rendered()[0].camera.K).float().expand(1, 2, 3, 3)
+    depths = torch.full((1, 2, 1, 1, 1), 1e4)  # nearly the same pixel of the other view
+    cost = plane_costs(unit, K, torch.eye(4).expand(1, 2, 4, 4), depths, PERSON.shape)
+    assert not cost[0, 1, 0, 7:10, 9:11].any() and cost[0, 1, 0, 1].abs().min() > 0
 
 
 def test_what_a_mask_hides_is_not_observed(mini):

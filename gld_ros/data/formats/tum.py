@@ -56,7 +56,7 @@ class TUMScenes(SequenceScenes):
     def open(self, path: Path) -> Sequence:
         colours, depths = self._lists(path)
         found = [file for name in TRAJECTORIES for file in sorted(path.glob(name))]
-        trajectory = read_tum_trajectory(found[0] if found else path / TRAJECTORIES[0], self.stamp_unit)
+        trajectory = read_tum_trajectory(found[0] if found else path / TRAJECTORIES[0], self.stamp_unit, "stamp_unit")
         model = _pinhole(path, image_size(colours[0][1], str(colours[0][1])))
         make = partial(_frame, depths=depths, unit=self.depth_unit, trajectory=trajectory, model=model)
         frames = self.good_frames(path, colours, make)
