@@ -93,12 +93,12 @@ SIZE = (24, 32)
 VIEWS = made_up_views(2, 2, SIZE)
 
 
-def ask(pipe: GLDPipeline, machine: Machine, budget: float | None, **settings) -> tuple[list, float]:
+def ask(pipe: GLDPipeline, machine: Machine, budget: float | None, given=VIEWS, **settings) -> tuple[list, float]:
     """Views, none where it was refused, and seconds, of sources never seen before."""
     pipe.forget()
     began = machine.time
     try:
-        views = pipe(*VIEWS, time_budget=budget, strict_scale=False, **settings)
+        views = pipe(*given, time_budget=budget, strict_scale=False, **settings)
     except RequestTimeout:
         views = []
     return views, machine.time - began
@@ -118,6 +118,20 @@ def test_random_budgets(made_up):
     picked = {view.preset: share for share, views in sorted(answers, key=lambda a: -a[0]) for view in views}
     assert picked["fast"] < picked["balanced"] < picked["exact"]
     assert all(len(views) == 2 and views[0].complete for share, views in answers if share > 1.8)
+
+
+@pytest.mark.filterwarnings("ignore:the generated views contradict")
+def test_the_windows_of_a_path_share_a_budget(made_up):
+    pipe, machine = made_up
+    pipe.generator.net.config = replace(pipe.generator.net.config, max_views=5)  # windows of 3, 1 and 1 views
+    path = made_up_views(2, 5, SIZE)
+    _, alone = ask(pipe, machine, None, path)
+    numbers = []
+    for share in (0.1, 0.7, 2):
+        views, seconds = ask(pipe, machine, share * alone, path)
+        assert seconds <= 1.1 * share * alone + 0.05
+        numbers.append(len(views))
+    assert numbers[0] < 5 and numbers[1:] == [5, 5]
 
 
 @pytest.mark.filterwarnings("ignore:the generated views contradict")

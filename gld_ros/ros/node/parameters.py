@@ -86,7 +86,9 @@ class Parameters:
     keyframe_max_age: float = live(120.0, "Age at which key frames are dropped, s.", (0.0, 1e9))
     context_capacity: int = live(64, "Most key frames kept; beyond that the oldest is dropped.", (1, 10000))
     max_sources: int = live(2, "Most source views of a synthesized view; the model may have a lower limit.", (1, 64))
-    max_views: int = live(32, "Most poses of a request.", (1, 10000))
+    max_views: int = live(
+        32, "Most poses of a request; those that the model cannot make together are made in windows.", (1, 10000)
+    )
     max_requests: int = fixed(8, "Most requests that wait; further ones are answered CANCELLED.", (1, 1000))
     max_novelty: float = live(
         1.0,
