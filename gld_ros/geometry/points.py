@@ -17,6 +17,7 @@ SAMPLE_GRID = (8, 6)  # rays a target camera, across and down
 SAMPLE_DEPTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # in distances from the target to its 4th nearest frame: no scale is needed
 NEIGHBOURS = 4
 FINE = 1.2e-4  # metres; steps of float32 below 2 km
+MOST_POINTS = 2**22  # that a depth image is made finer to
 SMOOTH = 0.03  # relative difference of depth up to which neighbours are one surface
 FINER = 1.5  # points that a depth pixel needs for each pixel it covers, each way, to leave no cracks in its surface
 
@@ -82,7 +83,8 @@ def reprojected(depth: np.ndarray, camera: Camera, target: Camera) -> np.ndarray
         and np.allclose(motion, np.eye(4), atol=1e-6)
     ):
         return depth
-    finer = max(1, math.ceil(FINER * target.K[0, 0] / camera.K[0, 0]))
+    most = math.isqrt(MOST_POINTS // (camera.width * camera.height))
+    finer = max(1, min(math.ceil(FINER * target.K[0, 0] / camera.K[0, 0]), most))
     dense = camera.resized(camera.width * finer, camera.height * finer).moved(motion)
     blocks = depth.repeat(finer, 0).repeat(finer, 1)
     smooth = cv2.resize(depth, (dense.width, dense.height), interpolation=cv2.INTER_LINEAR)

@@ -180,3 +180,9 @@ def test_registered_depth_of_another_resolution():
         depth_of_camera(raw(MILLIMETRES[:9], "16UC1"), "depth", lens, camera)
     with pytest.raises(InvalidRequest, match="16x12 pixels, its calibration says 32x24"):
         depth_of_camera(raw(MILLIMETRES, "16UC1"), "depth", lens, camera, lens)
+
+
+def test_a_focal_length_that_cannot_be_costs_no_memory():
+    target = Camera(intrinsics(150, 150, 80, 60), np.eye(4), 160, 120)
+    camera = Camera(intrinsics(1e-6, 1e-6, 8, 6), np.eye(4), 16, 12)
+    assert reprojected(METRES, camera, target).shape == (120, 160)
