@@ -170,7 +170,9 @@ class PointDPT(DualDPT):
         super().__init__(channels, config)
         self.scratch.output_conv2[2] = nn.Conv2d(config.hidden, 4, 1)
 
-    def forward(self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override]
+        self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """Points (B, V, H, W, 3) in model units and their confidence (B, V, H, W) of the levels as in `DualDPT`."""
         x = self.maps(self.laterals(levels, grid, size[1] / size[0]), size).unflatten(0, levels[0].shape[:2])
         points = x[:, :, :3].permute(0, 1, 3, 4, 2)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from gld_ros.networks.camera_head import CameraHead
 from gld_ros.networks.dpt import DualDPT, PointDPT
 from gld_ros.networks.gen3r.adapter import GeometryAdapter
-from gld_ros.networks.gen3r.configs import AdapterConfig, ImageTowerConfig, TextConfig, TransformerConfig
+from gld_ros.networks.gen3r.configs import AdapterConfig, Gen3RConfig, ImageTowerConfig, TextConfig, TransformerConfig
 from gld_ros.networks.gen3r.geometry import GeometryHeads
+from gld_ros.networks.gen3r.model import Gen3RNetworks
 from gld_ros.networks.gen3r.towers import ImageTower, TextEncoder, VideoVAE
 from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
 from gld_ros.weights import gen3r_keys
@@ -105,6 +106,15 @@ def geometry_heads(camera: CameraHead, point: PointDPT, depth: DualDPT) -> Geome
         heads = GeometryHeads(VGGT_1B.channels, VGGT_HEAD)
     heads.camera_head, heads.point_head, heads.depth_head = camera, point, depth
     return heads.eval()
+
+
+def networks(config: Gen3RConfig, **components: nn.Module) -> Gen3RNetworks:
+    """A Gen3R made of these components; the others are nothing."""
+    with torch.device("meta"):
+        net = Gen3RNetworks(config)
+    for name, _ in net.named_children():
+        setattr(net, name, components.get(name, nn.Identity()))
+    return net.eval()
 
 
 def _loaded(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:

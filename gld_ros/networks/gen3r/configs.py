@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gld_ros.networks.configs import DPTConfig, EncoderConfig
+from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
+
 
 @dataclass(frozen=True)
 class AdapterConfig:
@@ -71,3 +74,23 @@ class ImageTowerConfig:
     hidden: int = 5120
     patch: int = 14
     size: int = 224
+
+
+@dataclass(frozen=True)
+class Gen3RConfig:
+    """A Gen3R. frames, size: of the clips that it was trained for, size in pixels each way."""
+
+    name: str = "gen3r"
+    encoder: EncoderConfig = VGGT_1B
+    head: DPTConfig = VGGT_HEAD
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    image: ImageTowerConfig = field(default_factory=ImageTowerConfig)
+    frames: int = 49
+    size: int = 560
+    #: Of the time grid.
+    shift: float = 2.0
+    steps: int = 50
+    guidance_scale: float = 5.0
+    negative_prompt: str = "bad detailed"

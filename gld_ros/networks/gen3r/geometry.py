@@ -8,7 +8,7 @@ A token map has the channels of four levels, then those of the last level's came
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -44,10 +44,6 @@ class ClipGeometry:
     w2c: Tensor
     K: Tensor
 
-    def to(self, device: torch.device | str) -> ClipGeometry:
-        """All of it there."""
-        return ClipGeometry(*(getattr(self, field.name).to(device) for field in fields(self)))
-
 
 def token_maps(levels: list[Level]) -> Iterator[Tensor]:
     """Token maps (B, 10240, 1 or 4, h, w) of VGGT's levels of a clip, frame 0 first, then four frames at a time."""
@@ -81,13 +77,14 @@ class GeometryHeads(nn.Module):
         for tokens in chunks:
             levels, camera = levels_of(tokens)
             grid = (tokens.shape[-2], tokens.shape[-1])
-            depth = self.depth_head(levels, grid, size)
-            dense.append((depth.depth, depth.depth_confidence, *self.point_head(levels, grid, size)))
+            seen = self.depth_head(levels, grid, size)
+            dense.append((seen.depth, seen.depth_confidence, *self.point_head(levels, grid, size)))
             cameras.append(camera)
-        encoding = self.camera_head(torch.cat(cameras, dim=1))[-1]
-        return ClipGeometry(
-            *(torch.cat(maps, dim=1) for maps in zip(*dense, strict=True)), *decode_camera(encoding, size)
+        depth, depth_confidence, points, point_confidence = (
+            torch.cat(maps, dim=1) for maps in zip(*dense, strict=True)
         )
+        w2c, K = decode_camera(self.camera_head(torch.cat(cameras, dim=1))[-1], size)
+        return ClipGeometry(depth, depth_confidence, points, point_confidence, w2c, K)
 
 
 @exact
