@@ -30,10 +30,11 @@ class Similarity:
         return moved
 
 
-def umeyama(points: np.ndarray, onto: np.ndarray) -> Similarity:
+def umeyama(points: np.ndarray, onto: np.ndarray, same_spread: bool = False) -> Similarity:
     """The similarity that takes points (N, 3) nearest to `onto` (N, 3) in the least-squares sense (Umeyama 1991).
 
-    Of points on a line, any of the equally good rotations about it. Raises ValueError for sets of unlike length, fewer
+    same_spread: with the scale that makes both as large, as in the evaluation of Gen3R; it is larger under noise. Of
+    points on a line, any of the equally good rotations about it. Raises ValueError for sets of unlike length, fewer
     than two points, or points that coincide.
     """
     if points.shape != onto.shape or len(points) < 2:
@@ -46,6 +47,8 @@ def umeyama(points: np.ndarray, onto: np.ndarray) -> Similarity:
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     rotation = left * signs @ right
     scale = float((values * signs).sum() / spread)
+    if same_spread:
+        scale = float(np.sqrt(((onto - goal) ** 2).sum() / spread))
     return Similarity(scale, rotation, goal - scale * rotation @ middle)
 
 
