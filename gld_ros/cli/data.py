@@ -17,7 +17,7 @@ Scenes = Annotated[
     str,
     Argument(
         metavar="KIND:PATH",
-        help="such as re10k:/data/train or dl3dv:/data/DL3DV-10K (kinds: see gld_ros/data/scenes.py)",
+        help="such as re10k:/data/train (kinds: docs/data.md), or a path of sequences whose files tell the kind",
     ),
 ]
 

@@ -15,6 +15,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -126,17 +127,37 @@ class Subset(Scenes):
 
 
 def open_scenes(spec: str, **options: Any) -> Scenes:
-    """Open `KIND:PATH?OPTION=VALUE&...`; `options` win over those in the text.
+    """Open `KIND:PATH?OPTION=VALUE&...`; `options` win over those in the text. A path alone is of the kind of sequence
+    that its files tell.
 
     Raises InvalidRequest for an unknown kind or option, a missing path, and a data set (or split of it) without scenes.
     """
-    place, settings = parse(spec)
+    place, settings = (spec, {}) if Path(spec).exists() else parse(spec)
     settings |= options
-    kind, _, path = place.partition(":")
-    if kind not in KINDS:
+    kind, colon, path = place.partition(":")
+    if Path(place).exists():
+        kind, path = kind_of(Path(place)), place
+    elif not colon:
+        raise InvalidRequest(f"{place}: no such file or folder")
+    elif kind not in KINDS:
         raise InvalidRequest(f"data {spec!r}: unknown kind {kind!r}, one of {', '.join(KINDS)} is expected")
     common = {key: settings.pop(key, None) for key in COMMON}
-    return _narrowed(make_scenes(scenes_class(kind), path, settings, f"data {spec!r}"), spec, **common)
+    return _narrowed(make_scenes(scenes_class(kind), path, settings, f"{path} ({kind})"), spec, **common)
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a sequence, or of the first one in a folder. Raises InvalidRequest where there is none."""
+    from gld_ros.data.formats.sequences import SequenceScenes
+
+    classes = {scenes_class(kind): kind for kind in KINDS}
+    sequences = {scenes: kind for scenes, kind in classes.items() if issubclass(scenes, SequenceScenes)}
+    below = (folder for pattern in ("*", "*/*") for folder in sorted(path.glob(pattern)) if folder.is_dir())
+    for place in chain((path,), below):
+        for scenes, kind in sequences.items():
+            if scenes.accepts(place):
+                return kind
+    known = "; ".join(f"{scenes.expected} ({kind})" for scenes, kind in sequences.items())
+    raise InvalidRequest(f"{path}: no sequence; its files are none of {known}")
 
 
 def make_scenes(factory: type[Any], path: str | Path, options: dict[str, Any], where: str) -> Any:

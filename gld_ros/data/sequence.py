@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -112,29 +112,12 @@ def open_sequence(path: str | Path, **options: Any) -> Sequence:
     Raises InvalidRequest naming the file and what is missing or wrong, and an option that the kind does not have.
     """
     from gld_ros.data.formats.sequences import SequenceScenes
-    from gld_ros.data.scenes import KINDS, make_scenes, open_scenes, scenes_class
+    from gld_ros.data.scenes import open_scenes
 
-    options = {name: value for name, value in options.items() if value is not None}
-    if str(path).partition(":")[0] in KINDS:
-        named = open_scenes(str(path), **options)
-        if len(named) > 1 or not isinstance(named, SequenceScenes):
-            raise InvalidRequest(f"{path}: {len(named)} scenes; one sequence (a folder or file of its own) is expected")
-        return named.sequence(named.paths[0])
-    path = Path(path)
-    if not path.exists():
-        raise InvalidRequest(f"{path}: no such file or folder")
-    kinds = {scenes_class(kind): kind for kind in KINDS}
-    sequences = {scenes: kind for scenes, kind in kinds.items() if issubclass(scenes, SequenceScenes)}
-    for scenes in sequences:
-        if scenes.accepts(path):
-            made = make_scenes(scenes, path, options, f"{path} ({sequences[scenes]})")
-            return cast(Sequence, made.sequence(path))
-    below = [folder for pattern in ("*", "*/*") for folder in sorted(path.glob(pattern)) if folder.is_dir()]
-    found = [str(folder) for folder in below if any(scenes.accepts(folder) for scenes in sequences)]
-    if found:
-        raise InvalidRequest(f"{path}: no sequence, but {len(found)} folders with one are in it, such as {found[0]}")
-    known = "; ".join(f"{scenes.expected} ({kind})" for scenes, kind in sequences.items())
-    raise InvalidRequest(f"{path}: no sequence; its files are none of {known}")
+    scenes = open_scenes(str(path), **{name: value for name, value in options.items() if value is not None})
+    if not isinstance(scenes, SequenceScenes) or len(scenes) > 1:
+        raise InvalidRequest(f"{path}: {len(scenes)} scenes, such as {scenes.names[0]}; one sequence is expected")
+    return scenes.sequence(scenes.paths[0])
 
 
 def write_folder(

@@ -169,7 +169,7 @@ def test_ros1_bags_are_read(folder, views, tmp_path):
     assert len(Bags(tmp_path / "download").frames(0)) == 4
     shutil.copy(tmp_path / "download" / "drive.bag", tmp_path / "download" / "second.bag")
     assert Bags(tmp_path / "download").names == ["drive.bag", "second.bag"]
-    with pytest.raises(InvalidRequest, match="holds 2 ROS 1 bags, one is expected"):
+    with pytest.raises(InvalidRequest, match="2 scenes, such as drive.bag; one sequence is expected"):
         open_sequence(tmp_path / "download")
 
 

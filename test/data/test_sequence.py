@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gld_ros.data.formats.transforms_json import read_folder
+from gld_ros.data.scenes import open_scenes
 from gld_ros.data.sequence import FIRST_STAMP, OPENGL_TO_OPENCV, open_sequence, write_folder
 from gld_ros.errors import InvalidRequest
 
@@ -170,9 +171,10 @@ def test_neither_folder_nor_bag(tmp_path):
 
 def test_folders_of_sequences(folder, views):
     write_folder(folder.parent / "rest/other", views)
-    expected = f"{folder.parent}: no sequence, but 2 folders with one are in it, such as {folder}"
-    with pytest.raises(InvalidRequest, match=expected):
+    with pytest.raises(InvalidRequest, match="2 scenes, such as rest/other; one sequence is expected"):
         open_sequence(folder.parent)
+    assert len(open_sequence(folder.parent / "rest").frames) == 4  # the only one in it
+    assert open_scenes(str(folder.parent)).names == ["rest/other", "sequence"]
 
 
 @pytest.mark.parametrize(
