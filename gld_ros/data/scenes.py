@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -132,10 +133,10 @@ def open_scenes(spec: str, **options: Any) -> Scenes:
 
     Raises InvalidRequest for an unknown kind or option, a missing path, and a data set (or split of it) without scenes.
     """
-    place, settings = (spec, {}) if Path(spec).exists() else parse(spec)
+    place, settings = (spec, {}) if os.path.exists(spec) else parse(spec)
     settings |= options
     kind, colon, path = place.partition(":")
-    if Path(place).exists():
+    if os.path.exists(place):
         kind, path = kind_of(Path(place)), place
     elif not colon:
         raise InvalidRequest(f"{place}: no such file or folder")

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 #: Metadata, folder and suffix of images, folder and suffix of depth.
 LAYOUTS = (("metadata.json", "rgb", "depth", ".exr"), ("metadata", "rgbd", "rgbd", ".depth"))
+PER_FRAME = ("perFrameIntrinsicCoeffs", "frameTimestamps")
 LOW = 0  # of a .conf file: 0 low, 1 medium, 2 high
 
 
@@ -60,15 +61,14 @@ class Record3DScenes(SequenceScenes):
             measured = {}
         files = together(path, {"images": by_stem(root / images, ".jpg")}, {"depth": measured})
         poses = content["poses"]
-        if len(files) != len(poses):
-            raise InvalidRequest(
-                f"{path}: {len(files)} images, {metadata} has {len(poses)} poses; one for each is expected"
-            )
+        for key in ("poses", *(key for key in PER_FRAME if content.get(key))):
+            if not isinstance(content[key], list) or len(content[key]) != len(files):
+                raise InvalidRequest(f"{where}: {key} are not one for each image; {len(files)} are expected")
         if len(poses) > 1 and all(pose == poses[0] for pose in poses):
             raise InvalidRequest(f"{where}: all poses are {poses[0]}; the app knows poses of the LiDAR camera only")
         make = partial(_frame, content=content, with_depth=bool(measured), where=where)
         frames = self.good_frames(path, enumerate(files), make)
-        return Sequence(path.resolve().stem, path, frames, metric=True, timed="frameTimestamps" in content)
+        return Sequence(path.resolve().stem, path, frames, metric=True, timed=bool(content.get("frameTimestamps")))
 
 
 def _opened(path: Path) -> tuple[Place, tuple[str, str, str, str]]:
@@ -87,7 +87,7 @@ def _frame(entry: tuple[int, Files], content: dict[str, Any], with_depth: bool, 
     number, files = entry
     image, where = files["images"], f"{where}: frame {number}"
     size = image_size(_content(image), str(image))
-    stated = int(content.get("w", size[0])), int(content.get("h", size[1]))
+    stated = _size(content, ("w", "h"), size, where)
     if abs(size[0] * stated[1] - size[1] * stated[0]) > max(*size, *stated):  # another shape, not only another size
         raise InvalidRequest(f"{image}: {size[0]}x{size[1]} pixels, the metadata say {stated[0]}x{stated[1]}")
     pose = content["poses"][number]
@@ -97,26 +97,26 @@ def _frame(entry: tuple[int, Files], content: dict[str, Any], with_depth: bool, 
     c2w = pose_from_quaternion(values[4:], values[:4], where) @ OPENGL_TO_OPENCV
     camera = Camera(_intrinsics(content, number, where), c2w, *stated).check(where).resized(*size)
     stamp = made_up_stamp(number)
-    if "frameTimestamps" in content:
-        stamp = nanoseconds(_entry(content, "frameTimestamps", number, where), "s", where, "the format")
+    if content.get("frameTimestamps"):
+        stamp = nanoseconds(content["frameTimestamps"][number], "s", where, "the format")
     read_measured = partial(_depth, files["depth"], content, size) if with_depth else None
     return Frame(str(image), DEFAULT_CAMERA, stamp, camera, partial(_image, image, size), read_measured)
 
 
 def _intrinsics(content: dict[str, Any], number: int, where: str) -> np.ndarray:
-    if content.get("perFrameIntrinsicCoeffs"):
-        coefficients = _entry(content, "perFrameIntrinsicCoeffs", number, where)
-        return intrinsics(*numbers(map(str, coefficients), f"{where}: perFrameIntrinsicCoeffs")[:4])
-    K = content.get("K")
-    if not isinstance(K, list) or len(K) != 9:
-        raise InvalidRequest(f"{where}: K is {K!r}, 9 numbers are expected")
-    return np.reshape(numbers(map(str, K), f"{where}: K"), (3, 3)).T
+    key, size = ("perFrameIntrinsicCoeffs", 4) if content.get("perFrameIntrinsicCoeffs") else ("K", 9)
+    stated = content[key][number] if size == 4 else content.get(key)
+    if not isinstance(stated, list) or len(stated) != size:
+        raise InvalidRequest(f"{where}: {key} is {stated!r}, {size} numbers are expected")
+    values = numbers(map(str, stated), f"{where}: {key}")
+    return intrinsics(*values) if size == 4 else np.reshape(values, (3, 3)).T
 
 
-def _entry(content: dict[str, Any], key: str, number: int, where: str) -> Any:
-    if number >= len(content[key]):
-        raise InvalidRequest(f"{where}: {key} has {len(content[key])} entries, one for each frame is expected")
-    return content[key][number]
+def _size(content: dict[str, Any], keys: tuple[str, str], default: tuple[int, int], where: str) -> tuple[int, int]:
+    first, second = numbers((str(content.get(key, value)) for key, value in zip(keys, default, strict=True)), where)
+    if not (first >= 1 and second >= 1 and np.isfinite(first * second)):
+        raise InvalidRequest(f"{where}: {' x '.join(keys)} are {first} x {second}, sizes above 0 are expected")
+    return int(first), int(second)
 
 
 def _image(file: Place, size: tuple[int, int]) -> np.ndarray:
@@ -127,7 +127,7 @@ def _depth(file: Place, content: dict[str, Any], size: tuple[int, int]) -> np.nd
     data, where = _content(file), str(file)
     if where.endswith(".exr"):
         return read_depth(data, 1.0, where, size)
-    shape = int(content.get("dh", 256)), int(content.get("dw", 192))
+    shape = _size(content, ("dh", "dw"), (256, 192), where)
     depth = _decompressed(data, np.dtype("<f4"), shape, where)
     confidence = file.parent.joinpath(f"{file.name.removesuffix('.depth')}.conf")
     if confidence.is_file():
@@ -159,13 +159,18 @@ def _metadata(file: Place, where: str) -> dict[str, Any]:
         content = json.loads(_content(file))
     except ValueError as error:
         raise InvalidRequest(f"{where}: not valid JSON ({error}); is it truncated?") from None
-    if not isinstance(content, dict) or not isinstance(content.get("poses"), list):
+    if not isinstance(content, dict) or "poses" not in content:
         raise InvalidRequest(f"{where}: poses are missing, a list with one for each image is expected")
     return content
 
 
 def _content(file: Place) -> bytes:
     try:
+        if isinstance(
+            file, zipfile.Path
+        ):  # opened anew: processes that share an open file would read in each other's places
+            with zipfile.ZipFile(str(file.root.filename)) as recording:
+                return recording.read(file.at)
         return file.read_bytes()
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidRequest(f"{file}: cannot be read ({error})") from None
