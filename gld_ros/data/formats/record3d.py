@@ -59,14 +59,20 @@ class Record3DScenes(SequenceScenes):
         measured = by_stem(root / depths, suffix)
         if measured and suffix == ".depth" and not _can_decompress(path):
             measured = {}
-        files = together(path, {"images": by_stem(root / images, ".jpg")}, {"depth": measured})
+        pictures = by_stem(root / images, ".jpg")
+        files = together(path, {"images": pictures}, {"depth": measured})
+        first = next(iter(pictures.values()))
+        size = image_size(_content(first), str(first))
+        stated = _size(content, ("w", "h"), size, where)
+        if abs(size[0] * stated[1] - size[1] * stated[0]) > max(*size, *stated):  # another shape, not only another size
+            raise InvalidRequest(f"{first}: {size[0]}x{size[1]} pixels, the metadata say {stated[0]}x{stated[1]}")
         poses = content["poses"]
         for key in ("poses", *(key for key in PER_FRAME if content.get(key))):
             if not isinstance(content[key], list) or len(content[key]) != len(files):
                 raise InvalidRequest(f"{where}: {key} are not one for each image; {len(files)} are expected")
         if len(poses) > 1 and all(pose == poses[0] for pose in poses):
             raise InvalidRequest(f"{where}: all poses are {poses[0]}; the app knows poses of the LiDAR camera only")
-        make = partial(_frame, content=content, with_depth=bool(measured), where=where)
+        make = partial(_frame, content=content, size=size, with_depth=bool(measured), where=where)
         frames = self.good_frames(path, enumerate(files), make)
         return Sequence(path.resolve().stem, path, frames, metric=True, timed=bool(content.get("frameTimestamps")))
 
@@ -83,13 +89,12 @@ def _opened(path: Path) -> tuple[Place, tuple[str, str, str, str]]:
     return root, layout
 
 
-def _frame(entry: tuple[int, Files], content: dict[str, Any], with_depth: bool, where: str) -> Frame:
+def _frame(
+    entry: tuple[int, Files], content: dict[str, Any], size: tuple[int, int], with_depth: bool, where: str
+) -> Frame:
     number, files = entry
     image, where = files["images"], f"{where}: frame {number}"
-    size = image_size(_content(image), str(image))
     stated = _size(content, ("w", "h"), size, where)
-    if abs(size[0] * stated[1] - size[1] * stated[0]) > max(*size, *stated):  # another shape, not only another size
-        raise InvalidRequest(f"{image}: {size[0]}x{size[1]} pixels, the metadata say {stated[0]}x{stated[1]}")
     pose = content["poses"][number]
     if not isinstance(pose, list) or len(pose) != 7:
         raise InvalidRequest(f"{where}: the pose is {pose}, qx qy qz qw tx ty tz are expected")
