@@ -15,7 +15,7 @@ from gld_ros.generators.native import sensor_depth
 from gld_ros.geometry.alignment import robust_scale
 from gld_ros.geometry.cameras import RelativeFrame
 from gld_ros.geometry.rays import directions, invert_rigid
-from gld_ros.geometry.warp import forward_warp
+from gld_ros.geometry.warp import forward_warp, pull_push
 from gld_ros.networks.dpt import Geometry
 from gld_ros.networks.posed_depth import SourceDepth
 from gld_ros.views import SENSOR_SPREAD, Scale, SourceView
@@ -38,8 +38,9 @@ def find_scale(
     """The sources' depth in the frame's unit, and metres per model unit.
 
     A depth sensor is believed where it measured; elsewhere depth is triangulated between the posed sources, or, with
-    one source, the head's own depth scaled to the sensor. Raises ScaleUnknown when neither supports a scale, or when
-    the sources contradict each other. The scale's residual is the spread between the head's depth and the sources'.
+    one source, the head's own depth scaled to the sensor; both are bent to meet the sensor's. Raises ScaleUnknown when
+    neither supports a scale, or when the sources contradict each other. The scale's residual is the spread between the
+    head's depth and the sources'.
     """
     predicted = geometry.depth.float()
     sensor = sensor_depth(sources, frame, (predicted.shape[-2], predicted.shape[-1]), predicted.device)
@@ -50,8 +51,7 @@ def find_scale(
         method = "depth"
         value, residual = robust_scale(predicted[measured], sensor[measured])
         rest = stereo or SourceDepth(predicted * value, geometry_spread(geometry))
-        depth = torch.where(measured, sensor, rest.depth)
-        posed = SourceDepth(depth, torch.where(measured, SENSOR_SPREAD, rest.spread))
+        posed = SourceDepth(joined(rest.depth, sensor, measured), torch.where(measured, SENSOR_SPREAD, rest.spread))
     elif stereo is not None:
         method, posed = "stereo", stereo
         sure = (stereo.spread <= stereo.spread.median()) & stereo.depth.isfinite()
@@ -68,6 +68,13 @@ def find_scale(
             f"spread of their log ratio {disagreement:.2f}, expected at most {MAX_DISAGREEMENT}; are the poses right?"
         )
     return posed, Scale(value * frame.unit, method, residual)
+
+
+def joined(depth: Tensor, sensor: Tensor, measured: Tensor) -> Tensor:
+    """The sensor's depth (1, V, H, W) where measured; elsewhere `depth`, bent smoothly to meet the sensor's."""
+    ratio = torch.where(measured, (sensor / depth).log(), 0.0).nan_to_num()
+    bent = depth * pull_push(ratio[0][:, None], measured[0])[:, 0].exp()
+    return torch.where(measured, sensor, bent)
 
 
 def joint_scale(
