@@ -95,16 +95,21 @@ def image_sizes(source: Path | bytes, where: str) -> list[tuple[int, int]]:
         raise InvalidRequest(f"{where}: not a readable image ({error})") from None
 
 
-def read_rgb(source: Path | bytes, where: str, size: tuple[int, int] | None = None, turn: bool = False) -> np.ndarray:
+def read_rgb(
+    source: Path | bytes, where: str, size: tuple[int, int] | None = None, turn: bool = False, masked: bool = False
+) -> np.ndarray:
     """(H, W, 3) uint8 RGB of 8- or 16-bit grey or colour.
 
-    turn: by the EXIF orientation, where that gives `size` and the stored image has another one.
+    turn: by the EXIF orientation, where that gives `size` and the stored image has another one. masked: `read_mask`
+    reads transparent pixels; otherwise a warning says that they are taken for their colours.
     Raises InvalidRequest where it is missing, truncated or not of `size` (width, height).
     """
     pixels = _upright(source, where, size, turn)
     if pixels.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
         grey = (np.asarray(pixels) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if not masked and pixels.has_transparency_data and (np.asarray(pixels.convert("RGBA"))[..., 3] < 255).any():
+        _warn_of_alpha(str(Path(where).parent))
     return np.array(pixels.convert("RGB"))
 
 
@@ -141,7 +146,7 @@ def _alpha(image: Path, size: tuple[int, int], turn: bool) -> np.ndarray | None:
 @cache
 def _warn_of_alpha(folder: str) -> None:
     """Once a folder."""
-    log.warning("%s: pixels that are partly transparent are read as their colours; what is behind is not known", folder)
+    log.warning("%s: transparent pixels of its images are read as their colours; what is behind is not known", folder)
 
 
 def read_depth(

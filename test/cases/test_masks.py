@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from builders.datasets import as_colmap, rendered
+from builders.datasets import as_colmap, as_tum, rendered
 from builders.models import tiny
 from PIL import Image
 
@@ -115,6 +115,11 @@ def test_partly_transparent_pixels_are_used_with_a_warning(tmp_path, caplog):
     frames = open_sequence(folder).frames
     assert frames[0].view().mask is None and frames[1].view().mask is None
     assert [record.message.split(":")[0] for record in caplog.records] == [f"{folder}/images"]
+    room = as_tum(tmp_path / "tum").paths[0]  # a format without masks
+    image.putalpha(0)
+    image.save(sorted(room.glob("rgb/*.png"))[0])
+    open_sequence(room).frames[0].view()
+    assert caplog.records[-1].message.startswith(f"{room}/rgb: transparent pixels of its images are read as")
 
 
 def test_a_mask_is_undistorted_as_its_image(people):

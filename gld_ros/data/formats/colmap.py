@@ -132,7 +132,7 @@ def _frame(root: Path, image: Posed, lens: Lens, shrunk: int, camera_name: str, 
     mask_file = mask if mask.is_file() else None
 
     def colour() -> np.ndarray:
-        return model.apply(read_rgb(file, where, fitting[0], turn=True), where)
+        return model.apply(read_rgb(file, where, fitting[0], turn=True, masked=True), where)
 
     def usable() -> np.ndarray | None:
         found = read_mask(file, mask_file, fitting[0], turn=True)

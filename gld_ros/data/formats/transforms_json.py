@@ -155,7 +155,7 @@ def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, number: i
         camera_name=camera_name,
         stamp=stamp,
         camera=camera,
-        read_image=lambda: model.apply(read_rgb(image_path, str(image_path), size, turn=True), where),
+        read_image=lambda: model.apply(read_rgb(image_path, str(image_path), size, turn=True, masked=True), where),
         read_depth=partial(measured, depth_path) if depth_path else None,
         read_mask=usable,
     )
