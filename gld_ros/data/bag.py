@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,8 +23,18 @@ from typing import Any
 import numpy as np
 
 from gld_ros.data.bad_frames import BadFrames
-from gld_ros.data.bag_companions import calibrated, follow_trajectory
-from gld_ros.data.bag_images import BagImage, Calibration, info_at, info_topic, nearest_in_time, pose_of, stamp_of
+from gld_ros.data.bag_companions import advice, calibrated, follow_trajectory
+from gld_ros.data.bag_images import (
+    BagImage,
+    Calibration,
+    camera_of,
+    info_at,
+    info_topic,
+    is_rectified,
+    nearest_in_time,
+    pose_of,
+    stamp_of,
+)
 from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, Levels, beside_first, encoding_of, unusable
 from gld_ros.data.recording import RENAMED, Message, Recording
 from gld_ros.data.sequence import Frame, Sequence
@@ -39,7 +48,6 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 ODOMETRY, POSE = "nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"
 READ = (IMAGE, COMPRESSED, INFO, TF, ODOMETRY, POSE)
-BESIDE = {"CameraInfo": "--calibration", "TF": "--trajectory"}
 DEPTH_TOLERANCE = 20_000_000  # ns between a colour image and its depth
 
 
@@ -129,9 +137,7 @@ class _Bag:
             problems.append(f"no TF, Odometry or PoseStamped leads to its frame {frame_id!r}")
         if problems:
             return [], ", ".join(problems)
-        base = topic.removesuffix("/compressed")
-        camera_name = posixpath.dirname(base).strip("/").replace("/", "_") or "camera"
-        rectified = _is_rectified(base)
+        camera_name, rectified = camera_of(topic), is_rectified(topic.removesuffix("/compressed"))
         depth_topic = self._depth_topic(topic, tree)
         levels = self.levels[topic].levels
         if levels != FULL_RANGE:
@@ -209,7 +215,7 @@ class _Bag:
             return None
         beside = info_topic(topic)
         is_own = beside in self.infos and beside != info_topic(image.topic)
-        own = self._calibration(beside, measured, _is_rectified(topic)) if is_own else None
+        own = self._calibration(beside, measured, is_rectified(topic)) if is_own else None
         return partial(measured.depth, colour, camera, own, c2w)
 
     def tree(self, topic: str, frame_id: str) -> TransformTree:
@@ -248,12 +254,13 @@ def read_bag(
     trajectory: str | Path | None = None,
     trajectory_frame: str | None = None,
     skip_bad_frames: bool = False,
+    camera: str | None = None,
 ) -> Sequence:
     """Posed frames of all cameras of a bag, in time order; images are read when asked for.
 
-    calibration, trajectory: files beside the bag, of what it does not hold; see `bag_companions`. Frames outside the
-    recorded poses are left out. Raises InvalidRequest naming the file and what is missing: images, CameraInfo, poses;
-    or that it is truncated, empty or unreadable.
+    calibration, trajectory: files beside the bag; see `bag_companions`. camera: the only one that is read, if there.
+    Frames outside the recorded poses are left out. Raises InvalidRequest naming the file and what is missing: images,
+    CameraInfo, poses; or that it is truncated, empty or unreadable.
     """
     path = Path(path)
     bad = BadFrames(skip_bad_frames)
@@ -265,6 +272,7 @@ def read_bag(
         raise InvalidRequest(
             f"{path}: no colour or grey images in this {bag.recording.kind}; its topics: {topics or 'none'}"
         )
+    colour = [topic for topic in colour if camera_of(topic) == camera] or colour
     images = {topic: bag.images[topic] for topic in colour}
     if calibration:
         bag.infos |= calibrated(Path(calibration), images, bag.infos)
@@ -283,14 +291,9 @@ def read_bag(
         bad.settle(str(path), len(frames))
     if not frames:
         reasons = "; ".join(missing)
-        advice = [f"; {option} FILE gives {what}" for what, option in BESIDE.items() if f"no {what}" in reasons]
-        raise InvalidRequest(f"{path}: no posed images. {reasons}{''.join(advice)}")
+        raise InvalidRequest(f"{path}: no posed images. {reasons}{advice(reasons)}")
     if missing:
         log.warning("%s: left out %s", path, "; ".join(missing))
     # REP 103 asks for metres; `write_bag` notes where a sequence is not in them, or does not say.
     metric = {"true": True, "false": False}.get(bag.recording.notes.get("metric", "true"))
     return Sequence(path.resolve().stem, path, sorted(frames, key=lambda frame: frame.stamp), metric)
-
-
-def _is_rectified(topic: str) -> bool:
-    return bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(topic)))

@@ -18,6 +18,13 @@ from gld_ros.errors import InvalidRequest
 Images = Mapping[str, Sequence[BagImage]]
 
 
+def advice(reasons: str) -> str:
+    """The options that give what a bag does not hold, by the reasons why it has no frames."""
+    options = {"no CameraInfo": "--calibration FILE", "no TF": "--trajectory FILE"}
+    found = [option for lack, option in options.items() if lack in reasons]
+    return f"; {' and '.join(found)} may stand in" if found else ""
+
+
 def calibrated(file: Path, images: Images, infos: Mapping[str, Any]) -> dict[str, list[tuple[int, Any]]]:
     """CameraInfo of a calibration file, by the topic and stamp at which it stands in.
 
@@ -29,7 +36,7 @@ def calibrated(file: Path, images: Images, infos: Mapping[str, Any]) -> dict[str
     if len(missing) > 1:
         raise InvalidRequest(
             f"{file}: one calibration, and {len(missing)} cameras that it may be of: {', '.join(missing)}; record "
-            "their CameraInfo, or one camera alone"
+            "their CameraInfo, or choose one: rosbag2:PATH?camera=NAME"
         )
     info = read_camera_info(file)
     topic = next(topic for topic in images if info_topic(topic) == missing[0])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,11 @@ def stamp_of(message: Any) -> int:
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
+def camera_of(image_topic: str) -> str:
+    """The name of the camera of an image topic."""
+    return posixpath.dirname(image_topic.removesuffix("/compressed")).strip("/").replace("/", "_") or "camera"
+
+
 def info_topic(image_topic: str) -> str:
     """The CameraInfo beside an image topic, as image_transport's cameras have it."""
     base = image_topic.removesuffix("/compressed").removesuffix("/compressedDepth")
@@ -114,3 +120,8 @@ def pose_of(position: Any, turn: Any) -> np.ndarray:
         return pose_from_quaternion((position.x, position.y, position.z), (turn.x, turn.y, turn.z, turn.w))
     except InvalidRequest:
         return np.full((4, 4), np.nan)
+
+
+def is_rectified(topic: str) -> bool:
+    """True if the name of an image topic says so."""
+    return bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(topic)))

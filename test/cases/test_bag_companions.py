@@ -163,6 +163,20 @@ def test_one_calibration_for_two_cameras_is_refused(tmp_path, without):
     bag = without("/camera/camera_info", "/right/camera_info", cameras=2)
     with pytest.raises(InvalidRequest, match="2 cameras that it may be of: /camera/camera_info, /right/camera_info"):
         open_sequence(bag, calibration=calibration(tmp_path))
+    sequence = open_sequence(f"rosbag2:{bag}?camera=right", calibration=calibration(tmp_path))
+    assert sequence.camera_names == ["right"] and len(sequence.frames) == len(rendered())
+    with pytest.raises(InvalidRequest, match="no camera 'left' in it, but camera, right"):
+        open_sequence(without(cameras=2), camera="left")
+
+
+def test_options_of_a_line_choose_frames_for_every_command(tmp_path, without):
+    bag = without()
+    assert len(open_sequence(f"nerfstudio:{write_folder(tmp_path / 'folder', rendered())}?frames=1-4").frames) == 3
+    assert main(["data", "to-bag", f"nerfstudio:{tmp_path / 'folder'}?frames=2-4", str(tmp_path / "part")]) == 0
+    assert [frame.stamp for frame in open_sequence(tmp_path / "part").frames] == [v.stamp for v in rendered()[2:4]]
+    with pytest.raises(InvalidRequest, match="no frames of these numbers, it has 6"):
+        open_sequence(f"nerfstudio:{tmp_path / 'folder'}?frames=10-20")
+    assert len(open_sequence(f"rosbag2:{bag}?camera=camera").frames) == 6
 
 
 def test_folders_have_their_own(tmp_path):

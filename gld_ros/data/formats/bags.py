@@ -44,7 +44,7 @@ class Bags(SequenceScenes):
         return is_recording(path)
 
     def open(self, path: Path) -> Sequence:
-        return read_bag(path, *self.beside, self.skip_bad_frames)
+        return read_bag(path, *self.beside, self.skip_bad_frames, self.camera)
 
     def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
         found: list[tuple[str, Path]] = []

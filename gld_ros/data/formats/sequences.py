@@ -9,6 +9,7 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -56,8 +57,14 @@ class SequenceScenes(Scenes):
         """One sequence, its pixels not yet loaded. Raises InvalidRequest naming the file and what is wrong."""
 
     def sequence(self, path: Path) -> Sequence:
-        """`open`, with the frames whose pixels cannot be read left out, if they are to be."""
-        return usable(self.open(path), self.skip_bad_frames)
+        """`open`, of it the frames that the options choose. Raises InvalidRequest where these are none."""
+        opened = self.open(path)
+        if self.camera is not None or self.part != slice(None):
+            chosen = in_time(opened, self.camera)
+            if not chosen[self.part]:
+                raise InvalidRequest(f"{path}: no frames of these numbers, it has {len(chosen)}")
+            opened = replace(opened, frames=chosen[self.part])
+        return usable(opened, self.skip_bad_frames)
 
     def find_sequences(self, root: Path) -> list[tuple[str, Path]]:
         """Name and path of each; it does not look into those."""
@@ -72,7 +79,7 @@ class SequenceScenes(Scenes):
         return found
 
     def read(self, index: int) -> list[Frame]:
-        return in_time(self.sequence(self.paths[index]), self.camera)[self.part]
+        return in_time(self.sequence(self.paths[index]))
 
     def good_frames(self, where: Path, entries: Iterable[T], make: Callable[[T], Frame | None]) -> list[Frame]:
         """What `make` makes of each entry. None (no pose at its time) is left out and counted.
