@@ -58,7 +58,7 @@ FRAMES = {
     "depth instead of colour": (image(encoding="32FC1"), "dropped_invalid"),
     "encoding with other bytes a pixel": (image(encoding="rgba16"), "dropped_invalid"),
     "encoding changes": (image(encoding="bgr8"), "key_frames"),
-    "K zero": (info(k=[0.0] * 9), "dropped_invalid", "'/camera_info': CameraInfo: K has fx=0"),
+    "K zero": (info(k=[0.0] * 9), "dropped_invalid", "'/camera_info': CameraInfo: K is all zeros: the camera is not calibrated"),
     "K NaN": (info(k=[NAN] * 9), "dropped_invalid"),
     "K infinite": (info(k=[INF, *K[1:]]), "dropped_invalid"),
     "focal length negative": (info(k=[-51.2, *K[1:]]), "dropped_invalid"),

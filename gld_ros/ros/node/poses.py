@@ -21,7 +21,7 @@ from rclpy.time import Time
 from gld_ros.errors import TFError
 from gld_ros.geometry.se3 import interpolate_pose, rotation_angle
 from gld_ros.ros.conversions import pose_to_matrix, stamp_to_ns
-from gld_ros.ros.node.pairing import JUMP_BACK
+from gld_ros.ros.node.pairing import JUMP_BACK, TimeLine
 from gld_ros.scene.key_frames import KeyFrameBuffer
 from gld_ros.views import SourceView
 
@@ -60,6 +60,14 @@ class TFPoses:
             if len(self._in_odom) > KEPT:
                 del self._in_odom[next(iter(self._in_odom))]
 
+    def newest(self, frame: str) -> int:
+        """The newest stamp (ns) at which the pose of `frame` is known; 0 where it is not, or always."""
+        try:
+            found = self._buffer.lookup_transform(self.map_frame, frame.lstrip("/"), Time())
+        except (tf2_ros.TransformException, ValueError):
+            return 0
+        return stamp_to_ns(found.header.stamp)
+
     def add(self, msg: PoseStamped | Odometry) -> None:
         raise TypeError("poses come from TF here, not from a topic")
 
@@ -94,6 +102,7 @@ class TopicPoses:
         self._tf = tf
         self._max_gap = max_gap
         self._poses: deque[tuple[int, np.ndarray]] = deque(maxlen=capacity)
+        self._time = TimeLine()
         self._frame = ""
         self._child = ""
         self._kept: dict[tuple[str, int], np.ndarray] = {}  # of key frames, in the messages' frame
@@ -104,8 +113,10 @@ class TopicPoses:
         matrix = pose_to_matrix(msg.pose.pose if odometry else msg.pose, "pose")
         self._frame, self._child = msg.header.frame_id, msg.child_frame_id if odometry else ""
         stamp = stamp_to_ns(msg.header.stamp)
-        if self._poses and stamp < self._poses[-1][0] - JUMP_BACK:
+        if self._time.follow(stamp) == "back":
             self._poses.clear()
+        while self._poses and stamp < self._poses[-1][0] - JUMP_BACK:
+            self._poses.pop()  # it was stamped with the future
         if not self._poses or stamp > self._poses[-1][0]:
             self._poses.append((stamp, matrix))
 
@@ -117,6 +128,9 @@ class TopicPoses:
         kept = self._kept.get((frame, stamp))
         pose = self._in_messages(frame, stamp) if kept is None else kept
         return self._in_map(0 if self._frame == self._tf.odom_frame else stamp) @ pose
+
+    def newest(self, frame: str) -> int:
+        return self._poses[-1][0] if self._poses else 0
 
     def keep(self, frame: str, stamp: int) -> None:
         self._kept[frame, stamp] = self._in_messages(frame, stamp)
@@ -151,6 +165,7 @@ class TopicPoses:
         return interpolate_pose(a, b, (stamp - start) / (end - start))
 
     def clear(self) -> None:
+        self._time = TimeLine()
         self._poses.clear()
         self._kept.clear()
         self._tf.clear()
