@@ -216,7 +216,7 @@ def camera_model(info: Any, rectified: bool = False, name: str = "camera_info", 
 def unusable(info: Any, rectified: bool = False, shares_frame: bool = False) -> str:
     """Why a CameraInfo that is well-formed gives no pinhole; empty if it does. Arguments: as of `camera_model`."""
     if not (_P(info)[:, :3] if rectified else _numbers(info, "k")).any():  # as drivers send it until then
-        return f"{'P' if rectified else 'K'} is all zeros: the camera is not calibrated"
+        return f"{'P' if rectified else 'K'} is all zeros, as of a camera that is not calibrated"
     right, below = beside_first(info)
     if shares_frame and (right or below) and not (rectified or is_rectified(info)):
         return (

@@ -8,9 +8,11 @@ Messages are read by the built-in definitions of their types, so that it does no
 from __future__ import annotations
 
 import logging
+import os
 import re
+import threading
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from heapq import merge
 from operator import itemgetter
@@ -65,6 +67,7 @@ class Recording:
             self._information, self._files = _contents(path)
         self._ros1 = self._files[0].suffix == ROS1_SUFFIX
         self._types = _types(self._ros1)
+        self._own = threading.local()
 
     @property
     def kind(self) -> str:
@@ -78,18 +81,19 @@ class Recording:
 
     @contextmanager
     def reading(self) -> Iterator[OpenRecording]:
-        """The open recording. From any thread, at any time: each time has readers of its own."""
-        with self._errors(), ExitStack() as stack:
-            readers: list[Any] = []
-            for file in self._files:
-                if file.suffix == ".mcap" and not is_finished(file):
-                    readers.append(UnfinishedMcap(file))
-                    continue
-                reader = Ros1Reader(file) if self._ros1 else Ros2Reader(file)
-                reader.open()
-                stack.callback(reader.close)
-                readers.append(reader)
-            yield OpenRecording(readers)
+        """The open recording. From any thread, at any time: each thread of each process has readers of its own, which
+        stay open, as opening them takes longer than reading an image."""
+        with self._errors():
+            if getattr(self._own, "process", None) != os.getpid():
+                self._own.process, self._own.open = os.getpid(), OpenRecording([self._opened(f) for f in self._files])
+            yield self._own.open
+
+    def _opened(self, file: Path) -> Any:
+        if file.suffix == ".mcap" and not is_finished(file):
+            return UnfinishedMcap(file)
+        reader = Ros1Reader(file) if self._ros1 else Ros2Reader(file)
+        reader.open()
+        return reader
 
     def deserialize(self, message: Message) -> Any:
         """The message as an object with the fields of its type. Raises InvalidRequest for broken bytes."""

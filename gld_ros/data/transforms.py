@@ -19,7 +19,8 @@ def apart(images: tuple[int, int], poses: tuple[int, int] | None) -> str:
     """That images and poses have stamps of different clocks, by the first and last stamp (ns) of both; else empty."""
     if poses is None or (images[0] <= poses[1] and poses[0] <= images[1]):
         return ""
-    stamps = [f"{first / 1e9:.3f} to {last / 1e9:.3f} s" for first, last in (images, poses)]
+    ends = [sorted({f"{first / 1e9:.3f}", f"{last / 1e9:.3f}"}, key=float) for first, last in (images, poses)]
+    stamps = [f"{' to '.join(end)} s" for end in ends]
     return f"the images are stamped {stamps[0]}, the poses {stamps[1]}: they are of different clocks or times"
 
 

@@ -16,7 +16,7 @@ from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from gld_ros.data.camera_messages import camera_model, picture
+from gld_ros.data.camera_messages import FULL_RANGE, camera_model, picture
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import HALF_PIXEL, Camera
 from gld_ros.geometry.distortion import Pinhole
@@ -105,9 +105,9 @@ def info_from_camera(camera: Camera, header: Header) -> CameraInfo:
     )
 
 
-def image_from_msg(msg: Image | CompressedImage, name: str) -> np.ndarray:
+def image_from_msg(msg: Image | CompressedImage, name: str, levels: tuple[int, int] = FULL_RANGE) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image of a colour or grey encoding; as `picture`."""
-    return picture(msg, name)
+    return picture(msg, name, levels)
 
 
 def image_to_msg(image: np.ndarray, encoding: str, header: Header) -> Image:

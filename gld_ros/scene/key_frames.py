@@ -100,6 +100,13 @@ class KeyFrameBuffer:
             self.jumps += 1
             return len(self._frames)
 
+    def drop(self, which: Callable[[str, SourceView], bool]) -> int:
+        """Forget the kept views for which which(name, view) is true. Returns how many these were."""
+        with self._lock:
+            before = len(self._frames)
+            self._frames = deque(frame for frame in self._frames if not which(*frame))
+            return before - len(self._frames)
+
     def clear(self, jump: bool = False) -> None:
         """Forget all frames. jump: because time jumped."""
         with self._lock:

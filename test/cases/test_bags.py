@@ -226,7 +226,7 @@ def test_zeros_until_calibrated(folder, tmp_path, caplog, uncalibrated):
             message.k, message.p = np.zeros(9), np.zeros(12)
 
     rewrite(folder, tmp_path / "bag", zeros)
-    reason = "images: /camera/camera_info: K is all zeros: the camera is not calibrated"
+    reason = "images: /camera/camera_info: K is all zeros, as of a camera that is not calibrated"
     if uncalibrated == 4:
         with pytest.raises(InvalidRequest, match=f"4 of 4 {reason}"):
             open_sequence(tmp_path / "bag")

@@ -10,59 +10,24 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from builders.encodings import is_wide, packed, stored
 
 from gld_ros.data.camera_messages import ENCODINGS, FULL_RANGE, Levels, picture, value_range
 from gld_ros.errors import InvalidRequest
 
 RGB = cv2.resize(np.random.default_rng(3).integers(60, 190, (2, 2, 3), dtype=np.uint8), (16, 12))
 GREY = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
-CHANNEL_OF_BAYER = {"rggb": (0, 1, 1, 2), "bggr": (2, 1, 1, 0), "gbrg": (1, 2, 0, 1), "grbg": (1, 0, 2, 1)}
-
-
-def stored(encoding: str) -> np.ndarray:
-    """RGB as a camera of that encoding sends it, in 8 bits."""
-    if encoding.startswith("bayer"):
-        mosaic = np.empty(RGB.shape[:2], np.uint8)
-        for position, channel in enumerate(CHANNEL_OF_BAYER[encoding[6:10]]):
-            mosaic[position // 2 :: 2, position % 2 :: 2] = RGB[position // 2 :: 2, position % 2 :: 2, channel]
-        return mosaic
-    if encoding.startswith(("nv", "yu", "uy")):
-        planes = cv2.cvtColor(RGB, cv2.COLOR_RGB2YUV_I420).reshape(-1)
-        y, u, v = np.split(planes, (192, 240))
-        if encoding == "nv24":
-            u, v = (plane.reshape(6, 8).repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v))
-            return np.concatenate([y, np.stack([u, v], axis=2).ravel()]).reshape(36, 16)
-        if encoding.startswith("nv"):
-            pairs = np.stack([u, v] if encoding == "nv12" else [v, u], axis=1)
-            return np.concatenate([y, pairs.ravel()]).reshape(18, 16)
-        u, v = (plane.reshape(6, 8).repeat(2, axis=0) for plane in (u, v))
-        y = y.reshape(12, 16)
-        chroma = np.stack([u, v], axis=2).reshape(12, 16)
-        return np.stack([y, chroma] if encoding in ("yuyv", "yuv422_yuy2") else [chroma, y], axis=2)
-    if encoding in ("mono8", "mono16", "8UC1"):
-        return GREY
-    rgb = RGB if encoding.startswith("rgb") else RGB[..., ::-1]
-    return np.dstack([rgb, np.full(GREY.shape, 77, np.uint8)]) if "a" in encoding or "C4" in encoding else rgb
 
 
 def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = False) -> SimpleNamespace:
-    rows = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")))
-    rows = rows.reshape(len(pixels), -1).view(np.uint8)
-    data = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
-    step = data.shape[1]
-    if encoding == "nv24" and padding:  # rows of colours are twice as long
-        colours = np.pad(rows[12:].reshape(12, -1), ((0, 0), (0, 2 * padding)), constant_values=99)
-        data = np.concatenate([data[:12].ravel(), colours.ravel()])
-    return SimpleNamespace(
-        height=12, width=16, encoding=encoding, is_bigendian=int(big), step=step, data=data.tobytes()
-    )
+    return SimpleNamespace(height=12, width=16, **packed(pixels, encoding, 12, padding, big))
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("padding", (0, 6))
 def test_every_encoding(encoding, padding):
-    pixels = stored(encoding)
-    wide = "16" in encoding
+    pixels = stored(RGB, encoding)
+    wide = is_wide(encoding)
     for big in (False, True) if wide else (False,):
         given = message(pixels.astype(np.uint16) * 257 if wide else pixels, encoding, padding, big)
         read = picture(given, "image")
@@ -110,9 +75,9 @@ def test_the_range_of_a_topic_grows_with_its_values():
 
 
 def test_a_compressed_mosaic_keeps_its_colours():
-    data = cv2.imencode(".png", stored("bayer_grbg8"))[1].tobytes()
+    data = cv2.imencode(".png", stored(RGB, "bayer_grbg8"))[1].tobytes()
     read = picture(SimpleNamespace(format="bayer_grbg8; png compressed ", data=data), "image")
-    np.testing.assert_array_equal(read, picture(message(stored("bayer_grbg8"), "bayer_grbg8"), "image"))
+    np.testing.assert_array_equal(read, picture(message(stored(RGB, "bayer_grbg8"), "bayer_grbg8"), "image"))
 
 
 @pytest.mark.parametrize(

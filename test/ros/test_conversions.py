@@ -83,7 +83,7 @@ def test_rectified_images_use_p_and_ignore_d():
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"k": [0.0] * 9}, "fx=0"),
+        ({"k": [0.0] * 9}, "K is all zeros"),
         ({"k": [float("nan")] * 9}, "fx=nan"),
         ({"width": 0, "height": 0}, "size 0x0"),
         ({"d": [0.1] * 5, "distortion_model": "magic"}, "unknown distortion model 'magic'"),
@@ -104,7 +104,7 @@ def test_requested_intrinsics():
     assert conversions.requested_intrinsics(CameraInfo(), 4096) is None
     assert conversions.requested_intrinsics(info(), 4096).width == 160
     for changes, reason in [
-        ({"k": [0.0] * 9}, "fx=0"),
+        ({"k": [0.0] * 9}, "K is all zeros"),
         ({"d": [0.1] * 5}, "D is not zero"),
         ({"width": 5000}, "at most 4096"),
         ({"width": 0}, "size 0x120"),

@@ -98,11 +98,12 @@ def test_metres_without_a_baseline(robot, sensor):
 def test_registered_depth_has_the_frame_of_its_pictures(robot):
     header, camera = Header(frame_id="another"), robot.cameras[0]
     depth = conversions.image_to_msg(robot.depths[0].astype(np.float32), "32FC1", header)
-    picture = PosedImage("/image", "camera", 1, camera.c2w, Image(), conversions.info_from_camera(camera, header))
+    info = conversions.info_from_camera(camera, header)
+    picture = PosedImage("/image", "camera", 1, camera.c2w, Image(), camera_model(info))
     with pytest.raises(
         InvalidRequest, match="'/depth': its frame is 'another', expected is that of the images, 'camera'"
     ):
-        PairedDepth("/depth", depth, None, camera.c2w, False).read(picture, camera_model(picture.info), camera)
+        PairedDepth("/depth", depth, None, camera.c2w, False).read(picture, camera)
 
 
 def test_depth_of_another_camera(robot):

@@ -249,7 +249,7 @@ def other_value(node, field):
     if isinstance(default, bool):
         return not default
     if isinstance(default, tuple):
-        return [*default[:-1], default[-1] + ("x" if isinstance(default[-1], str) else 1.0)]
+        return [*default[:-1], default[-1] + ("x" if isinstance(default[-1], str) else type(default[-1])(1))]
     return f"{default}x"
 
 

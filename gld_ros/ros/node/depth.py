@@ -24,14 +24,14 @@ from gld_ros.ros.node.poses import TFPoses, TopicPoses
 
 @dataclass(frozen=True)
 class PosedImage:
-    """A picture with its CameraInfo, frame, stamp (ns) and (4, 4) optical pose in the map frame."""
+    """A picture with its lens, frame, stamp (ns) and the (4, 4) optical pose of its frame in the map frame."""
 
     camera: str
     frame: str
     stamp: int
     c2w: np.ndarray
     image: Image | CompressedImage
-    info: CameraInfo
+    lens: Pinhole
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PairedDepth:
     c2w: np.ndarray
     rectified: bool
 
-    def read(self, picture: PosedImage, colour: Pinhole, camera: Camera) -> np.ndarray:
+    def read(self, picture: PosedImage, camera: Camera) -> np.ndarray:
         """(H, W) float32 metres in the pixels of the `camera` of the picture; as `depth_of_camera`."""
         frame = self.message.header.frame_id.lstrip("/")
         if self.info is None and frame not in ("", picture.frame.lstrip("/")):
@@ -54,7 +54,7 @@ class PairedDepth:
                 "that is registered to them has it; or name its CameraInfo in depth_camera_info_topics"
             )
         own = camera_model(self.info, self.rectified, f"the CameraInfo of '{self.topic}'") if self.info else None
-        return depth_of_camera(self.message, f"'{self.topic}'", colour, camera, own, self.c2w)
+        return depth_of_camera(self.message, f"'{self.topic}'", picture.lens, camera, own, self.c2w)
 
 
 @dataclass

@@ -30,13 +30,15 @@ class Health:
     def __init__(self, shared: Shared) -> None:
         self._shared, self._node, self._counters, self._warn = shared, shared.node, shared.counters, shared.warn
         self._heard: dict[str, tuple[int, float]] = {}  # topic: messages received, and when that last changed
+        self._once: set[str] = set()  # of these, topics on which one message is enough
         self._said: tuple[bytes, str] | None = None
         self._diagnostics = publisher(shared.node, INTERFACE, "/diagnostics")  # not counted: it would tell of itself
         self._status = shared.publisher("~/status")
 
-    def listen(self, topic: str) -> None:
-        """Warn from now on where nothing comes on `topic`."""
+    def listen(self, topic: str, once: bool = False) -> None:
+        """Warn from now on where nothing comes on `topic`; where nothing ever came, if it is sent `once`."""
         self._heard[topic] = (0, time.monotonic())
+        (self._once.add if once else self._once.discard)(topic)
         self._counters.add(topic, "received", 0)
 
     def forget_inputs(self) -> None:
@@ -80,7 +82,7 @@ class Health:
             received = counts[topic]["received"]
             if received != before:
                 self._heard[topic] = (received, now)
-            elif 0 < timeout < now - since:
+            elif 0 < timeout < now - since and not (received and topic in self._once):
                 silent.append(f"'{topic}' ({now - since:.0f} s, {self._node.count_publishers(topic)} publishers)")
         if silent:
             self._warn("silence", f"no input on {', '.join(silent)}")

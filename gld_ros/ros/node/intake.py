@@ -12,22 +12,23 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from gld_ros.data.camera_messages import Levels, beside_first, unusable
+from gld_ros.data.transforms import UNSTAMPED, apart
 from gld_ros.errors import InvalidRequest, TFError
 from gld_ros.ros.conversions import camera_model, image_from_msg, optical_pose, ros_name, stamp_to_ns
 from gld_ros.ros.node.depth import DepthInputs, PairedDepth, PosedImage
 from gld_ros.ros.node.health import Health
-from gld_ros.ros.node.pairing import StampPairing
+from gld_ros.ros.node.inputs import Inputs
+from gld_ros.ros.node.pairing import JUMP_BACK, StampPairing
 from gld_ros.ros.node.poses import PendingFrames, TFPoses, TopicPoses
 from gld_ros.ros.node.shared import Shared
 from gld_ros.ros.node.topics import SUBSCRIBED
 from gld_ros.views import SourceView
 
-TYPES_PERIOD = 1.0  # seconds between two looks at the types of images that are published
+CLOCKS = 10_000_000_000  # ns between an image and the newest pose that are said to be of different clocks
 RETRY_PERIOD = 0.03  # seconds between two looks for the poses of waiting frames
 
 
@@ -43,15 +44,20 @@ class Intake:
         p, resolve = shared.parameters, shared.node.resolve_topic_name
         pose_topic = resolve(p.pose_topic) if p.pose_source != "tf" else ""
         self._infos = dict(zip(map(resolve, p.image_topics), map(resolve, p.camera_info_topics), strict=True))
-        self._shared, self._health = shared, health
+        self._shared = shared
         self._poses = TopicPoses(tf, p.pose_max_gap) if pose_topic else tf
         self._context, self._counters, self._warn = shared.key_frames, shared.counters, shared.warn
         self._rectified, self._body_axes = p.rectified, p.camera_axes == "body"
+        given = (p.value_range[0], p.value_range[1]) if any(p.value_range) else None
+        self._levels = {camera: Levels(given) for camera in self._infos}
         capacity, slop = p.pending_frames, int(p.pairing_slop * 1e9)
         self._pairing = {
-            camera: StampPairing(capacity, slop, partial(self._unpaired, camera), self._jumped)
+            camera: StampPairing(
+                capacity, slop, partial(self._unpaired, camera), self._jumped, partial(self._apart, camera),
+                partial(self._returned, camera),
+            )
             for camera in self._infos
-        }
+        }  # fmt: skip
         self.pending = PendingFrames(self._poses, capacity, p.tf_timeout, self._no_pose)
         depth_topics = {
             resolve(image): (resolve(depth), resolve(info) if info else "")
@@ -61,53 +67,29 @@ class Intake:
             if depth
         }
         self._depth = DepthInputs(depth_topics, tf, self._poses, p, self._no_depth)
-        self._frames: dict[str, str] = {}  # camera: frame of its newest key frame
+        self._stereo: dict[str, tuple[str, tuple[float, float]]] = {}  # camera: its frame, and where it is by P
+        self._newest: dict[str, PosedImage] = {}  # camera: its newest key frame
         self._capacity = 2 * capacity * (len(self._infos) + len(depth_topics))
         self._queue: deque[tuple[str, str, str, Any]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="gld_intake", daemon=True)
         self._thread.start()
-        self._qos = QoSProfile(depth=p.queue_depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscriptions: dict[tuple[str, str, str], Subscription] = {}  # (topic, camera, kind)
-        self._types: dict[
-            tuple[str, str, str], str
-        ] = {}  # of those, what may be compressed: key of its type in SUBSCRIBED
+        self._inputs = Inputs(shared, health)
         for image, info in self._infos.items():
-            self._listen_as_published(image, image, "image")
-            self._listen(SUBSCRIBED["camera_info"].type, info, image, "info")
+            self._listen("image", image, image, "image")
+            self._listen("camera_info", info, image, "info")
         for image, (depth, info) in depth_topics.items():
-            self._listen_as_published(depth, image, "depth")
+            self._listen("image", depth, image, "depth")
             if info:
-                self._listen(SUBSCRIBED["depth_camera_info"].type, info, image, "depth")
+                self._listen("depth_camera_info", info, image, "depth")
         if pose_topic:
-            self._listen(SUBSCRIBED["pose"].type[p.pose_source == "odometry"], pose_topic, "", "pose")
-        self._follower = self._shared.timer(TYPES_PERIOD, self._follow_types)
+            self._listen("pose", pose_topic, "", "pose", p.pose_source == "odometry")
 
-    def _offered(self, topic: str, present: str) -> str:
-        """The type of image that the publishers of a topic offer; the present one where there are none, or of both."""
-        types = {info.topic_type for info in self._shared.node.get_publishers_info_by_topic(topic)}
-        kinds = [kind for kind in ("image", "image/compressed") if ros_name(SUBSCRIBED[kind].type) in types]
-        return kinds[0] if len(kinds) == 1 else present
-
-    def _listen_as_published(self, topic: str, camera: str, kind: str) -> None:
-        by_name = "image/compressed" if topic.endswith(("/compressed", "/compressedDepth")) else "image"
-        offered = self._types[topic, camera, kind] = self._offered(topic, by_name)
-        self._listen(SUBSCRIBED[offered].type, topic, camera, kind)
-
-    def _follow_types(self) -> None:
-        """Publishers that came later may offer another type than the name of the topic tells."""
-        for (topic, camera, kind), present in self._types.items():
-            if (offered := self._offered(topic, present)) != present:
-                self._types[topic, camera, kind] = offered
-                self._shared.node.destroy_subscription(self._subscriptions.pop((topic, camera, kind)))
-                self._listen(SUBSCRIBED[offered].type, topic, camera, kind)
-                self._shared.log.info(f"'{topic}' is taken as {ros_name(SUBSCRIBED[offered].type)}, as it is published")
-
-    def _listen(self, message: type, topic: str, camera: str, kind: str) -> None:
-        self._health.listen(topic)
-        callback = partial(self._put, camera, kind, topic)
-        self._subscriptions[topic, camera, kind] = self._shared.subscribe(message, topic, callback, self._qos)
+    def _listen(self, name: str, topic: str, camera: str, kind: str, choice: int = 0) -> None:
+        types = SUBSCRIBED[name].type
+        message = types[choice] if isinstance(types, tuple) else types
+        self._inputs.listen(message, topic, partial(self._put, camera, kind, topic))
 
     def _put(self, camera: str, kind: str, topic: str, msg: Any) -> None:
         """Take a message of `topic`: `kind` is "image", "info", "depth" (its CameraInfo, too) or "pose", `camera` its
@@ -122,14 +104,13 @@ class Intake:
 
     def pose_now(self, camera: str, stamp: int) -> np.ndarray:
         """(4, 4) optical pose of a camera at `stamp` (ns) as it is known now. Raises TFError."""
-        return optical_pose(self._poses.pose_now(self._frames.get(camera, ""), stamp), self._body_axes)
+        newest = self._newest.get(camera)
+        pose = optical_pose(self._poses.pose_now(newest.frame if newest else "", stamp), self._body_axes)
+        return newest.lens.camera(pose).c2w if newest else pose
 
     def stop(self, timeout: float) -> bool:
         """Listen no more, forget what waits, end the thread; returns whether it ended within `timeout` seconds."""
-        self._shared.node.destroy_timer(self._follower)
-        for subscription in self._subscriptions.values():
-            self._shared.node.destroy_subscription(subscription)
-        self._health.forget_inputs()
+        self._inputs.stop()
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -161,56 +142,82 @@ class Intake:
                 self._invalid(topic, f"'{topic}': {error}")
             return
         stamp = stamp_to_ns(msg.header.stamp)
-        if stamp == 0:
-            self._invalid(topic, f"'{topic}': the stamp is zero, so no pose can be found for it")
+        pairing = self._pairing[camera]
+        pairing.latched = self._inputs.latched(self._infos[camera])
+        if stamp == 0 and not (kind == "info" and pairing.latched):
+            self._invalid(topic, f"'{topic}': {UNSTAMPED}, so no pose can be found for it")
             return
         if kind == "depth":
             self._depth.add(camera, msg)
             return
-        pair = self._pairing[camera].add(kind, stamp, msg)
-        if pair is None:
-            return
-        image, info = pair
-        frame = image.header.frame_id or info.header.frame_id
-        if not frame:
-            self._invalid(camera, f"'{camera}': neither the image nor its CameraInfo names a frame_id")
-            return
-        self.pending.push(frame, stamp_to_ns(image.header.stamp), (camera, image, info))
+        if kind == "image" and self._levels[camera].add(msg):
+            self._new_levels(camera)
+        for image, info in pairing.add(kind, stamp, msg):
+            if frame := image.header.frame_id or info.header.frame_id:
+                if not unusable(info, self._rectified):
+                    self._stereo[camera] = frame, beside_first(info)
+                self.pending.push(frame, stamp_to_ns(image.header.stamp), (camera, image, info))
+            else:
+                self._invalid(camera, f"'{camera}': neither the image nor its CameraInfo names a frame_id")
 
     def _posed(self, camera: str, pose: Any, image: Image | CompressedImage, info: CameraInfo) -> None:
         c2w, frame = optical_pose(pose, self._body_axes), image.header.frame_id or info.header.frame_id
-        picture = PosedImage(camera, frame, stamp_to_ns(image.header.stamp), c2w, image, info)
         self._counters.add(camera, "posed")
-        if not self._context.wants(camera, c2w, picture.stamp, measured=camera in self._depth):
+        try:
+            lens = camera_model(info, self._rectified, f"'{self._infos[camera]}'", self._shares_frame(camera, frame))
+        except InvalidRequest as error:
+            self._invalid(camera, str(error))
+            return
+        picture = PosedImage(camera, frame, stamp_to_ns(image.header.stamp), c2w, image, lens)
+        if not self._context.wants(camera, lens.camera(c2w).c2w, picture.stamp, measured=camera in self._depth):
             self._counters.add(camera, "redundant")
         elif camera in self._depth:
             self._depth.push(picture)
         else:
             self._keep(picture, None)
 
+    def _shares_frame(self, camera: str, frame: str) -> bool:
+        """Whether a camera is the second one of a stereo pair, in the frame of the first. Raises InvalidRequest while
+        nothing has come from those that may be the first."""
+        right, below = self._stereo.get(camera, ("", (0, 0)))[1]
+        first = [other for other, (_, aside) in self._stereo.items() if not any(aside)]
+        if not (right or below) or any(self._stereo[other][0] == frame for other in first):
+            return bool(right or below)
+        if unknown := self._infos.keys() - self._stereo.keys():
+            raise InvalidRequest(
+                f"'{camera}': P of its CameraInfo puts it {right:.3f} m to the right of and {below:.3f} m below "
+                f"another camera; dropped until {', '.join(map(repr, sorted(unknown)))} tells whose frame it has"
+            )
+        return False
+
     def _keep(self, picture: PosedImage, paired: PairedDepth | None) -> None:
         camera = picture.camera
         try:
-            pinhole = camera_model(picture.info, self._rectified, f"'{self._infos[camera]}'")
-            pixels = pinhole.apply(image_from_msg(picture.image, f"'{camera}'"), f"'{camera}'")
-            view = SourceView(pixels, pinhole.camera(picture.c2w).check(f"'{camera}'"), picture.stamp)
+            image = image_from_msg(picture.image, f"'{camera}'", self._levels[camera].levels)
+            pixels = picture.lens.apply(image, f"'{camera}'")
+            view = SourceView(pixels, picture.lens.camera(picture.c2w).check(f"'{camera}'"), picture.stamp)
         except InvalidRequest as error:
             self._invalid(camera, str(error))
             return
         if paired is not None:
             try:
-                view = replace(view, depth=paired.read(picture, pinhole, view.camera))
+                view = replace(view, depth=paired.read(picture, view.camera))
             except InvalidRequest as error:
                 self._invalid(paired.topic, str(error))
         if not self._context.add(camera, view):
             self._counters.add(camera, "redundant")
             return
-        self._frames[camera] = picture.frame
+        self._newest[camera] = picture
         try:
             self._poses.keep(picture.frame, picture.stamp)
         except TFError as error:
             self._warn("odom_frame", f"key frames cannot follow the map frame (parameter odom_frame): {error}")
         self._counters.add(camera, "key_frames")
+
+    def _new_levels(self, camera: str) -> None:
+        dropped = self._context.drop(lambda name, view: name == camera)
+        lost = f"; {dropped} key frames of other values were dropped" if dropped else ""
+        self._shared.log.warning(f"'{camera}': {self._levels[camera]} (parameter value_range sets the values){lost}")
 
     def _invalid(self, topic: str, reason: str) -> None:
         self._counters.add(topic, "dropped_invalid")
@@ -223,16 +230,30 @@ class Intake:
         self._counters.add(topic, "dropped_unpaired")
         self._warn(f"unpaired {topic}", f"'{topic}': dropped a message; none of the same stamp came on '{other}'")
 
+    def _apart(self, camera: str, image: int, info: int) -> None:
+        """Images and CameraInfo come, and these stamps (ns) are as near as any two."""
+        between = abs(image - info) / 1e9
+        cure = "pairing_slop allows more than 0 s" if between <= 1 else "they are of different clocks, or one stopped"
+        self._warn(
+            f"apart {camera}",
+            f"'{camera}' is stamped {image / 1e9:.6f} s, '{self._infos[camera]}' {info / 1e9:.6f} s: {between:.3f} s "
+            f"apart, and no two of them have the same stamp; {cure}",
+        )
+
     def _no_depth(self, camera: str, reason: str) -> None:
         self._counters.add(camera, "without_depth")
         self._warn(f"no depth {camera}", f"'{camera}': an image goes on without depth: {reason}")
 
     def _no_pose(self, item: tuple[str, Any, Any], reason: str) -> None:
-        self._counters.add(item[0], "dropped_no_pose")
-        self._warn(
-            f"no pose {item[0]}",
-            f"'{item[0]}': dropped an image: {reason}{self._tf_topics() if 'no transform' in reason else ''}",
-        )
+        camera, image, info = item
+        frame, stamp = image.header.frame_id or info.header.frame_id, stamp_to_ns(image.header.stamp)
+        newest = self._poses.newest(frame)
+        if newest and abs(stamp - newest) > CLOCKS:
+            reason += f"; {apart((stamp, stamp), (newest, newest))}"
+        if "no transform" in reason:
+            reason += self._tf_topics()
+        self._counters.add(camera, "dropped_no_pose")
+        self._warn(f"no pose {camera}", f"'{camera}': dropped an image: {reason}")
 
     def _tf_topics(self) -> str:
         """The topic that TF is listened to on, and others that carry TF."""
@@ -244,6 +265,13 @@ class Intake:
             if ros_name(TFMessage) in types and topic not in (own, f"{own}_static") and node.count_publishers(topic)
         ]
         return f"; TF is taken from '{own}'" + (f", others are {', '.join(map(repr, others))}" if others else "")
+
+    def _returned(self, camera: str, stamp: int) -> None:
+        """Some messages were stamped with the future: what came with them must not stay there."""
+        frame = self._stereo.get(camera, ("",))[0]
+        self._context.drop(lambda name, view: name == camera and view.stamp > stamp + JUMP_BACK)
+        if self._poses.newest(frame) > stamp + JUMP_BACK:
+            self._poses.clear()
 
     def _jumped(self) -> None:
         self._warn("jump", "time jumped backwards; dropped pending frames, poses and key frames")

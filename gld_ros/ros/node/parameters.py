@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from gld_ros.calibration import LEVELS
+from gld_ros.data.camera_messages import FULL_RANGE
 from gld_ros.ros.declarations import declare, fixed, live, refused_choice
 from gld_ros.scene.key_frames import KeyFrameRules
 from gld_ros.scene.map.config import MapConfig
@@ -54,6 +55,11 @@ class Parameters:
         0.02, "Largest difference between the stamps of an image and its depth, s; motion is made up for.", (0.0, 1.0)
     )
     rectified: bool = fixed(False, "The images are already rectified: use P of CameraInfo instead of K and D.")
+    value_range: tuple[int, ...] = fixed(
+        (0, 0),
+        "Values of 16-bit images that become black and white; 0, 0 finds them, from images that use few of 256 grey "
+        "levels. Key frames of a range that is too small for later images are dropped.",
+    )
     camera_axes: str = fixed(
         "optical", "Axes of the camera frames and of poses on pose_topic (REP 103).", ("optical", "body")
     )
@@ -251,6 +257,10 @@ def _refusal(name: str, value: Any) -> str:
         each = 4 if name == "follow_offsets" else 1
         if not value or len(value) % each or not all(math.isfinite(number) for number in value):
             return f"{name} holds {len(value)} numbers, expected finite ones, {each} for each view"
+    if name == "value_range" and (
+        len(value) != 2 or (tuple(value) != (0, 0) and not 0 <= value[0] < value[1] <= FULL_RANGE[1])
+    ):
+        return f"{name} is {list(value)}, expected two values of 16 bits, the lower one first; or 0, 0"
     if name == "bond_heartbeat_period" and 0 < value < SHORTEST_HEARTBEAT:
         return f"{name} is {value:g}, expected 0 or at least {SHORTEST_HEARTBEAT:g}"
     return ""

@@ -46,8 +46,8 @@ SUBSCRIBED = {
     ),
     "camera_info": Endpoint(
         CameraInfo,
-        "Intrinsics with the stamps of the images, parameter `camera_info_topics`. K and D are used for raw images "
-        "(plumb_bob, rational_polynomial, equidistant), P with `rectified`.",
+        "Intrinsics with the stamps of the images, parameter `camera_info_topics`; or latched, sent once or when they "
+        "change. K and D are used for raw images (plumb_bob, rational_polynomial, equidistant), P with `rectified`.",
         BEST_EFFORT,
     ),
     "depth": Endpoint(
