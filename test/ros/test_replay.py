@@ -33,7 +33,7 @@ def played(robot, count, **parameters):
         came[type(message)][conversions.stamp_to_ns(header.stamp)] = message
 
     subscriptions = [robot.node.create_subscription(kind, topic, keep, 50) for kind, topic in topics.items()]
-    playing = {"as_fast_as_possible": True, "wait_for_subscribers": 1, "stamps": "recorded", "publish_depth": False}
+    playing = {"rate": 20.0, "wait_for_subscribers": 1, "stamps": "recorded", "publish_depth": False}
     command = [sys.executable, str(SCRIPT), *node_arguments(parameters | playing)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
