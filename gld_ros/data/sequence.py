@@ -151,7 +151,8 @@ def _write(
         camera, K = view.camera, view.camera.K
         entry: dict[str, Any] = {"file_path": f"images/{index:03d}.png", "w": camera.width, "h": camera.height}
         entry |= {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
-        entry["timestamp"] = view.stamp / 1e9
+        if view.stamp:
+            entry["timestamp"] = view.stamp / 1e9
         if camera_names:
             entry["camera"] = camera_names[index]
         Image.fromarray(view.image).save(folder / entry["file_path"])
@@ -165,9 +166,6 @@ def _write(
             Image.fromarray(view.mask).save(folder / entry["mask_path"])
         entry["transform_matrix"] = (camera.c2w @ OPENGL_TO_OPENCV).tolist()
         frames.append(entry)
-    if not any(entry["timestamp"] for entry in frames):  # 0 is a time beside others, as of the first frame of KITTI
-        for entry in frames:
-            del entry["timestamp"]
     content: dict[str, Any] = {"camera_model": "PINHOLE", "depth_unit_scale_factor": depth_unit, "frames": frames}
     if metric is not None:
         content["metric"] = metric

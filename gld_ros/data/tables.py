@@ -20,6 +20,7 @@ LAST_SECOND = 2**31  # of builtin_interfaces/Time
 def nanoseconds(value: str | float, unit: str, where: str, option: str | None) -> int:
     """A time in `unit` as ns, with all its digits. option: what says the unit, for messages; None where nothing does.
 
+    0 becomes 1, as ROS takes 0 for no time.
     Raises InvalidRequest for no number, an unknown unit, and a time that ROS cannot have.
     """
     if unit not in UNITS:
@@ -33,7 +34,7 @@ def nanoseconds(value: str | float, unit: str, where: str, option: str | None) -
             f"{where}: timestamp is {value} {unit}, seconds from 0 up to 2^31 are expected (ROS has no others)"
             + (f"; {option} says if the numbers are ns, us or ms" if option else "")
         )
-    return int(stamp)
+    return max(int(stamp), 1)
 
 
 def columns(file: Path, counts: Iterable[int] = (), separator: str | None = None) -> list[list[str]]:
