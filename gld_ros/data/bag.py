@@ -31,6 +31,7 @@ from gld_ros.data.bag_images import (
     info_at,
     info_topic,
     is_rectified,
+    likeness,
     nearest_in_time,
     pose_of,
     stamp_of,
@@ -188,17 +189,19 @@ class _Bag:
 
     def _depth_topic(self, colour: str, tree: TransformTree) -> str | None:
         """The topic of a camera's depth: in its own frame, that is registered to it; else one with CameraInfo beside it
-        and a frame in the same tree. The nearest name comes first, then raw depth."""
+        and a frame in the same tree. The nearest name comes first, then raw depth; without CameraInfo it is that of the
+        nearest camera in the frame alone."""
         frame_id = self.images[colour][0].frame_id
+        rivals = [topic for topic in self.colour_topics() if self.images[topic][0].frame_id == frame_id]
 
         def fits(topic: str) -> bool:
             own = self.images[topic][0].frame_id
             placed = info_topic(topic) in self.infos and own in tree and self.tree(topic, own) is tree
-            return self._is_depth(topic) and (own == frame_id or placed)
+            nearest = likeness(topic, colour) == max(likeness(topic, rival) for rival in rivals)
+            return self._is_depth(topic) and (placed or (own == frame_id and nearest))
 
         def order(topic: str) -> tuple[bool, int, bool]:
-            away = -len(posixpath.commonpath([topic, colour]))
-            return self.images[topic][0].frame_id != frame_id, away, self.types[topic] != IMAGE
+            return self.images[topic][0].frame_id != frame_id, -likeness(topic, colour), self.types[topic] != IMAGE
 
         return min(filter(fits, self.images), key=order, default=None)
 
@@ -233,10 +236,7 @@ class _Bag:
         """
         body = tree.root(frame_id)
 
-        def distance(topic: str) -> int:
-            return -len(posixpath.commonpath([topic, image_topic]))
-
-        for topic in sorted(self.poses, key=distance):
+        for topic in sorted(self.poses, key=lambda topic: -likeness(topic, image_topic)):
             poses = self.poses[topic]
             _, parent, child, _ = poses[0]
             # Odometry of another body, which TF does not connect to this camera; or a pose of nobody knows which frame.

@@ -101,6 +101,11 @@ def info_topic(image_topic: str) -> str:
     return posixpath.join(posixpath.dirname(base), "camera_info")
 
 
+def likeness(topic: str, other: str) -> int:
+    """How long the part is that the names of two topics begin with, folder by folder."""
+    return len(posixpath.commonpath([topic, other]))
+
+
 def info_at(infos: list[tuple[int, Any]], stamp: int) -> Any:
     """The CameraInfo of an image's stamp; one that was sent once, or rarely, holds until the next."""
     after = bisect_left(infos, stamp, key=lambda info: info[0])

@@ -143,3 +143,21 @@ def test_the_registered_depth_is_taken(bag):
     np.testing.assert_allclose(frames[0].view().depth, VIEWS[0].depth, atol=6e-4)
     with pytest.raises(InvalidRequest, match=f"aligned/image_raw at .*{W}x{H} pixels, its calibration says {W // 2}x"):
         frames[1].view()
+
+
+def test_depth_of_one_of_two_cameras_in_a_frame(bag):
+    """The other one, whose name is farther from the depth's, has none."""
+
+    def add(writer):
+        for view in VIEWS:
+            pixels = view.image.reshape(-1)
+            other = ros.sensor_msgs__msg__Image(
+                header(view.stamp, "camera_optical_frame"), H, W, "rgb8", 0, 3 * W, pixels
+            )
+            writer.write("/other/image_raw", other, view.stamp)
+            writer.write("/other/camera_info", camera_info(view.camera, view.stamp, "camera_optical_frame"), view.stamp)
+            depth = depth_image(view.depth, view.stamp, "camera_optical_frame")
+            writer.write("/camera/depth/image_raw", depth, view.stamp)
+
+    found = {(frame.camera_name, frame.read_depth is not None) for frame in open_sequence(bag(add)).frames}
+    assert found == {("camera", True), ("other", False)}

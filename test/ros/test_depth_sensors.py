@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import NodeThread, logged
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -15,10 +16,12 @@ from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
 from gld_ros.data.camera_messages import camera_model
+from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.cameras import Camera, intrinsics
 from gld_ros.geometry.points import project
 from gld_ros.ros import conversions
+from gld_ros.ros.demo.recorder import Recorder
 from gld_ros.ros.node.depth import PairedDepth, PosedImage
 from gld_ros.srv import SynthesizeViews
 
@@ -106,12 +109,16 @@ def test_registered_depth_has_the_frame_of_its_pictures(robot):
         PairedDepth("/depth", depth, None, camera.c2w, False).read(picture, camera)
 
 
-def test_depth_of_another_camera(robot):
-    """Half the size, another lens, beside the colour camera by TF, compressed, 5 ms before the picture."""
+def test_depth_of_another_camera(robot, tmp_path):
+    """Half the size, another lens, beside the colour camera by TF, compressed, 5 ms before the picture; and the same
+    from a bag of it."""
+    recorder_node = rclpy.create_node("recorder")
+    robot._executor.add_node(recorder_node)
+    recorder = Recorder(recorder_node, tmp_path / "bag")
     depth_camera = Camera(intrinsics(60, 60, 48, 36), robot.cameras[0].c2w @ MOUNT, 96, 72)
     millimetres = (robot.room.render([depth_camera])[1][0] * 1000).astype(np.uint16)
-    publisher = robot.node.create_publisher(CompressedImage, "depth/compressedDepth", 10)
-    infos = robot.node.create_publisher(CameraInfo, "depth_info", 10)
+    publisher = robot.node.create_publisher(CompressedImage, "depth/image_raw/compressedDepth", 10)
+    infos = robot.node.create_publisher(CameraInfo, "depth/camera_info", 10)
     data = struct.pack("<iff", 0, 0, 0) + cv2.imencode(".png", millimetres)[1].tobytes()
 
     def kept():
@@ -127,15 +134,23 @@ def test_depth_of_another_camera(robot):
             time.sleep(0.05)
         return [frame for frame in seen(process) if frame.depth is not None]
 
-    topics = {"depth_topics": "[depth/compressedDepth]", "depth_camera_info_topics": "[depth_info]"}
+    depth_topic, info_topic = "/depth/image_raw/compressedDepth", "/depth/camera_info"
+    robot.wait(lambda: recorder.subscribed >= {"/image", "/camera_info", "/tf", depth_topic, info_topic}, "recorder")
+    topics = {"depth_topics": f"[{depth_topic}]", "depth_camera_info_topics": f"[{info_topic}]"}
     with NodeThread(**topics, tf_timeout=0.5) as process:
         (frame,) = robot.wait(kept, "a key frame with depth")
         assert frame.depth.shape == (144, 192) and np.isfinite(frame.depth).mean() > 0.7
         assert error(frame.depth, robot.depths[0]) < 0.004
         answer = robot.ask(0)
         assert answer.error_code == Response.NONE and answer.views[0].scale_method == "depth"
+    recorder.close()
+    robot._executor.remove_node(recorder_node)
+    recorder_node.destroy_node()
     for one in (publisher, infos):
         robot.node.destroy_publisher(one)
+    (recorded,) = [one.view().depth for one in open_sequence(tmp_path / "bag").frames if one.stamp == frame.stamp]
+    same = np.isclose(recorded, frame.depth, rtol=1e-5, equal_nan=True)
+    assert same.mean() > 0.999  # rounding of a pose may put a point into the next pixel
 
 
 def test_the_map_has_what_the_sensor_measured(robot, sensor):
