@@ -86,7 +86,7 @@ def measure(
 def against_truth(views: Sequence[View], scene: Scene) -> float:
     """PSNR to the real views, dB, mean of the targets."""
     pairs = zip(views, scene.targets, strict=True)
-    return float(np.mean([psnr(view.image, real.image) for view, real in pairs]))
+    return float(np.mean([psnr(view.image, real.image, real.mask) for view, real in pairs]))
 
 
 def against_reference(views: Sequence[View], reference: Sequence[View], lpips: Distance | None) -> dict[str, float]:
