@@ -117,6 +117,10 @@ def test_a_thin_prism_shows_what_its_formula_says():
         ({"latlong": True}, "latlong is True"),
         ({"ftheta_p1": 0.2}, "ftheta_p1 is 0.2"),
         ({"rolling_shutter": [0, 0, 0.1, 0]}, "rolling_shutter"),
+        ({"k7": 0.1}, "k7 is 0.1"),
+        ({"b1": 0.1}, "transforms.json: keys that seem to change rays or pixels, and that cannot be read: b1; k1, k2,"),
+        ({"xi": 0.9, "flip_y": True}, "cannot be read: flip_y, xi;"),
+        ({"crop_left": 3}, "cannot be read: crop_left;"),
     ),
 )
 def test_what_no_pinhole_can_be_made_of_is_refused(folder, keys, message):
@@ -126,9 +130,11 @@ def test_what_no_pinhole_can_be_made_of_is_refused(folder, keys, message):
 
 def test_keys_that_are_not_used_are_named(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        first(folder, {"colmap_im_id": 3, "wobble": 1}, aabb_scale=16, rolling_shutter=[0, 0, 0, 0])
+        first(
+            folder, {"colmap_im_id": 3, "wobble": 1}, aabb_scale=16, rolling_shutter=[0, 0, 0, 0], k9=0, crop_top=None
+        )
     assert [record.message for record in caplog.records] == [
-        f"{folder}/transforms.json: keys that are not used: wobble"
+        f"{folder}/transforms.json: keys that are not used: k9, wobble"
     ]
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,9 +117,12 @@ def read_folder(path: str | Path, skip_bad_frames: bool = False) -> Sequence:
     return Sequence(file.parent.resolve().name, file.parent, frames, metric, timed)
 
 
-def _warn_of_unused(entries: Iterable[dict[str, Any]], where: str) -> None:
+def _warn_of_unused(entries: list[dict[str, Any]], where: str) -> None:
     unused = sorted({key for entry in entries for key in entry if entry[key] is not None} - {*READ, *HARMLESS})
-    bending = [key for key in unused if CHANGES_PIXELS.search(key.lower())]
+    bending = [
+        key for key in unused
+        if CHANGES_PIXELS.search(key.lower()) and any(_says_something(entry.get(key)) for entry in entries)
+    ]  # fmt: skip
     if bending:
         raise InvalidRequest(
             f"{where}: keys that seem to change rays or pixels, and that cannot be read: {', '.join(bending)}; "
@@ -128,6 +130,11 @@ def _warn_of_unused(entries: Iterable[dict[str, Any]], where: str) -> None:
         )
     if unused:
         log.warning("%s: keys that are not used: %s", where, ", ".join(unused))
+
+
+def _says_something(value: Any) -> bool:
+    """False for 0, false, null, and lists of these."""
+    return any(value) if isinstance(value, list) else bool(value)
 
 
 def _read_frame(folder: Path, entry: dict[str, Any], camera_name: str, number: int, where: str) -> Frame:
@@ -265,8 +272,7 @@ def _pinhole(entry: dict[str, Any], full: tuple[int, int], size: tuple[int, int]
     copy of `size`.
     """
     for key in REFUSED:
-        value = entry.get(key)
-        if any(value) if isinstance(value, list) else value:
+        if _says_something(entry.get(key)):
             raise InvalidRequest(f"{where}: {key} is {entry[key]!r}; images that it changes cannot be read")
     name = _model_name(entry, where)
     D = {key: _number(entry, key, where) for key in COEFFICIENTS if entry.get(key)}
