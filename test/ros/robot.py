@@ -29,10 +29,10 @@ K = np.array([[110.0, 0, 96], [0, 110, 72], [0, 0, 1]])
 
 
 def node_arguments(parameters):
-    """ROS arguments of these parameters; `__ns` and `__node` remap the namespace and the name."""
+    """ROS arguments of these parameters; `__ns`, `__node` and names of topics with a slash first remap."""
     arguments = ["--ros-args"]
     for name, value in {"diagnostics_period": 0.1, **parameters}.items():
-        arguments += ["-r" if name.startswith("__") else "-p", f"{name}:={value}"]
+        arguments += ["-r" if name.startswith(("__", "/")) else "-p", f"{name}:={value}"]
     return arguments
 
 
