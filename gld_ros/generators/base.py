@@ -115,8 +115,9 @@ class Generator(ABC):
         for source in sources:
             if (depth := source.measured) is None:
                 return []
+            known = np.isfinite(depth)
             certain = confidence(np.full_like(depth, SENSOR_SPREAD), np.zeros(depth.shape, bool), None)
-            found.append(ObservedDepth(depth, source.image, certain, source.camera, source.stamp))
+            found.append(ObservedDepth(depth, source.image, certain, source.camera, source.stamp, known))
         return found
 
     def flops(self, request: Request) -> float | None:

@@ -62,6 +62,7 @@ def test_models_that_triangulate_nothing_observe_what_the_sensor_measured(views)
     (found,) = gld.observed_depth(sources, (SIZE, 96 * 72))
     assert np.isnan(found.depth[:10]).all() and found.stamp == 7 and found.confidence.min() > 0.9
     np.testing.assert_array_equal(found.depth[10:], depth[10:])
+    assert found.measured[10:].all() and not found.measured[:10].any()
     assert gld.observed_depth([*sources, views[0][1]]) == []
 
 
