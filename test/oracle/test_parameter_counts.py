@@ -3,6 +3,7 @@
 """Every released network without its weights: parameter counts, and the published keys with their shapes."""
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from gld_ros.networks.camera_head import CameraHead
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.dpt import DualDPT, PointDPT
 from gld_ros.networks.encoder import GeometryEncoder
+from gld_ros.networks.gen3r.configs import Gen3RConfig
+from gld_ros.networks.gen3r.model import Gen3RNetworks
 from gld_ros.networks.released import DA3_BASE, DA3_BASE_HEAD, GLD_DA3, GLD_VGGT, RGB_DECODER, VGGT_1B, VGGT_HEAD
 from gld_ros.networks.rgb_decoder import RGBDecoder
 from gld_ros.weights.folder import KeyNames
@@ -109,3 +112,18 @@ def test_the_parts_cover_the_published_lists():
     assert len(keys) == 443 + 1797 + 438 + 430 + 390 + 378
     assert [k for k in keys if not k.startswith(prefixes)] == []
     assert UNUSED.items() <= published("vggt_keys.txt").items()
+
+
+def test_gen3r():
+    """The image tower without its projection (1280 x 1024), VGGT without its track head and what is unused."""
+    net = on_meta(lambda: Gen3RNetworks(Gen3RConfig()))
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
+    vggt = counts.pop("encoder") + counts.pop("heads")
+    assert vggt == 1_190_596_120 - math.prod(UNUSED["aggregator.patch_embed.mask_token"])
+    assert counts == {
+        "adapter": 317_844_304,
+        "vae": 126_892_531,
+        "transformer": 1_616_337_728,
+        "text": 5_680_910_336,
+        "image": 632_076_800 - 1280 * 1024,
+    }

@@ -84,6 +84,8 @@ class Gen3RConfig:
     encoder: EncoderConfig = VGGT_1B
     head: DPTConfig = VGGT_HEAD
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    #: Channels of the video VAE at full resolution.
+    vae_width: int = 96
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     text: TextConfig = field(default_factory=TextConfig)
     image: ImageTowerConfig = field(default_factory=ImageTowerConfig)

@@ -24,7 +24,7 @@ class Gen3RNetworks(nn.Module):
         self.encoder = GeometryEncoder(config.encoder)
         self.heads = GeometryHeads(config.encoder.channels, config.head)
         self.adapter = GeometryAdapter(config.adapter)
-        self.vae = VideoVAE()
+        self.vae = VideoVAE(config.vae_width)
         self.transformer = JointTransformer(config.transformer)
         self.text = TextEncoder(config.text)
         self.image = ImageTower(config.image)

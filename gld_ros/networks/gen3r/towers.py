@@ -20,14 +20,15 @@ from gld_ros.networks.gen3r.latents import Posterior, latent_frames, per_channel
 
 
 class VideoVAE(nn.Module):
-    """Wan 2.1's video VAE: clips (B, 3, F, H, W) in 0..1 and latents (B, 16, f, H / 8, W / 8)."""
+    """Wan 2.1's video VAE: clips (B, 3, F, H, W) in 0..1 and latents (B, 16, f, H / 8, W / 8). width: its channels at
+    full resolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 96):
         super().__init__()
         require("gen3r", "Gen3R's video VAE", ModelError)
         from diffusers import AutoencoderKLWan
 
-        net: Any = AutoencoderKLWan()
+        net: Any = AutoencoderKLWan(base_dim=width)
         self.net = net
         self.mean, self.std = net.config.latents_mean, net.config.latents_std
 

@@ -119,7 +119,7 @@ class JointBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """q and k are normalised over all heads together, then rotated."""
+    """q and k are normalised over all heads together, in float32, then rotated."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -128,7 +128,7 @@ class SelfAttention(nn.Module):
         self.norm_q, self.norm_k = nn.RMSNorm(width, EPS), nn.RMSNorm(width, EPS)
 
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
-        q, k = self.split(self.norm_q(self.q(x))), self.split(self.norm_k(self.k(x)))
+        q, k = self.split(self.norm_q(self.q(x).float())), self.split(self.norm_k(self.k(x).float()))
         v = self.split(self.v(x))
         return self.o(_merged(attend(turned(q, rope).to(v), turned(k, rope).to(v), v)))
 
@@ -149,9 +149,9 @@ class CrossAttention(SelfAttention):
         )
 
     def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
-        q = self.split(self.norm_q(self.q(x)))
-        text = self.split(self.norm_k(self.k(context.text))), self.split(self.v(context.text))
-        image = self.split(self.norm_k_img(self.k_img(context.image))), self.split(self.v_img(context.image))
+        q = self.split(self.norm_q(self.q(x).float()))
+        text = self.split(self.norm_k(self.k(context.text).float())), self.split(self.v(context.text))
+        image = self.split(self.norm_k_img(self.k_img(context.image).float())), self.split(self.v_img(context.image))
         q = q.to(text[1])
         from_text, from_image = (
             attend(q, *(y.to(q).expand(len(q), -1, -1, -1) for y in pair)) for pair in (text, image)
