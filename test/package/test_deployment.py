@@ -158,7 +158,7 @@ def test_every_node_launched_can_be_given_an_enclave(file):
     ]
     own = [{k.arg: k.value for k in call.keywords} for call in calls]
     own = [keywords for keywords in own if keywords["package"].value == "gld_ros"]
-    assert own
+    assert own or "gld.launch.py" in file.read_text(), "the node is started, or its launch file included"
     for keywords in own:
         option, value = keywords["ros_arguments"].elts
         assert option.value == "--enclave" and value.value.id == "value" and value.slice.value in declared
