@@ -23,6 +23,9 @@ def evaluate_costmap(
         Literal["found", "frame"],
         Option(help="heights count from the ground found in the sensor's depth, or from z = 0 of the poses' frame"),
     ] = "found",
+    confirmations: Annotated[
+        int | None, Option(help="key frames that have to confirm a depth, map_confirmations of gld_node (default: 2)")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     offload: Offload = None,
@@ -38,6 +41,7 @@ def evaluate_costmap(
     from gld_ros.plain import to_dict
     from gld_ros.scene.map.config import MapConfig
 
+    config = MapConfig() if confirmations is None else MapConfig(confirmations=confirmations)
     sequences: dict[str, dict[str, Any]] = {}
     pipe = GLDPipeline.from_pretrained(model, device=device, dtype=dtype, offload=offload)
     for spec in data:
@@ -47,12 +51,12 @@ def evaluate_costmap(
                 raise InvalidRequest(f"{spec}: a sequence {name} was there before; give the folder another name")
             frames = scenes.frames(index)
             with progress(name, len(frames)) as update:
-                sequences[name] = costmap.evaluate_costmap(pipe, frames, ground, lambda: update(1))
+                sequences[name] = costmap.evaluate_costmap(pipe, frames, ground, config, lambda: update(1))
     report = {
         "model": pipe.name,
         "command": shlex.join(["gld", *sys.argv[1:]]),
         "versions": versions(pipe),
-        "map": to_dict(MapConfig()),
+        "map": to_dict(config),
         "heights": [costmap.LOW, costmap.HIGH],
         "sequences": sequences,
     }
@@ -64,6 +68,9 @@ def evaluate_costmap(
         print(json.dumps(report, indent=1, allow_nan=False))
     else:
         print_costmap(report)
+
+
+COUNTS = ("obstacles", "marks", "unjudged")  # cells: of the sensor, of the model, of these where the sensor saw nothing
 
 
 def print_costmap(report: dict[str, Any]) -> None:
@@ -84,11 +91,18 @@ def print_costmap(report: dict[str, Any]) -> None:
             f"depth AbsRel {_number(figures['depth_abs_rel'])}{jitter}"
         )
         rows = [
-            [f"{cell} m", f"{row['confidence']:g}", *(_number(row[key]) for key in columns), str(row["obstacles"])]
+            [
+                f"{cell} m",
+                f"{row['confidence']:g}",
+                *(_number(row[key]) for key in columns),
+                *(str(row[key]) for key in COUNTS),
+            ]
             for cell, of_cell in figures["cells"].items()
             for row in of_cell
         ]
-        show(["cells", ">confidence", *(f">{title}" for title in columns.values()), ">obstacles"], rows)
+        show(
+            ["cells", ">confidence", *(f">{title}" for title in columns.values()), *(f">{key}" for key in COUNTS)], rows
+        )
         print()
 
 

@@ -104,47 +104,52 @@ def write_bag(sequence: Sequence, path: str | Path, storage: str = "mcap", compr
 
     Depth is 32FC1 in metres, NaN unknown. Raises InvalidRequest where `path` exists or an image cannot be read.
     """
-    rig = Rig(sequence)
     with BagWriter(path, storage) as writer:
         writer.note("metric", {True: "true", False: "false", None: "unknown"}[sequence.metric])
-        masked = 0
-        frames = [frame for instant in sequence.instants() for frame in instant]
-        writer.write("/tf_static", _transforms(rig.static), frames[0].stamp, latched=True)
-        for frame in frames:
-            moving = rig.moving(frame)
-            if moving:
-                writer.write("/tf", _transforms([moving]), frame.stamp)
-            topics = camera_topics(frame.camera_name)
-            view = frame.view()
-            masked += view.mask is not None
-            writer.write(topics.camera_info, _camera_info(frame), frame.stamp)
-            if compressed:
-                writer.write(topics.compressed, _jpeg(frame, view.image), frame.stamp)
-            else:
-                writer.write(topics.image, _image(frame, view.image, "rgb8"), frame.stamp)
-            if view.depth is not None:
-                writer.write(topics.depth, _image(frame, view.depth, "32FC1"), frame.stamp)
+        write_frames(writer, sequence, compressed)
+
+
+def write_frames(writer: BagWriter, sequence: Sequence, compressed: bool = False) -> None:
+    """The topics of `write_bag`. Raises InvalidRequest where an image cannot be read."""
+    rig, masked = Rig(sequence), 0
+    frames = [frame for instant in sequence.instants() for frame in instant]
+    writer.write("/tf_static", transforms(rig.static), frames[0].stamp, latched=True)
+    for frame in frames:
+        moving = rig.moving(frame)
+        if moving:
+            writer.write("/tf", transforms([moving]), frame.stamp)
+        topics = camera_topics(frame.camera_name)
+        view = frame.view()
+        masked += view.mask is not None
+        writer.write(topics.camera_info, _camera_info(frame), frame.stamp)
+        if compressed:
+            writer.write(topics.compressed, _jpeg(frame, view.image), frame.stamp)
+        else:
+            writer.write(topics.image, _image(frame, view.image, "rgb8"), frame.stamp)
+        if view.depth is not None:
+            writer.write(topics.depth, _image(frame, view.depth, "32FC1"), frame.stamp)
     if masked:
         log.warning("%s: %d of %d images have masks; %s", sequence.path, masked, len(frames), MASKS_LOST)
 
 
-def _header(stamp: int, frame_id: str) -> Any:
+def header(stamp: int, frame_id: str) -> Any:
+    """std_msgs/Header; stamp in nanoseconds."""
     time = ros.builtin_interfaces__msg__Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
     return ros.std_msgs__msg__Header(stamp=time, frame_id=frame_id)
 
 
 def _image_header(frame: Frame) -> Any:
-    return _header(frame.stamp, optical_frame(frame.camera_name))
+    return header(frame.stamp, optical_frame(frame.camera_name))
 
 
-def _transforms(transforms: list[StampedTransform]) -> Any:
+def transforms(items: list[StampedTransform]) -> Any:
+    """tf2_msgs/TFMessage."""
     stamped = []
-    for item in transforms:
+    for item in items:
         translation = ros.geometry_msgs__msg__Vector3(*item.matrix[:3, 3].tolist())
         rotation = ros.geometry_msgs__msg__Quaternion(*quaternion_from_matrix(item.matrix[:3, :3]).tolist())
         transform = ros.geometry_msgs__msg__Transform(translation, rotation)
-        header = _header(item.stamp, item.parent)
-        stamped.append(ros.geometry_msgs__msg__TransformStamped(header, item.child, transform))
+        stamped.append(ros.geometry_msgs__msg__TransformStamped(header(item.stamp, item.parent), item.child, transform))
     return ros.tf2_msgs__msg__TFMessage(transforms=stamped)
 
 

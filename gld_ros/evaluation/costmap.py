@@ -40,12 +40,16 @@ class Look:
 
 
 def evaluate_costmap(
-    pipe: GLDPipeline, frames: Sequence[Frame], ground: str = "found", done: Callable[[], object] = lambda: None
+    pipe: GLDPipeline,
+    frames: Sequence[Frame],
+    ground: str = "found",
+    default: MapConfig | None = None,
+    done: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Figures of one sequence: `obstacle_errors` for each of CELLS and THRESHOLDS; of the depth and its scale.
 
     ground: "found" looks for it in the sensor's depth (`ground_frame`); "frame" takes z = 0 of the poses' frame.
-    done: called after each frame. Raises InvalidRequest for frames without depth and for another `ground`.
+    default: the map's settings but cells and confidences. done: called for each frame. Raises InvalidRequest for frames without depth and for another `ground`.
     """
     if ground not in ("found", "frame"):
         raise InvalidRequest(f"ground is '{ground}', expected found or frame")
@@ -53,7 +57,7 @@ def evaluate_costmap(
     if not measured:
         raise InvalidRequest("no frame has the depth of a sensor, which the map is compared with")
     to_map, share = find_ground(measured) if ground == "found" else (np.eye(4), None)
-    default = MapConfig()
+    default = default or MapConfig()
     sensor = {cell: VoxelMap(replace(default, voxel_size=cell, confirmations=0)) for cell in CELLS}
     learned = {
         (cell, threshold): VoxelMap(

@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from gld_ros.data.scene_file import write_scene
 from gld_ros.data.sequence import save_depth_png
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import unproject
 from gld_ros.metrics.geometry import depth_errors
 from gld_ros.metrics.image import psnr
+from gld_ros.reports.cloud_viewer import cloud_viewer
+from gld_ros.reports.pages import Part, cell, write_page
 from gld_ros.reports.pictures import (
     BAR,
     BAR_LENGTH,
@@ -153,7 +156,10 @@ class Result:
 
 
 def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]:
-    """Write PNG and depth of every result, points.ply, cloud.png and sheet.png into `out`; returns the figures.
+    """Write the files of all results into `out`; returns the figures.
+
+    The files are PNG and depth of every result, sheet.png, points.ply, cloud.png, scene.mcap (`write_scene`), and
+    results.html, which needs no other file.
 
     unit: of depth and poses, for the colour bar. The figures are means over the views that have them, `points_origin`
     (what the coordinates of points.ply count from), and `views`.
@@ -172,11 +178,37 @@ def write_results(out: Path, results: list[Result], unit: str) -> dict[str, Any]
     sources = {id(source): source.camera for result in results for source in result.sources}
     cloud_picture(points, list(sources.values())).save(out / "cloud.png")
     contact_sheet(results, unit).save(out / "sheet.png")
+    write_scene(out / "scene.mcap", pictures(results), points)
     comparisons = [result.comparison() for result in results]
     figures: dict[str, Any] = dict(summary(comparisons))
     figures["points_origin"] = points.origin.tolist()
     figures["views"] = [{"title": r.title, **c} for r, c in zip(results, comparisons, strict=True)]
+    write_page(out / "results.html", "Synthesized views", page_parts(out, results, figures, points))
     return figures
+
+
+def pictures(results: Sequence[Result]) -> list[tuple[str, SourceView]]:
+    """Sources (once each) and views with their depth, named source_00, ... and view_00, ..."""
+    sources = {id(source): source for result in results for source in result.sources}
+    named = [(f"source_{k:02d}", replace(source, depth=None)) for k, source in enumerate(sources.values())]
+    return named + [
+        (f"view_{k:02d}", SourceView(result.image, result.camera, result.real.stamp, result.depth))
+        for k, result in enumerate(results)
+    ]
+
+
+def page_parts(out: Path, results: Sequence[Result], figures: dict[str, Any], points: Points) -> list[Part]:
+    """Of the page: the figures, the contact sheet that lies in `out`, the cloud."""
+    names = [name for name in figures if name not in ("views", "points_origin")]
+    rows = [[cell(view[name]) for name in ("title", *names)] for view in figures["views"]]
+    note = "An orange line surrounds what the model made up; depth is bright where it is near. Beside this page lie "
+    note += "points.ply, for MeshLab, CloudCompare and others, and scene.mcap, for Foxglove and rerun."
+    return [
+        Part(lines=[note]),
+        Part("Pictures and depth", picture=out / "sheet.png"),
+        Part("Cloud", viewer=cloud_viewer(points, results[0].camera)),
+        Part("Figures against the real frames", columns=["view", *names], rows=rows),
+    ]
 
 
 def summary(comparisons: list[Figures]) -> Figures:

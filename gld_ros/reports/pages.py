@@ -36,6 +36,7 @@ pre { background: #f4f4f4; padding: 1em; overflow-x: auto; }
 {%- if part.terms %}<dl>{% for term, text in part.terms.items() %}<dt><b>{{ term }}</b></dt><dd>{{ text }}</dd>
 {%- endfor %}</dl>{% endif %}
 {%- if part.picture %}<img alt='{{ part.title }}' src='data:image/png;base64,{{ embedded(part.picture) }}'>{% endif %}
+{%- if part.viewer %}{{ part.viewer | safe }}{% endif %}
 {% endfor %}</body></html>
 """
 
@@ -45,7 +46,7 @@ class Part:
     """A section of a page; what is empty is left out.
 
     level: of its heading. lines: paragraphs. columns, rows: a table; a cell's first line is large, the others are
-    small. terms: a list of definitions. picture: a PNG file.
+    small. terms: a list of definitions. picture: a PNG file. viewer: HTML of `cloud_viewer`, taken as it is.
     """
 
     title: str = ""
@@ -56,6 +57,7 @@ class Part:
     rows: Sequence[Sequence[str]] = ()
     terms: dict[str, str] = field(default_factory=dict)
     picture: Path | None = None
+    viewer: str = ""
 
 
 def write_page(path: Path, title: str, parts: Sequence[Part]) -> None:

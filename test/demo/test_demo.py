@@ -46,6 +46,8 @@ def test_demo_end_to_end(drive, tmp_path):
     assert f"generated: {100 * report['generated_share']:.0f} % of the requested pixels" in done.stdout.splitlines()
     points = read_ply(tmp_path / "points.ply")
     assert len(points.xyz) > 0 and np.isfinite(points.xyz).all()
+    assert (tmp_path / "scene.mcap").stat().st_size > 1000 and "<canvas" in (tmp_path / "results.html").read_text()
+    assert report["messages"]["/gld_node/map/occupancy"]["received"] > 0  # the grid is in the bag
     for name in ("sheet.png", "cloud.png"):
         assert Image.open(tmp_path / name).size[0] > 300
     recorded = open_sequence(tmp_path / "bag")  # what was published can be played again

@@ -1,7 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""config/nav2_costmap.yaml and config/costmap.yaml: names and types that Nav2 has, topics of the node; nothing generated
-clears.
+"""Costmaps in config/: names and types that Nav2 has, topics that the node has, and nothing generated that clears.
 
 Nav2 is not on PyPI, so the names are those its sources declare (nav2_costmap_2d of Humble to Kilted).
 """

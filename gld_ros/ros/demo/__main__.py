@@ -3,9 +3,9 @@
 """The demo: a camera node and `gld_node` in processes of their own, asked for poses the camera did not show.
 
 `python -m gld_ros.ros.demo [--sequence PATH]`: without a sequence the simulated robot drives up to a corner, and most
-of what is asked for lies where it has not looked. Writes report.json, sheet.png, points.ply, cloud.png and bag/ into
-out/NAME, prints a table, and fails unless all requested views came back; those of the simulated robot generated to a
-quarter at least.
+of what is asked for lies where it has not looked. Writes report.json, results.html, scene.mcap, points.ply, pictures
+and bag/, all that was on the topics, into out/NAME, prints a table, and fails unless all requested views came back;
+those of the simulated robot generated to a quarter at least.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, scenario: Scenario, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    for old in ("report.json", "sheet.png", "points.ply", "cloud.png"):
+    for old in ("report.json", "results.html", "scene.mcap", "sheet.png", "points.ply", "cloud.png"):
         (out / old).unlink(missing_ok=True)
     if (out / "bag").exists():
         shutil.rmtree(out / "bag")
@@ -134,6 +134,7 @@ def _start(args: argparse.Namespace, scenario: Scenario, processes: Processes) -
             # Every frame shown is kept, so that sources around every target are at hand.
             "keyframe_translation": 0.0,
             "keyframe_rotation": 0.0,
+            "map_enabled": True,  # for its clouds and grid in the bag
             "keyframe_max_age": 1e6,
             "context_capacity": max(64, len(scenario.sources)),
             "queue_depth": 20,

@@ -176,4 +176,4 @@ def _print_table(report: dict[str, Any], out: Path) -> None:
         print(f"  {name:<38} {value}")
     for note in [*report["notes"], *report["errors"]]:
         print(f"  * {note}")
-    print(f"  files: {out}/report.json sheet.png points.ply cloud.png bag/")
+    print(f"  files: {out}/report.json results.html scene.mcap points.ply sheet.png cloud.png bag/")
