@@ -70,7 +70,8 @@ def evaluate_costmap(
         print_costmap(report)
 
 
-COUNTS = ("obstacles", "marks", "unjudged")  # cells: of the sensor, of the model, of these where the sensor saw nothing
+#: Numbers of cells: of the sensor, occupied and free; of the model, occupied, and those where the sensor saw nothing.
+COUNTS = ("obstacles", "real_free", "marks", "unjudged")
 
 
 def print_costmap(report: dict[str, Any]) -> None:

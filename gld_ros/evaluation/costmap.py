@@ -24,9 +24,9 @@ from gld_ros.scene.map.config import MapConfig
 from gld_ros.scene.map.voxel_map import VoxelMap
 from gld_ros.views import ObservedDepth, SourceView
 
-CELLS = (0.1, 0.2)  # metres
+CELLS = (0.1, 0.2)  # metres, of the grids that are compared; multiples of the map's own
 LOW, HIGH = 0.1, 1.5  # metres of height between which something is an obstacle; defaults of `map_low`, `map_high`
-THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # of the confidence that marks
+THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # of the confidence that marks
 SOURCES = 2  # default of `max_sources`
 GROUND_FRAMES, GROUND_STEP = 40, 16  # frames, and rows and columns of them, that the ground is looked for in
 
@@ -49,7 +49,8 @@ def evaluate_costmap(
     """Figures of one sequence: `obstacle_errors` for each of CELLS and THRESHOLDS; of the depth and its scale.
 
     ground: "found" looks for it in the sensor's depth (`ground_frame`); "frame" takes z = 0 of the poses' frame.
-    default: the map's settings but cells and confidences. done: called for each frame. Raises InvalidRequest for frames without depth and for another `ground`.
+    default: the map's settings but confidences. done: called for each frame.
+    Raises InvalidRequest for frames without depth and for another `ground`.
     """
     if ground not in ("found", "frame"):
         raise InvalidRequest(f"ground is '{ground}', expected found or frame")
@@ -58,24 +59,17 @@ def evaluate_costmap(
         raise InvalidRequest("no frame has the depth of a sensor, which the map is compared with")
     to_map, share = find_ground(measured) if ground == "found" else (np.eye(4), None)
     default = default or MapConfig()
-    sensor = {cell: VoxelMap(replace(default, voxel_size=cell, confirmations=0)) for cell in CELLS}
+    sensor = VoxelMap(replace(default, confirmations=0))
     learned = {
-        (cell, threshold): VoxelMap(
-            replace(
-                default,
-                voxel_size=cell,
-                min_confidence=threshold,
-                free_confidence=max(threshold, default.free_confidence),
-            )
+        threshold: VoxelMap(
+            replace(default, min_confidence=threshold, free_confidence=max(threshold, default.free_confidence))
         )
-        for cell in CELLS
         for threshold in THRESHOLDS
     }
     scales, errors, count = [], [], 0
     for look in looks(pipe, frames, to_map, done):
         count += 1
-        for voxels in sensor.values():
-            integrate_sensor(voxels, look.view)
+        integrate_sensor(sensor, look.view)
         if look.found is None:
             continue
         for voxels in learned.values():
@@ -86,9 +80,7 @@ def evaluate_costmap(
             errors.append(compared["abs_rel"])
             scales.append(log_scale(look))
     rows = {
-        f"{cell:g}": [
-            {"confidence": threshold, **against(learned[cell, threshold], sensor[cell])} for threshold in THRESHOLDS
-        ]
+        f"{cell:g}": [{"confidence": threshold, **against(made, sensor, cell)} for threshold, made in learned.items()]
         for cell in CELLS
     }
     return {
@@ -146,9 +138,13 @@ def integrate_sensor(voxels: VoxelMap, view: SourceView) -> None:
     voxels.integrate_observed(depth, view.image, np.ones(depth.shape, np.float32), view.camera, view.stamp)
 
 
-def against(learned: VoxelMap, sensor: VoxelMap) -> dict[str, Any]:
-    """`obstacle_errors` between LOW and HIGH. The sensor's cell counts as free if it saw any free space in it."""
-    return obstacle_errors(learned.occupancy(LOW, HIGH), sensor.occupancy(LOW, HIGH, free_share=0.0))
+def against(learned: VoxelMap, sensor: VoxelMap, cell: float) -> dict[str, Any]:
+    """`obstacle_errors` between LOW and HIGH, in cells of so many metres, which are made of the maps' smaller ones.
+
+    The sensor's cell counts as free if it saw any free space in it, as false marks could not be told otherwise.
+    """
+    factor = round(cell / learned.config.voxel_size)
+    return obstacle_errors(learned.occupancy(LOW, HIGH), sensor.occupancy(LOW, HIGH, free_share=0.0), factor)
 
 
 def on_same_pixels(look: Look) -> tuple[np.ndarray, np.ndarray]:

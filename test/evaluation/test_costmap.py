@@ -16,7 +16,7 @@ from gld_ros.evaluation.costmap import CELLS, THRESHOLDS, jitter
 from gld_ros.geometry.cameras import Camera, intrinsics
 from gld_ros.geometry.ground import ground_frame
 from gld_ros.geometry.se3 import look_at, rigid
-from gld_ros.metrics.obstacles import obstacle_errors
+from gld_ros.metrics.obstacles import coarsened, obstacle_errors
 from gld_ros.scene.map.occupancy import OccupancyGrid
 from gld_ros.views import SourceView
 
@@ -45,6 +45,13 @@ def test_grids_of_other_extents_meet_on_the_same_cells():
     assert obstacle_errors(grid([[-1]]), grid([[-1]]))["recall"] is None
     with pytest.raises(ValueError, match="differ"):
         obstacle_errors(grid([[100]], x=0.05), real)
+
+
+def test_coarser_cells_keep_every_obstacle_and_need_free_ones():
+    fine = np.array([[100, 0, 0, -1, 0], [0, 0, -1, -1, 50]])
+    assert coarsened(fine, 2, 0.5).tolist() == [[100, -1, -1]] and coarsened(fine, 2, 0.0).tolist() == [[100, 0, 0]]
+    found, real = grid([[-1, 100], [-1, -1]]), grid([[-1, -1], [100, -1]])
+    assert obstacle_errors(found, real)["recall"] == 0 and obstacle_errors(found, real, 2)["recall"] == 1
 
 
 def test_the_ground_is_below_a_table_and_level_as_the_cameras_are_held():

@@ -26,7 +26,13 @@ def check_installed(prefix):
     """Executables, launch files, configurations and the embedded model's files lie where ROS looks for them."""
     for name in ("gld", "gld_dashboard", "gld_node", "gld_replay", "gld_sim_camera"):
         assert os.access(prefix / "lib" / "gld_ros" / name, os.X_OK)
-    configuration = ("config/gld.yaml", "config/gld.rviz", "config/sros2/policies.xml")
+    configuration = (
+        "config/gld.yaml",
+        "config/gld.rviz",
+        "config/costmap.yaml",
+        "config/foxglove.json",
+        "config/sros2/policies.xml",
+    )
     for name in ("launch/gld.launch.py", "launch/demo.launch.py", "launch/costmap.launch.py", *configuration):
         assert (prefix / "share" / "gld_ros" / name).is_file()
     (package,) = prefix.glob("**/gld_ros/weights")

@@ -1,10 +1,12 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""config/gld.rviz: every topic in it is one of the node, of the type the display takes, with a QoS that fits.
+"""config/gld.rviz and foxglove.json: every topic in them is there, of the type the display takes, with a QoS that fits.
 
 RViz is not on PyPI, so the types are those its sources (rviz_default_plugins of Jazzy) subscribe to.
 """
 
+import json
+import re
 from pathlib import Path
 
 import yaml
@@ -58,3 +60,21 @@ def test_layers_of_the_map_can_be_told_apart():
     assert observed["Color Transformer"] == "RGB8" and observed.get("Alpha", 1) == 1
     assert generated["Color Transformer"] == "FlatColor" and generated["Alpha"] < 1
     assert observed["Style"] != generated["Style"]
+
+
+def test_panels_of_foxglove_show_what_the_node_and_runs_have():
+    layout = json.loads((Path(__file__).parents[2] / "config" / "foxglove.json").read_text())
+    panels = layout["configById"]
+    run, robot = (json.dumps(tab["layout"]) for tab in panels[layout["layout"]]["tabs"])
+    shown = re.findall(r'"((?:3D|Image)!\w+)"', run + robot)
+    assert sorted(shown) == sorted(set(panels) - {layout["layout"]})  # each panel once
+    topics = {}
+    for name in shown:
+        images = panels[name].get("imageMode", {})
+        used = [images[key] for key in ("imageTopic", "calibrationTopic") if key in images]
+        topics[name] = {*used, *panels[name].get("topics", {})}
+    node = {topic.replace("~", "/gld_node") for topic in PUBLISHED}
+    pictures = [f"/{name}/{part}" for name in ("source_00", "source_01", "view_00", "view_01")
+                for part in ("image_raw", "camera_info", "depth/image_raw")]  # fmt: skip
+    for name, used in topics.items():
+        assert used and used <= (set(pictures) | {"/points"} if name in run else node), name
