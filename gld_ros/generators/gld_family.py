@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gld_ros.confidence import confidence
-from gld_ros.errors import ModelError, NoContext
+from gld_ros.errors import ModelError
 from gld_ros.generators.base import Generator
 from gld_ros.generators.devices import in_memory
 from gld_ros.generators.gld import Generated, LatentDiffusion, SourceLatents
@@ -34,6 +33,7 @@ from gld_ros.generators.native import (
     at_size,
     camera_tensors,
     generated_parts,
+    measured_pixels,
     native_sources,
     paste_observed,
     pixels_of,
@@ -44,7 +44,7 @@ from gld_ros.generators.native import (
 )
 from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
 from gld_ros.generators.scale import find_scale, geometry_spread, joint_scale
-from gld_ros.generators.warping import WarpedSources, align, without_excluded
+from gld_ros.generators.warping import aligned, without_excluded
 from gld_ros.geometry.cameras import Camera, RelativeFrame
 from gld_ros.geometry.warp import forward_warp
 from gld_ros.networks.gld import GLDNetworks
@@ -284,26 +284,3 @@ class GLD(Generator):
         scale = joint_scale(sources, geometry, K, c2w, frame, self.min_baseline, strict=False)
         depth = SourceDepth(geometry.depth.float() * (scale.value / frame.unit), geometry_spread(geometry))
         return encoded.images, depth, native_sources(sources, encoded.images, depth, frame, PIXELS)
-
-
-def measured_pixels(source: SourceView, size: tuple[int, ...]) -> np.ndarray | None:
-    """(H, W) bool of the size: where the depth of `native_sources` is that of the source's depth sensor."""
-    if (measured := source.measured) is None:
-        return None
-    known = torch.from_numpy(np.isfinite(measured))[None, None].float()
-    return F.interpolate(known, size=size, mode="nearest-exact")[0, 0].numpy() > 0
-
-
-def aligned(depth: Tensor, sources: SourceDepth, warped: WarpedSources | None) -> Tensor:
-    """Depth (1, V, h, w) of all views in the unit of the sources' depth.
-
-    The head's depth of all views has one unit. It is aligned with the sources' own, in the sources and wherever the
-    targets show what they saw. Raises NoContext for a target that shows nothing of the sources.
-    """
-    assert warped is not None
-    for number, target in enumerate(warped.observed[0]):
-        if not target.any():
-            raise NoContext(f"target {number}: nothing that the sources see is in its picture")
-    seen = torch.cat([torch.ones_like(sources.depth, dtype=torch.bool), warped.observed], dim=1)
-    known = torch.cat([sources.depth, warped.depth], dim=1)
-    return depth * align(depth, known, seen)[:, None, None, None]

@@ -165,6 +165,14 @@ def sensor_depth(
     return torch.stack(maps)[None]
 
 
+def measured_pixels(source: SourceView, size: tuple[int, ...]) -> np.ndarray | None:
+    """(H, W) bool of the size: where the depth of `native_sources` is that of the source's depth sensor."""
+    if (measured := source.measured) is None:
+        return None
+    known = torch.from_numpy(np.isfinite(measured))[None, None].float()
+    return F.interpolate(known, size=size, mode="nearest-exact")[0, 0].numpy() > 0
+
+
 def paste_observed(
     native: NativeSources,
     image: Tensor,

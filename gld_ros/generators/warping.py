@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gld_ros.errors import NoContext
 from gld_ros.generators.native import NativeSources
 from gld_ros.geometry.warp import Warp, forward_warp, pull_push, resample
 from gld_ros.networks.dpt import Geometry
@@ -122,3 +123,18 @@ def align(depth: Tensor, reference: Tensor, seen: Tensor) -> Tensor:
     """The factor (B,) that takes depth (B, V, H, W) to the reference where seen: the median ratio over all views."""
     ratio = torch.where(seen, reference / depth.clamp_min(1e-9), torch.nan)
     return ratio.flatten(1).nanmedian(dim=1).values
+
+
+def aligned(depth: Tensor, sources: SourceDepth, warped: WarpedSources | None) -> Tensor:
+    """Depth (1, V, h, w) of all views in the unit of the sources' depth.
+
+    The head's depth of all views has one unit. It is aligned with the sources' own, in the sources and wherever the
+    targets show what they saw. Raises NoContext for a target that shows nothing of the sources.
+    """
+    assert warped is not None
+    for number, target in enumerate(warped.observed[0]):
+        if not target.any():
+            raise NoContext(f"target {number}: nothing that the sources see is in its picture")
+    seen = torch.cat([torch.ones_like(sources.depth, dtype=torch.bool), warped.observed], dim=1)
+    known = torch.cat([sources.depth, warped.depth], dim=1)
+    return depth * align(depth, known, seen)[:, None, None, None]
