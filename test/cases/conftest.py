@@ -14,19 +14,27 @@ from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView
 
 
-@pytest.fixture(scope="session", autouse=True)
+load = GLDPipeline.from_pretrained
+
+
+@cache
+def mini() -> GLDPipeline:
+    return load("mini")
+
+
+def load_once(name, *options, **more) -> GLDPipeline:
+    """In the place of `from_pretrained`: mini as it is by default is loaded once."""
+    if name != "mini" or any(value is not None for value in (*options, *more.values())):
+        return load(name, *options, **more)
+    mini().forget()
+    return mini()
+
+
+@pytest.fixture(scope="module", autouse=True)
 def one_model():
-    """Commands in this process load mini once."""
-    load, patch = GLDPipeline.from_pretrained, pytest.MonkeyPatch()
-    once = cache(lambda: load("mini"))
-
-    def from_pretrained(name, **options):
-        if name != "mini" or any(value is not None for value in options.values()):
-            return load(name, **options)
-        once().forget()
-        return once()
-
-    patch.setattr(GLDPipeline, "from_pretrained", from_pretrained)
+    """Commands in this process share mini."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(GLDPipeline, "from_pretrained", load_once)
     yield
     patch.undo()
 
