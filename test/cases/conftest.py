@@ -13,7 +13,6 @@ from gld_ros.data.sequence import write_folder
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView
 
-
 load = GLDPipeline.from_pretrained
 
 
