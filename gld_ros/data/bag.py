@@ -30,7 +30,7 @@ from gld_ros.data.bag_images import (
     camera_of,
     info_at,
     info_topic,
-    is_rectified,
+    rectified_by_name,
     likeness,
     nearest_in_time,
     pose_of,
@@ -138,7 +138,7 @@ class _Bag:
             problems.append(f"no TF, Odometry or PoseStamped leads to its frame {frame_id!r}")
         if problems:
             return [], ", ".join(problems)
-        camera_name, rectified = camera_of(topic), is_rectified(topic.removesuffix("/compressed"))
+        camera_name, rectified = camera_of(topic), rectified_by_name(topic.removesuffix("/compressed"))
         depth_topic = self._depth_topic(topic, tree)
         levels = self.levels[topic].levels
         if levels != FULL_RANGE:
@@ -218,7 +218,7 @@ class _Bag:
             return None
         beside = info_topic(topic)
         is_own = beside in self.infos and beside != info_topic(image.topic)
-        own = self._calibration(beside, measured, is_rectified(topic)) if is_own else None
+        own = self._calibration(beside, measured, rectified_by_name(topic)) if is_own else None
         return partial(measured.depth, colour, camera, own, c2w)
 
     def tree(self, topic: str, frame_id: str) -> TransformTree:

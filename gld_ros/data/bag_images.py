@@ -127,6 +127,6 @@ def pose_of(position: Any, turn: Any) -> np.ndarray:
         return np.full((4, 4), np.nan)
 
 
-def is_rectified(topic: str) -> bool:
+def rectified_by_name(topic: str) -> bool:
     """True if the name of an image topic says so."""
     return bool(re.search(r"(^|_)rect(ified)?(_|$)", posixpath.basename(topic)))
