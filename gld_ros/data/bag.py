@@ -30,10 +30,10 @@ from gld_ros.data.bag_images import (
     camera_of,
     info_at,
     info_topic,
-    rectified_by_name,
     likeness,
     nearest_in_time,
     pose_of,
+    rectified_by_name,
     stamp_of,
 )
 from gld_ros.data.camera_messages import DEPTH_ENCODINGS, FULL_RANGE, Levels, beside_first, encoding_of, unusable
