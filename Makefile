@@ -32,7 +32,7 @@ demo: setup
 # process with a DDS domain of its own, and with one thread: what is tested is small.
 PARTS := ros python learning faults package oracle demo
 learning := benchmarks evaluation reproduction training
-python := $(filter-out $(PARTS) $(learning) builders dds.py golden,$(notdir $(wildcard test/*)))
+python := $(filter-out $(PARTS) $(learning) builders browser.py dds.py golden,$(notdir $(wildcard test/*)))
 JOBS ?= $(shell nproc)
 test: setup
 	@$(MAKE) --no-print-directory --jobs $(JOBS) --keep-going --output-sync=target $(PARTS:%=test-%)

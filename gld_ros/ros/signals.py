@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -19,18 +20,18 @@ from rclpy.signals import uninstall_signal_handlers
 
 from gld_ros.errors import GLDError
 
+_NOWHERE = open(os.devnull, "w")  # stays open: faulthandler keeps only its number
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_TIMEOUT = 2.6  # seconds after a signal at which the process ends, whatever it is in the middle of
+HANG_TIMEOUT = 10.0  # seconds after which a process that only has to clean up ends
 
 
 def start(args: list[str] | None = None) -> None:
     """rclpy.init. From now on both signals shut the context down and interrupt nothing: an exception in the middle of
     rclpy leaves half-made subscriptions. The process ends `EXIT_TIMEOUT` after a signal at the latest."""
     came: list[int] = []
-    for (
-        number
-    ) in SIGNALS:  # rclpy's own handlers, installed by rclpy.init, shut the context down and then call this one
-        signal.signal(number, lambda number, frame: came.append(number))
+    for each in SIGNALS:  # rclpy's own handlers shut the context down and then call these
+        signal.signal(each, lambda number, frame: came.append(number))
     rclpy.init(args=args)
     if came:
         rclpy.try_shutdown()
@@ -46,7 +47,12 @@ def _end_in_time() -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore both signals from now until the process has ended. Call first when a node ends."""
+    """Ignore both signals from now until the process has ended. Call first when a node ends.
+
+    Fast DDS 2.14 may wait for itself without end, holding Python's lock, where a participant goes while it is told of
+    another one (DomainParticipant::set_listener). After `HANG_TIMEOUT` a thread of C then ends the process with status 1.
+    """
+    faulthandler.dump_traceback_later(HANG_TIMEOUT, exit=True, file=_NOWHERE)
     uninstall_signal_handlers()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -88,3 +88,11 @@ def test_a_node_that_runs_ends_with_status_0(tmp_path, name, number):
                 node.send_signal(number)
             time.sleep(0.005)
     assert node.returncode == 0, (node.returncode, (tmp_path / "log").read_text())
+
+
+def test_a_process_that_hangs_at_its_end_is_ended():
+    """As Fast DDS does now and then: in C, without giving Python's lock back."""
+    code = "import ctypes; from gld_ros.ros import signals; signals.HANG_TIMEOUT = 0.5; signals.ignore_signals()"
+    command = [sys.executable, "-c", f"{code}; ctypes.PyDLL(None).sleep(600)"]
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
