@@ -50,7 +50,7 @@ def ignore_signals() -> None:
     """Ignore both signals from now until the process has ended. Call first when a node ends.
 
     Fast DDS 2.14 may wait for itself without end, holding Python's lock, where a participant goes while it is told of
-    another one (DomainParticipant::set_listener). After `HANG_TIMEOUT` a thread of C then ends the process with status 1.
+    another one (DomainParticipant::set_listener). A thread of C then ends the process with status 1.
     """
     faulthandler.dump_traceback_later(HANG_TIMEOUT, exit=True, file=_NOWHERE)
     uninstall_signal_handlers()
