@@ -56,7 +56,7 @@ REQUESTS = {
     "unknown axes": (lambda p: [p.pose()], {"axes": 255}, "INVALID_REQUEST", "axes is 255"),
     "negative budget": (lambda p: [p.pose()], {"time_budget": Duration(sec=-5)}, "INVALID_REQUEST", "time_budget"),
     "budget of a nanosecond": (lambda p: [p.pose()], {"time_budget": Duration(nanosec=1)}, "TIMEOUT", "time budget"),
-    "K zero": (lambda p: [p.pose()], camera(k=[0.0] * 9), "INVALID_REQUEST", "fx=0"),
+    "K zero": (lambda p: [p.pose()], camera(k=[0.0] * 9), "INVALID_REQUEST", "K is all zeros"),
     "K NaN": (lambda p: [p.pose()], camera(k=[NAN] * 9), "INVALID_REQUEST"),
     "picture of four billion columns": (lambda p: [p.pose()], camera(width=2**32 - 1), "INVALID_REQUEST", "4294967295"),
     "picture without rows": (lambda p: [p.pose()], camera(height=0), "INVALID_REQUEST"),
