@@ -208,7 +208,7 @@ class _Bag:
     def _depth(
         self, topic: str, image: BagImage, colour: Calibration, camera: Camera, tree: TransformTree, root: str
     ) -> Callable[[], np.ndarray] | None:
-        """What reads the depth on `topic` for an image; None where none with a pose is near its stamp."""
+        """A function that reads the depth on `topic` for an image; None where none with a pose is near its stamp."""
         measured = nearest_in_time(self.images[topic], image.stamp)
         if abs(measured.stamp - image.stamp) > DEPTH_TOLERANCE:
             return None

@@ -47,7 +47,7 @@ class Calibration:
 class BagImage:
     """One image message: where it is (recording, topic, log_time), and what its header says.
 
-    It is read by opening the recording each time: from any thread, at any time.
+    It is read when asked for, from any thread, at any time.
     """
 
     recording: Recording

@@ -110,7 +110,7 @@ def looks(pipe: GLDPipeline, frames: Sequence[Frame], to_map: np.ndarray, done: 
 
 
 def depth_of(pipe: GLDPipeline, newest: SourceView, frames: Sequence[SourceView]) -> ObservedDepth | None:
-    """What the model finds in the newest of `frames` with the others' help; None where it finds nothing."""
+    """The model finds the depth of the newest of `frames` with the others' help; None where it finds nothing."""
     try:
         sources = select_sources(frames, [newest.camera], min(SOURCES, pipe.max_sources))
         if len(sources) < 2:  # one has no parallax
@@ -166,7 +166,7 @@ def log_scale(look: Look) -> float:
 
 
 def jitter(scales: np.ndarray) -> dict[str, float | None]:
-    """Of the key frames' log scales: their median and standard deviation, and the median step from one to the next."""
+    """The median and standard deviation of the key frames' log scales, and the median step from one to the next."""
     if len(scales) < 2:
         return {"median": None, "deviation": None, "step": None}
     step = float(np.median(np.abs(np.diff(scales))))

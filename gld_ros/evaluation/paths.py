@@ -98,7 +98,7 @@ def neighbours_agree(pictures: Sequence[Picture], scene: AwayScene) -> Figures:
 
 
 def truth_of(pictures: Sequence[Picture], scene: AwayScene) -> Figures:
-    """What the views have in common with the true ones, means over the views."""
+    """Figures of the views against the true ones, means over the views."""
     found = []
     for picture, real, where in zip(pictures, scene.scene.targets, scene.unobserved, strict=True):
         if where.sum() >= MIN_REGION:

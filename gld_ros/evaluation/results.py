@@ -198,7 +198,7 @@ def pictures(results: Sequence[Result]) -> list[tuple[str, SourceView]]:
 
 
 def page_parts(out: Path, results: Sequence[Result], figures: dict[str, Any], points: Points) -> list[Part]:
-    """Of the page: the figures, the contact sheet that lies in `out`, the cloud."""
+    """The parts of the page: the figures, the contact sheet that lies in `out`, the cloud."""
     names = [name for name in figures if name not in ("views", "points_origin")]
     rows = [[cell(view[name]) for name in ("title", *names)] for view in figures["views"]]
     note = "An orange line surrounds what the model made up; depth is bright where it is near. Beside this page lie "

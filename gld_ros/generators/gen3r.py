@@ -49,7 +49,7 @@ class Given:
 
 @dataclass
 class Clip:
-    """What was generated. latents: (1, 16, f, h, 2w), appearance left, geometry right; images: (F, 3, H, W) 0..1;
+    """A generated clip. latents: (1, 16, f, h, 2w), appearance left, geometry right; images: (F, 3, H, W) 0..1;
     geometry: in VGGT's units; points: (F, H, W, 3) depth unprojected by the generated cameras; reliable: (F, H, W)
     bool, False for the nearest and farthest depths of each frame."""
 
@@ -89,7 +89,7 @@ class JointDiffusion:
 
     @torch.inference_mode()
     def rays(self, K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
-        """What the transformer knows of known cameras, packed: K (F, 3, 3) pixels of (H, W), c2w (F, 4, 4)."""
+        """Rays of known cameras, packed for the transformer. K: (F, 3, 3) pixels of (H, W); c2w: (F, 4, 4)."""
         return packed_rays(rays(K.to(self.device), c2w.to(self.device), size))
 
     @torch.inference_mode()

@@ -202,7 +202,7 @@ def paste_observed(
 def generated_parts(
     views: Sequence[tuple[Pixels, Camera]], frame: RelativeFrame, size: tuple[int, int]
 ) -> NativeSources:
-    """What views generated, at the size (H, W), to be warped into others; depth is 0 where a source saw the pixel."""
+    """The parts that views generated, at the size (H, W), to be warped into others; depth 0: a source saw it."""
     cameras = [camera for _, camera in views]
     sized = [at_size(view, camera.resized(size[1], size[0])) for view, camera in views]
     values = torch.stack([torch.cat([view.image, view.spread[None]]) for view in sized])[None]

@@ -170,7 +170,7 @@ class PointDPT(DualDPT):
         super().__init__(channels, config)
         self.scratch.output_conv2[2] = nn.Conv2d(config.hidden, 4, 1)
 
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # points in the place of depth and rays
         self, levels: list[Tensor], grid: tuple[int, int], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Points (B, V, H, W, 3) in model units and their confidence (B, V, H, W) of the levels as in `DualDPT`."""

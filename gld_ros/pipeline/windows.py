@@ -22,7 +22,7 @@ OVERLAP = 2
 
 @dataclass(frozen=True)
 class Window:
-    """What is generated together. earlier: views of windows before it."""
+    """Targets that are generated together, from these sources. earlier: views of windows before it."""
 
     sources: Sequence[SourceView]
     targets: Sequence[Camera]

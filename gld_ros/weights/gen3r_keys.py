@@ -76,5 +76,5 @@ def _renamed(key: str, names: dict[str, str]) -> str:
 
 
 def _inside(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With the prefix of the library's network in ours."""
+    """The weights with the prefix that the library's network has in ours."""
     return {f"net.{key}": tensor for key, tensor in state.items()}

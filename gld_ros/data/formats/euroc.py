@@ -78,7 +78,7 @@ def _root(path: Path) -> Path:
 def _frame(
     entry: tuple[int, list[str]], folder: Path, model: Pinhole, in_body: np.ndarray, truth: Trajectory
 ) -> Frame | None:
-    """None outside the ground truth."""
+    """The frame of a line of data.csv; None outside the ground truth."""
     number, row = entry
     where = f"{folder / 'data.csv'}: entry {number}"
     if len(row) < 2:

@@ -82,9 +82,9 @@ class SequenceScenes(Scenes):
         return in_time(self.sequence(self.paths[index]))
 
     def good_frames(self, where: Path, entries: Iterable[T], make: Callable[[T], Frame | None]) -> list[Frame]:
-        """What `make` makes of each entry. None (no pose at its time) is left out and counted.
+        """Frames that `make` makes of the entries. An entry without a pose at its time (None) is counted and left out.
 
-        What it raises is settled as `bad_frames` says.
+        An error that `make` raises is settled as `bad_frames` says.
         """
         bad, made = BadFrames(self.skip_bad_frames), []
         for entry in entries:

@@ -93,7 +93,7 @@ class TUMScenes(SequenceScenes):
 def _frame(
     image: tuple[int, Path], depths: list[tuple[int, Path]], unit: float, trajectory: Trajectory, model: Pinhole
 ) -> Frame | None:
-    """None where motion capture lost the camera, or had not begun."""
+    """The frame of an image; None where motion capture lost the camera, or had not begun."""
     stamp, file = image
     pose = trajectory.at(stamp)
     if pose is None:

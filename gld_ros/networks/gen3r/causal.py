@@ -19,7 +19,7 @@ from gld_ros.networks.layers import attend
 
 
 class Stream:
-    """What the layers of one network remember of the chunks of one clip. first: the current chunk is its first."""
+    """The memory of one network's layers while a clip passes in chunks. first: the current chunk is its first."""
 
     def __init__(self) -> None:
         self.first = True
@@ -47,7 +47,7 @@ class CausalConv3d(nn.Conv3d):
         super().__init__(inputs, outputs, size, padding=(0, size[1] // 2, size[2] // 2))
         self.past = size[0] - 1
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]  # a stream, too
         return super().forward(stream.joined(self, x, self.past) if self.past else x)
 
 

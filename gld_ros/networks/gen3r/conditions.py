@@ -1,6 +1,7 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a clip is generated from: given frames and their mask, rays of cameras, the picture for CLIP (spec gen3r.md).
+"""The conditions that a clip is generated from: given frames and their mask, rays of cameras, the picture for CLIP
+(spec gen3r.md).
 
 A clip is conditioned on its first frame, its first and last, or all. Frames that are not given are black.
 """
@@ -138,7 +139,7 @@ def eight_bits(image: Tensor) -> Tensor:
 
 
 def clip_picture(image: Tensor, size: int = 224) -> Tensor:
-    """What CLIP sees (1, 3, 224, 224) of an image (3, H, W) in -1..1: bicubic without a low-pass filter."""
+    """CLIP's picture (1, 3, 224, 224) of an image (3, H, W) in -1..1: bicubic without a low-pass filter."""
     x = F.interpolate(image[None], size=(size, size), mode="bicubic", align_corners=False)
     return (x / 2 + 0.5 - x.new_tensor(CLIP_MEAN)[:, None, None]) / x.new_tensor(CLIP_STD)[:, None, None]
 

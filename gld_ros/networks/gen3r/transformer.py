@@ -148,7 +148,7 @@ class CrossAttention(SelfAttention):
             nn.RMSNorm(width, EPS),
         )
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]  # text and image
         q = self.split(self.norm_q(self.q(x).float()))
         text = self.split(self.norm_k(self.k(context.text).float())), self.split(self.v(context.text))
         image = self.split(self.norm_k_img(self.k_img(context.image).float())), self.split(self.v_img(context.image))

@@ -47,7 +47,7 @@ class Inputs:
         self._subscribe(item)
 
     def latched(self, topic: str) -> bool:
-        """Whether a topic is taken latched."""
+        """True if a topic is taken latched."""
         return any(item.latched for item in self._inputs if item.topic == topic)
 
     def stop(self) -> None:

@@ -177,7 +177,7 @@ class Intake:
             self._keep(picture, None)
 
     def _shares_frame(self, camera: str, frame: str) -> bool:
-        """Whether a camera is the second one of a stereo pair, in the frame of the first. Raises InvalidRequest while
+        """True for the second camera of a stereo pair, in the frame of the first. Raises InvalidRequest while
         nothing has come from those that may be the first."""
         right, below = self._stereo.get(camera, ("", (0, 0)))[1]
         first = [other for other, (_, aside) in self._stereo.items() if not any(aside)]

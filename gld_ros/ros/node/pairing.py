@@ -119,7 +119,7 @@ class StampPairing:
         self._held = stamp, info
 
     def _holds(self) -> bool:
-        """Whether images take the latched CameraInfo: not where each has one of its own."""
+        """True if images take the latched CameraInfo, which they do unless each has one of its own."""
         rare = self._between is None or max(self._between, self._since) > 1
         return self.latched and self._held is not None and rare
 
