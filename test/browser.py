@@ -86,7 +86,7 @@ class Browser:
         return answer["result"].get("value")
 
     def text(self, selector):
-        """Of the first element that fits, "" where none does."""
+        """The text of the first element that fits, "" where none does."""
         return self.evaluate(f"(document.querySelector({json.dumps(selector)}) || {{}}).innerText || ''")
 
     def click(self, label):

@@ -171,7 +171,7 @@ def answer(pipe, sources, target):
 @pytest.mark.parametrize("depth", (True, False))
 @pytest.mark.parametrize("model", ("mini", "da3", "vggt"))
 def test_what_a_mask_hides_changes_nothing(mini, model, depth):
-    """Of any colour and depth, bit for bit; without the mask it does change the view."""
+    """Any colour and depth there gives the same view bit for bit; without the mask it does change the view."""
     pipe = mini if model == "mini" else GLDPipeline(GLD(tiny(model), Loading()))
     given = [view if depth else replace(view, depth=None) for view in (rendered()[0], rendered()[4])]
     target = rendered()[2].camera

@@ -27,7 +27,7 @@ def checked(capsys):
 
 
 def folder_of(bag, out, *options) -> dict:
-    """What `gld data from-bag` writes."""
+    """The folder that `gld data from-bag` writes."""
     assert main(["data", "from-bag", str(bag), str(out), *options]) == 0
     return json.loads((out / "transforms.json").read_text())
 

@@ -127,7 +127,7 @@ def test_depth_of_another_rate(bag, caplog):
 
 
 def test_the_registered_depth_is_taken(bag):
-    """Of several topics: the one in the camera's frame; a size that contradicts its CameraInfo is an error."""
+    """The topic in the camera's frame is taken among several; a size that contradicts its CameraInfo is an error."""
 
     def add(writer):
         for view in VIEWS:
