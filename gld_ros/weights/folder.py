@@ -78,7 +78,10 @@ class Component:
 
 @dataclass
 class ModelFolder:
-    """A folder as opened. problems: what keeps it from being loaded; notices: what is left out; files: all it uses."""
+    """A folder as opened. problems: what keeps it from being loaded; notices: what is left out; files: all it uses.
+
+    interchangeable: files whose keys and shapes agree, so that nothing but their hashes tells them apart.
+    """
 
     path: Path
     config: ModelConfig
@@ -86,6 +89,7 @@ class ModelFolder:
     files: list[str]
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    interchangeable: tuple[str, ...] = ()
     #: The dtype of the weights, where the folder says so.
     dtype: torch.dtype = torch.float32
 

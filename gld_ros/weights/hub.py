@@ -18,7 +18,6 @@ resumes a broken connection where it stopped; a file that a killed process left 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
@@ -26,22 +25,13 @@ import os
 import re
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from gld_ros.errors import ModelError
 from gld_ros.files import replacing, sha256, write_bytes, write_text
+from gld_ros.weights.hub_errors import explained, reason
 from gld_ros.weights.released_files import CONFIG, RECORD, RELEASED, HubSource, ReleasedFile, ReleasedModel
 
 EMBEDDED = Path(__file__).parent
@@ -65,9 +55,10 @@ def resolve(name: str, revision: str | None = None, local_files_only: bool = Fal
             return folder
         if local_files_only:
             raise ModelError(f"model '{name}' is not on this disk; get it with `gld models download {name}`")
-    elif local_files_only and _HUB_ID.fullmatch(bare):
-        return _download_repository(bare, None, revision, local_files_only)
-    return download(bare, revision=revision)
+    if not local_files_only:
+        return download(bare, revision=revision)
+    _check_hub_id(name, bare)
+    return _download_repository(bare, None, revision, local_files_only)
 
 
 def as_it_is(name: str) -> Path:
@@ -90,8 +81,7 @@ def download(name: str, to: Path | None = None, revision: str | None = None) -> 
         return download_released(model, to, revision)
     if _local(name):
         raise ModelError(f"model '{name}' is {_local(name)}: nothing to download, nor a revision to choose")
-    if not _HUB_ID.fullmatch(name):
-        raise ModelError(f"model '{name}': no such folder; known are {_known()}; a Hub repository is named owner/name")
+    _check_hub_id(name, name)
     return _download_repository(name, to, revision)
 
 
@@ -111,7 +101,7 @@ def download_released(model: ReleasedModel, to: Path | None = None, revision: st
         record = {"model": model.name, "commits": commits, "files": files}
         write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        raise ModelError(f"{folder}: {_reason(error)}") from error
+        raise ModelError(f"{folder}: {reason(error)}") from error
     return folder
 
 
@@ -162,6 +152,16 @@ def _local(name: str) -> Path | None:
     return folder if name and folder.is_dir() else None
 
 
+def _check_hub_id(name: str, repository: str) -> None:
+    """Raise ModelError unless `repository` is named as one on the Hub that may hold one of our folders."""
+    if not _HUB_ID.fullmatch(repository):
+        raise ModelError(f"model '{name}': no such folder; known are {_known()}; a Hub repository is named owner/name")
+    published = {m.name: [source.repository.lower() for source in m.sources] for m in RELEASED.values()}
+    if names := [model for model, repositories in published.items() if repository.lower() in repositories]:
+        one = " or ".join(f"'{model}'" for model in names)
+        raise ModelError(f"model '{name}' is published in several parts: its name here is {one}")
+
+
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
     """(name, revision) of "name" or "name@revision"."""
     bare, _, behind = name.partition("@")
@@ -178,7 +178,7 @@ def _get_weights(source: HubSource, revision: str, folder: Path, plain: bool) ->
     destination = folder / source.folder
     commit = revision
     if plain:
-        with _explained(f"{source.repository} at '{revision}'"):
+        with explained(f"{source.repository} at '{revision}'"):
             commit = HfApi().model_info(source.repository, revision=revision).sha or revision
     hashes = {}
     for file in source.files:
@@ -199,12 +199,25 @@ def _download_repository(
         # First, because it tells cheaply whether this is one of ours, and which commit it is.
         first = _fetch(repository, CONFIG, revision or "main", None, local_files_only)
         commit = _snapshot_commit(first, CONFIG)
-        with _explained(f"{repository} at '{commit}'"):
+        with explained(f"{repository} at '{commit}'", local_files_only):
             patterns = ["*.json", "*.safetensors", "README.md"]
-            folder = snapshot_download(
-                repository, revision=commit, allow_patterns=patterns, local_dir=to, local_files_only=local_files_only
+            folder = Path(
+                snapshot_download(
+                    repository,
+                    revision=commit,
+                    allow_patterns=patterns,
+                    local_dir=to,
+                    local_files_only=local_files_only,
+                )
             )
-            return Path(folder)
+        from gld_ros.weights.layout import WEIGHTS, read_description, recorded  # torch takes seconds to import
+
+        files = recorded(read_description(folder)) or {WEIGHTS: {}}
+        if local_files_only and (missing := [file for file in files if not (folder / file).is_file()]):
+            raise ModelError(
+                f"{folder} has not {', '.join(missing[:4])}: get it with `gld models download {repository}`"
+            )
+        return folder
     except ModelError as error:
         message = f"model '{repository}' is no folder, no known name ({_known()}), and on the Hub: {error}"
         raise ModelError(message) from error
@@ -212,7 +225,7 @@ def _download_repository(
 
 def _fetch(repository: str, path: str, revision: str, local_dir: Path | None, local_files_only: bool = False) -> Path:
     """One file of a Hub repository, from the cache, the folder or the network."""
-    with _explained(f"{path} of {repository} at '{revision}'"):
+    with explained(f"{path} of {repository} at '{revision}'", local_files_only):
         return Path(
             hf_hub_download(repository, path, revision=revision, local_dir=local_dir, local_files_only=local_files_only)
         )
@@ -250,33 +263,3 @@ def _link(target: Path, link: Path) -> None:
     with replacing(link) as temporary:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target.absolute())
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn whatever downloading raises (huggingface_hub, httpx or requests, hf_xet, the disk) into ModelError."""
-    try:
-        yield
-    except Exception as error:
-        raise ModelError(f"{what}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """One clause of what went wrong, and of what to do."""
-    again = "what is complete is kept, run the same command again"
-    match error:
-        case OSError(errno=errno.ENOSPC):
-            return f"the disk is full ({error}); {again}, or use `gld models download NAME --to DIR` on another"
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled() if constants.HF_HUB_OFFLINE:
-            return "not on this disk, and HF_HUB_OFFLINE forbids to download it"
-        case LocalEntryNotFoundError():
-            return f"not on this disk, and {constants.ENDPOINT} cannot be reached ({error.__cause__ or error})"
-        case GatedRepoError():
-            return "its owner has to grant access: ask on its page, then log in with `hf auth login`"
-        case RepositoryNotFoundError():
-            return f"{constants.ENDPOINT} has no such repository, or it is private (log in with `hf auth login`)"
-        case RevisionNotFoundError():
-            return "there is no such revision"
-        case EntryNotFoundError():
-            return "there is no such file"
-    return f"{type(error).__name__}: {error}; {again}"

@@ -10,10 +10,11 @@ networks/released.py. A config.json beside the files may say what differs, as a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gld_ros.networks.configs import ModelConfig
@@ -21,7 +22,8 @@ from gld_ros.networks.released import MODELS
 from gld_ros.networks.rgb_decoder import position_table
 from gld_ros.plain import from_dict, to_dict
 from gld_ros.weights.folder import STATISTICS, Component, KeyNames, ModelFolder, changed
-from gld_ros.weights.tensor_files import read_archive, read_tensors
+from gld_ros.weights.official_statistics import changed_places, statistics_problems
+from gld_ros.weights.tensor_files import read_archive, read_tensors, same_archives
 
 
 def vggt_block(key: str) -> str:
@@ -78,6 +80,12 @@ def open_official(path: Path, kind: str, changes: dict) -> ModelFolder:
         file = _place(folder, (name.format(kind=kind),))
         components[stage] = Component(stage, file, folder.read(read_tensors, file))
     components[STATISTICS] = _statistics(folder, kind)
+    _compare_stages(folder, components)
+    folder.notices += [
+        f"{component.file} is stored in float16, which the published weights are not"
+        for component in components.values()
+        if any(tensor.dtype == torch.float16 for tensor in component.tensors.values())
+    ]
     try:
         config = folder.config = from_dict(ModelConfig, changed(to_dict(folder.config), changes))
     except (ValueError, TypeError) as error:
@@ -98,11 +106,25 @@ def open_official(path: Path, kind: str, changes: dict) -> ModelFolder:
     return folder
 
 
-def _place(folder: ModelFolder, candidates: Iterable[str]) -> str:
-    """The first of the places where the file exists; it is noted as one of the folder's files."""
-    file = next((file for file in candidates if (folder.path / file).exists()), [*candidates][0])
+def _place(folder: ModelFolder, candidates: Sequence[str]) -> str:
+    """The first of the places where the file exists; it is noted as one of the folder's files, another one that differs
+    as unread."""
+    file, *others = [file for file in candidates if (folder.path / file).exists()] or candidates[:1]
     folder.files.append(file)
+    for other in others:
+        if not same_archives(folder.path / file, folder.path / other):
+            folder.notices.append(f"{other} is unread: {file} is taken, and the two are not the same")
     return file
+
+
+def _compare_stages(folder: ModelFolder, components: dict[str, Component]) -> None:
+    """Note stages that their keys and shapes do not tell apart (VGGT's), and refuse one file under both names."""
+    first, second = (components[stage] for stage in STAGE_FILES)
+    shapes = [{key: tensor.shape for key, tensor in stage.tensors.items()} for stage in (first, second)]
+    if shapes[0] and shapes[0] == shapes[1]:
+        folder.interchangeable = (first.file, second.file)
+        if same_archives(folder.path / first.file, folder.path / second.file):
+            folder.problems.append(f"{first.file} and {second.file} hold the same weights, expected two stages")
 
 
 def _split(tensors: dict[str, Tensor], kind: str, file: str) -> dict[str, Component]:
@@ -140,18 +162,20 @@ def _statistics(folder: ModelFolder, kind: str) -> Component:
     """Mean and variance of the latents, from files {mean (1, C, 1, 1), var, std, count, level}, under our names."""
     place = f"model_stats/{kind}"
     files = {"level": "normalization_stats_level"} | ({"special": "special_stats_level"} if kind == "vggt" else {})
-    tensors = {}
-    for ours, published in files.items():
-        for k in (0, 1):
+    tensors, contents = {}, {}
+    for k in (0, 1):
+        for ours, published in files.items():
             file = _place(folder, (f"{place}/{published}{k}.pt",))
-            content = folder.read(read_archive, file)
-            if not content:
+            if not (content := folder.read(read_archive, file)):
                 continue
-            if content.get("level", k) != k:
-                folder.problems.append(f"{folder.path / file}: is of level {content['level']}, expected {k}")
+            contents[ours] = content
+            folder.problems += [f"{folder.path / file}: {line}" for line in statistics_problems(content, k)]
             for what in ("mean", "var"):
-                if not isinstance(content.get(what), Tensor):
-                    folder.problems.append(f"{folder.path / file}: has no '{what}'")
-                else:
+                if isinstance(content.get(what), Tensor):
                     tensors[f"{ours}{k}_{what}"] = content[what].flatten()
+        if changed_places(contents):
+            names = " and ".join(f"{published}{k}.pt" for published in files.values())
+            folder.problems.append(
+                f"{folder.path / place}: {names} are exchanged: there are fewer patches than special tokens"
+            )
     return Component(STATISTICS, place, tensors)

@@ -4,14 +4,15 @@
 
 Hashes are recorded in a converted folder's config.json, in the release.json of a download, and in a SHA256SUMS file
 (`sha256sum` format) that anyone may put beside the weights. Loading compares sizes, the sha256 of files up to QUICK
-bytes and the checksums inside torch.save archives (3 GB a second); `gld models verify` compares everything.
+bytes, that of files which nothing else tells apart, and the checksums inside torch.save archives (3 GB a second);
+`gld models verify` compares everything.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +35,8 @@ class Known:
     sha256: str | None = None
     size: int | None = None
 
-    def mismatch(self, path: Path) -> str | None:
-        """The sentence for a file whose sha256 is not the recorded one."""
-        return self.problem() if self.sha256 not in (None, sha256(path)) else None
-
     def problem(self) -> str:
+        """The sentence for a file whose content is not the recorded one."""
         digest = f"{self.sha256[:12]}..." if self.sha256 else "of another size"
         return f"corrupted or incomplete, its sha256 is not the {digest} of {self.source}"
 
@@ -81,15 +79,20 @@ def known_files(folder: Path) -> dict[str, Known]:
 def opened(path: Path) -> ModelFolder:
     """A folder whose files, keys and shapes are what they should be, before anything of it is loaded.
 
-    Raises ModelError for files that have not their recorded size or, up to QUICK bytes, sha256, for archives with a
-    member that its checksum contradicts, for keys and shapes that do not fit, and for statistics that are not numbers.
+    Raises ModelError for files that have not their recorded size or, up to QUICK bytes, sha256, for interchangeable
+    files that have not their recorded sha256, for archives with a member that its checksum contradicts, for keys and
+    shapes that do not fit, and for statistics that are not numbers.
     """
     folder = open_folder(path)
     known = known_files(path)
     for file in (file for file in folder.files if file in known and (path / file).is_file()):
-        size = (path / file).stat().st_size
-        if known[file].size not in (None, size) or (size <= QUICK and known[file].mismatch(path / file)):
-            raise ModelError(f"{path / file}: {known[file].problem()}")
+        size, record = (path / file).stat().st_size, known[file]
+        hashed = size <= QUICK or file in folder.interchangeable
+        problem = _mismatch(path, file, known) if hashed else None
+        if record.size not in (None, size):
+            problem = problem or record.problem()
+        if problem:
+            raise ModelError(f"{path / file}: {problem}")
     folder.refuse([*folder.problems, *folder.misfits()])
     for file in folder.files:
         if file.endswith(".pt") and (broken := damage(path / file)):
@@ -97,7 +100,7 @@ def opened(path: Path) -> ModelFolder:
     for component in folder.components:
         if component.name == STATISTICS and (wrong := component.wrong_numbers()):
             raise ModelError(f"{path}: {component.file}: {'; '.join(wrong)}")
-    for notice in folder.notices:
+    for notice in (*folder.notices, *_unrecorded(folder, known)):
         warnings.warn(f"{path}: {notice}", stacklevel=2)
     return folder
 
@@ -110,10 +113,11 @@ def verify(path: Path, on_file: Callable[[str], None] = lambda file: None) -> Ve
     """
     folder = open_folder(path)
     known = known_files(path)
+    folder.notices += _unrecorded(folder, known)
     result = Verification(folder, problems=[*folder.problems])
     for file in dict.fromkeys((*folder.files, *known)):
         on_file(file)
-        compared, problem = _compare(path / file, file, known.get(file))
+        compared, problem = _compare(path, file, known)
         named = f"{path / file}: "
         reading = next((line.removeprefix(named) for line in folder.problems if line.startswith(named)), None)
         if problem and not reading:
@@ -141,15 +145,36 @@ def weights_of(folder: Path) -> dict[str, str]:
     return {file: known.get(file, Known("")).sha256 or sha256(folder / file) for file in open_folder(folder).files}
 
 
-def _compare(path: Path, file: str, known: Known | None) -> tuple[str, str | None]:
+def _unrecorded(folder: ModelFolder, known: Mapping[str, Known]) -> list[str]:
+    """The notice about interchangeable files of which no hash is recorded."""
+    if not folder.interchangeable or all(file in known and known[file].sha256 for file in folder.interchangeable):
+        return []
+    return [
+        f"{' and '.join(folder.interchangeable)} have the same keys and shapes, and no hash of theirs is recorded: "
+        "exchanged, they would load and give wrong images. Compare them with their source, then run "
+        "gld models verify --record"
+    ]
+
+
+def _mismatch(folder: Path, file: str, known: Mapping[str, Known]) -> str | None:
+    """The sentence for a file whose sha256 is not the recorded one; it names the file that should have this content."""
+    record = known[file]
+    if record.sha256 is None or (digest := sha256(folder / file)) == record.sha256:
+        return None
+    other = next((name for name, entry in known.items() if entry.sha256 == digest), None)
+    return f"its content is that of {other} in {record.source}: exchanged?" if other else record.problem()
+
+
+def _compare(folder: Path, file: str, known: Mapping[str, Known]) -> tuple[str, str | None]:
     """(what the content of a file was compared with, what is wrong with it or None)."""
+    path, record = folder / file, known.get(file)
     if not path.is_file():
         return "", "missing"
     archive = path.suffix == ".pt"
     if archive and (broken := damage(path)):
         return "", broken
-    if known is not None and known.sha256:
-        return known.source, known.mismatch(path)
+    if record is not None and record.sha256:
+        return record.source, _mismatch(folder, file, known)
     published = {where: entry for model in RELEASED.values() for where, entry in model.files()}.get(file)
     compared = "its own CRC" if archive else "nothing"
     if published and published.sha256 and published.size in (None, path.stat().st_size):

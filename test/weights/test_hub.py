@@ -344,8 +344,35 @@ def test_the_environment_of_huggingface_counts(server, tmp_path):
 def test_local_files_only_downloads_nothing(model, server):
     with pytest.raises(ModelError, match="'gld-toy' is not on this disk; get it with `gld models download gld-toy`"):
         hub.resolve("gld-toy", local_files_only=True)
-    with pytest.raises(ModelError, match="me/own"):
+    with pytest.raises(ModelError, match="me/own.*not on this disk, and nothing may be downloaded"):
         hub.resolve("me/own", local_files_only=True)
     assert not server.requests
     folder = hub.resolve("gld-toy")
     assert hub.resolve("gld-toy", local_files_only=True) == folder
+
+
+def test_half_of_a_repository_is_not_there(server):
+    """Only config.json is cached, as after a look at the page."""
+    config = json.dumps({"model": {}, "files": {"level1.safetensors": {"sha256": "0", "size": 1}}})
+    server.files["me/own"] = {"config.json": config.encode(), "level1.safetensors": b"w"}
+    huggingface_hub.hf_hub_download("me/own", "config.json")
+    with pytest.raises(ModelError, match="has not level1.safetensors: get it with `gld models download me/own`"):
+        hub.resolve("me/own", local_files_only=True)
+    folder = hub.download("me/own")
+    assert hub.resolve("me/own", local_files_only=True) == folder
+
+
+def test_the_repository_of_a_released_model_points_to_its_name(model, server):
+    for repository in ("SeonghuJeon/GLD", "seonghujeon/gld@main"):
+        for local in (True, False):
+            with pytest.raises(ModelError, match="its name here is 'gld-da3' or 'gld-vggt'"):
+                hub.resolve(repository, local_files_only=local)
+    with pytest.raises(ModelError, match="'lab/gld' is published in several parts: its name here is 'gld-toy'"):
+        hub.download("lab/gld")
+    assert not server.requests
+
+
+def test_the_statistics_of_a_revision_are_in_its_folder(model):
+    folder = hub.resolve(f"gld-toy@{COMMIT}")
+    assert folder.name == COMMIT and not (folder / "model_stats/x/level0.pt").is_symlink()
+    assert content(folder) == LAYOUT and not hub.released_folder(model).exists()
