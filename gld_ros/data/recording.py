@@ -11,8 +11,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from heapq import merge
 from operator import itemgetter
@@ -85,8 +85,9 @@ class Recording:
         stay open, as opening them takes longer than reading an image."""
         with self._errors():
             if getattr(self._own, "process", None) != os.getpid():
-                self._own.process, self._own.open = os.getpid(), OpenRecording([self._opened(f) for f in self._files])
-            yield self._own.open
+                readers = [self._opened(file) for file in self._files]
+                self._own.process, self._own.open = os.getpid(), OpenRecording(readers, self._errors)
+        yield self._own.open
 
     def _opened(self, file: Path) -> Any:
         if file.suffix == ".mcap" and not is_finished(file):
@@ -119,10 +120,10 @@ class Recording:
 
 
 class OpenRecording:
-    """Topics and messages of all files of a recording."""
+    """Topics and messages of all files of a recording. errors: what turns those of the readers into ours."""
 
-    def __init__(self, readers: list[Any]) -> None:
-        self._readers = readers
+    def __init__(self, readers: list[Any], errors: Callable[[], AbstractContextManager]) -> None:
+        self._readers, self._errors = readers, errors
 
     @property
     def topics(self) -> dict[str, str]:
@@ -131,6 +132,15 @@ class OpenRecording:
 
     def messages(self, wanted: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Message]:
         """Those on the topics `wanted`, in the order in which they arrived, from `start` to before `stop` (ns)."""
+        found = self._merged(wanted, start, stop)
+        while True:
+            with self._errors():  # around the reading alone: what the caller does with a message is not the file's
+                message = next(found, None)
+            if message is None:
+                return
+            yield message
+
+    def _merged(self, wanted: Collection[str], start: int | None, stop: int | None) -> Iterator[Message]:
         parts = []
         for reader in self._readers:
             connections = [c for c in reader.connections if c.topic in wanted]

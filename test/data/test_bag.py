@@ -13,6 +13,7 @@ from rosbags.typesys.stores import ros2_jazzy as ros
 
 from gld_ros.data.bag_writer import write_bag
 from gld_ros.data.formats.transforms_json import read_folder
+from gld_ros.data.recording import Recording
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.errors import InvalidRequest
 from gld_ros.geometry.se3 import quaternion_from_matrix
@@ -144,3 +145,10 @@ def test_real_recording_without_camera_info_and_tf(real_data):
     bag = real_data("t265_rosbag2/rosbag2_t265")
     with pytest.raises(InvalidRequest, match="fisheye1/image_raw: no CameraInfo on .*no TF"):
         open_sequence(bag)
+
+
+def test_an_error_of_the_reader_of_messages_is_not_the_bags(folder, tmp_path):
+    write_bag(read_folder(folder), tmp_path / "bag")
+    with pytest.raises(ZeroDivisionError), Recording(tmp_path / "bag").reading() as bag:
+        for _ in bag.messages(bag.topics):
+            raise ZeroDivisionError
