@@ -17,12 +17,18 @@ from gld_ros.networks.rgb_decoder import RGBDecoder
 BOUNDARY = 1  # the level that is diffused first; level 0 comes from it, levels 2 and 3 follow by propagation
 
 
+#: Gen3R's embedding of times and VGGT's head for cameras, which compute in float32 whatever the rest does.
+EXACT = ("time_embedding.", "time_projection.", "camera_head.")
+
+
 def stored_dtype(key: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
     """In what a parameter of a model in `dtype` is kept: that, for the weights of linear and convolution layers.
 
     Norms, biases, scales, tokens, tables, frequencies and statistics stay float32: they are small, and exact they cost
-    nothing. Autocast takes both as they are.
+    nothing. Autocast takes both as they are. Networks that have to be exact (`EXACT`) stay float32 as well.
     """
+    if key.startswith(EXACT):
+        return torch.float32
     return dtype if tensor.ndim > 1 and key.endswith("weight") else torch.float32
 
 

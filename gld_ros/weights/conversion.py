@@ -13,13 +13,13 @@ from typing import NamedTuple
 import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
-from gld_ros.networks.gld import GLDNetworks, stored_dtype
+from gld_ros.networks.gld import stored_dtype
 from gld_ros.plain import to_dict
-from gld_ros.weights.folder import STATISTICS, Component, on_meta
+from gld_ros.weights.folder import NETWORKS, STATISTICS, Component, on_meta
 from gld_ros.weights.layout import CONFIG, DTYPES
 from gld_ros.weights.tensor_files import write_tensors
 from gld_ros.weights.verification import opened
@@ -85,14 +85,19 @@ def convert(
                 write_text(out / UNFINISHED, json.dumps({**task, "files": done}))
             on_file(file, sum(entry.size for entry in part))
         files = {file: done[file] for file in plan}
-        description = {"model": to_dict(folder.config)} | {k: task[k] for k in ("dtype", "source")} | {"files": files}
+        family = next(name for name, (kind, _) in NETWORKS.items() if isinstance(folder.config, kind))
+        description = (
+            {"family": family, "model": to_dict(folder.config)}
+            | {k: task[k] for k in ("dtype", "source")}
+            | {"files": files}
+        )
         write_text(out / CONFIG, json.dumps(description, indent=1) + "\n")
         (out / UNFINISHED).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{out}: cannot be written ({error}); what is whole is kept, run the command again") from error
 
 
-def _shards(net: GLDNetworks, component: Component, dtype: torch.dtype, limit: int) -> dict[str, list[Entry]]:
+def _shards(net: nn.Module, component: Component, dtype: torch.dtype, limit: int) -> dict[str, list[Entry]]:
     """The files of a component and what goes into each."""
     prefix = "" if component.name == STATISTICS else f"{component.name}."
     tensors = {name: component.tensors[component.keys.key(name)] for name in component.state(net)}

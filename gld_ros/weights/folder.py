@@ -7,16 +7,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gld_ros.errors import ModelError
 from gld_ros.networks.configs import ModelConfig
+from gld_ros.networks.gen3r.configs import Gen3RConfig
+from gld_ros.networks.gen3r.model import Gen3RNetworks
 from gld_ros.networks.gld import GLDNetworks
 
 #: Name of the component that is no network: the buffers of `GLDNetworks` itself.
 STATISTICS = "statistics"
+#: The networks of each kind of configuration, by the family's name.
+NETWORKS: dict[str, tuple[type, type[nn.Module]]] = {
+    "gld": (ModelConfig, GLDNetworks),
+    "gen3r": (Gen3RConfig, Gen3RNetworks),
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,13 @@ class Component:
     tensors: dict[str, Tensor]
     keys: KeyNames = field(default_factory=KeyNames)
 
-    def state(self, net: GLDNetworks) -> dict[str, Tensor]:
+    def state(self, net: nn.Module) -> dict[str, Tensor]:
         """The component's tensors by our names in its state dict; `net` may be on the meta device."""
         if self.name == STATISTICS:
             return dict(net.named_buffers(recurse=False))
         return getattr(net, self.name).state_dict()
 
-    def misfits(self, net: GLDNetworks) -> list[str]:
+    def misfits(self, net: nn.Module) -> list[str]:
         """Keys and shapes that do not fit the network's, one line a key; no tensor is read.
 
         A tensor that the network holds under several names and the file under one gets its other names.
@@ -78,17 +86,20 @@ class Component:
 
 @dataclass
 class ModelFolder:
-    """A folder as opened. problems: what keeps it from being loaded; notices: what is left out; files: all it uses.
+    """A folder as opened.
 
-    interchangeable: files whose keys and shapes agree, so that nothing but their hashes tells them apart.
+    config: a ModelConfig or a Gen3RConfig; problems: what keeps it from being loaded; notices: what is left out; files:
+    all it uses; optional: components that need not be there; interchangeable: files whose keys and shapes agree, so
+    that nothing but their hashes tells them apart.
     """
 
     path: Path
-    config: ModelConfig
+    config: Any
     components: list[Component]
     files: list[str]
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    optional: tuple[str, ...] = ()
     interchangeable: tuple[str, ...] = ()
     #: The dtype of the weights, where the folder says so.
     dtype: torch.dtype = torch.float32
@@ -110,7 +121,7 @@ class ModelFolder:
                 lines.append(f"{component.name} ({component.file}): {shortened(problems)}")
         if not self.problems:  # otherwise it is known which file could not be read
             present = {component.name for component in self.components}
-            lines += [f"{name}: missing" for name in component_names(net) if name not in present]
+            lines += [f"{name}: missing" for name in component_names(net) if name not in {*present, *self.optional}]
         return lines
 
     def refuse(self, problems: list[str]) -> None:
@@ -120,16 +131,17 @@ class ModelFolder:
             raise ModelError(f"{self.path}: {len(problems)} {what}\n  " + "\n  ".join(problems))
 
 
-def component_names(net: GLDNetworks) -> list[str]:
-    """Names of the networks, and of the statistics."""
-    return [name for name, _ in net.named_children()] + [STATISTICS]
+def component_names(net: nn.Module) -> list[str]:
+    """Names of the networks, and of the statistics where there are some."""
+    return [name for name, _ in net.named_children()] + [STATISTICS] * any(True for _ in net.buffers(recurse=False))
 
 
-def on_meta(config: ModelConfig) -> GLDNetworks:
-    """The networks without memory. Raises ModelError for a configuration that makes none."""
+def on_meta(config: Any) -> Any:
+    """The networks of a ModelConfig or a Gen3RConfig without memory. Raises ModelError for one that makes none."""
+    networks = next(networks for kind, networks in NETWORKS.values() if isinstance(config, kind))
     try:
         with torch.device("meta"):
-            return GLDNetworks(config)
+            return networks(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"model '{config.name}': no networks can be built from its configuration ({error})") from error
 

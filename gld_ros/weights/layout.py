@@ -1,9 +1,9 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Opening a model folder, in the official layout (official_layout.py) or in ours.
+"""Opening a model folder, in a published layout (official_layout.py, gen3r_layout.py) or in ours.
 
-Ours: config.json with the whole ModelConfig and what is known of the files; safetensors files, one or several a
-component, whose keys are those of `GLDNetworks.state_dict()`.
+Ours: config.json with the family's name, the whole configuration and what is known of the files; safetensors files, one
+or several a component, whose keys are those of the networks' state dict.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from gld_ros.errors import ModelError
-from gld_ros.networks.configs import ModelConfig
 from gld_ros.plain import from_dict
 from gld_ros.weights import official_layout
-from gld_ros.weights.folder import STATISTICS, Component, KeyNames, ModelFolder, component_names, on_meta
+from gld_ros.weights.folder import NETWORKS, STATISTICS, Component, KeyNames, ModelFolder, component_names, on_meta
+from gld_ros.weights.gen3r_layout import is_gen3r, open_gen3r
 from gld_ros.weights.released_files import CONFIG
 from gld_ros.weights.tensor_files import read_tensors
 
@@ -38,6 +38,8 @@ def open_folder(path: Path) -> ModelFolder:
     """The content of a model folder; only the files' directories are read. Raises ModelError if it is none."""
     if not path.is_dir():
         raise ModelError(f"{path}: no such folder")
+    if is_gen3r(path):
+        return open_gen3r(path)
     description = read_description(path)
     if files := recorded(description):
         return _open_own(path, description, [*files])
@@ -88,7 +90,8 @@ def recorded(description: Mapping) -> dict[str, dict]:
 
 def _open_own(path: Path, description: dict, files: list[str]) -> ModelFolder:
     try:
-        config = from_dict(ModelConfig, description["model"])
+        kind, _ = NETWORKS[description.get("family", "gld")]
+        config = from_dict(kind, description["model"])
         dtype = DTYPES[description.get("dtype", "float32")]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path / CONFIG}: not a model description ({error})") from error

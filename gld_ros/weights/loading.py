@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from gld_ros.calibration import Calibration
 from gld_ros.errors import ModelError
@@ -24,7 +26,22 @@ CALIBRATION = "calibration.json"
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> GLDNetworks:
-    """The networks of a folder in the official layout or in ours, frozen, in eval mode.
+    """The networks of a GLD's folder in the official layout or in ours, frozen, in eval mode. Raises ModelError for a
+    folder of another family, and as `load_networks` does."""
+    net = load_networks(folder, device, dtype)
+    if not isinstance(net, GLDNetworks):
+        raise ModelError(f"{folder}: holds {type(net).__name__}, expected those of a GLD")
+    return net
+
+
+def load_networks(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    without: Collection[str] = (),
+) -> nn.Module:
+    """The networks of a folder of any family, frozen, in eval mode. without: components that are None in the result,
+    as those are that the folder need not have and has not.
 
     dtype: float32 or bfloat16; None: what a converted folder was converted to, else float32. Statistics and tables
     stay float32. Weights that have the dtype already stay memory-mapped on a CPU: the files must outlive the networks.
@@ -34,7 +51,10 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     """
     opened_folder = opened(folder)
     net = on_meta(opened_folder.config)
-    components, opened_folder.components = opened_folder.components, []
+    components = [component for component in opened_folder.components if component.name not in without]
+    for name in {name for name, _ in net.named_children()} - {component.name for component in components}:
+        setattr(net, name, None)
+    opened_folder.components = []
     for component in sorted(
         components, key=lambda component: -sum(tensor.nbytes for tensor in component.tensors.values())
     ):
@@ -42,7 +62,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     return net.eval().requires_grad_(False)
 
 
-def _fill(net: GLDNetworks, component: Component, device: torch.device, dtype: torch.dtype) -> None:
+def _fill(net: nn.Module, component: Component, device: torch.device, dtype: torch.dtype) -> None:
     """Give a component its tensors, and let go of the source's."""
     statistics = component.name == STATISTICS
     source = {name: component.tensors.pop(component.keys.key(name)) for name in component.state(net)}

@@ -3,42 +3,27 @@
 """Gen3R's method at a small size: from one, two and all images, with cameras and without; what it refuses."""
 
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
+from builders.gen3r_folder import TINY
 
 from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest, ModelError
 from gld_ros.generators.gen3r import JointDiffusion
 from gld_ros.generators.request import Loading
-from gld_ros.networks.configs import StemConfig
 from gld_ros.networks.gen3r.adapter import GeometryAdapter
 from gld_ros.networks.gen3r.conditions import given_frames, packed, path
-from gld_ros.networks.gen3r.configs import AdapterConfig, Gen3RConfig, ImageTowerConfig, TextConfig, TransformerConfig
 from gld_ros.networks.gen3r.model import Gen3RNetworks
 from gld_ros.networks.gen3r.towers import VideoVAE
-from gld_ros.networks.released import VGGT_1B, VGGT_HEAD
 
-SIZE, FRAMES = (112, 112), 5
-ENCODER = replace(
-    VGGT_1B, width=32, heads=2, position_grid=5, stem=StemConfig(depth=1, heads=2), schedule="LG" * 4, taps=(1, 3, 5, 7)
-)
-SMALL = Gen3RConfig(
-    encoder=ENCODER,
-    head=replace(VGGT_HEAD, features=16, out_channels=(16, 16, 16, 16), hidden=8),
-    adapter=AdapterConfig(tokens=5 * ENCODER.channels, width=8, fixed_grid=False),
-    vae_width=8,
-    transformer=TransformerConfig(width=48, layers=1, heads=2, hidden=64, text_width=16, text_rows=8, image_width=32),
-    text=TextConfig(tokens=20, width=16, heads=2, hidden=24, layers=1),
-    image=ImageTowerConfig(width=32, layers=2, heads=2, hidden=48, size=28),
-)
+SIZE, FRAMES = (TINY.size, TINY.size), TINY.frames
 
 
 @pytest.fixture(scope="module")
 def method() -> JointDiffusion:
     torch.manual_seed(0)
-    return JointDiffusion(Gen3RNetworks(SMALL).eval().requires_grad_(False), Loading())
+    return JointDiffusion(Gen3RNetworks(TINY).eval().requires_grad_(False), Loading())
 
 
 def images(count: int, size=SIZE) -> torch.Tensor:
@@ -74,7 +59,7 @@ def test_everything_counts(method):
 def test_offloaded_in_bfloat16():
     """The weights of a component are on the device while it works; the latents stay float32."""
     torch.manual_seed(0)
-    net = Gen3RNetworks(SMALL).eval().requires_grad_(False)
+    net = Gen3RNetworks(TINY).eval().requires_grad_(False)
     loading = Loading(dtype=torch.bfloat16, offload="sequential")
     made = latents(JointDiffusion(net, loading), 2, cameras=True)
     assert made.dtype == torch.float32 and made.isfinite().all()
@@ -103,8 +88,8 @@ def test_masks_of_frames():
 def test_adapter_looks_back_only():
     """Later frames change nothing of earlier ones, in both directions."""
     torch.manual_seed(0)
-    adapter = GeometryAdapter(SMALL.adapter).eval()
-    tokens = torch.randn(1, SMALL.adapter.tokens, 9, 8, 8)
+    adapter = GeometryAdapter(TINY.adapter).eval()
+    tokens = torch.randn(1, TINY.adapter.tokens, 9, 8, 8)
     whole, part = adapter.encode(tokens), adapter.encode(tokens[:, :, :5])
     assert torch.equal(whole.mean[:, :, :2], part.mean)
     decoded = adapter.decode(whole.mean)

@@ -4,7 +4,8 @@
 
 import pytest
 import torch
-from gen3r_recipe import adapter, published
+from builders.gen3r_folder import published
+from gen3r_recipe import adapter
 from oracle import given, watched
 
 from gld_ros.networks.gen3r.adapter import LATENT_MEAN, LATENT_STD, GeometryAdapter

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from gen3r_recipe import TOY_TRANSFORMER, filled, published
+from builders.gen3r_folder import published
+from gen3r_recipe import TOY_TRANSFORMER, filled
 from oracle import Golden, given, watched
 
 from gld_ros.networks.gen3r import transformer

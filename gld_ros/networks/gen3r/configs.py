@@ -78,7 +78,8 @@ class ImageTowerConfig:
 
 @dataclass(frozen=True)
 class Gen3RConfig:
-    """A Gen3R. frames, size: of the clips that it was trained for, size in pixels each way."""
+    """A Gen3R. frames, size: of the clips that it was trained for, size in pixels each way. random_weights: it was
+    never trained, as in tests."""
 
     name: str = "gen3r"
     encoder: EncoderConfig = VGGT_1B
@@ -96,3 +97,4 @@ class Gen3RConfig:
     steps: int = 50
     guidance_scale: float = 5.0
     negative_prompt: str = "bad detailed"
+    random_weights: bool = False

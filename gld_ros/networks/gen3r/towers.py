@@ -82,6 +82,9 @@ class ImageTower(nn.Module):
             )
         )  # fmt: skip
         self.net: Any = getattr(tower, "vision_model", tower)  # older versions have one more shell
+        # No weight, and so in no file: it has its numbers where the rest is built without memory.
+        positions = self.net.embeddings.position_ids.shape[-1]
+        self.net.embeddings.position_ids = torch.arange(positions, device="cpu")[None]
 
     def forward(self, image: Tensor) -> Tensor:
         """Tokens (1, 257, 1280) of an image (3, H, W) in -1..1."""
