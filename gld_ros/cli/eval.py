@@ -38,7 +38,9 @@ def evaluate_model(
     path: Annotated[
         int | None, Option(metavar="N", help="N poses on a path away from the sources: do neighbours agree?")
     ] = None,
-    sources: Annotated[int, Option(help="views given, the first and last among them")] = 2,
+    sources: Annotated[
+        int, Option(help="views given, the first and last among them; as many as --views: all, asked for again")
+    ] = 2,
     views: Annotated[
         int | None, Option(help="sources and targets of a clip (default: 8)", rich_help_panel=CLIPS)
     ] = None,
@@ -47,6 +49,9 @@ def evaluate_model(
     size: Annotated[Any, size_option("with --data: the views are cropped and resized to it (default: as is)")] = None,
     source_depth: Annotated[
         bool, Option("--source-depth", help="give the sources their measured depth; rgb_alone is the model without")
+    ] = False,
+    official_scale: Annotated[
+        bool, Option("--official-scale", help="align clouds with the scale of Gen3R's evaluation, not by least squares")
     ] = False,
     samples: Annotated[int | None, Option(help="samples of each view (default: 1; with --away 8)")] = None,
     steps: Steps = None,
@@ -115,7 +120,7 @@ def evaluate_views(settings: EvaluationSettings) -> tuple[dict[str, Any], bool]:
     methods = [*own_methods(pipe, rivals, settings), *peers]
     gallery = Gallery(settings.out, save_views=settings.save_views) if settings.out else None
     with collect_warnings() as caught:
-        protocol = Protocol(pipe, methods, settings.drawn, settings.seed, lpips, dino, gallery)
+        protocol = Protocol(pipe, methods, settings.drawn, settings.seed, lpips, dino, gallery, settings.official_scale)
         found = protocol.evaluate(scenes, total)
     report = build_report(found, methods, pipe, settings.report(pipe.generator.preset("exact").steps), settings.seed)
     report["skipped"] = skipped.scenes
@@ -243,7 +248,9 @@ def print_views(report: dict[str, Any]) -> None:
         "cover.": ("all", "depth_coverage_0.9", 3),
         "reproj.": ("all", "reprojection_px", 2),
         "MEt3R": ("all", "met3r", 3),
+        "Chamfer %": ("all", "cloud_chamfer_percent", 2),
         "ATE": ("poses", "ate", 3),
+        "AUC@30": ("poses", "auc_30", 3),
     }
     tables = report["methods"].values()
     columns = {

@@ -133,15 +133,23 @@ class Method:
 
 
 def methods_for(pipe: GLDPipeline, **options: Any) -> list[Method]:
-    """The model, first, and the baselines that every evaluation holds. `options` go to the pipeline."""
-    own = OwnDepth(pipe)
-    return [
+    """The model, first, and the baselines that every evaluation holds. `options` go to the pipeline.
+
+    Those of the model's own depth of the sources are only there for GLD.
+    """
+    methods = [
         model("model", pipe, **options),
         Method("copy_nearest", _copy, "the source nearest in pose; its depth is the true one"),
-        Method("own_depth_warp", own, "sources splatted by the model's own depth, holes blurred over"),
-        Method("own_depth_read_back", own.read_back, "the same, colours read back from the sources: nothing generated"),
         Method("true_depth_warp", _true_warp, "sources splatted by their true depth, holes blurred over"),
     ]
+    if not isinstance(pipe.generator, GLD):
+        return methods
+    own = OwnDepth(pipe)
+    methods[2:2] = [
+        Method("own_depth_warp", own, "sources splatted by the model's own depth, holes blurred over"),
+        Method("own_depth_read_back", own.read_back, "the same, colours read back from the sources: nothing generated"),
+    ]
+    return methods
 
 
 def model(name: str, pipe: GLDPipeline, **options: Any) -> Method:

@@ -28,7 +28,7 @@ from gld_ros.evaluation.scores import (
 )
 from gld_ros.metrics.consistency import Consistency
 from gld_ros.metrics.dino import Dino
-from gld_ros.metrics.geometry import MIN_POSES, trajectory_errors
+from gld_ros.metrics.geometry import relative_pose_scores, trajectory_errors
 from gld_ros.metrics.lpips import LPIPS
 from gld_ros.pipeline.pipeline import GLDPipeline
 from gld_ros.views import SourceView
@@ -110,7 +110,8 @@ class Protocol:
     """The settings of an evaluation: its methods and its metrics.
 
     pipe: whose encoder estimates poses. methods: the model first. samples: of each random method, with the seeds
-    `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out.
+    `seed`, `seed` + 1, ... lpips, dino: without them their figures are left out. same_spread: clouds are aligned
+    with the scale of Gen3R's evaluation (`umeyama`).
     """
 
     pipe: GLDPipeline
@@ -120,6 +121,7 @@ class Protocol:
     lpips: LPIPS | None = None
     dino: Dino | None = None
     watch: Watcher | None = None
+    same_spread: bool = False
 
     def evaluate(self, scenes: Iterable[Scene], total: int | None = None) -> Outcome[SceneResult]:
         """Score the methods; a scene that the model refuses (ScaleUnknown, NoContext) is scored for none of them."""
@@ -186,7 +188,7 @@ class Protocol:
             if of_region := [by_region[region] for by_region in targets if region in by_region]:
                 found.rows[name, region] = mean_of(of_region)
         pictures = [picture for picture in drawn[0] if picture is not None]
-        found.rows[name, "all"] |= scene_figures(scene, pictures)
+        found.rows[name, "all"] |= scene_figures(scene, pictures, self.same_spread)
         if consistency:
             views = [SourceView(p.image, c, depth=p.depth) for p, c in zip(pictures, scene.cameras, strict=True)]
             found.rows[name, "all"] |= consistency.figures(views)
@@ -194,7 +196,7 @@ class Protocol:
     def _score_encoder(self, found: SceneResult, scene: Scene, pictures: dict[str, list[Picture | None]]) -> None:
         """Add the levels' PCK, and poses estimated from every method's pictures and from the real views."""
         found.levels = level_pck(self.pipe, scene)
-        if not self.pipe.generator.has_rays or len(scene.targets) < MIN_POSES:
+        if not self.pipe.generator.has_rays or len(scene.targets) < 2:
             return
         true = np.stack([camera.c2w for camera in scene.cameras])
         images = {name: [p.image for p in made if p is not None] for name, made in pictures.items()}
@@ -202,12 +204,12 @@ class Protocol:
             if len(shown) < len(scene.targets):
                 continue
             try:
-                errors = trajectory_errors(estimate_poses(self.pipe, scene.sources, shown), true)
+                estimated = estimate_poses(self.pipe, scene.sources, shown)
             except ModelError as error:
                 found.pose_failures.append((f"{name}: {scene.name}", str(error)))
                 continue
-            if errors:
-                found.rows[name, "poses"] = errors
+            if figures := (trajectory_errors(estimated, true) or {}) | (relative_pose_scores(estimated, true) or {}):
+                found.rows[name, "poses"] = figures
 
 
 def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], str]:

@@ -48,6 +48,9 @@ DEFINITIONS = {
     "sample_coverage": "share of true grey levels within the range of the samples",
     "points_": "mean distance to the nearest point, in the unit of the data: accuracy made -> true, completeness "
     "true -> made, chamfer their mean; over pixels with true depth",
+    "cloud_": "the same after a similarity brought the made points to the true ones (least squares, or Gen3R's scale), "
+    "as Gen3R's evaluation: both thinned by voxels of a thousandth of the true cloud's diagonal, and to 20,000 points "
+    "at random; _percent: of that diagonal. The cloud is that of all targets with true depth, at the poses asked for",
     "reprojection_px": "median reprojection error (Sampson) of SIFT matches with the sources at the known cameras, "
     "pixels; views with fewer than 8 matches are left out",
     "met3r": "MEt3R-style: 1 - cosine similarity of DINO ViT-S/8 features where two views show the same points, mean "
@@ -61,6 +64,9 @@ DEFINITIONS = {
     "ate": "RMS distance of camera centres after Sim(3) alignment, in the unit of the data",
     "rpe_translation": "RMS error of the translation from one target to the next after Sim(3) alignment",
     "rpe_rotation_deg": "RMS error of the rotation from one target to the next, degrees",
+    "rra_30": "share of pairs of targets with relative rotation right within 30 degrees",
+    "rta_30": "share with the direction of the baseline right within 30 degrees, either way along it",
+    "auc_30": "mean over 1, 2, ... 30 degrees of the share of pairs where both are right within that",
 }
 
 
@@ -166,7 +172,7 @@ def _poses_note(scenes: Sequence[SceneResult], pipe: GLDPipeline) -> str:
     if not pipe.generator.has_rays:
         return f"left out: '{pipe.name}' has no ray head to estimate poses with"
     if not any(region == "poses" for scene in scenes for _, region in scene.rows):
-        return "left out: at least 3 targets a scene are needed, and rays that are a camera's"
+        return "left out: at least 2 targets a scene are needed (3 for ATE and RPE), and rays that are a camera's"
     text = (
         f"of the targets, estimated from the pictures by the rays of the encoder of '{pipe.name}', sources beside them"
     )

@@ -61,10 +61,12 @@ class Choice:
 
 def choose(views: int, sources: int) -> Choice:
     """`sources` of `views` views evenly from the first to the last; the others are targets (the published protocol:
-    first and last of 8). One source: the first. Raises InvalidRequest where nothing would be left to ask for.
+    first and last of 8). One source: the first. All of them: all are targets, too. Raises InvalidRequest for others.
     """
-    if not 1 <= sources < views:
-        raise InvalidRequest(f"{sources} sources of {views} views: 1 to {views - 1} are possible")
+    if not 1 <= sources <= views:
+        raise InvalidRequest(f"{sources} sources of {views} views: 1 to {views} are possible")
+    if sources == views:
+        return Choice(list(range(views)), list(range(views)))
     given = sorted({int(i) for i in np.linspace(0, views - 1, sources).round()}) if sources > 1 else [0]
     return Choice(given, [i for i in range(views) if i not in given])
 

@@ -17,7 +17,7 @@ from gld_ros.geometry.keypoints import keypoints
 from gld_ros.geometry.points import unproject
 from gld_ros.geometry.ray_pose import cameras_from_rays
 from gld_ros.metrics.correspondence import pck, reprojection_error, true_matches
-from gld_ros.metrics.geometry import ALIGNMENTS, align_depth, depth_errors, known_pixels, point_errors
+from gld_ros.metrics.geometry import ALIGNMENTS, align_depth, cloud_errors, depth_errors, known_pixels, point_errors
 from gld_ros.metrics.image import psnr, sharpness, ssim_map
 from gld_ros.metrics.lpips import LPIPS
 from gld_ros.metrics.uncertainty import ause, calibration_error, coverage
@@ -115,22 +115,29 @@ def best_of(samples: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
     return found
 
 
-def scene_figures(scene: Scene, pictures: Sequence[Picture]) -> Figures:
-    """Figures of all targets together: points against the true ones, reprojection error against the sources."""
+def scene_figures(scene: Scene, pictures: Sequence[Picture], same_spread: bool = False) -> Figures:
+    """Figures of all targets together: points against the true ones, reprojection error against the sources.
+
+    same_spread: of the alignment of clouds, see `umeyama`.
+    """
     sources = [(keypoints(source.image), source.camera) for source in scene.sources]
     made = [(keypoints(picture.image), camera) for picture, camera in zip(pictures, scene.cameras, strict=True)]
     errors = [reprojection_error(*view, *source) for view in made for source in sources]
     matched = [error for error in errors if error is not None]
     figures = {"reprojection_px": float(np.mean(matched))} if matched else {}
-    points, true = [], []
+    made_points, true_points = [np.empty((0, 3))], [np.empty((0, 3))]
     for picture, target in zip(pictures, scene.targets, strict=True):
         if picture.depth is not None and target.depth is not None:
-            known = known_pixels(picture.depth, target.depth)
-            points.append(unproject(picture.depth, target.camera)[known])
-            true.append(unproject(target.depth, target.camera)[known])
-    if sum(map(len, points)):
-        errors_3d = point_errors(_thinned(np.concatenate(points)), _thinned(np.concatenate(true)))
+            known = target.depth > 0 if target.mask is None else (target.depth > 0) & target.mask
+            made_points.append(unproject(picture.depth, target.camera)[known])
+            true_points.append(unproject(target.depth, target.camera)[known])
+    points, true = np.concatenate(made_points), np.concatenate(true_points)
+    both = np.isfinite(points).all(axis=1) & np.isfinite(true).all(axis=1)
+    if both.any():
+        errors_3d = point_errors(_thinned(points[both]), _thinned(true[both]))
         figures |= {f"points_{name}": value for name, value in errors_3d.items()}
+        clouds = cloud_errors(points, true, same_spread) or {}
+        figures |= {f"cloud_{name}": value for name, value in clouds.items()}
     return figures
 
 

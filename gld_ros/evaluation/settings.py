@@ -24,7 +24,18 @@ VIEWS, GAP = 8, 1  # of the clips of other data, by default
 AWAY_SAMPLES = 8  # of every view of `away`, by default
 CLIPS = ("views", "gap", "clips", "size")  # settings that only clips of other data have
 #: Settings that need other scenes, methods or figures than `away` and `path` have.
-NOT_AWAY = ("data", *CLIPS, "source_depth", "peer", "against", "lpips", "dino", "save_views", "sources")
+NOT_AWAY = (
+    "data",
+    *CLIPS,
+    "source_depth",
+    "peer",
+    "against",
+    "lpips",
+    "dino",
+    "save_views",
+    "sources",
+    "official_scale",
+)
 
 
 class EvaluationSettings(BaseModel, frozen=True):
@@ -43,6 +54,7 @@ class EvaluationSettings(BaseModel, frozen=True):
     gap: Count | None = None
     clips: Count | None = None
     source_depth: bool = False
+    official_scale: bool = False
     size: tuple[Count, Count] | None = None
     samples: int | None = None
     steps: int | None = None

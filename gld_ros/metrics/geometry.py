@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -68,6 +70,38 @@ def point_errors(points: np.ndarray, real: np.ndarray) -> dict[str, float]:
     }
 
 
+ALIGNED = 10_000  # pairs of points that a cloud is aligned by
+CLOUD = 20_000  # points of a cloud that are compared
+VOXELS = 1000  # that the diagonal of the true cloud is as long as
+
+
+def cloud_errors(points: np.ndarray, real: np.ndarray, same_spread: bool = False) -> dict[str, float] | None:
+    """`point_errors` after a similarity took `points` (N, 3) to `real` (N, 3), which show the same pixels, NaN unknown.
+
+    As in Gen3R's evaluation, both clouds are thinned to one point a voxel; then to CLOUD at random, not the farthest.
+    Made points without a true one are left out, but not the other way round. `_percent`: of the true cloud's diagonal.
+    same_spread: see `umeyama`. None where fewer than 3 points are known, or all coincide.
+    """
+    rng = np.random.default_rng(0)
+    there = np.isfinite(real).all(axis=1)
+    both = np.flatnonzero(there & np.isfinite(points).all(axis=1))
+    diagonal = float(np.linalg.norm(np.ptp(real[there], axis=0))) if len(both) >= 3 else 0.0
+    if not diagonal or not np.ptp(points[both], axis=0).any():
+        return None
+    chosen = rng.choice(both, min(len(both), ALIGNED), replace=False)
+    aligned = umeyama(points[chosen], real[chosen], same_spread).points(points[both])
+    clouds = [voxel_means(cloud, diagonal / VOXELS) for cloud in (aligned, real[there])]
+    errors = point_errors(*(rng.permutation(cloud)[:CLOUD] for cloud in clouds))
+    return errors | {f"{name}_percent": 100 * value / diagonal for name, value in errors.items()}
+
+
+def voxel_means(points: np.ndarray, size: float) -> np.ndarray:
+    """Mean of the points (N, 3) of every voxel (edge `size`) that has some, (M, 3)."""
+    cells = np.floor(points / size).astype(np.int64)
+    _, voxel, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    return np.stack([np.bincount(voxel.ravel(), axis) for axis in points.T], axis=1) / counts[:, None]
+
+
 #: Poses below which a similarity (7 unknowns) fits nearly anything.
 MIN_POSES = 3
 
@@ -89,6 +123,36 @@ def trajectory_errors(estimated: np.ndarray, true: np.ndarray) -> dict[str, floa
         "ate": rms(offsets),
         "rpe_translation": rms(np.linalg.norm(left[:, :3, 3], axis=1)),
         "rpe_rotation_deg": rms(turns),
+    }
+
+
+WITHIN = 30  # degrees, of `relative_pose_scores`
+
+
+def relative_pose_scores(estimated: np.ndarray, true: np.ndarray) -> dict[str, float] | None:
+    """Shares (0..1) over all pairs of c2w (V, 4, 4), whatever the world and the scale of either set.
+
+    rra_30: pairs whose relative rotation is right within WITHIN degrees; rta_30: those whose baseline has the right
+    direction, either way along it; auc_30: mean over 1, 2, ... WITHIN degrees of the share where both are, as in
+    PoseDiffusion (Wang et al. 2023) and VGGT. Pairs without a true baseline count for rra_30 alone. None for one pose
+    or without baselines.
+    """
+    if len(true) < 2:
+        return None
+    first, second = np.array(list(combinations(range(len(true)), 2))).T
+    made, real = (invert(c2w[first]) @ c2w[second] for c2w in (estimated.astype(np.float64), true.astype(np.float64)))
+    turned = ((made * real)[:, :3, :3].sum(axis=(1, 2)) - 1) / 2
+    lengths = np.linalg.norm(made[:, :3, 3], axis=1) * np.linalg.norm(real[:, :3, 3], axis=1)
+    along = np.abs((made[:, :3, 3] * real[:, :3, 3]).sum(axis=1)) / np.maximum(lengths, 1e-18)
+    rotation, direction = (np.degrees(np.arccos(np.clip(cosine, -1, 1))) for cosine in (turned, along))
+    apart = np.linalg.norm(real[:, :3, 3], axis=1) > 1e-9
+    if not apart.any():
+        return None
+    worse = np.maximum(rotation, direction)[apart]
+    return {
+        "rra_30": float(np.mean(rotation < WITHIN)),
+        "rta_30": float(np.mean(direction[apart] < WITHIN)),
+        "auc_30": float(np.mean([np.mean(worse < limit) for limit in range(1, WITHIN + 1)])),
     }
 
 

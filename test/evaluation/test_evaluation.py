@@ -45,7 +45,7 @@ from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import project, unproject
 from gld_ros.geometry.rays import ray_map
 from gld_ros.geometry.se3 import look_at
-from gld_ros.metrics.geometry import trajectory_errors
+from gld_ros.metrics.geometry import relative_pose_scores, trajectory_errors
 from gld_ros.networks.dpt import Geometry
 from gld_ros.pipeline import GLDPipeline
 from gld_ros.views import SourceView
@@ -90,8 +90,9 @@ def test_first_and_last_views_are_given_and_all_between_are_asked_for():
     assert choose(8, 2) == Choice([0, 7], [1, 2, 3, 4, 5, 6])
     assert choose(8, 4).sources == [0, 2, 5, 7]
     assert choose(3, 1) == Choice([0], [1, 2])
-    for sources in (0, 8):
-        with pytest.raises(InvalidRequest, match="1 to 7"):
+    assert choose(3, 3) == Choice([0, 1, 2], [0, 1, 2])  # all are given, and asked for again
+    for sources in (0, 9):
+        with pytest.raises(InvalidRequest, match="1 to 8"):
             choose(8, sources)
 
 
@@ -212,6 +213,7 @@ def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
     found = scores.estimate_poses(pipe, views[:2], [view.image for view in views[2:]])
     errors = trajectory_errors(found, np.stack(poses[2:]))
     assert errors["ate"] < 1e-4 and errors["rpe_rotation_deg"] < 0.01 and errors["rpe_translation"] < 1e-4
+    assert relative_pose_scores(found, np.stack(poses[2:]))["auc_30"] == 1
 
 
 def test_coverage_of_intervals_of_depth_by_a_sensor_with_holes():
@@ -328,8 +330,10 @@ def test_the_command_on_a_folder(folder, tmp_path, capsys):
     assert report["notices"][0].startswith("LPIPS is left out")
     assert report["notices"][1].startswith("MEt3R-style consistency is left out")
     model = report["methods"]["model"]
-    assert {"ate", "rpe_rotation_deg", "rpe_translation"} == set(model["poses"])
+    assert {"ate", "rpe_rotation_deg", "rpe_translation", "rra_30", "rta_30", "auc_30"} == set(model["poses"])
     assert {"psnr_db_best", "sample_ause", "sample_coverage", "points_chamfer"} <= set(model["all"])
+    chamfer = [methods["all"]["cloud_chamfer"]["mean"] for methods in (model, report["methods"]["true_depth_warp"])]
+    assert 0 < chamfer[1] < 0.5 * chamfer[0] and model["all"]["cloud_chamfer_percent"]["mean"] < 100
     assert 0 < model["all"]["depth_coverage_0.9"]["mean"] <= 1  # of real data, too, where a sensor has depth
     assert set(report["methods"]["real_views"]) == {"note", "poses"}
     assert len(report["levels_pck"]["levels"]) == 4
@@ -344,9 +348,11 @@ def test_the_command_on_a_folder(folder, tmp_path, capsys):
     assert report["missing"] == [f"ours: {scene.name}/002"]
     assert "all" not in report["methods"]["ours"] and not report["model_minus"]["ours"]  # others of its targets remain
     (scene / "gone").rename(scene / "002.png")
-    assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}"]) == 0
+    cloud = report["methods"]["model"]["all"]["cloud_chamfer"]
+    assert main([*arguments, str(second), "--peer", f"ours={first / 'views' / 'model'}", "--official-scale"]) == 0
     report = json.loads((second / "report.json").read_text())
     assert report["methods"]["ours"]["all"]["psnr_db"] == report["methods"]["model"]["all"]["psnr_db"]
+    assert report["methods"]["model"]["all"]["cloud_chamfer"] != cloud  # another scale
     assert report["model_minus"]["ours"]["all"]["depth_abs_rel"]["mean"] == 0
     assert report["model_minus"]["copy_nearest"]["all"]["psnr_db"]["count"] == 1
 

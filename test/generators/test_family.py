@@ -111,6 +111,13 @@ def test_through_gld_synthesize(toy, tmp_path, capsys):
     assert (out / "view_00.png").is_file()
 
 
+def test_through_gld_eval(toy, capsys):
+    assert main(["eval", str(toy), "--split", "val", "--scenes", "2", "--steps", "1", "--device", "cpu", "--json"]) == 0
+    methods = json.loads(capsys.readouterr().out)["methods"]
+    assert list(methods) == ["model", "copy_nearest", "true_depth_warp"]
+    assert methods["model"]["all"]["cloud_chamfer"]["mean"] > 0
+
+
 def test_through_the_bench(toy):
     pipe = GLDPipeline.from_pretrained(toy, "cpu")
     row = latency.measure(pipe, Shape(2, 1, (48, 64)), Variant("fast", {"preset": "fast"}), repeat=1)
