@@ -14,11 +14,16 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
+from gld_ros.geometry.rays import exact
 from gld_ros.networks.gen3r.configs import TransformerConfig
+from gld_ros.networks.gen3r.latents import SPACE, latent_frames
 from gld_ros.networks.layers import attend
 
 FREQUENCIES, EPS = 256, 1e-6
+#: Tokens of the first picture.
+IMAGE_TOKENS = 257
 
 
 @dataclass
@@ -61,12 +66,12 @@ class JointTransformer(nn.Module):
         """(B, D, f, h / 2, w) of packed rays (B, 24, f, 8 h, 16 w); those of no cameras are zeros, not None."""
         return self.control_adapter(rays)
 
+    @exact
     def time_of(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """e (B, D) and its projection (B, 6, D) of t (B,) in 0..1000, whatever the caller's autocast: their weights are
         kept in float32, as officially."""
-        with torch.autocast(t.device.type, enabled=False):
-            embedded = self.time_embedding(time_waves(t))
-            return embedded.float(), self.time_projection(embedded).float().unflatten(1, (6, -1))
+        embedded = self.time_embedding(time_waves(t))
+        return embedded.float(), self.time_projection(embedded).float().unflatten(1, (6, -1))
 
     def forward(self, x: Tensor, condition: Tensor, t: Tensor, context: Context, control: Tensor | None) -> Tensor:
         """x: (B, 16, f, h, 2w); condition: (B, 20, f, h, 2w) latents, then masks; t: (B,) in 0..1000; control: as
@@ -205,6 +210,22 @@ class ControlBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.relu(self.conv1(x)))
+
+
+def evaluation_flops(config: TransformerConfig, frames: int, size: tuple[int, int], texts: int = 2) -> int:
+    """FLOPs of one evaluation for a clip of (H, W) images; with guidance it has two texts.
+
+    As torch counts them on the meta device: 2 a multiply-add of matrix products, convolutions and attention. Raises
+    InvalidRequest for frames that are not 4 n + 1.
+    """
+    f, h, w = latent_frames(frames), size[0] // SPACE, size[1] // SPACE
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        net = JointTransformer(config)
+        x, condition = (torch.empty(1, channels, f, h, 2 * w) for channels in (config.latent, config.condition))
+        rows = torch.empty(texts, config.text_rows, config.width)
+        context = Context(rows, torch.empty(1, IMAGE_TOKENS, config.width))
+        net(x, condition, torch.empty(1), context, None)
+    return counter.get_total_flops()
 
 
 def time_waves(t: Tensor) -> Tensor:
