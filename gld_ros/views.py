@@ -48,7 +48,8 @@ class Scale:
 
     value: metres per model unit.
     method: "stereo" (the model's depth aligned with what the posed views show by parallax), "depth" (with that
-    of a depth sensor) or "poses" (the cameras' distances in the generated views aligned with the known ones).
+    of a depth sensor), "poses" (the cameras' distances in the generated views aligned with the known ones) or "unknown"
+    (nothing tells: the lengths are no metres).
     residual: robust spread of the logarithm of what is left between the two, 0 = perfect.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -26,9 +26,14 @@ from gld_ros.generators.native import Pixels, to_uint8
 from gld_ros.generators.request import Limits, Loading, Preset, Recent, Rendering, Report, Request
 from gld_ros.geometry.cameras import Camera
 from gld_ros.views import SENSOR_SPREAD, ObservedDepth, Scale, SourceView, View
+from gld_ros.weights.gen3r_layout import is_gen3r
 
-#: Families by the name in a folder's config.json ("family"); a folder without one is the first's.
-FAMILIES: dict[str, str | type[Generator]] = {"gld": "gld_ros.generators.gld_family:GLD"}
+#: Families by the name in a folder's config.json ("family"); a folder without one is the first's, one of diffusers
+#: Gen3R's.
+FAMILIES: dict[str, str | type[Generator]] = {
+    "gld": "gld_ros.generators.gld_family:GLD",
+    "gen3r": "gld_ros.generators.gen3r_family:Gen3R",
+}
 
 
 class Generator(ABC):
@@ -92,8 +97,18 @@ class Generator(ABC):
         """
 
     @abstractmethod
-    def encode(self, sources: Sequence[SourceView], size: tuple[int, int], pixels: int) -> Any:
-        """The part that depends on the sources alone; it is kept for further requests. pixels: see `Preset`."""
+    def encode(self, sources: Sequence[SourceView], size: tuple[int, int], detail: Any) -> Any:
+        """The part that depends on the sources alone; it is kept for further requests. detail: see `settings`."""
+
+    def settings(self, request: Request) -> tuple[tuple[int, int], Any]:
+        """What of a request, beside its sources, their encoding depends on: the working size, and a detail of the
+        family's. Here that is the preset's pixels."""
+        return request.size, request.preset.pixels
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest for options of a request that the family does not have; here, for any."""
+        if options:
+            raise InvalidRequest(f"model '{self.name}' has no option {', '.join(sorted(options))}")
 
     @abstractmethod
     def generate(self, request: Request, report: Report) -> Rendering:
@@ -132,12 +147,12 @@ class Generator(ABC):
 
     def encoded(self, request: Request) -> Any:
         """`encode` of a request's sources, or what was kept of it."""
-        settings = request.size, request.preset.pixels
+        settings = self.settings(request)
         return self.recent.get((request.key, settings), lambda: self.encode(request.sources, *settings))
 
     def keeps(self, request: Request) -> bool:
         """True if the sources of such a request are encoded already."""
-        return (request.key, (request.size, request.preset.pixels)) in self.recent
+        return (request.key, self.settings(request)) in self.recent
 
     def forget(self) -> None:
         """Drop what is kept of the sources of recent requests."""
@@ -145,9 +160,8 @@ class Generator(ABC):
 
     def views(self, rendering: Rendering, request: Request, report: Report) -> list[View]:
         """One View a target. Raises ModelError for numbers that are not finite."""
-        views = [
-            self._view(p, c, request, rendering.scale) for p, c in zip(rendering.pixels, request.targets, strict=True)
-        ]
+        cameras = rendering.cameras or request.targets
+        views = [self._view(p, c, request, rendering.scale) for p, c in zip(rendering.pixels, cameras, strict=True)]
         report("decode", rendering.preview)
         return [replace(view, complete=not report.cut) for view in views]
 
@@ -193,6 +207,8 @@ def families() -> dict[str, type[Generator]]:
 def family_of(folder: Path) -> type[Generator]:
     """The family of a model folder. Raises ModelError for one that is not known."""
     name = next(iter(FAMILIES))
+    if is_gen3r(folder):
+        return families()["gen3r"]
     try:
         description = json.loads((folder / "config.json").read_text())
         name = description.get("family", name)

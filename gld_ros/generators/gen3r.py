@@ -30,8 +30,8 @@ from gld_ros.networks.gen3r.conditions import (
     padded_clip,
     rays,
 )
-from gld_ros.networks.gen3r.geometry import ClipGeometry, reliable, unprojected
-from gld_ros.networks.gen3r.latents import SPACE, latent_frames
+from gld_ros.networks.gen3r.geometry import ClipGeometry, reliable, token_maps, unprojected
+from gld_ros.networks.gen3r.latents import SPACE, Posterior, latent_frames
 from gld_ros.networks.gen3r.model import Gen3RNetworks
 
 #: The transformer's times are 0..1000.
@@ -40,11 +40,17 @@ TIMES = 1000
 
 @dataclass
 class Given:
-    """The images of a request, encoded. condition: (1, 20, f, h, 2w) latents and masks; picture: (1, 257, C) tokens of
-    the first image."""
+    """The images of a request, encoded. appearance: posterior of the padded clip; picture: (1, 257, C) tokens of the
+    first image; images: how many; frames: of the clip."""
 
-    condition: Tensor
+    appearance: Posterior
     picture: Tensor
+    images: int
+    frames: int
+
+    def condition(self, noise: Tensor) -> Tensor:
+        """(1, 20, f, h, 2w) latents and masks, by the noise (1, 16, f, h, w) of the posterior's sample."""
+        return condition(self.appearance.sample(noise).float(), self.images, self.frames)
 
 
 @dataclass
@@ -76,16 +82,23 @@ class JointDiffusion:
             return self.net.text(ids.to(self.device)).float()
 
     @torch.inference_mode()
-    def encode(self, images: Tensor, frames: int, noise: Tensor) -> Given:
-        """The condition of a clip of F frames. images: (1, 1, 2 or F, 3, H, W) in 0..1, H and W multiples of patch and
-        latent; noise: (1, 16, f, h, w) of the posterior sample. Raises InvalidRequest."""
+    def encode(self, images: Tensor, frames: int) -> Given:
+        """What a clip of F frames is given. images: (1, 1, 2 or F, 3, H, W) in 0..1, H and W multiples of patch and
+        latent. Raises InvalidRequest."""
         self.check_size((images.shape[-2], images.shape[-1]))
         with self.autocast():
             with self.residency.at_work("vae"):
                 found = self.net.vae.encode(padded_clip(images, frames))
             with self.residency.at_work("image"):
                 picture = self.net.image(eight_bits(images[0, 0]))
-        return Given(condition(found.sample(noise).float(), images.shape[1], frames), picture)
+        return Given(found, picture, images.shape[1], frames)
+
+    @torch.inference_mode()
+    def geometry(self, images: Tensor) -> ClipGeometry:
+        """What VGGT sees in images (1, N, 3, H, W) in 0..1, in its units."""
+        with self.autocast(), self.residency.at_work("encoder"), self.residency.at_work("heads"):
+            levels = self.net.encoder(images)
+            return self.net.heads(token_maps(levels), (images.shape[-2], images.shape[-1]))
 
     @torch.inference_mode()
     def rays(self, K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
@@ -99,10 +112,10 @@ class JointDiffusion:
         texts: tuple[Tensor, Tensor],
         packed: Tensor | None,
         sampling: Sampling,
-        noise: Tensor,
+        noise: tuple[Tensor, Tensor],
         on_step: Callable[[int], bool | None] = lambda step: None,
     ) -> Tensor:
-        """Latents (1, 16, f, h, 2w) of both halves from noise of that shape.
+        """Latents (1, 16, f, h, 2w) of both halves. noise: of them and of the condition's posterior, see `noise`.
 
         texts: states of the prompt and of what is not wanted; packed: `rays`, None without cameras. Guidance weighs the
         texts alone, so that all but the texts is embedded once: as officially, both branches know rays and images.
@@ -110,17 +123,18 @@ class JointDiffusion:
         net, (prompt, negative) = self.net.transformer, texts
         with self.residency.at_work("transformer"), self.autocast():
             if packed is None:
-                f, h, w = given.condition.shape[2:]
-                packed = no_rays(4 * f - 3, (SPACE * h, SPACE * w // 2), given.condition)
+                _, _, _, h, w = noise[0].shape
+                packed = no_rays(given.frames, (SPACE * h, SPACE * w // 2), noise[0])
+            cond = given.condition(noise[1])
             control = net.control_of(packed)
             context = net.context_of([negative, prompt] if sampling.guided else [prompt], given.picture)
 
             def velocity(x: Tensor, t: Tensor) -> Tensor:
-                out = net(x, given.condition, TIMES * t.to(x.device), context, control)
+                out = net(x, cond, TIMES * t.to(x.device), context, control)
                 return out[-1:] if len(out) == 1 else out[:1] + sampling.guidance_scale * (out[1:] - out[:1])
 
             times = twice_shifted_grid(self.net.config.shift, sampling.steps)
-            return integrate(velocity, noise, times, sampling.solver, on_step)
+            return integrate(velocity, noise[0], times, sampling.solver, on_step)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Clip:

@@ -174,8 +174,11 @@ class GLD(Generator):
             return self.diffusion.denoise(images, K, c2w, chosen, noise, seed)
 
     @torch.inference_mode()
-    def encode(self, sources: Sequence[SourceView], size: tuple[int, int], pixels: int) -> Encoded:
-        """Encode the sources and, for warp conditioning, find their depth and its scale. Raises ScaleUnknown."""
+    def encode(self, sources: Sequence[SourceView], size: tuple[int, int], detail: int) -> Encoded:
+        """Encode the sources and, for warp conditioning, find their depth and its scale. Raises ScaleUnknown.
+
+        detail: see `Preset.pixels`.
+        """
         images = source_pictures(sources, size, self.device)
         latents = self.diffusion.latents_of(images)
         if not self.warps:
@@ -186,14 +189,14 @@ class GLD(Generator):
         usable = usable_pixels(sources, size, self.device)
         geometry, stereo = self.diffusion.geometry(images, K, c2w, latents, usable)
         depth, scale = find_scale(sources, geometry, stereo, K, c2w, frame, self.min_baseline)
-        native = native_sources(sources, images, depth, frame, pixels)
+        native = native_sources(sources, images, depth, frame, detail)
         return Encoded(images, latents, PosedSources(frame, depth, scale, native))
 
     def generate(self, request: Request, report: Report) -> Rendering:
         if self.net.config.dpt is None:
             raise ModelError(f"model '{self.name}' has no geometry head: depth_head.* of VGGT-1B is missing")
         earlier = [(pixels_of(view, self.device), view.camera) for view in request.earlier]
-        context, settings = self.context(request), (request.size, request.preset.pixels)
+        context, settings = self.context(request), self.settings(request)
         encoded: Encoded = self.encoded(request) if context is request else self.encode(context.sources, *settings)
         posed = encoded.posed
         frame = RelativeFrame(request.cameras) if posed is None else posed.frame

@@ -35,16 +35,20 @@ Callback = Callable[[Progress], None]
 class Limits:
     """Limits of a family. patch: working sizes are its multiples, pixels. max_views: sources and targets of a request
     together, 0 without limit. any_size: it may work at any size, not only about its own. native: it takes what a source
-    saw from there, at the camera's own resolution, unless asked otherwise."""
+    saw from there, at the camera's own resolution, unless asked otherwise. all_frames: more sources than `max_sources`
+    may be given as all frames of a clip."""
 
     patch: int
     max_sources: int
     max_views: int = 0
     any_size: bool = True
     native: bool = False
+    all_frames: bool = False
 
     def check_views(self, name: str, sources: int, targets: int, earlier: int = 0) -> None:
         """Raise InvalidRequest for numbers of sources and targets that the model `name` does not take."""
+        if self.all_frames and sources > self.max_sources:
+            return
         if not 1 <= sources <= self.max_sources:
             raise InvalidRequest(f"{sources} source views, expected 1 to {self.max_sources}")
         if targets < 1:
@@ -110,7 +114,7 @@ class Request:
     size: (H, W) the model works at. preset: with the asked steps and guidance in it. strict_scale: refuse where
     generated geometry contradicts the poses, instead of warning. observed_pixels: take what a source saw from there,
     None for the family's way. key: fingerprint of the sources. earlier: views that were generated before, whose world
-    the targets show; none of them counts as observed.
+    the targets show; none of them counts as observed. options: those that only the model's family has.
     """
 
     sources: Sequence[SourceView]
@@ -122,6 +126,7 @@ class Request:
     observed_pixels: bool | None = None
     key: bytes = b""
     earlier: Sequence[View] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def views(self) -> str:
@@ -173,11 +178,13 @@ class Report:
 
 @dataclass
 class Rendering:
-    """The answer of a family to a request. pixels: of every target, at its camera's size; preview: (3, h, w)."""
+    """The answer of a family to a request. pixels: of every target, at its camera's size; preview: (3, h, w); cameras:
+    of the views, where the model chose them instead of the targets."""
 
     pixels: list[Pixels]
     scale: Scale
     preview: Tensor | None = None
+    cameras: Sequence[Camera] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,7 @@ class GLDPipeline:
         earlier: Sequence[View] = (),
         observed_pixels: bool | None = None,
         callback: Callback | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[View]:
         """Synthesize one View a target, each of its camera's size.
 
@@ -132,6 +134,7 @@ class GLDPipeline:
         rest to the model; by default mini does and the released models do not. samples: drawn with `seed`, `seed` + 1,
         ... and joined to one view (`confidence.combine`), at most MAX_SAMPLES. max_novelty: refuse targets that go
         farther beyond the sources (`confidence.novelty`, 0..1).
+        options: what only the model's family can be asked, such as a Gen3R's prompt (`gen3r_family.ClipOptions`).
         Raises InvalidRequest, NoContext, ScaleUnknown, OutOfMemory, ModelError, and whatever `callback` raises to end
         the request.
 
@@ -145,11 +148,15 @@ class GLDPipeline:
         deadline = Deadline(self.speed, self.clock, time_budget)
         check_request(sources, targets, self.name, self.generator.limits, size, earlier)
         check_options(time_budget, samples)
+        self.generator.check_options(options or {})
         warn_of_poses(sources, targets)
         found = check_novelty(sources, targets, max_novelty)
         size = size or self.generator.working_size(sources[0].camera)
         chosen = self.generator.preset(preset).at(found).changed(steps, guidance_scale)
-        request = Request(sources, targets, size, chosen, seed, strict_scale, observed_pixels, fingerprint(sources))
+        request = Request(
+            sources, targets, size, chosen, seed, strict_scale, observed_pixels, fingerprint(sources),
+            options=options or {},
+        )  # fmt: skip
         choose, limit, count = with_sources(sources), self.max_views and self.max_views - len(earlier), len(targets)
         drawn: list[list[View]] = [[]]  # [sample][target]
         with torch.inference_mode(), in_memory(request.views, self.device, self.forget):

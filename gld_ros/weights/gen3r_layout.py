@@ -35,6 +35,8 @@ FOLDERS = {
     "image": "clip_image_encoder",
 }
 VGGT = "vggt"
+#: Folder of the states of prompts (text_states.py).
+STATES = "text_states"
 #: Prefix that the keys of a component have in its file, and what makes the networks' keys of the rest.
 PREFIXES = {"adapter": "model.", "vae": "model.", "image": "model.visual."}
 MAPS: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
@@ -196,6 +198,8 @@ def _check_files(folder: ModelFolder) -> None:
     known = {*FOLDERS.values(), VGGT}
     for path in sorted(folder.path.rglob("*")):
         place = path.relative_to(folder.path)
+        if place.parts[0] == STATES:
+            continue
         if path.suffix in WEIGHTS and not (path.suffix == WEIGHTS[0] and str(place.parent) in known):
             folder.problems.append(f"unexpected file {place}: weights are *.safetensors in {', '.join(sorted(known))}")
     if (folder.path / FOLDERS["text"]).is_dir() and not (folder.path / "tokenizer").is_dir():

@@ -31,8 +31,8 @@ def images(count: int, size=SIZE) -> torch.Tensor:
 
 
 def latents(method, count: int, cameras: bool, guidance: float = 5.0) -> torch.Tensor:
-    noise, posterior = method.noise(SIZE, FRAMES, seed=2)
-    given = method.encode(images(count), FRAMES, posterior)
+    noise = method.noise(SIZE, FRAMES, seed=2)
+    given = method.encode(images(count), FRAMES)
     texts = method.text(torch.tensor([3, 4, 1])), method.text(torch.tensor([5, 1]))
     K = torch.tensor([[100.0, 0, 56], [0, 100, 56], [0, 0, 1]]).expand(FRAMES, 3, 3)
     rays = method.rays(K, path("zoom_in", FRAMES, 0.5), SIZE) if cameras else None
@@ -66,13 +66,12 @@ def test_offloaded_in_bfloat16():
 
 
 def test_frames_and_sizes(method):
-    posterior = method.noise(SIZE, FRAMES, seed=0)[1]
     with pytest.raises(InvalidRequest, match="3 images for a clip of 5 frames, expected 1, 2 or 5"):
-        method.encode(images(3), FRAMES, posterior)
+        method.encode(images(3), FRAMES)
     with pytest.raises(InvalidRequest, match="126x112 pixels, expected multiples of 112"):
-        method.encode(images(1, (112, 126)), FRAMES, posterior)
+        method.encode(images(1, (112, 126)), FRAMES)
     with pytest.raises(InvalidRequest, match="6 frames, expected 4n"):
-        method.encode(images(1), 6, posterior)
+        method.encode(images(1), 6)
     with pytest.raises(InvalidRequest, match="'zoom', expected one of zoom_in"):
         path("zoom", FRAMES, 1.0)
 

@@ -53,8 +53,8 @@ def test_method(fixture, compare, method):
     assert [x.shape for x in method.noise(size, F, seed=0)] == [x.shape for x in noise]
     prompt, negative = (method.text(fixture[name]) for name in ("ids_prompt", "ids_bad_detailed"))
     compare(fixture, "context_prompt", prompt, BOUND)
-    encoded = method.encode(fixture.images(), F, noise[1])
-    compare(fixture, "control", encoded.condition[0], BOUND)
+    encoded = method.encode(fixture.images(), F)
+    compare(fixture, "control", encoded.condition(noise[1])[0], BOUND)
     compare(fixture, "clip_context_every16", encoded.picture[0, ::16, ::8], BOUND)
     times = twice_shifted_grid(method.net.config.shift, config["steps"])
     compare(fixture, "sigmas", times, 1e-7)
@@ -62,7 +62,7 @@ def test_method(fixture, compare, method):
     packed = method.rays(fixture["K_given"], fixture["c2w"], size)
     sampling = Sampling(config["steps"], method.net.config.guidance_scale)
     with watched({"step": method.net.transformer}) as calls:
-        latents = method.sample(encoded, (prompt, negative), packed, sampling, noise[0])
+        latents = method.sample(encoded, (prompt, negative), packed, sampling, noise)
     states = torch.cat([*(call.args[0] for call in calls["step"][1:]), latents])
     compare(fixture, "latents_after_steps", states, BOUND)
     hook = method.net.heads.camera_head.register_forward_hook(wider)

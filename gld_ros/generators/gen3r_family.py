@@ -1,0 +1,248 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The family Gen3R: a request becomes a clip along a camera path, and the clip gets back its metres.
+
+It takes one source, two, or all frames of the clip. Frames are square; of wider images they show the middle.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gld_ros.diffusion.sampler import Sampling
+from gld_ros.errors import InvalidRequest, ModelError, ScaleUnknown
+from gld_ros.generators.base import Generator
+from gld_ros.generators.clip_path import ClipPath, check_frames, clip_path
+from gld_ros.generators.devices import has_bfloat16, quantize
+from gld_ros.generators.framing import covered_camera, covered_images, covered_source, uncovered
+from gld_ros.generators.gen3r import Clip, Given, JointDiffusion
+from gld_ros.generators.gen3r_scale import clip_scale, generated_cameras, has_metres, model_units
+from gld_ros.generators.native import Pixels, camera_tensors, usable_pixels
+from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
+from gld_ros.geometry.cameras import Camera, RelativeFrame
+from gld_ros.geometry.warp import forward_warp
+from gld_ros.networks.gen3r.configs import Gen3RConfig
+from gld_ros.networks.gen3r.geometry import ClipGeometry
+from gld_ros.networks.gen3r.model import Gen3RNetworks
+from gld_ros.plain import from_dict
+from gld_ros.views import SourceView
+from gld_ros.weights.layout import open_folder
+from gld_ros.weights.loading import load_networks
+from gld_ros.weights.text_states import TextStates
+
+PHASE = "clip"
+#: Expected log error at least of depths at the ends of a frame's range, which the release leaves out of clouds.
+UNRELIABLE = 1.0
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What only a Gen3R can be asked. prompt, negative_prompt: what is wanted and what is not, None for the model's;
+    frames: of the clip, 4 n + 1, None for the model's; free: the model chooses the cameras, and the targets only say
+    how many views are wanted."""
+
+    prompt: str = ""
+    negative_prompt: str | None = None
+    frames: int | None = None
+    free: bool = False
+
+
+@dataclass
+class Encoded:
+    """The sources, encoded once and kept. geometry: what VGGT sees in them; None where no scale is needed."""
+
+    given: Given
+    geometry: ClipGeometry | None
+
+
+class Gen3R(Generator):
+    """A Gen3R on one device. `method` is the method on tensors; texts: prompt to the text encoder's states (T, C)."""
+
+    net: Gen3RNetworks
+
+    def __init__(self, net: Gen3RNetworks, loading: Loading, texts: Callable[[str], Tensor]):
+        super().__init__()
+        if loading.offload and (loading.compile or loading.quantize):
+            raise ModelError("offload moves the weights: it does not go together with compile or quantize")
+        if loading.quantize:
+            quantize([net.transformer], loading.quantize)
+        if loading.compile:
+            for block in net.transformer.blocks:
+                block.compile()
+        # compat: the released decoder knows one grid, that of the released size, where both ways agree.
+        net.adapter.decoder.out_block.fixed_grid = False
+        self.net, self.loading, self.texts, self.method = net, loading, texts, JointDiffusion(net, loading)
+        self.dtype = self.method.dtype
+
+    @classmethod
+    def load(cls, folder: Path, loading: Loading) -> Gen3R:
+        config: Gen3RConfig = open_folder(folder).config
+        texts = TextStates(folder)
+        for prompt in (ClipOptions.prompt, config.negative_prompt):
+            texts(prompt)
+        dtype = loading.dtype or (torch.bfloat16 if has_bfloat16(loading.device) else torch.float32)
+        home = torch.device("cpu") if loading.offload else loading.device
+        net = load_networks(folder, home, dtype, without=("text",))
+        assert isinstance(net, Gen3RNetworks)
+        return cls(net, loading, texts)
+
+    @property
+    def name(self) -> str:
+        return self.net.config.name
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.method.patch, max_sources=2, max_views=self.net.config.frames, all_frames=True)
+
+    @property
+    def presets(self) -> dict[str, Preset]:
+        config = self.net.config
+        steps = {"exact": config.steps, "balanced": min(20, config.steps), "fast": min(8, config.steps)}
+        return {name: Preset(name, {PHASE: Sampling(n, config.guidance_scale)}) for name, n in steps.items()}
+
+    def working_size(self, camera: Camera) -> tuple[int, int]:
+        return self.net.config.size, self.net.config.size
+
+    def phases(self, request: Request) -> dict[str, list[float]]:
+        tokens = float(self.frames(request) * request.size[0] * request.size[1])
+        steps = request.preset.sampling[PHASE].evaluations()
+        return {
+            "encode": [0.0 if self.keeps(request) else tokens],
+            PHASE: [n * tokens for n in steps],
+            "decode": [tokens],
+        }
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        found = self.options(options)
+        self.texts(found.prompt)
+        if found.frames is not None:
+            check_frames(found.frames, 1, 0)
+
+    def options(self, options: Mapping[str, Any]) -> ClipOptions:
+        """The options of a request. Raises InvalidRequest for one that is not known."""
+        try:
+            return from_dict(ClipOptions, dict(options))
+        except ValueError as error:
+            raise InvalidRequest(f"model '{self.name}': {error}") from None
+
+    def frames(self, request: Request) -> int:
+        """Frames of the clip of a request."""
+        asked = self.options(request.options).frames
+        return asked or self.net.config.frames
+
+    def settings(self, request: Request) -> tuple[tuple[int, int], tuple[int, bool]]:
+        """The size, and (frames of the clip, True for cameras of the model's choice)."""
+        return request.size, (self.frames(request), self.options(request.options).free)
+
+    @torch.inference_mode()
+    def encode(self, sources: Sequence[SourceView], size: tuple[int, int], detail: tuple[int, bool]) -> Encoded:
+        """Encode the sources and, where rays of known cameras have to be scaled, look at them with VGGT."""
+        frames, free = detail
+        images = covered_images(sources, size, self.device)
+        geometry = None if free or len(sources) == frames else self.method.geometry(images)
+        return Encoded(self.method.encode(images, frames), geometry)
+
+    def generate(self, request: Request, report: Report) -> Rendering:
+        options, size, frames = self.options(request.options), request.size, self.frames(request)
+        self._check(request, frames)
+        sources = [covered_source(source, size) for source in self.sources(request)]
+        key = request.key if len(sources) == len(request.sources) else fingerprint(sources)
+        request = replace(request, sources=sources, key=key)
+        if request.strict_scale and not has_metres(sources, self.loading.min_baseline):
+            raise ScaleUnknown(
+                f"{len(sources)} sources without depth images, less than {self.loading.min_baseline:g} m apart: "
+                "the clip has no metric scale; strict_scale=False takes it without"
+            )
+        path = clip_path(
+            [source.camera for source in sources], [covered_camera(target, size) for target in request.targets], frames
+        )
+        encoded = self.encoded(request)
+        report("encode")
+        packed = None
+        if encoded.geometry is not None:
+            unit = model_units(sources, encoded.geometry, self.loading.min_baseline)
+            c2w = torch.tensor(path.c2w)
+            c2w[:, :3, 3] = (c2w[:, :3, 3] - c2w[0, :3, 3]) / unit
+            packed = self.method.rays(torch.tensor(path.K), c2w, size)
+        prompt, negative = options.prompt, options.negative_prompt
+        texts = self.texts(prompt), self.texts(self.net.config.negative_prompt if negative is None else negative)
+        clip = self.clip(encoded.given, texts, packed, request.preset.sampling[PHASE], size, request.seed, report)
+        self.check_finite(clip.images, clip.geometry.depth)
+        return self._rendering(request, clip, path, options.free)
+
+    def clip(
+        self,
+        given: Given,
+        texts: tuple[Tensor, Tensor],
+        packed: Tensor | None,
+        sampling: Sampling,
+        size: tuple[int, int],
+        seed: int,
+        report: Callable[..., bool],
+    ) -> Clip:
+        """The clip of what is given: sampled from the noise of `seed`, and decoded."""
+        noise = self.method.noise(size, given.frames, seed)
+        latents = self.method.sample(given, texts, packed, sampling, noise, lambda step: report(PHASE))
+        return self.method.decode(latents)
+
+    def sources(self, request: Request) -> list[SourceView]:
+        """The sources, and behind a single one the last of the earlier views, whose world the clip is to end in."""
+        sources = list(request.sources)
+        if len(sources) == 1 and request.earlier:
+            view = request.earlier[-1]
+            sources.append(SourceView(view.image, view.camera, depth=view.depth))
+        return sources
+
+    def _check(self, request: Request, frames: int) -> None:
+        """Raise InvalidRequest for what a clip cannot be made of; warn of what the weights were not trained for."""
+        config, sources = self.net.config, request.sources
+        check_frames(frames, len(sources), len(request.targets))
+        if request.observed_pixels:
+            raise InvalidRequest(f"'{self.name}' generates every pixel: observed_pixels cannot be had")
+        shapes = [source.camera.width / source.camera.height for source in sources]
+        if max(shapes) > 1.01 * min(shapes):
+            found = ", ".join(f"{source.camera.width}x{source.camera.height}" for source in sources)
+            raise InvalidRequest(f"sources of {found} pixels: images of one aspect are expected")
+        self.method.check_size(request.size)
+        if frames != config.frames or request.size != (config.size, config.size):
+            warnings.warn(
+                f"'{self.name}' was trained for {config.frames} frames of {config.size}x{config.size}, "
+                f"asked are {frames} of {request.size[1]}x{request.size[0]}",
+                stacklevel=2,
+            )
+
+    def _rendering(self, request: Request, clip: Clip, path: ClipPath, free: bool) -> Rendering:
+        """The views of a clip in metres, as far as these are known."""
+        given = [source.camera for source in request.sources]
+        seen_from = RelativeFrame(given if free else [*given, *request.targets])
+        scale = clip_scale(request, clip.geometry, path, seen_from, self.loading.min_baseline, free)
+        depth = clip.geometry.depth[0].float() * scale.value
+        spread = 0.3 / clip.geometry.depth_confidence[0].float()
+        spread = torch.where(clip.reliable, spread, spread.clamp_min(UNRELIABLE))
+        frames, cameras = path.targets, path.cameras
+        if free:
+            cameras = generated_cameras(clip.geometry, scale, request.sources[0].camera)
+            frames = np.linspace(0, len(cameras) - 1, len(request.targets) + 1).round().astype(int)[1:].tolist()
+        posed = [cameras[k] for k in (*path.sources, *frames)]
+        K, c2w = camera_tensors(posed, seen_from, request.size, depth.device)
+        S = len(path.sources)
+        known = depth[path.sources][None] / seen_from.unit
+        if (usable := usable_pixels(request.sources, request.size, depth.device)) is not None:
+            known = torch.where(usable, known, torch.nan)
+        values = spread[path.sources][None, :, None]
+        pixels = []
+        for v, frame in enumerate(frames):
+            warp = forward_warp(values, known, K[:, :S], c2w[:, :S], K[:, S + v], c2w[:, S + v], request.size)
+            pixels.append(Pixels(clip.images[frame], depth[frame], spread[frame], warp.seen[0]))
+        if free:
+            return Rendering(pixels, scale, clip.images[-1], [cameras[k] for k in frames])
+        found = [uncovered(view, target) for view, target in zip(pixels, request.targets, strict=True)]
+        return Rendering(found, scale, clip.images[-1])
