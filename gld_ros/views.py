@@ -75,6 +75,7 @@ class View:
     samples: how many were drawn. Of several, `image` and `depth` are the first's, spread and confidence speak of all;
     depth_spread: (H, W) standard deviation of their log depths, color_spread: (H, W) of their colours, 0..1;
     drawn: each sample alone.
+    estimated_c2w: (4, 4) pose that the generated view implies, in metres, for families that estimate it; else None.
     """
 
     camera: Camera
@@ -96,6 +97,7 @@ class View:
     depth_spread: np.ndarray | None = None
     color_spread: np.ndarray | None = None
     drawn: tuple[View, ...] = ()
+    estimated_c2w: np.ndarray | None = None
 
     def sample(self, number: int) -> View:
         """One of the samples alone, the last one where fewer were drawn."""

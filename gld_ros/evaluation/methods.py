@@ -33,14 +33,15 @@ from gld_ros.views import SourceView
 class Picture:
     """A method's answer for one target. image: (H, W, 3) uint8. depth: (H, W) in the poses' unit, NaN unknown.
     seen: (H, W) bool, what the sources show as the method says. confidence: (H, W) 0..1, probability that the depth is
-    right within 10 %. interval: (H, W) lower and upper bound of the depth at 90 %, NaN unknown. None: the method has no
-    such thing."""
+    right within 10 %. interval: (H, W) lower and upper bound of the depth at 90 %, NaN unknown. c2w: (4, 4) pose that
+    the method found for the picture. None: the method has no such thing."""
 
     image: np.ndarray
     depth: np.ndarray | None = None
     seen: np.ndarray | None = None
     confidence: np.ndarray | None = None
     interval: tuple[np.ndarray, np.ndarray] | None = None
+    c2w: np.ndarray | None = None
 
 
 @dataclass
@@ -158,7 +159,14 @@ def model(name: str, pipe: GLDPipeline, **options: Any) -> Method:
     def answer(scene: Scene, seed: int) -> list[Picture | None]:
         views = pipe(scene.sources, scene.cameras, seed=seed, **options)
         return [
-            Picture(view.image, view.depth, ~view.generated, view.confidence, view.depth_interval(0.9))
+            Picture(
+                view.image,
+                view.depth,
+                ~view.generated,
+                view.confidence,
+                view.depth_interval(0.9),
+                view.estimated_c2w,
+            )
             for view in views
         ]
 

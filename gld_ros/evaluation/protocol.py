@@ -196,20 +196,34 @@ class Protocol:
     def _score_encoder(self, found: SceneResult, scene: Scene, pictures: dict[str, list[Picture | None]]) -> None:
         """Add the levels' PCK, and poses estimated from every method's pictures and from the real views."""
         found.levels = level_pck(self.pipe, scene)
-        if not self.pipe.generator.has_rays or len(scene.targets) < 2:
+        if len(scene.targets) < 2:
             return
         true = np.stack([camera.c2w for camera in scene.cameras])
-        images = {name: [p.image for p in made if p is not None] for name, made in pictures.items()}
-        for name, shown in {**images, REAL: [target.image for target in scene.targets]}.items():
-            if len(shown) < len(scene.targets):
+        shown = {name: [picture for picture in made if picture is not None] for name, made in pictures.items()}
+        for name, made in {**shown, REAL: [Picture(target.image) for target in scene.targets]}.items():
+            if len(made) < len(scene.targets):
                 continue
             try:
-                estimated = estimate_poses(self.pipe, scene.sources, shown)
+                poses = self._poses(scene, made)
             except ModelError as error:
                 found.pose_failures.append((f"{name}: {scene.name}", str(error)))
                 continue
-            if figures := (trajectory_errors(estimated, true) or {}) | (relative_pose_scores(estimated, true) or {}):
+            if poses is None:
+                continue
+            if figures := (trajectory_errors(poses, true) or {}) | (relative_pose_scores(poses, true) or {}):
                 found.rows[name, "poses"] = figures
+
+    def _poses(self, scene: Scene, pictures: Sequence[Picture]) -> np.ndarray | None:
+        """c2w (V, 4, 4) as a method found them, else by the rays of the model; None where nobody says.
+
+        Raises ModelError for rays that are no camera's.
+        """
+        found = [picture.c2w for picture in pictures if picture.c2w is not None]
+        if len(found) == len(pictures):
+            return np.stack(found)
+        if not self.pipe.generator.has_rays:
+            return None
+        return estimate_poses(self.pipe, scene.sources, [picture.image for picture in pictures])
 
 
 def _regions(scene: Scene, model: list[Picture | None]) -> tuple[list[Regions], str]:

@@ -50,7 +50,8 @@ DEFINITIONS = {
     "true -> made, chamfer their mean; over pixels with true depth",
     "cloud_": "the same after a similarity brought the made points to the true ones (least squares, or Gen3R's scale), "
     "as Gen3R's evaluation: both thinned by voxels of a thousandth of the true cloud's diagonal, and to 20,000 points "
-    "at random; _percent: of that diagonal. The cloud is that of all targets with true depth, at the poses asked for",
+    "at random; _percent: of that diagonal. The cloud is that of all targets with true depth, at the poses that their "
+    "views imply where the method says so, or else at those asked for",
     "reprojection_px": "median reprojection error (Sampson) of SIFT matches with the sources at the known cameras, "
     "pixels; views with fewer than 8 matches are left out",
     "met3r": "MEt3R-style: 1 - cosine similarity of DINO ViT-S/8 features where two views show the same points, mean "
@@ -169,9 +170,12 @@ def _estimate(values: Sequence[float], seed: int) -> dict[str, Any]:
 
 
 def _poses_note(scenes: Sequence[SceneResult], pipe: GLDPipeline) -> str:
+    scored = any(region == "poses" for scene in scenes for _, region in scene.rows)
     if not pipe.generator.has_rays:
-        return f"left out: '{pipe.name}' has no ray head to estimate poses with"
-    if not any(region == "poses" for scene in scenes for _, region in scene.rows):
+        if scored:
+            return "of the targets, as the generated views of each method imply them"
+        return f"not scored: the views are of the poses asked for, and '{pipe.name}' has no ray head to estimate others"
+    if not scored:
         return "left out: at least 2 targets a scene are needed (3 for ATE and RPE), and rays that are a camera's"
     text = (
         f"of the targets, estimated from the pictures by the rays of the encoder of '{pipe.name}', sources beside them"

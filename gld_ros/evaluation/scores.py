@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -125,19 +126,21 @@ def scene_figures(scene: Scene, pictures: Sequence[Picture], same_spread: bool =
     errors = [reprojection_error(*view, *source) for view in made for source in sources]
     matched = [error for error in errors if error is not None]
     figures = {"reprojection_px": float(np.mean(matched))} if matched else {}
-    made_points, true_points = [np.empty((0, 3))], [np.empty((0, 3))]
+    clouds = []  # of each target: as made at the pose asked for, at the pose that the method found, and the true one
     for picture, target in zip(pictures, scene.targets, strict=True):
         if picture.depth is not None and target.depth is not None:
             known = target.depth > 0 if target.mask is None else (target.depth > 0) & target.mask
-            made_points.append(unproject(picture.depth, target.camera)[known])
-            true_points.append(unproject(target.depth, target.camera)[known])
-    points, true = np.concatenate(made_points), np.concatenate(true_points)
-    both = np.isfinite(points).all(axis=1) & np.isfinite(true).all(axis=1)
-    if both.any():
-        errors_3d = point_errors(_thinned(points[both]), _thinned(true[both]))
-        figures |= {f"points_{name}": value for name, value in errors_3d.items()}
-        clouds = cloud_errors(points, true, same_spread) or {}
-        figures |= {f"cloud_{name}": value for name, value in clouds.items()}
+            found = target.camera if picture.c2w is None else replace(target.camera, c2w=picture.c2w)
+            shown = (picture.depth, target.camera), (picture.depth, found), (target.depth, target.camera)
+            clouds.append([unproject(*depth_and_camera)[known] for depth_and_camera in shown])
+    if clouds:
+        asked, implied, true = (np.concatenate(points) for points in zip(*clouds, strict=True))
+        both = np.isfinite(asked).all(axis=1) & np.isfinite(true).all(axis=1)
+        if both.any():
+            errors_3d = point_errors(_thinned(asked[both]), _thinned(true[both]))
+            figures |= {f"points_{name}": value for name, value in errors_3d.items()}
+        aligned = cloud_errors(implied, true, same_spread) or {}
+        figures |= {f"cloud_{name}": value for name, value in aligned.items()}
     return figures
 
 

@@ -216,6 +216,24 @@ def test_poses_estimated_from_rays_are_those_of_the_targets(monkeypatch):
     assert relative_pose_scores(found, np.stack(poses[2:]))["auc_30"] == 1
 
 
+def test_poses_that_a_method_finds_are_scored_and_place_its_cloud():
+    """The true views, as a method that finds their poses in a world of its own: without a ray head, too."""
+    pipe, scene = GLDPipeline(GLD(tiny("vggt"))), scene_of_clip(drive(5), choose(5, 2), "drive")
+    world = Similarity(1.0, Rotation.from_rotvec([0.5, -1, 0.3]).as_matrix(), np.array([1.0, 2, 3]))
+    made = [Picture(t.image, t.depth, c2w=world.poses(t.camera.c2w)) for t in scene.targets]
+    aside = made[0].c2w + np.pad(np.full((3, 1), 0.5), ((0, 1), (3, 0)))
+    off = [replace(made[0], c2w=aside), *made[1:]]
+    answers = {"right": made, "off": off, "silent": [replace(picture, c2w=None) for picture in made]}
+    methods = [Method(name, lambda scene, seed, views=views: views, "") for name, views in answers.items()]
+    found = evaluate(pipe, [scene], methods)
+    (right,), (wrong,) = values(found, "right", "poses"), values(found, "off", "poses")
+    assert right["auc_30"] == 1 and right["ate"] < 1e-6 and wrong["auc_30"] < 1 and wrong["ate"] > 0.01
+    assert not values(found, "silent", "poses") and not values(found, "real_views", "poses")
+    chamfer = [values(found, name)[0]["cloud_chamfer"] for name in answers]
+    assert chamfer[0] == pytest.approx(chamfer[2]) and chamfer[1] > 2 * chamfer[0]
+    assert "imply" in build_report(found, methods, pipe, {"samples": 1})["poses"]
+
+
 def test_coverage_of_intervals_of_depth_by_a_sensor_with_holes():
     """Bounds 10 % about the answer; the true depths lie 5 % beyond it on the left, 20 % on the right."""
     scene = held_out_scene(SPLITS["val"], True)
