@@ -8,6 +8,7 @@ It takes one source, two, or all frames of the clip. Frames are square; of wider
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from gld_ros.geometry.warp import forward_warp
 from gld_ros.networks.gen3r.configs import Gen3RConfig
 from gld_ros.networks.gen3r.geometry import ClipGeometry
 from gld_ros.networks.gen3r.model import Gen3RNetworks
+from gld_ros.networks.gen3r.transformer import evaluation_flops
 from gld_ros.plain import from_dict
 from gld_ros.views import SourceView
 from gld_ros.weights.layout import open_folder
@@ -119,6 +121,11 @@ class Gen3R(Generator):
             PHASE: [n * tokens for n in steps],
             "decode": [tokens],
         }
+
+    def flops(self, request: Request) -> float:
+        evaluations = Counter(request.preset.sampling[PHASE].evaluations())
+        config, frames = self.net.config.transformer, self.frames(request)
+        return sum(steps * evaluation_flops(config, frames, request.size, n) for n, steps in evaluations.items())
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         found = self.options(options)
@@ -228,8 +235,9 @@ class Gen3R(Generator):
         spread = 0.3 / clip.geometry.depth_confidence[0].float()
         spread = torch.where(clip.reliable, spread, spread.clamp_min(UNRELIABLE))
         frames, cameras = path.targets, path.cameras
+        implied = generated_cameras(clip.geometry, scale, request.sources[0].camera)
         if free:
-            cameras = generated_cameras(clip.geometry, scale, request.sources[0].camera)
+            cameras = implied
             frames = np.linspace(0, len(cameras) - 1, len(request.targets) + 1).round().astype(int)[1:].tolist()
         posed = [cameras[k] for k in (*path.sources, *frames)]
         K, c2w = camera_tensors(posed, seen_from, request.size, depth.device)
@@ -242,7 +250,8 @@ class Gen3R(Generator):
         for v, frame in enumerate(frames):
             warp = forward_warp(values, known, K[:, :S], c2w[:, :S], K[:, S + v], c2w[:, S + v], request.size)
             pixels.append(Pixels(clip.images[frame], depth[frame], spread[frame], warp.seen[0]))
+        estimated = [implied[k].c2w for k in frames]
         if free:
-            return Rendering(pixels, scale, clip.images[-1], [cameras[k] for k in frames])
+            return Rendering(pixels, scale, clip.images[-1], [cameras[k] for k in frames], estimated)
         found = [uncovered(view, target) for view, target in zip(pixels, request.targets, strict=True)]
-        return Rendering(found, scale, clip.images[-1])
+        return Rendering(found, scale, clip.images[-1], estimated=estimated)

@@ -179,12 +179,13 @@ class Report:
 @dataclass
 class Rendering:
     """The answer of a family to a request. pixels: of every target, at its camera's size; preview: (3, h, w); cameras:
-    of the views, where the model chose them instead of the targets."""
+    of the views, where the model chose them instead of the targets; estimated: see `View.estimated_c2w`."""
 
     pixels: list[Pixels]
     scale: Scale
     preview: Tensor | None = None
     cameras: Sequence[Camera] | None = None
+    estimated: Sequence[np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

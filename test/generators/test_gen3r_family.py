@@ -100,6 +100,7 @@ def test_the_model_chooses_the_cameras(pipe, request_of):
     views = pipe(without_depth(sources[:1]), targets, steps=2, strict_scale=False, options={"free": True})
     assert [view.camera.width for view in views] == [112, 112] and views[0].scale.method == "unknown"
     assert not np.allclose(views[0].camera.c2w, targets[0].c2w)
+    assert np.array_equal(views[0].estimated_c2w, views[0].camera.c2w)  # also where the cameras are given
 
 
 def test_more_targets_than_a_clip_has_frames(pipe, request_of):
