@@ -163,7 +163,8 @@ class Generator(ABC):
         cameras = rendering.cameras or request.targets
         views = [self._view(p, c, request, rendering.scale) for p, c in zip(rendering.pixels, cameras, strict=True)]
         report("decode", rendering.preview)
-        estimated: Sequence[np.ndarray | None] = rendering.estimated or [None] * len(views)
+        none: Sequence[np.ndarray | None] = [None] * len(views)
+        estimated = rendering.estimated or none
         return [replace(v, complete=not report.cut, estimated_c2w=c2w) for v, c2w in zip(views, estimated, strict=True)]
 
     def _view(self, pixels: Pixels, target: Camera, request: Request, scale: Scale) -> View:
