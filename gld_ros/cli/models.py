@@ -98,6 +98,7 @@ def info(
     as_json: Annotated[bool, Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show parameters, bytes and estimated memory, without loading anything."""
+    from gld_ros.generators.gld_setup import presets, sampling_flops
     from gld_ros.networks.released import MODELS
     from gld_ros.weights.hub import EMBEDDED
     from gld_ros.weights.layout import open_folder
@@ -108,6 +109,11 @@ def info(
         embedded = EMBEDDED / model
         config = open_folder(embedded if embedded.is_dir() else Path(model).expanduser()).config
     content = describe(config)
+    requests = dict.fromkeys((row["size"], sum(row["views"])) for row in content["peaks"])
+    content["sampling"] = [
+        {"size": size, "views": views, "flops": sampling_flops(config, presets(config)["exact"], size, views)}
+        for size, views in requests
+    ]
     if as_json:
         print(json.dumps(content, indent=1))
         return
@@ -119,5 +125,8 @@ def info(
         (H, W), (sources, targets) = row["size"], row["views"]
         place = f"{row['device']}{', offload sequential' if row['offload'] else ''}"
         rows.append((f"{sources}+{targets} of {W}x{H}", row["dtype"], place, f"{row['bytes'] / 1e6:,.0f}"))
+    for row in content["sampling"]:
+        (H, W), tera = row["size"], row["flops"] / 1e12
+        print(f"sampling, preset exact: {tera:,.2f} TFLOP for {row['views']} views of {W}x{H}")
     print("estimated peak, weights and activations:")
     show(["views", "dtype", "device", ">MB"], rows)

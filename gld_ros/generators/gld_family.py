@@ -135,7 +135,7 @@ class GLD(Generator):
         return work(self.net.config, context, kept, self.native(request))
 
     def flops(self, request: Request) -> float:
-        return sampling_flops(self.net.config, self.context(request))
+        return sampling_flops(self.net.config, request.preset, request.size, len(self.context(request).cameras))
 
     def native(self, request: Request) -> bool:
         """True if pixels that a source saw are taken from that source."""

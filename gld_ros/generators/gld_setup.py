@@ -101,13 +101,12 @@ def work(config: ModelConfig, request: Request, kept: bool, native: bool) -> dic
     return {"encode": [encode], **({"condition": [V * patches]} if warps else {}), **levels, "decode": [decode]}
 
 
-def sampling_flops(config: ModelConfig, request: Request) -> float:
-    """FLOPs of both stages by the plain method; guided steps count twice."""
-    H, W = request.size
-    grid = (H // config.encoder.patch, W // config.encoder.patch)
+def sampling_flops(config: ModelConfig, preset: Preset, size: tuple[int, int], views: int) -> float:
+    """FLOPs of both stages by the plain method for so many views of (H, W), sources too; guided steps count twice."""
+    grid = (size[0] // config.encoder.patch, size[1] // config.encoder.patch)
     return sum(
-        sum(how.evaluations(config.flow.t_end)) * evaluation_flops(config, stage, len(request.cameras), grid)
-        for stage, how in request.preset.sampling.items()
+        sum(how.evaluations(config.flow.t_end)) * evaluation_flops(config, stage, views, grid)
+        for stage, how in preset.sampling.items()
     )
 
 

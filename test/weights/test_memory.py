@@ -14,6 +14,7 @@ from builders.models import medium
 
 from gld_ros.cli import main
 from gld_ros.errors import OutOfMemory
+from gld_ros.networks.dit import evaluation_flops
 from gld_ros.networks.gld import GLDNetworks
 from gld_ros.networks.released import GLD_DA3, GLD_VGGT
 from gld_ros.pipeline import GLDPipeline
@@ -28,6 +29,9 @@ def test_info_of_the_released_models_without_their_weights(capsys):
     assert info["total"] == sum(counts.values()) and info["weights"]["bfloat16"] == pytest.approx(
         2 * info["total"], rel=1e-4
     )
+    sampling = {row["views"]: row["flops"] for row in info["sampling"]}
+    once = sum(evaluation_flops(GLD_DA3, stage, 8, (36, 36)) for stage in ("level1", "level0"))
+    assert sampling[8] == 98 * once and sampling[3] < sampling[8] / 5
     assert main(["models", "info", "gld-vggt", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["parameters"]["level1"] == 805_890_556 and info["parameters"]["rgb"] == 424_895_692
