@@ -12,6 +12,7 @@ from gld_ros.errors import GLDError, InvalidRequest
 EXTRAS = {
     "train": {"accelerate": "accelerate>=1.10,<2", "tensorboard": "tensorboard>=2.16,<3"},
     "gen3r": {"diffusers": "diffusers>=0.35,<1", "transformers": "transformers>=5,<6"},
+    "scene": {"av": "av>=14,<19", "trimesh": "trimesh>=4.5,<6"},
     "plots": {"matplotlib": "matplotlib>=3.8,<4"},
     "record3d": {"lzfse": "lzfse>=0.4.2,<0.5"},
     "quantize": {"torchao": "torchao>=0.12,<1"},

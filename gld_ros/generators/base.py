@@ -89,6 +89,15 @@ class Generator(ABC):
     def working_size(self, camera: Camera) -> tuple[int, int]:
         """(H, W), multiples of the patch, that images of such a camera are worked on at."""
 
+    def framed(self, camera: Camera, size: tuple[int, int]) -> Camera:
+        """The camera of the part of an image that a view made at the size (H, W) shows; here, of all of it."""
+        return camera
+
+    @property
+    def random_weights(self) -> bool:
+        """True for a model that was never trained, as in tests."""
+        return False
+
     @abstractmethod
     def phases(self, request: Request) -> dict[str, list[float]]:
         """The work of each step of all phases, in their order, in any unit that seconds grow with (tokens).

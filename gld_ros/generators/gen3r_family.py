@@ -113,6 +113,13 @@ class Gen3R(Generator):
     def working_size(self, camera: Camera) -> tuple[int, int]:
         return self.net.config.size, self.net.config.size
 
+    def framed(self, camera: Camera, size: tuple[int, int]) -> Camera:
+        return covered_camera(camera, size)
+
+    @property
+    def random_weights(self) -> bool:
+        return self.net.config.random_weights
+
     def phases(self, request: Request) -> dict[str, list[float]]:
         tokens = float(self.frames(request) * request.size[0] * request.size[1])
         steps = request.preset.sampling[PHASE].evaluations()
