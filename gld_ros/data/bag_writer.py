@@ -24,6 +24,7 @@ from gld_ros.errors import InvalidRequest
 from gld_ros.files import NewFolder
 from gld_ros.geometry.cameras import HALF_PIXEL
 from gld_ros.geometry.se3 import quaternion_from_matrix
+from gld_ros.views import SourceView
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def write_bag(sequence: Sequence, path: str | Path, storage: str = "mcap", compr
     Depth is 32FC1 in metres, NaN unknown. Raises InvalidRequest where `path` exists or an image cannot be read.
     """
     with BagWriter(path, storage) as writer:
-        writer.note("metric", {True: "true", False: "false", None: "unknown"}[sequence.metric])
+        note_metric(writer, sequence.metric)
         write_frames(writer, sequence, compressed)
 
 
@@ -115,21 +116,32 @@ def write_frames(writer: BagWriter, sequence: Sequence, compressed: bool = False
     frames = [frame for instant in sequence.instants() for frame in instant]
     writer.write("/tf_static", transforms(rig.static), frames[0].stamp, latched=True)
     for frame in frames:
-        moving = rig.moving(frame)
-        if moving:
-            writer.write("/tf", transforms([moving]), frame.stamp)
-        topics = camera_topics(frame.camera_name)
-        view = frame.view()
-        masked += view.mask is not None
-        writer.write(topics.camera_info, _camera_info(frame), frame.stamp)
-        if compressed:
-            writer.write(topics.compressed, _jpeg(frame, view.image), frame.stamp)
-        else:
-            writer.write(topics.image, _image(frame, view.image, "rgb8"), frame.stamp)
-        if view.depth is not None:
-            writer.write(topics.depth, _image(frame, view.depth, "32FC1"), frame.stamp)
+        masked += write_frame(writer, frame, rig.moving(frame), compressed).mask is not None
     if masked:
         log.warning("%s: %d of %d images have masks; %s", sequence.path, masked, len(frames), MASKS_LOST)
+
+
+def write_frame(
+    writer: BagWriter, frame: Frame, moving: StampedTransform | None, compressed: bool = False
+) -> SourceView:
+    """Image, CameraInfo and depth of one frame, with a transform of its stamp; returns its pixels."""
+    if moving:
+        writer.write("/tf", transforms([moving]), frame.stamp)
+    topics = camera_topics(frame.camera_name)
+    view = frame.view()
+    writer.write(topics.camera_info, _camera_info(frame), frame.stamp)
+    if compressed:
+        writer.write(topics.compressed, _jpeg(frame, view.image), frame.stamp)
+    else:
+        writer.write(topics.image, image_message(frame, view.image, "rgb8"), frame.stamp)
+    if view.depth is not None:
+        writer.write(topics.depth, image_message(frame, view.depth, "32FC1"), frame.stamp)
+    return view
+
+
+def note_metric(writer: BagWriter, metric: bool | None) -> None:
+    """Note what `Sequence.metric` says, for `read_bag`."""
+    writer.note("metric", {True: "true", False: "false", None: "unknown"}[metric])
 
 
 def header(stamp: int, frame_id: str) -> Any:
@@ -170,7 +182,9 @@ def _camera_info(frame: Frame) -> Any:
     )
 
 
-def _image(frame: Frame, pixels: np.ndarray, encoding: str) -> Any:
+def image_message(frame: Frame, pixels: np.ndarray, encoding: str) -> Any:
+    """sensor_msgs/Image of a frame's camera and stamp."""
+    pixels = np.ascontiguousarray(pixels)
     return ros.sensor_msgs__msg__Image(
         header=_image_header(frame),
         height=pixels.shape[0],
@@ -178,7 +192,7 @@ def _image(frame: Frame, pixels: np.ndarray, encoding: str) -> Any:
         encoding=encoding,
         is_bigendian=0,
         step=pixels.strides[0],
-        data=np.ascontiguousarray(pixels).view(np.uint8).ravel(),
+        data=pixels.view(np.uint8).ravel(),
     )
 
 

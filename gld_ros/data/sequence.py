@@ -134,27 +134,43 @@ def write_folder(
     too far.
     Raises InvalidRequest where the folder already holds a sequence.
     """
+    pictures = (Picture(view, camera_names[k] if camera_names else None) for k, view in enumerate(views))
+    return write_pictures(folder, pictures, metric, depth_unit)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A view to write, with its camera's name, and further pictures (H, W), uint8 or bool, by what they show."""
+
+    view: SourceView
+    camera_name: str | None = None
+    further: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def write_pictures(
+    folder: str | Path, pictures: Iterable[Picture], metric: bool | None = True, depth_unit: float = 0.001
+) -> Path:
+    """`write_folder`, one picture after the other. Further ones are PNG, too; their keys are NAME_file_path."""
     folder = Path(folder)
     if (folder / "transforms.json").exists():
         raise InvalidRequest(f"{folder}: holds a sequence already, not overwriting it")
     with replacing_folder(folder) as new:
-        _write(new, views, camera_names, metric, depth_unit)
+        _write(new, pictures, metric, depth_unit)
     return folder
 
 
-def _write(
-    folder: Path, views: Iterable[SourceView], camera_names: list[str] | None, metric: bool | None, depth_unit: float
-) -> None:
+def _write(folder: Path, pictures: Iterable[Picture], metric: bool | None, depth_unit: float) -> None:
     (folder / "images").mkdir()
     frames = []
-    for index, view in enumerate(views):
+    for index, picture in enumerate(pictures):
+        view = picture.view
         camera, K = view.camera, view.camera.K
         entry: dict[str, Any] = {"file_path": f"images/{index:03d}.png", "w": camera.width, "h": camera.height}
         entry |= {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
         if view.stamp:
             entry["timestamp"] = view.stamp / 1e9
-        if camera_names:
-            entry["camera"] = camera_names[index]
+        if picture.camera_name is not None:
+            entry["camera"] = picture.camera_name
         Image.fromarray(view.image).save(folder / entry["file_path"])
         if view.depth is not None:
             entry["depth_file_path"] = f"depth/{index:03d}.png"
@@ -164,6 +180,10 @@ def _write(
             entry["mask_path"] = f"masks/{index:03d}.png"
             (folder / "masks").mkdir(exist_ok=True)
             Image.fromarray(view.mask).save(folder / entry["mask_path"])
+        for name, pixels in picture.further.items():
+            entry[f"{name}_file_path"] = f"{name}/{index:03d}.png"
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(folder / entry[f"{name}_file_path"])
         entry["transform_matrix"] = (camera.c2w @ OPENGL_TO_OPENCV).tolist()
         frames.append(entry)
     content: dict[str, Any] = {"camera_model": "PINHOLE", "depth_unit_scale_factor": depth_unit, "frames": frames}

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -16,12 +16,21 @@ from gld_ros.errors import NoContext
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.points import angle_between, sample_points, sees, unit
 from gld_ros.geometry.se3 import rotation_angle
-from gld_ros.views import SourceView, View
+from gld_ros.views import SourceView
 
 FULL_PARALLAX = np.radians(3.0)  # triangulation angle that counts as a full baseline
 VIEWING_ANGLE = np.radians(30.0)  # a surface seen from this much aside is worth exp(-1) of one seen head-on
 BASELINE_WEIGHT = 0.5  # of the share of triangulated points, against the share of seen points
-Shown = TypeVar("Shown", SourceView, View)
+
+
+class Seen(Protocol):
+    """What was seen by a camera: a source, a view, a frame."""
+
+    @property
+    def camera(self) -> Camera: ...
+
+
+Shown = TypeVar("Shown", bound=Seen)
 SHARED = 0.5  # targets share sources that see at least so much of what all frames see of each of them
 
 

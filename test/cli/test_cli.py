@@ -16,7 +16,17 @@ from gld_ros.training.mini import MiniTraining
 def test_help_names_every_command_and_group(capsys):
     assert main(["-h"]) == 0
     text = capsys.readouterr().out
-    for name in ("synthesize", "eval", "calibrate-confidence", "reproduce", "dashboard", "models", "data", "train"):
+    for name in (
+        "synthesize",
+        "batch",
+        "eval",
+        "calibrate-confidence",
+        "reproduce",
+        "dashboard",
+        "models",
+        "data",
+        "train",
+    ):
         assert name in text
     assert main([]) == 2
 

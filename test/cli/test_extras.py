@@ -27,6 +27,12 @@ def test_training_names_the_libraries_that_are_missing(command, tmp_path, monkey
     assert message.endswith("): pip install 'accelerate>=1.10,<2' 'tensorboard>=2.16,<3'\n")
 
 
+def test_batch_names_the_library_that_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["batch", "rooms:0-1", "--out", str(tmp_path / "out")]) == 1
+    assert "gld batch needs the extra 'batch' (" in capsys.readouterr().err
+
+
 def test_an_extra_that_is_there_is_no_error(monkeypatch):
     require("plots", "a plot")
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -100,7 +100,7 @@ def test_every_dependency_has_a_reason():
 
 
 def test_what_a_robot_runs_needs_no_extra():
-    extras = "accelerate tensorboard matplotlib torchao viser open3d efficientnet_lite_pytorch"
+    extras = "accelerate tensorboard matplotlib torchao viser open3d efficientnet_lite_pytorch ray"
     modules = "ros.node.node ros.bench.bench ros.drivers.replay ros.drivers.sim_camera"
     modules += " pipeline benchmarks.report evaluation.report cli.bench"
     imports = ", ".join(f"gld_ros.{name}" for name in modules.split())

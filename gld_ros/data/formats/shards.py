@@ -134,21 +134,31 @@ def _packed(
         view = view_at(frame, size)
         camera = view.camera
         name = f"{number:04d}.{'png' if quality is None else 'jpg'}"
-        members[name] = _encoded(view.image, quality)
+        members[name] = encoded(view.image, quality)
         entry = {"width": camera.width, "height": camera.height, "K": camera.K.tolist(), "c2w": camera.c2w.tolist()}
         entry |= {"camera": frame.camera_name, "stamp": frame.stamp, "image": name}
         if view.depth is not None and np.isfinite(view.depth).any():
             unit = max(float(np.nanmax(view.depth)), 1e-6) / DEPTH_LEVELS
             entry |= {"depth": f"depth.{number:04d}.png", "depth_unit": unit}
-            members[entry["depth"]] = _encoded(depth_image(view.depth, unit), None)
+            members[entry["depth"]] = encoded(depth_image(view.depth, unit), None)
         if view.mask is not None:
             entry["mask"] = f"mask.{number:04d}.png"
-            members[entry["mask"]] = _encoded(view.mask, None)
+            members[entry["mask"]] = encoded(view.mask, None)
         entries.append(entry)
     return members, entries
 
 
-def _encoded(pixels: np.ndarray | Image.Image, quality: int | None) -> bytes:
+def append(tar: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
+    """Append a file; its place in the archive: (first byte, number of bytes)."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    start = tar.offset + tarfile.BLOCKSIZE  # after the header
+    tar.addfile(info, io.BytesIO(content))
+    return start, len(content)
+
+
+def encoded(pixels: np.ndarray | Image.Image, quality: int | None) -> bytes:
+    """JPEG of that quality, or PNG (None)."""
     image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
     stream = io.BytesIO()
     if quality is None:
@@ -178,21 +188,12 @@ class _Shards:
             self._files.append(self.folder / f"shard-{len(self._files):06d}.tar")
             unfinished = self._unfinished.enter_context(replacing(self._files[-1]))
             self._tar = self._unfinished.enter_context(tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT))
-        places = {member: self._append(self._tar, f"{key}.{member}", content) for member, content in members.items()}
+        places = {member: append(self._tar, f"{key}.{member}", content) for member, content in members.items()}
         for entry in frames:
             entry |= {field: places[entry[field]] for field in ("image", "depth", "mask") if field in entry}
         description = json.dumps({"name": name, "frames": frames}).encode()
-        at = self._append(self._tar, f"{key}.json", description)
+        at = append(self._tar, f"{key}.json", description)
         self.index.append({"name": name, "shard": self._files[-1].name, "at": at})
-
-    @staticmethod
-    def _append(tar: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
-        """Its place in the file: (first byte, number of bytes)."""
-        info = tarfile.TarInfo(name)
-        info.size = len(content)
-        start = tar.offset + tarfile.BLOCKSIZE  # after the header
-        tar.addfile(info, io.BytesIO(content))
-        return start, len(content)
 
     def close(self) -> None:
         """Complete the last file."""

@@ -63,7 +63,8 @@ CHANGES_PIXELS = re.compile(
 #: Keys that change neither rays nor pixels: bookkeeping, the box and scale of a renderer, splits, sparse points.
 HARMLESS = (
     "aabb", "aabb_scale", "applied_scale", "applied_transform", "auto_scale_poses_override", "camera_id",
-    "camera_label", "colmap_im_id", "colmap_image_id", "comment", "dataset", "enable_depth_loading", "from_na", "id",
+    "camera_label", "colmap_im_id", "colmap_image_id", "comment", "confidence_file_path", "dataset",
+    "enable_depth_loading", "from_na", "generated_file_path", "id",
     "image_id", "name", "normal_file_path", "offset", "orientation_override", "original_fn", "ply_file_path",
     "render_aabb", "rotation", "scale", "sharpness", "sky_mask_path", "source", "source_file", "test_filenames",
     "train_filenames", "up", "val_filenames", "version",
