@@ -48,7 +48,7 @@ def ray_instance(address: str | None = None, cores: int | None = None) -> Iterat
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InvalidRequest(f"--address {address}: no Ray cluster is there ({error})") from None
     else:
-        with _plain_environment():
+        with _own_environment():
             ray.init(
                 address="local", num_cpus=cores or len(os.sched_getaffinity(0)), object_store_memory=STORE,
                 include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
@@ -67,13 +67,19 @@ def _check_there(address: str) -> None:
 
 
 @contextmanager
-def _plain_environment() -> Iterator[None]:
-    """Without the allocator's settings, which are for torch and not for Ray's servers with their many threads."""
-    kept = {name: os.environ.pop(name) for name in allocator.SETTINGS if name in os.environ}
+def _own_environment() -> Iterator[None]:
+    """The environment that Ray's servers start in: without the allocator's settings, which are for torch and not for
+    servers with many threads; workers are as urgent as this process, not of niceness 15."""
+    kept = dict(os.environ)
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    for name in allocator.SETTINGS:
+        os.environ.pop(name, None)
     try:
         yield
     finally:
-        os.environ.update(kept)
+        for name in ("RAY_worker_niceness", *allocator.SETTINGS):
+            os.environ.pop(name, None)
+            os.environ.update({name: kept[name]} if name in kept else {})
 
 
 def gpus_there() -> bool:

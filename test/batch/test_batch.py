@@ -101,10 +101,11 @@ def test_lost_workers_interrupted_and_killed_runs_change_nothing(archive, refere
     run = subprocess.Popen([*command, "--workers", "1"])
     until(lambda: len(made()) > len(before))
     processes = psutil.Process(run.pid).children(recursive=True)
+    workers = [process for process in processes if process.name().startswith("ray::Maker")]
+    assert [worker.nice() for worker in workers] == [os.nice(0)]  # Ray's default is 15: starved on a busy machine
     run.kill()
     run.wait()
-    workers = [process for process in processes if process.name().startswith("ray::Maker")]
-    assert workers and not psutil.wait_procs(workers, timeout=20)[1]
+    assert not psutil.wait_procs(workers, timeout=20)[1]
     for process in processes:  # two of Ray's servers take a minute to find that they are alone
         if process.is_running():
             process.kill()
@@ -127,12 +128,6 @@ def test_what_cannot_be_is_named_before_anything_is_made(changes, message, archi
     with pytest.raises(InvalidRequest, match=message):
         run_batch([f"{archive}/*"], BatchSettings(out=tmp_path, **changes))
     assert not list(tmp_path.glob("*/"))
-
-
-def test_an_address_without_a_cluster_is_named_at_once():
-    code = "from gld_ros.batch.workers import ray_instance\nwith ray_instance('localhost:1'): pass"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "--address localhost:1: no Ray cluster is there" in child.stderr
 
 
 def test_one_run_a_folder(archive, ray, tmp_path):

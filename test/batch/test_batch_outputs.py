@@ -15,6 +15,7 @@ from PIL import Image
 from gld_ros.batch.maker import Maker
 from gld_ros.batch.sequences import find_sequences
 from gld_ros.batch.settings import BatchSettings, provenance
+from gld_ros.batch.workers import ray_instance
 from gld_ros.data.sequence import open_sequence, write_folder
 from gld_ros.errors import InvalidRequest, ModelError
 
@@ -103,6 +104,15 @@ def test_a_worker_with_another_model_is_refused(archive, tmp_path):
     origin = provenance(settings) | {"model_sha256": "0"}
     with pytest.raises(ModelError, match="not what the run began with: model_sha256"):
         Maker(settings, origin).ready()
+
+
+def test_an_address_without_a_cluster_is_named_at_once():
+    pytest.importorskip("ray", reason="the extra batch is not installed")
+    with (
+        pytest.raises(InvalidRequest, match="--address localhost:1: no Ray cluster is there"),
+        ray_instance("localhost:1"),
+    ):
+        pass
 
 
 def test_sequences_are_found(archive, tmp_path):
