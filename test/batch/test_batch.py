@@ -46,7 +46,7 @@ def reference(archive, ray, tmp_path_factory):
     return out
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"
