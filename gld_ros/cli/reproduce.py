@@ -25,7 +25,9 @@ def reproduce(
         ),
     ],
     out: Annotated[Path, Option(help="folder of the report and of what is trained; resumes")],
-    only: Annotated[str | None, Option(help="some of a,b,c: steps, boundary level, cascade (default: all)")] = None,
+    only: Annotated[
+        str | None, Option(help="some of a,b,c: steps, boundary level, cascade (default: all); or gen3r: its training")
+    ] = None,
     representation_steps: Annotated[
         int | None, Option(help="steps of encoders and VAE (default: the budget's)")
     ] = None,
@@ -40,6 +42,11 @@ def reproduce(
     from gld_ros.reproduction.runs import Interrupted, Reproduction
     from gld_ros.reproduction.variants import EXPERIMENTS
 
+    if only == "gen3r":
+        if representation_steps or flow_steps:
+            raise InvalidRequest("--only gen3r has the steps of its budget: leave out the other options of steps")
+        reproduce_gen3r_in(out, budget, device)
+        return
     given = {"representation_steps": representation_steps, "flow_steps": flow_steps}
     changes: dict[str, Any] = {name: steps for name, steps in given.items() if steps is not None}
     for name, steps in changes.items():
@@ -55,3 +62,19 @@ def reproduce(
         return
     print(write_report(out, plan, results, chosen, shlex.join(["gld", *sys.argv[1:]])))
     print(f"report.json, report.html and plots written to {out}")
+
+
+def reproduce_gen3r_in(out: Path, budget: str, device: DeviceKind) -> None:
+    """Train a small Gen3R with and without its alignment and print the table."""
+    require("gen3r", "Gen3R")
+
+    from gld_ros.reproduction.gen3r import GEN3R_PLANS, reproduce_gen3r
+    from gld_ros.reproduction.runs import Interrupted
+
+    plan = replace(GEN3R_PLANS[budget], device=device)
+    try:
+        print(reproduce_gen3r(plan, out, shlex.join(["gld", *sys.argv[1:]])))
+    except Interrupted:
+        print(f"stopped early, saved in {out}; the same command goes on")
+        return
+    print(f"report.json, report.html and curves.png written to {out}")

@@ -44,7 +44,7 @@ def add_stage(stage: str) -> None:
             print_end(engine.finished, folder, model)
 
 
-for name in ("encoder", "rgb-decoder", "level1", "level0"):
+for name in ("encoder", "rgb-decoder", "level1", "level0", "gen3r-adapter", "gen3r-dit"):
     add_stage(name)
 
 StepsOf = Annotated[int | None, Option(help="steps of this stage")]

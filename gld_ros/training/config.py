@@ -38,6 +38,7 @@ class OptimizerConfig:
     kind: OptimizerKind = "adamw"
     learning_rate: float = 5e-5
     betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
     weight_decay: float = 0.0
     #: Largest norm of the gradient of one step; 0: no limit.
     clip: float = 1.0
@@ -108,6 +109,21 @@ class DiscriminatorConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Gen3RTraining:
+    """Settings of the stages gen3r-adapter and gen3r-dit; the defaults are the released ones."""
+
+    #: Weight of the KL divergence from the adapter's posterior to that of the video VAE; 0: no alignment.
+    alignment: Annotated[float, Field(ge=0)] = 2.0
+    #: Shares of clips without their text, and of batches without their cameras.
+    text_dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
+    camera_dropout: Annotated[float, Field(ge=0, le=1)] = 0.5
+    #: Errors of the velocity beyond this are left out.
+    largest_error: float = 50.0
+    #: The text of all clips.
+    prompt: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
 class TrainConfig:
     """One run of one stage. Steps are optimiser steps; one sees batch x accumulation x processes scenes."""
 
@@ -136,6 +152,7 @@ class TrainConfig:
     device: Device = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     flow: FlowTraining = field(default_factory=FlowTraining)
+    gen3r: Gen3RTraining = field(default_factory=Gen3RTraining)
     #: Compile the transformer blocks of `gld train mini`'s diffusion stages where they train on a CPU.
     compiled: bool = False
     #: Probability that the RGB decoder does not get one of the levels of a view.

@@ -37,7 +37,7 @@ def optimizers(module: nn.Module, config: OptimizerConfig) -> dict[str, torch.op
     for name, parameter in trained(module):
         orthogonal = config.kind == "muon" and parameter.ndim == 2 and "blocks" in name.split(".")
         (matrices if orthogonal else others).append(parameter)
-    adam = torch.optim.AdamW(others, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    adam = torch.optim.AdamW(others, config.learning_rate, config.betas, config.eps, config.weight_decay)
     if config.kind == "adamw":
         return {"adam": adam}
     if not matrices:

@@ -5,18 +5,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from gld_ros.data.room_clips import RoomClips
 from gld_ros.diffusion.flow import NOISELESS
 from gld_ros.errors import InvalidRequest
 from gld_ros.metrics.lpips import LPIPS
+from gld_ros.networks.gen3r.adapter import GeometryAdapter
+from gld_ros.networks.gen3r.latents import SPACE, latent_frames
+from gld_ros.networks.gen3r.model import Gen3RNetworks
+from gld_ros.networks.gen3r.transformer import JointTransformer
 from gld_ros.networks.gld import BOUNDARY, GLDNetworks
 from gld_ros.reports.provenance import git_revision
 from gld_ros.training.adversarial import adversary
@@ -28,6 +36,7 @@ from gld_ros.training.depth_stage import DepthStage
 from gld_ros.training.distillation import DistillationStage, few_step_flow
 from gld_ros.training.engine import Engine
 from gld_ros.training.flow_stage import FlowStage
+from gld_ros.training.gen3r_stages import AdapterStage, JointStage
 from gld_ros.training.generated_stage import GeneratedStage
 from gld_ros.training.image_stages import EncoderStage, GeometryStage, RGBDecoderStage
 from gld_ros.training.latent_cache import CachedLatents
@@ -35,12 +44,19 @@ from gld_ros.training.latents import GeometricLatents
 from gld_ros.training.stage import Stage, TrainingData
 from gld_ros.training.warped_flow import WarpedFlowStage, compile_blocks
 from gld_ros.weights.folder import on_meta
+from gld_ros.weights.gen3r_layout import STATES
 from gld_ros.weights.hub import resolve
-from gld_ros.weights.loading import load_model, save_model
+from gld_ros.weights.loading import load_model, load_networks, save_model
+from gld_ros.weights.text_states import TOKENIZER, TextStates
 
 #: Lines of `data` that stand alone. Fresh procedural rooms of two sources and two targets; a number after the colon is
 #: that of the first one. Cached latents, whose folder is relative to that of the run.
 ROOMS, CACHE = "fresh-rooms:", "cache:"
+#: The same for clips of rooms, of as many frames as `views` says.
+CLIPS = "room-clips:"
+
+
+Networks = GLDNetworks | Gen3RNetworks
 
 
 class Job:
@@ -50,7 +66,7 @@ class Job:
     Raises InvalidRequest and ModelError.
     """
 
-    def __init__(self, config: TrainConfig, net: GLDNetworks | None = None):
+    def __init__(self, config: TrainConfig, net: Networks | None = None):
         if config.stage not in STAGES:
             raise InvalidRequest(f"stage is '{config.stage}', expected one of {', '.join(STAGES)}")
         if net is None:
@@ -76,13 +92,20 @@ class Job:
             whole = on_meta(self.net.config)
             whole.load_state_dict(state, assign=True)
             save_model(folder, whole, torch.float32)
+            if self.config.stage in GEN3R:
+                for name in (STATES, TOKENIZER):
+                    source = resolve(self.config.start, local_files_only=True) / name
+                    if source.is_dir():
+                        shutil.copytree(source, folder / name, dirs_exist_ok=True)
             history = {"config": plain(self.config), "revision": git_revision()}
             (folder / "training.json").write_text(json.dumps(history, indent=1) + "\n")
 
 
-def networks(config: TrainConfig) -> GLDNetworks:
+def networks(config: TrainConfig) -> Networks:
     """The whole model: networks of `start` but for those to be trained, which are new (but see `fine_tune`)."""
     trained = STAGES[config.stage].trains
+    if config.stage in GEN3R:
+        return gen3r_networks(config)
     if not config.start:
         if "encoder" not in trained:
             raise InvalidRequest(f"stage {config.stage} trains on a frozen encoder: give its model folder as start=")
@@ -102,12 +125,39 @@ def networks(config: TrainConfig) -> GLDNetworks:
     return net
 
 
+def gen3r_networks(config: TrainConfig) -> Gen3RNetworks:
+    """A Gen3R of `start`, whose trained network is new but with `fine_tune`. Raises InvalidRequest without one."""
+    if not config.start:
+        raise InvalidRequest(f"stage {config.stage} needs VGGT and the video VAE: give a Gen3R's folder as start=")
+    if config.model:
+        raise InvalidRequest(f"stage {config.stage} takes its networks' sizes from start=: leave out `model`")
+    latent_frames(config.views)
+    unit = math.lcm(14, 2 * SPACE)
+    if wrong := [size for size in config.sizes if size[0] % unit or size[1] % unit]:
+        raise InvalidRequest(f"sizes has {wrong[0]}, expected multiples of {unit} pixels")
+    given = load_networks(resolve(config.start, local_files_only=True), dtype=torch.float32)
+    if not isinstance(given, Gen3RNetworks):
+        raise InvalidRequest(f"{config.start} holds {type(given).__name__}, expected the networks of a Gen3R")
+    if not config.fine_tune:
+        if config.stage == "gen3r-adapter":
+            given.adapter = GeometryAdapter(given.config.adapter)
+        else:
+            given.transformer = JointTransformer(given.config.transformer)
+    return given
+
+
+def joint_stage(net: Gen3RNetworks, config: TrainConfig) -> JointStage:
+    """The transformer's stage, with the states of the prompt and of the empty one, which are kept in `start`."""
+    states = TextStates(resolve(config.start, local_files_only=True))
+    return JointStage(net, config.gen3r, (states(config.gen3r.prompt), states("")))
+
+
 def open_data(config: TrainConfig, folder: Path, fields: tuple[str, ...] = ()) -> TrainingData:
     """Data of a configuration, for a run in `folder`, where bad scenes are noted; `fields`: those read of a cache.
 
     Raises InvalidRequest where there are none.
     """
-    line = next((line for line in config.data if re.fullmatch(rf"{ROOMS}\d*|{CACHE}.*", line)), None)
+    line = next((line for line in config.data if re.fullmatch(rf"({ROOMS}|{CLIPS})\d*|{CACHE}.*", line)), None)
     if line is None:
         folder.mkdir(parents=True, exist_ok=True)
         return Mixed(config, folder / "skipped.jsonl")
@@ -119,6 +169,10 @@ def open_data(config: TrainConfig, folder: Path, fields: tuple[str, ...] = ()) -
             )
         cache = Path(os.path.normpath(folder / place))  # the run's folder need not exist yet
         return CachedLatents(cache, config.batch, fields, config.seed)
+    if line.startswith(CLIPS):
+        if len(config.data) > 1 or len(config.sizes) > 1:
+            raise InvalidRequest(f"{CLIPS} stands alone and has one size, not {len(config.sizes)}; see rooms:train")
+        return Numbered(RoomClips(config.batch, config.views, config.sizes[0], int(place or 0)), config.workers)
     if len(config.data) > 1 or config.views != 4:
         raise InvalidRequest(f"{ROOMS} has 4 views, two sources and two targets, and stands alone; see rooms:train")
     return Numbered(Rooms(config.batch, config.sizes, int(place or 0)), config.workers)
@@ -169,16 +223,19 @@ class Kind:
     """The networks that a stage trains, while the others come from `start`, and how it is made."""
 
     trains: tuple[str, ...]
-    make: Callable[[GLDNetworks, TrainConfig], Stage]
+    make: Callable[[Any, TrainConfig], Stage]
 
 
+GEN3R = ("gen3r-adapter", "gen3r-dit")
 ALL_BUT_DIFFUSION = ("encoder", "dpt", "rgb", "matching")
-#: `gld train STAGE` has the first four, `gld train mini` the others.
+#: `gld train STAGE` has all but those of `gld train mini`.
 STAGES: dict[str, Kind] = {
     "encoder": Kind(ALL_BUT_DIFFUSION, lambda net, run: EncoderStage(net, run.level_dropout, run.propagation)),
     "rgb-decoder": Kind(("rgb",), rgb_stage),
     "level1": Kind(("level1",), flow_stage),
     "level0": Kind(("level0",), flow_stage),
+    "gen3r-adapter": Kind(("adapter",), lambda net, run: AdapterStage(net, run.gen3r)),
+    "gen3r-dit": Kind(("transformer",), joint_stage),
     "mini-geometry": Kind(ALL_BUT_DIFFUSION, lambda net, run: GeometryStage(net, run.level_dropout)),
     "mini-depth": Kind(("matching",), lambda net, run: DepthStage(net, run.augmented)),
     "mini-decoder": Kind(("rgb", "dpt"), lambda net, _: DecoderStage(net)),

@@ -14,6 +14,7 @@ from torch import nn
 from gld_ros.calibration import Calibration
 from gld_ros.errors import ModelError
 from gld_ros.files import sha256, write_text
+from gld_ros.networks.gen3r.model import Gen3RNetworks
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.plain import from_dict, to_dict
 from gld_ros.weights.folder import STATISTICS, Component, on_meta
@@ -74,11 +75,15 @@ def _fill(net: nn.Module, component: Component, device: torch.device, dtype: tor
     module.load_state_dict(state, strict=not statistics, assign=True)
 
 
-def save_model(folder: Path, net: GLDNetworks, dtype: torch.dtype = torch.float16) -> None:
+def save_model(folder: Path, net: GLDNetworks | Gen3RNetworks, dtype: torch.dtype = torch.float16) -> None:
     """Write weights and config of a small model, in one file; each file appears whole or not at all."""
     weights = folder / WEIGHTS
-    write_tensors(weights, {k: v.detach().to("cpu", dtype).contiguous() for k, v in net.state_dict().items()})
-    config = {"model": to_dict(net.config), "sha256": {WEIGHTS: sha256(weights)}}
+    # A tensor of several names is written under one: reading gives it the others again.
+    once = {tensor.data_ptr(): name for name, tensor in reversed(net.state_dict().items())}.values()
+    state = {name: tensor for name, tensor in net.state_dict().items() if name in set(once)}
+    write_tensors(weights, {k: v.detach().to("cpu", dtype).contiguous() for k, v in state.items()})
+    family = {"family": "gen3r"} if isinstance(net, Gen3RNetworks) else {}
+    config = family | {"model": to_dict(net.config), "sha256": {WEIGHTS: sha256(weights)}}
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 

@@ -27,6 +27,11 @@ from gld_ros.weights.tensor_files import read_tensors, write_tensors
 TOKENIZER = "tokenizer"
 
 
+def states_file(folder: Path, prompt: str) -> Path:
+    """Where the states of a prompt are kept."""
+    return folder / STATES / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.safetensors"
+
+
 class TextStates:
     """The states (T, width) float32 of prompts for the model of a folder, computed where they are not kept."""
 
@@ -38,7 +43,7 @@ class TextStates:
         """Raises InvalidRequest for a prompt of too many tokens; ModelError where the states are not kept and there is
         no encoder, or no place to keep them."""
         if prompt not in self._known:
-            path = self.folder / STATES / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.safetensors"
+            path = states_file(self.folder, prompt)
             if not path.is_file():
                 write_tensors(path, {"states": self._computed(prompt)})
             self._known[prompt] = read_tensors(path)["states"].clone()
