@@ -70,7 +70,7 @@ class Gen3RPlan:
     clips: int = 24
     test_clips: int = 12
     adapter_steps: int = 40
-    dit_steps: int = 120
+    dit_steps: int = 400
     dit_batch: int = 2
     draws: int = 4
     device: Device = "auto"
@@ -161,7 +161,7 @@ def reproduce_gen3r(plan: Gen3RPlan, folder: Path, command: str) -> str:
         after = score_adapter(adapter, held_out)
         net.adapter.requires_grad_(False)
         joint = JointStage(net, options, (text, text))
-        train(joint, shuffled(clips, plan.dit_batch), plan.dit_steps, place / "dit", plan.device, options)
+        train(joint, shuffled(clips, plan.dit_batch), plan.dit_steps, place / "dit", plan.device, options, rate=2e-3)
         net.transformer.requires_grad_(False)
         figures[variant] = {"before": before, "after": after} | score_joint(joint, clips, held_out, plan.draws)
         curves[variant] = {part: read_log(place / part) for part in ("adapter", "dit")}
@@ -169,11 +169,17 @@ def reproduce_gen3r(plan: Gen3RPlan, folder: Path, command: str) -> str:
 
 
 def train(
-    stage: Stage, data: Numbered, steps: int, folder: Path, device: Device, options: Gen3RTraining | None = None
+    stage: Stage,
+    data: Numbered,
+    steps: int,
+    folder: Path,
+    device: Device,
+    options: Gen3RTraining | None = None,
+    rate: float = 1e-3,
 ) -> None:
     """Raises Interrupted where it was asked to stop."""
     optimizer = OptimizerConfig(
-        learning_rate=1e-3,
+        learning_rate=rate,
         betas=(0.9, 0.999),
         clip=0.5,
         schedule="cosine",

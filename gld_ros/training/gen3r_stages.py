@@ -71,7 +71,7 @@ class EncodedClips:
 class Gen3RStage(Stage):
     """What both stages share: the frozen networks and their encoding of clips."""
 
-    frozen = ("encoder", "vae")
+    frozen: tuple[str, ...] = ("encoder", "vae")
 
     def __init__(self, net: Gen3RNetworks, options: Gen3RTraining):
         super().__init__()
