@@ -9,6 +9,7 @@ an 8-view scene. Euler steps between them, encoding and decoding are ours, in fl
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,13 @@ Made = TypeVar("Made")
 STAGES = ("level1", "level0")
 #: Modules of the official `src` folder; the older one has one embedder a stack (the DA3 cascade).
 SPLIT, SINGLE = "stage2.models.DDT", "stage2.models.DDT_old"
+#: Packages that the official networks import, beside torch.
+PACKAGES = ("timm", "torchvision", "transformers", "einops", "omegaconf", "regex")
+#: What the official script runs otherwise than its weights say.
+NOTES = {
+    "gld-vggt": "The official script builds the cascade of VGGT with two head blocks and loads it with strict=False: "
+    "four of the six blocks of its weights are dropped. Here the official network has all six, as ours has."
+}
 
 
 @contextmanager
@@ -62,6 +71,25 @@ def official_code(folder: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
+def check_code(folder: Path) -> None:
+    """Raise InvalidRequest unless `folder` has the official code and all that it imports is installed."""
+    with official_code(folder):
+        for module in (SPLIT, SINGLE):
+            official_class(module)
+
+
+def official_class(module: str) -> Any:
+    """The official class of a module; inside `official_code`. Raises InvalidRequest where it cannot be imported."""
+    try:
+        return importlib.import_module(module).DiTwDDTHead
+    except Exception as error:  # a package that is missing, or of a version that does not fit
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        hint = f"; it needs {', '.join(PACKAGES)}: pip install {' '.join(missing)}" if missing else ""
+        raise InvalidRequest(
+            f"the official {module} cannot be imported: {type(error).__name__}: {error}{hint}"
+        ) from error
+
+
 def official_dit(config: ModelConfig, stage: str, ours: MultiViewDiT) -> nn.Module:
     """Their network of a stage with our weights, float32, on the device of ours; inside `official_code`.
 
@@ -69,10 +97,7 @@ def official_dit(config: ModelConfig, stage: str, ours: MultiViewDiT) -> nn.Modu
     """
     own = ours.config
     module = SPLIT if own.split_embedders else SINGLE
-    try:
-        kind = importlib.import_module(module).DiTwDDTHead
-    except Exception as error:  # a package that is missing, or of a version that does not fit
-        raise InvalidRequest(f"the official {module} cannot be imported: {type(error).__name__}: {error}") from error
+    kind = official_class(module)
     options: dict[str, Any] = {
         "in_channels": config.encoder.channels,
         "hidden_size": [own.width, own.head_width],
@@ -93,7 +118,7 @@ def official_dit(config: ModelConfig, stage: str, ours: MultiViewDiT) -> nn.Modu
         options |= {"architecture_mode": "new", "cfg_mode": "new", "num_special_tokens": own.special_tokens}
     dit = kind(**options)
     try:
-        dit.load_state_dict(ours.state_dict())
+        dit.load_state_dict(ours.state_dict(), assign=True)  # float32 weights are shared
     except RuntimeError as error:
         raise InvalidRequest(f"the official {stage} does not take this model's weights: {error}") from error
     return dit.to(next(ours.parameters()).device, torch.float32).eval().requires_grad_(False)
@@ -144,12 +169,19 @@ class OfficialDiffusion(LatentDiffusion):
 
 @torch.inference_mode()
 def measure(
-    ours: GLDPipeline, reference: GLDPipeline, folder: Path, shape: Shape, steps: int | None = None, repeat: int = 1
+    ours: GLDPipeline,
+    reference: GLDPipeline,
+    folder: Path,
+    shape: Shape,
+    steps: int | None = None,
+    repeat: int = 1,
+    tick: Callable[[None], None] = lambda state: None,
 ) -> dict[str, Any]:
-    """Seconds of both, mean of `repeat` runs after one step to warm up, and how far our output is from theirs.
+    """Medians of `repeat` runs of both in turn, after one step each to warm up, and how far our output is from theirs.
 
-    ours: what is measured; reference: the same weights in float32, for the official run. Raises InvalidRequest for a
-    model that the official code does not know, or a folder without it.
+    ours: what is measured; reference: the same weights in float32, for the official run. cpu_s is the time of all
+    threads of this process, which other processes change little. tick: called after each run. Raises InvalidRequest
+    for a model that the official code does not know, or a folder without it.
     """
     for pipe in (ours, reference):
         if pipe.name not in MODELS:
@@ -162,26 +194,37 @@ def measure(
 
     def run_theirs(steps: int | None) -> tuple[Generated, dict[str, float]]:
         preset = original.preset("exact").changed(steps)
-        made, total = timed(official.device, lambda: official.denoise(*request, preset))
-        return made, official.seconds | {"rest_s": total - sum(official.seconds.values()), "total_s": total}
+        made, spent = clocked(official.device, lambda: official.denoise(*request, preset))
+        return made, spent | official.seconds | {"rest_s": spent["total_s"] - sum(official.seconds.values())}
 
     def run_ours(steps: int | None) -> tuple[Generated, dict[str, float]]:
-        made, total = timed(mine.device, lambda: mine.generate_tensors(*request, steps=steps))
-        return made, {"total_s": total}
+        return clocked(mine.device, lambda: mine.generate_tensors(*request, steps=steps))
 
     with official_code(folder):
         official = OfficialDiffusion(original.diffusion)
-        expected, theirs = repeated(run_theirs, steps, repeat)
-    made, own = repeated(run_ours, steps, repeat)
+        for run in (run_theirs, run_ours):
+            run(1)
+        runs: dict[str, list[dict[str, float]]] = {"official": [], "ours": []}
+        for _ in range(repeat):  # in turn: what else the machine does meets both
+            expected, seconds = run_theirs(steps)
+            runs["official"].append(seconds)
+            tick(None)
+            made, seconds = run_ours(steps)
+            runs["ours"].append(seconds)
+            tick(None)
     error = (made.image.clamp(0, 1) - expected.image.clamp(0, 1)).square().mean()
+    pairs = list(zip(runs["official"], runs["ours"], strict=True))
     return {
         "model": ours.name,
         "views": [shape.sources, shape.targets],
         "size": [shape.size[1], shape.size[0]],
         "dtype": str(mine.dtype).removeprefix("torch."),
         "steps": [mine.net.config.flow.sampling(stage, steps)[0] for stage in STAGES],
-        "official": theirs,
-        "ours": own,
+        "repeat": repeat,
+        **{side: {key: float(np.median([s[key] for s in all_])) for key in all_[0]} for side, all_ in runs.items()},
+        "speedup": {kind: float(np.median([a[kind] / b[kind] for a, b in pairs])) for kind in ("total_s", "cpu_s")},
+        "speedups": [a["total_s"] / b["total_s"] for a, b in pairs],
+        "note": NOTES.get(ours.name),
         "difference": {
             "image_psnr_db": float(-10 * error.clamp_min(1e-12).log10()),
             "level1": relative(made.level1, expected.level1),
@@ -190,13 +233,11 @@ def measure(
     }
 
 
-def repeated(
-    run: Callable[[int | None], tuple[Generated, dict[str, float]]], steps: int | None, repeat: int
-) -> tuple[Generated, dict[str, float]]:
-    """The result of the last of `repeat` runs, and the mean seconds of all, after one step to warm up."""
-    run(1)
-    runs = [run(steps) for _ in range(repeat)]
-    return runs[-1][0], {key: sum(seconds[key] for _, seconds in runs) / repeat for key in runs[0][1]}
+def clocked(device: torch.device, call: Callable[[], Made]) -> tuple[Made, dict[str, float]]:
+    """The result of `call`, its seconds and the CPU seconds of this process."""
+    began = time.process_time()
+    made, total = timed(device, call)
+    return made, {"total_s": total, "cpu_s": time.process_time() - began}
 
 
 def timed(device: torch.device, call: Callable[[], Made]) -> tuple[Made, float]:

@@ -54,9 +54,8 @@ def latency_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def latency_tables(report: dict[str, Any]) -> str:
-    """The cases, and the comparison with the official code where it was asked for."""
-    compared = [compare_table(report["compare"])] if "compare" in report else []
-    return "\n\n".join([latency_table(report["cases"]), *compared])
+    """The cases, or the comparison with the official code where it was asked for."""
+    return compare_table(report["compare"]) if "compare" in report else latency_table(report["cases"])
 
 
 def quality_table(report: dict[str, Any]) -> str:
@@ -130,16 +129,27 @@ def node_table(report: dict[str, Any]) -> str:
 def compare_table(rows: Sequence[dict[str, Any]]) -> str:
     """The official code beside ours, one line a case."""
     columns = ["model", "views", "size", "steps", "official level 1 s", "level 0 s", "rest s", "all s", "ours, all s"]
-    columns += ["times as fast", "image PSNR, dB", "level 1, relative", "level 0, relative"]
+    columns += ["times as fast", "in CPU seconds", "image PSNR, dB", "level 1, relative", "level 0, relative"]
     lines = []
     for row in rows:
         theirs, ours, difference = row["official"], row["ours"]["total_s"], row["difference"]
         lines.append(
             [row["model"], *shape_of(row), "{}+{}".format(*row["steps"])]
             + [theirs["level1_s"], theirs["level0_s"], theirs["rest_s"], theirs["total_s"], ours]
-            + [theirs["total_s"] / ours, difference["image_psnr_db"], difference["level1"], difference["level0"]]
+            + [row["speedup"]["total_s"], row["speedup"]["cpu_s"], difference["image_psnr_db"]]
+            + [difference["level1"], difference["level0"]]
         )
-    return markdown(columns, lines)
+    notes = dict.fromkeys(row["note"] for row in rows if row["note"])
+    return "\n\n".join([markdown(columns, lines), *notes])
+
+
+def factors_table(report: dict[str, Any]) -> str:
+    """One line a variant; brackets are the least and the most of the rounds."""
+    lines = [[row["variant"], row["seconds"], row["factor"], row["image_psnr_db"]] for row in report["variants"]]
+    steps = ", ".join("{} {}+{}".format(name, *counts) for name, counts in report["steps"].items())
+    head = f"{report['model']}, {' '.join(shape_of(report))}, {report['device']}, steps: {steps}"
+    columns = ["with", report["clock"], "times as fast as plain", "PSNR to plain, dB"]
+    return f"{head}\n\n{markdown(columns, lines)}"
 
 
 def memory_table(report: dict[str, Any]) -> str:
@@ -157,7 +167,8 @@ def memory_table(report: dict[str, Any]) -> str:
 
 def latency_plots(folder: Path, report: dict[str, Any]) -> None:
     """Stages of every case, stacked."""
-    rows = report["cases"]
+    if not (rows := report["cases"]):
+        return
     labels = ["{} {}\n{} {}".format(row["model"], row["variant"], *shape_of(row)) for row in rows]
     with plot(folder / "latency.png", (8, 1.5 + 0.6 * len(rows)), xlabel="seconds") as axes:
         left = [0.0] * len(rows)
@@ -211,6 +222,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "scaling": scaling_table,
     "node": node_table,
     "memory": memory_table,
+    "factors": factors_table,
 }
 PLOTS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "latency": latency_plots,

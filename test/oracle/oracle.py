@@ -25,6 +25,12 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 STATISTICS = Path(__file__).parents[3] / "shared" / "golden" / "model_stats.npz"
 
 
+class Place:
+    """Where the networks run and the arrays lie; set by the options of the tests."""
+
+    device = torch.device("cpu")
+
+
 class Golden:
     """One .npz: arrays as tensors, `meta` as a dict."""
 
@@ -34,7 +40,7 @@ class Golden:
         self.meta = json.loads(str(self.arrays["meta"])) if "meta" in self.arrays else {}
 
     def __getitem__(self, key: str) -> Tensor:
-        return torch.from_numpy(self.arrays[key])
+        return torch.from_numpy(self.arrays[key]).to(Place.device)
 
     def __contains__(self, key: str) -> bool:
         return key in self.arrays
@@ -58,7 +64,7 @@ def recipe(net: nn.Module, part: KeyNames | None = None, salt: str = "") -> nn.M
     part = part or KeyNames()
     tensors = recipe_tensors(net, part, salt)
     net.load_state_dict({key: tensors[part.key(key)] for key in net.state_dict()}, assign=True)
-    return net.eval().requires_grad_(False)
+    return net.to(Place.device).eval().requires_grad_(False)
 
 
 def built(build: Callable[[], nn.Module], part: KeyNames | None = None, salt: str = "") -> nn.Module:
@@ -70,7 +76,7 @@ def built(build: Callable[[], nn.Module], part: KeyNames | None = None, salt: st
 
 def given(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     """Standard-normal input of the fixtures."""
-    return torch.from_numpy(input_for(name, shape, seed))
+    return torch.from_numpy(input_for(name, shape, seed)).to(Place.device)
 
 
 def assembled(config: ModelConfig, statistics: Golden, **components: nn.Module) -> GLDNetworks:

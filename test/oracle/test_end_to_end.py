@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders.official_folder import SALTS, fixture_config, write_official_folder
-from oracle import Golden, assembled, built, given, golden_file, recipe, watched
+from oracle import Golden, Place, assembled, built, given, golden_file, recipe, watched
 from torch import Tensor
 from unread_heads import gld_cameras_from_rays
 
@@ -20,6 +20,7 @@ from gld_ros.diffusion.conditioning import RequestCameras, normalized_poses
 from gld_ros.diffusion.flow import time_grid
 from gld_ros.generators.gld import Generated, SourceLatents
 from gld_ros.generators.gld_family import GLD
+from gld_ros.generators.request import Loading
 from gld_ros.networks.dit import MultiViewDiT
 from gld_ros.networks.gld import GLDNetworks, stored_dtype
 from gld_ros.networks.rgb_decoder import RGBDecoder
@@ -39,7 +40,7 @@ def da3_folder(statistics, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def da3(da3_folder) -> GLD:
-    return GLD.of(GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="float32").generator)
+    return GLD.of(GLDPipeline.from_pretrained(da3_folder, device=str(Place.device), dtype="float32").generator)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def vggt(statistics, vggt_1b, vggt_depth_head) -> GLD:
         level1=built(lambda: MultiViewDiT(C, patch, config.level1), salt=salts["level1"]),
         level0=built(lambda: MultiViewDiT(C, patch, config.level0), salt=salts["level0"]),
     )
-    return GLD(net)
+    return GLD(net, Loading(Place.device))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_da3_geometry(golden, compare, da3_made):
 def test_da3_image_under_autocast(golden, compare, da3, da3_made):
     """As officially: weights in float32, the RGB decoder alone in bfloat16."""
     fixture = golden("end_to_end")
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(Place.device.type, torch.bfloat16):
         image = da3.net.rgb(da3_made[0].features, GRID)
     compare(fixture, "rgb_bf16_autocast_view_last", image[0, -1], 1e-2)
 
@@ -149,7 +150,7 @@ def test_da3_image_under_autocast(golden, compare, da3, da3_made):
 def test_da3_in_bfloat16(golden, compare, da3_folder):
     """All components, with the weights in bfloat16."""
     fixture = golden("end_to_end")
-    pipe = GLD.of(GLDPipeline.from_pretrained(da3_folder, device="cpu", dtype="bfloat16").generator)
+    pipe = GLD.of(GLDPipeline.from_pretrained(da3_folder, device=str(Place.device), dtype="bfloat16").generator)
     compare.psnr(fixture, "rgb_fp32", generate(pipe, fixture)[0].image, at_least=40)
 
 
@@ -190,5 +191,5 @@ def test_vggt_in_bfloat16(golden, compare, vggt):
         net = GLDNetworks(vggt.net.config)
     state = vggt.net.state_dict()
     net.load_state_dict({k: v.to(stored_dtype(k, v, torch.bfloat16)) for k, v in state.items()}, assign=True)
-    pipe = GLD(net.eval().requires_grad_(False))
+    pipe = GLD(net.eval().requires_grad_(False), Loading(Place.device))
     compare.psnr(fixture, "rgb", generate(pipe, fixture)[0].image[0], at_least=40)
