@@ -143,7 +143,7 @@ def latency(
                 reference = (
                     pipe
                     if plain
-                    else GLDPipeline.from_pretrained(folder, pipe.device, "float32", local_files_only=True)
+                    else GLDPipeline.from_pretrained(folder, str(pipe.device), "float32", local_files_only=True)
                 )
                 for shape in shapes:
                     with ticks(2 * repeat, f"{pipe.name} and the official code {shape}") as tick:
@@ -304,7 +304,7 @@ def factors(
     factors.check_gains(gains)
     with model_folder(model) as name, ticks(repeat * (len(gains) + 3), f"factors of {model}") as tick:
         folder = resolve(name, local_files_only=True)
-        figures = factors.measure(folder, device, Shape(*views, size), steps, repeat, gains, tick)
+        figures = factors.measure(folder, device, Shape(views[0], views[1], size), steps, repeat, gains, tick)
     output.show("factors", figures)
 
 
