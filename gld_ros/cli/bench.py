@@ -337,13 +337,16 @@ def gpu(
         gpu.check_tests(suite)
     if official is not None:
         check_code(official := official.resolve())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the step's process ends with this one
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the step's process ends with this one
     with TemporaryDirectory(prefix="gld-bench-") as scratch:
         model = Path(scratch)
         steps = gpu.plan(model, device, out, suite, official, dry_run)
         run = gpu.Run(steps, minutes, out, shlex.join(["gld", *sys.argv[1:]]))
         write_random_model(gpu.tiny() if dry_run else GLD_DA3, model, "bfloat16")
-        report = run(lambda name: print(f"step {name}", file=sys.stderr, flush=True))
+        try:
+            report = run(lambda name: print(f"step {name}", file=sys.stderr, flush=True))
+        finally:
+            signal.signal(signal.SIGTERM, before)
     print(json.dumps(report, indent=1) if as_json else gpu.gpu_table(report))
     if failed := [row["step"] for row in report["steps"] if row["state"].startswith("FAILED")]:
         print(f"failed: {', '.join(failed)}; their logs are in {out}", file=sys.stderr)
