@@ -32,7 +32,8 @@ F32 = 4
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes. weights: by component; activations: by the component at work; offload: one component at a time."""
+    """Bytes. weights: by component; activations: by the components at work ("a", "a+b", "" for none); offload: only
+    those at work are on the device."""
 
     weights: dict[str, int]
     activations: dict[str, int]
@@ -42,8 +43,16 @@ class MemoryEstimate:
     def peak(self) -> int:
         """On the device, weights and activations."""
         if self.offload:
-            return max(self.weights[name] + needed for name, needed in self.activations.items())
+            return max(self.stages.values())
         return sum(self.weights.values()) + max(self.activations.values())
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """On the device, by the components at work, with offload."""
+        return {
+            stage: sum(size for name, size in self.weights.items() if name in stage.split("+")) + needed
+            for stage, needed in self.activations.items()
+        }
 
     @property
     def host(self) -> int:

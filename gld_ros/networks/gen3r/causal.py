@@ -52,14 +52,16 @@ class CausalConv3d(nn.Conv3d):
 
 
 class ChannelRMS(nn.Module):
-    """x / |x| * sqrt(C) * gamma over the channels of (B, C, ...). dims: of space and time, which gamma's shape has."""
+    """x / |x| * sqrt(C) * gamma over the channels of (B, C, ...), in the dtype of x. dims: of space and time, which
+    gamma's shape has."""
 
     def __init__(self, channels: int, dims: int = 3):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.gamma
+        # Under autocast this comes out in float32, and twice as much of the last frames would be kept.
+        return (F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.gamma).to(x)
 
 
 class ResidualBlock(nn.Module):

@@ -27,8 +27,12 @@ class VideoVAE(nn.Module):
         super().__init__()
         require("gen3r", "Gen3R's video VAE", ModelError)
         from diffusers import AutoencoderKLWan
+        from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 
         net: Any = AutoencoderKLWan(base_dim=width)
+        for norm in net.modules():
+            if isinstance(norm, WanRMS_norm):  # under autocast float32 comes out, twice as much to keep of each frame
+                norm.register_forward_hook(lambda _, inputs, output: output.to(inputs[0]))
         self.net = net
         self.mean, self.std = net.config.latents_mean, net.config.latents_std
 

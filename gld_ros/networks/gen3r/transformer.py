@@ -24,6 +24,8 @@ from gld_ros.networks.layers import attend
 FREQUENCIES, EPS = 256, 1e-6
 #: Tokens of the first picture.
 IMAGE_TOKENS = 257
+#: Tokens that the feed-forward layers take at once: their hidden features are the largest there are.
+PART = 4096
 
 
 @dataclass
@@ -120,7 +122,8 @@ class JointBlock(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + modulation).chunk(6, dim=1)
         x = x + gate1 * self.self_attn(self.norm1(x) * (1 + scale1) + shift1, rope)
         x = x + self.cross_attn(self.norm3(x), context)
-        return x + gate2 * self.ffn(self.norm2(x) * (1 + scale2) + shift2)
+        y = self.norm2(x) * (1 + scale2) + shift2
+        return x + gate2 * torch.cat([self.ffn(part) for part in y.split(PART, dim=1)], dim=1)
 
 
 class SelfAttention(nn.Module):
@@ -198,8 +201,8 @@ class ControlAdapter(nn.Module):
 
     def forward(self, rays: Tensor) -> Tensor:
         """(B, 24, f, 8 h, 16 w) -> (B, D, f, h / 2, w)."""
-        x = F.pixel_unshuffle(rearrange(rays, "b c f h w -> (b f) c h w"), 8)
-        return rearrange(self.residual_blocks(self.conv(x)), "(b f) c h w -> b c f h w", b=len(rays))
+        frames = (self.residual_blocks(self.conv(F.pixel_unshuffle(frame, 8))) for frame in rays.unbind(2))
+        return torch.stack([*frames], dim=2)
 
 
 class ControlBlock(nn.Module):

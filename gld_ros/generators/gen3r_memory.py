@@ -1,0 +1,150 @@
+# Copyright 2026 the gld_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The memory that a Gen3R takes by stage, estimated before anything is loaded.
+
+The method itself runs on the meta device, where tensors have shapes and no content, and every tensor that is alive is
+counted. A stage is the components that are at work together. What is not counted: the scratch memory inside one
+operation, and what CUDA keeps for itself.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from gld_ros.diffusion.sampler import Sampling
+from gld_ros.generators.gen3r import JointDiffusion
+from gld_ros.generators.request import Loading
+from gld_ros.networks.gen3r.configs import Gen3RConfig
+from gld_ros.networks.gen3r.model import Gen3RNetworks
+from gld_ros.networks.gld import stored_dtype
+from gld_ros.weights.folder import on_meta
+from gld_ros.weights.memory import MemoryEstimate
+
+META = torch.device("meta")
+#: Blocks of the transformer that are run: all need the same.
+BLOCKS = 2
+aten = torch.ops.aten
+#: As CUDA's autocast has it: operations that round their arguments, and operations in float32.
+ROUNDED = {
+    *(aten.linear, aten.matmul, aten.addmm, aten.mm, aten.bmm, aten.baddbmm, aten.scaled_dot_product_attention),
+    *(aten.conv1d, aten.conv2d, aten.conv3d, aten.conv_transpose2d, aten.convolution),
+}
+EXACT = {
+    *(aten.layer_norm, aten.native_layer_norm, aten.rms_norm, aten._fused_rms_norm, aten.linalg_vector_norm),
+    *(aten.softmax, aten._softmax, aten.pow, aten.exp),
+}
+#: Operations that are one kernel, though torch can take them apart.
+WHOLE = {aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_nearest2d, aten._upsample_nearest_exact2d}
+
+
+def estimate(
+    config: Gen3RConfig,
+    dtype: torch.dtype = torch.bfloat16,
+    size: tuple[int, int] | None = None,
+    frames: int | None = None,
+    offload: bool = False,
+) -> MemoryEstimate:
+    """Memory of a clip of `frames` images of (H, W), by default the model's, from two images and with cameras and
+    guidance. The text encoder is not in it: prompts have their states (weights/text_states.py)."""
+    size, frames = size or (config.size, config.size), frames or config.frames
+    net = on_meta(config)
+    net.text = None
+    weights = {
+        name: sum(p.numel() * stored_dtype(key, p, dtype).itemsize for key, p in child.named_parameters())
+        for name, child in net.named_children()
+    }
+    return MemoryEstimate(weights, needed(net, dtype, size, frames), offload)
+
+
+@torch.inference_mode()
+def needed(net: Gen3RNetworks, dtype: torch.dtype, size: tuple[int, int], frames: int) -> dict[str, int]:
+    """Most bytes of tensors beside the weights, by stage; the networks are on the meta device."""
+    net.transformer.blocks = net.transformer.blocks[:BLOCKS]
+    for component in net.children():
+        for module in component.modules():
+            for key, parameter in module.named_parameters(recurse=False):
+                kind = stored_dtype(key, parameter, dtype)
+                setattr(module, key, nn.Parameter(parameter.to(kind), requires_grad=False))
+    ledger = Ledger(dtype, [*net.parameters(), *net.buffers()])
+    method = Shapes(net, ledger)
+    with ledger:
+        images = torch.zeros(1, 2, 3, *size, device=META)
+        noise, of_posterior = method.noise(size, frames, seed=0)
+        given = method.encode(images, frames, of_posterior)
+        rays = method.rays(torch.eye(3).expand(frames, 3, 3), torch.eye(4).expand(frames, 4, 4), size)
+        text = torch.zeros(net.config.transformer.text_rows, net.config.transformer.text_width, device=META)
+        method.decode(method.sample(given, (text, text), rays, Sampling(1, net.config.guidance_scale), noise))
+    return ledger.most
+
+
+class Shapes(JointDiffusion):
+    """The method on tensors without content."""
+
+    def __init__(self, net: Gen3RNetworks, ledger: Ledger):
+        super().__init__(net, Loading(device=META, dtype=ledger.dtype))
+        self.residency = ledger  # type: ignore[assignment]  # what is at work is all that is asked of it
+
+    def autocast(self) -> AbstractContextManager:
+        return nullcontext()
+
+
+class Ledger(TorchDispatchMode):
+    """Counts the bytes of meta tensors that are alive while components are at work. dtype: of autocast; weights: what
+    is not counted."""
+
+    def __init__(self, dtype: torch.dtype, weights: list[Tensor]):
+        super().__init__()
+        self.dtype, self.now, self.stage = dtype, 0, ""
+        #: Stage, as in "adapter+heads" -> most bytes.
+        self.most: dict[str, int] = {}
+        self._known = {id(tensor.untyped_storage()): (0, tensor) for tensor in weights}
+
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        """As `Residency.at_work`."""
+        before, self.stage = self.stage, f"{self.stage}+{name}".lstrip("+")
+        self._note()
+        try:
+            yield
+        finally:
+            self.stage = before
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, kind = kwargs or {}, func.overloadpacket
+        if self.dtype != torch.float32 and kind in ROUNDED | EXACT:
+            args, kwargs = tree_map_only(
+                Tensor, lambda x: self._cast(x, self.dtype if kind in ROUNDED else torch.float32), (args, kwargs)
+            )
+        if kind is aten.scaled_dot_product_attention:  # no (T, T) matrix
+            return self._counted(torch.empty_like(args[0]))
+        if kind not in WHOLE:
+            with self:
+                if (out := func.decompose(*args, **kwargs)) is not NotImplemented:
+                    return out
+        return tree_map_only(Tensor, self._counted, func(*args, **kwargs))
+
+    def _cast(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        return self._counted(tensor.to(dtype)) if tensor.is_floating_point() else tensor
+
+    def _counted(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if tensor.is_meta and id(storage) not in self._known:
+            self._known[id(storage)] = storage.nbytes(), None
+            self.now += storage.nbytes()
+            weakref.finalize(storage, self._gone, id(storage))
+            self._note()
+        return tensor
+
+    def _gone(self, storage: int) -> None:
+        self.now -= self._known.pop(storage)[0]
+
+    def _note(self) -> None:
+        self.most[self.stage] = max(self.most.get(self.stage, 0), self.now)
