@@ -96,37 +96,32 @@ class JointDiffusion:
     @torch.inference_mode()
     def geometry(self, images: Tensor) -> ClipGeometry:
         """What VGGT sees in images (1, N, 3, H, W) in 0..1, in its units."""
-        with self.autocast(), self.residency.at_work("encoder"), self.residency.at_work("heads"):
-            levels = self.net.encoder(images)
-            return self.net.heads(token_maps(levels), (images.shape[-2], images.shape[-1]))
-
-    @torch.inference_mode()
-    def rays(self, K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
-        """Rays of known cameras, packed for the transformer. K: (F, 3, 3) pixels of (H, W); c2w: (F, 4, 4)."""
-        return packed_rays(rays(K.to(self.device), c2w.to(self.device), size))
+        with self.autocast():
+            with self.residency.at_work("encoder"):
+                levels = self.net.encoder(images)
+            with self.residency.at_work("heads"):
+                return self.net.heads(token_maps(levels), (images.shape[-2], images.shape[-1]))
 
     @torch.inference_mode()
     def sample(
         self,
         given: Given,
         texts: tuple[Tensor, Tensor],
-        packed: Tensor | None,
+        cameras: tuple[Tensor, Tensor] | None,
         sampling: Sampling,
         noise: tuple[Tensor, Tensor],
         on_step: Callable[[int], bool | None] = lambda step: None,
     ) -> Tensor:
         """Latents (1, 16, f, h, 2w) of both halves. noise: of them and of the condition's posterior, see `noise`.
 
-        texts: states of the prompt and of what is not wanted; packed: `rays`, None without cameras. Guidance weighs the
-        texts alone, so that all but the texts is embedded once: as officially, both branches know rays and images.
+        texts: states of the prompt and of what is not wanted; cameras: of all frames, K (F, 3, 3) in pixels and c2w
+        (F, 4, 4) in VGGT's lengths, or None. Guidance weighs the texts alone, so that all but the texts is embedded
+        once: as officially, both branches know cameras and images.
         """
         net, (prompt, negative) = self.net.transformer, texts
         with self.residency.at_work("transformer"), self.autocast():
-            if packed is None:
-                _, _, _, h, w = noise[0].shape
-                packed = no_rays(given.frames, (SPACE * h, SPACE * w // 2), noise[0])
             cond = given.condition(noise[1])
-            control = net.control_of(packed)
+            control = net.control_of(self._rays(cameras, given.frames, noise[1]))
             context = net.context_of([negative, prompt] if sampling.guided else [prompt], given.picture)
 
             def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -135,6 +130,13 @@ class JointDiffusion:
 
             times = twice_shifted_grid(self.net.config.shift, sampling.steps)
             return integrate(velocity, noise[0], times, sampling.solver, on_step)
+
+    def _rays(self, cameras: tuple[Tensor, Tensor] | None, frames: int, latents: Tensor) -> Tensor:
+        """Rays of cameras, or of none, packed for the transformer. latents: (1, 16, f, h, w), of one half."""
+        size = (SPACE * latents.shape[-2], SPACE * latents.shape[-1])
+        if cameras is None:
+            return no_rays(frames, size, latents)
+        return packed_rays(rays(cameras[0].to(self.device), cameras[1].to(self.device), size))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Clip:

@@ -180,15 +180,15 @@ class Gen3R(Generator):
         )
         encoded = self.encoded(request)
         report("encode")
-        packed = None
+        cameras = None
         if encoded.geometry is not None:
             unit = model_units(sources, encoded.geometry, self.loading.min_baseline)
             c2w = torch.tensor(path.c2w)
             c2w[:, :3, 3] = (c2w[:, :3, 3] - c2w[0, :3, 3]) / unit
-            packed = self.method.rays(torch.tensor(path.K), c2w, size)
+            cameras = torch.tensor(path.K), c2w
         prompt, negative = options.prompt, options.negative_prompt
         texts = self.texts(prompt), self.texts(self.net.config.negative_prompt if negative is None else negative)
-        clip = self.clip(encoded.given, texts, packed, request.preset.sampling[PHASE], size, request.seed, report)
+        clip = self.clip(encoded.given, texts, cameras, request.preset.sampling[PHASE], size, request.seed, report)
         self.check_finite(clip.images, clip.geometry.depth)
         return self._rendering(request, clip, path, options.free)
 
@@ -196,7 +196,7 @@ class Gen3R(Generator):
         self,
         given: Given,
         texts: tuple[Tensor, Tensor],
-        packed: Tensor | None,
+        cameras: tuple[Tensor, Tensor] | None,
         sampling: Sampling,
         size: tuple[int, int],
         seed: int,
@@ -204,7 +204,7 @@ class Gen3R(Generator):
     ) -> Clip:
         """The clip of what is given: sampled from the noise of `seed`, and decoded."""
         noise = self.method.noise(size, given.frames, seed)
-        latents = self.method.sample(given, texts, packed, sampling, noise, lambda step: report(PHASE))
+        latents = self.method.sample(given, texts, cameras, sampling, noise, lambda step: report(PHASE))
         return self.method.decode(latents)
 
     def sources(self, request: Request) -> list[SourceView]:

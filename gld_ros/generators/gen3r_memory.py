@@ -69,19 +69,20 @@ def needed(net: Gen3RNetworks, dtype: torch.dtype, size: tuple[int, int], frames
     """Most bytes of tensors beside the weights, by stage; the networks are on the meta device."""
     net.transformer.blocks = net.transformer.blocks[:BLOCKS]
     for component in net.children():
-        for module in component.modules():
-            for key, parameter in module.named_parameters(recurse=False):
-                kind = stored_dtype(key, parameter, dtype)
-                setattr(module, key, nn.Parameter(parameter.to(kind), requires_grad=False))
+        for key, parameter in [*component.named_parameters()]:
+            place, _, name = key.rpartition(".")
+            stored = parameter.detach().to(stored_dtype(key, parameter, dtype))
+            setattr(component.get_submodule(place), name, nn.Parameter(stored, requires_grad=False))
     ledger = Ledger(dtype, [*net.parameters(), *net.buffers()])
     method = Shapes(net, ledger)
     with ledger:
         images = torch.zeros(1, 2, 3, *size, device=META)
-        noise, of_posterior = method.noise(size, frames, seed=0)
-        given = method.encode(images, frames, of_posterior)
-        rays = method.rays(torch.eye(3).expand(frames, 3, 3), torch.eye(4).expand(frames, 4, 4), size)
+        method.geometry(images)
+        given = method.encode(images, frames)
+        cameras = torch.eye(3).repeat(frames, 1, 1), torch.eye(4).repeat(frames, 1, 1)
         text = torch.zeros(net.config.transformer.text_rows, net.config.transformer.text_width, device=META)
-        method.decode(method.sample(given, (text, text), rays, Sampling(1, net.config.guidance_scale), noise))
+        sampling = Sampling(1, net.config.guidance_scale)
+        method.decode(method.sample(given, (text, text), cameras, sampling, method.noise(size, frames, seed=0)))
     return ledger.most
 
 

@@ -35,8 +35,8 @@ def latents(method, count: int, cameras: bool, guidance: float = 5.0) -> torch.T
     given = method.encode(images(count), FRAMES)
     texts = method.text(torch.tensor([3, 4, 1])), method.text(torch.tensor([5, 1]))
     K = torch.tensor([[100.0, 0, 56], [0, 100, 56], [0, 0, 1]]).expand(FRAMES, 3, 3)
-    rays = method.rays(K, path("zoom_in", FRAMES, 0.5), SIZE) if cameras else None
-    return method.sample(given, texts, rays, Sampling(2, guidance), noise)
+    posed = (K, path("zoom_in", FRAMES, 0.5)) if cameras else None
+    return method.sample(given, texts, posed, Sampling(2, guidance), noise)
 
 
 @pytest.mark.parametrize("count", [1, 2, FRAMES])

@@ -59,10 +59,9 @@ def test_method(fixture, compare, method):
     times = twice_shifted_grid(method.net.config.shift, config["steps"])
     compare(fixture, "sigmas", times, 1e-7)
     compare(fixture, "timesteps", 1000 * times[:-1], 1e-7)
-    packed = method.rays(fixture["K_given"], fixture["c2w"], size)
     sampling = Sampling(config["steps"], method.net.config.guidance_scale)
     with watched({"step": method.net.transformer}) as calls:
-        latents = method.sample(encoded, (prompt, negative), packed, sampling, noise)
+        latents = method.sample(encoded, (prompt, negative), (fixture["K_given"], fixture["c2w"]), sampling, noise)
     states = torch.cat([*(call.args[0] for call in calls["step"][1:]), latents])
     compare(fixture, "latents_after_steps", states, BOUND)
     hook = method.net.heads.camera_head.register_forward_hook(wider)
