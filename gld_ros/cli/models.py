@@ -42,7 +42,7 @@ def list_models() -> None:
 
 @app.command()
 def download(
-    name: Annotated[str, Argument(help="gld-da3, gld-vggt or a Hub repository owner/name")],
+    name: Annotated[str, Argument(help="gld-da3, gld-vggt, gen3r or a Hub repository owner/name")],
     to: Annotated[Path | None, Option(metavar="DIR", help="write plain files there (default: the cache)")] = None,
     revision: Annotated[str | None, Option(help="commit, tag or branch of the Hub repository (default: main)")] = None,
 ) -> None:
@@ -94,39 +94,62 @@ def convert(
 
 @app.command()
 def info(
-    model: Annotated[str, Argument(metavar="NAME|DIR", help="mini, gld-da3, gld-vggt or a model folder")],
+    model: Annotated[str, Argument(metavar="NAME|DIR", help="mini, gld-da3, gld-vggt, gen3r or a model folder")],
     as_json: Annotated[bool, Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show parameters, bytes and estimated memory, without loading anything."""
+    from gld_ros.generators import gen3r_memory
     from gld_ros.generators.gld_setup import presets, sampling_flops
+    from gld_ros.networks.gen3r.configs import Gen3RConfig
     from gld_ros.networks.released import MODELS
     from gld_ros.weights.hub import EMBEDDED
     from gld_ros.weights.layout import open_folder
     from gld_ros.weights.memory import describe
 
-    config = MODELS.get(model)
+    config: Any = {**MODELS, "gen3r": Gen3RConfig()}.get(model)
     if config is None:
         embedded = EMBEDDED / model
         config = open_folder(embedded if embedded.is_dir() else Path(model).expanduser()).config
-    content = describe(config)
-    requests = dict.fromkeys((row["size"], sum(row["views"])) for row in content["peaks"])
-    content["sampling"] = [
-        {"size": size, "views": views, "flops": sampling_flops(config, presets(config)["exact"], size, views)}
-        for size, views in requests
-    ]
+    if isinstance(config, Gen3RConfig):
+        content = gen3r_memory.describe(config)
+    else:
+        content = describe(config)
+        requests = dict.fromkeys((row["size"], sum(row["views"])) for row in content["peaks"])
+        content["sampling"] = [
+            {"size": size, "views": views, "flops": sampling_flops(config, presets(config)["exact"], size, views)}
+            for size, views in requests
+        ]
     if as_json:
         print(json.dumps(content, indent=1))
         return
     parameters = content["parameters"] | {"all": content["total"]}
     show([content["model"], ">parameters"], [(name, f"{count:,}") for name, count in parameters.items()])
     print("weights: " + ", ".join(f"{size / 1e6:,.0f} MB in {name}" for name, size in content["weights"].items()))
+    for row in content["sampling"]:
+        (H, W), tera = row["size"], row["flops"] / 1e12
+        print(f"sampling, preset exact: {tera:,.2f} TFLOP for {row['views']} views of {W}x{H}")
+    if "stages" in content:
+        _show_stages(content)
+        return
     rows = []
     for row in content["peaks"]:
         (H, W), (sources, targets) = row["size"], row["views"]
         place = f"{row['device']}{', offload sequential' if row['offload'] else ''}"
         rows.append((f"{sources}+{targets} of {W}x{H}", row["dtype"], place, f"{row['bytes'] / 1e6:,.0f}"))
-    for row in content["sampling"]:
-        (H, W), tera = row["size"], row["flops"] / 1e12
-        print(f"sampling, preset exact: {tera:,.2f} TFLOP for {row['views']} views of {W}x{H}")
     print("estimated peak, weights and activations:")
     show(["views", "dtype", "device", ">MB"], rows)
+
+
+def _show_stages(content: dict[str, Any]) -> None:
+    """The estimate of a model whose components are on the device by stage."""
+    request = content["request"]
+    W, H = request["size"]
+    rows = [
+        (row["stage"], *(f"{n / 1e6:,.0f}" for n in (row["weights"], row["activations"])))
+        + (f"{(row['weights'] + row['activations']) / 1e6:,.0f}",)
+        for row in content["stages"]
+    ]
+    print(f"estimated for {request['frames']} frames of {W}x{H} in {request['dtype']}, by the components at work:")
+    show(["components", ">MB weights", ">MB activations", ">MB"], rows)
+    sequential, none = (content["peak"][offload] / 1e6 for offload in ("sequential", "none"))
+    print(f"peak: {sequential:,.0f} MB with offload sequential, {none:,.0f} MB without; no text encoder at work")

@@ -22,9 +22,10 @@ from gld_ros.diffusion.sampler import Sampling
 from gld_ros.errors import InvalidRequest, ModelError, ScaleUnknown
 from gld_ros.generators.base import Generator
 from gld_ros.generators.clip_path import ClipPath, check_frames, clip_path
-from gld_ros.generators.devices import has_bfloat16, quantize
+from gld_ros.generators.devices import quantize
 from gld_ros.generators.framing import covered_camera, covered_images, covered_source, uncovered
 from gld_ros.generators.gen3r import Clip, Given, JointDiffusion
+from gld_ros.generators.gen3r_memory import check_memory, weights_dtype
 from gld_ros.generators.gen3r_scale import clip_scale, generated_cameras, has_metres, model_units
 from gld_ros.generators.native import Pixels, camera_tensors, usable_pixels
 from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
@@ -87,14 +88,19 @@ class Gen3R(Generator):
     @classmethod
     def load(cls, folder: Path, loading: Loading) -> Gen3R:
         config: Gen3RConfig = open_folder(folder).config
+        check_memory(config, loading)
         texts = TextStates(folder)
         for prompt in (ClipOptions.prompt, config.negative_prompt):
             texts(prompt)
-        dtype = loading.dtype or (torch.bfloat16 if has_bfloat16(loading.device) else torch.float32)
         home = torch.device("cpu") if loading.offload else loading.device
-        net = load_networks(folder, home, dtype, without=("text",))
+        net = load_networks(folder, home, weights_dtype(loading), without=("text",))
         assert isinstance(net, Gen3RNetworks)
         return cls(net, loading, texts)
+
+    @classmethod
+    def check_download(cls, name: str, loading: Loading) -> None:
+        if name.partition("@")[0] == Gen3RConfig.name and not Path(name).exists():
+            check_memory(Gen3RConfig(), loading)
 
     @property
     def name(self) -> str:

@@ -71,15 +71,14 @@ class GeometryHeads(nn.Module):
         self.depth_head = DualDPT(channels, config)
 
     def forward(self, chunks: Iterable[Tensor], size: tuple[int, int]) -> ClipGeometry:
-        """The geometry of token maps, frame by frame, at (H, W): only the camera head needs all frames."""
+        """The geometry of token maps, chunk by chunk, at (H, W): only the camera head needs all frames."""
         dense: list[tuple[Tensor, ...]] = []
         cameras = []
         for tokens in chunks:
             levels, camera = levels_of(tokens)
             grid = (tokens.shape[-2], tokens.shape[-1])
-            for frame in zip(*(level.split(1, dim=1) for level in levels), strict=True):
-                seen = self.depth_head([*frame], grid, size)
-                dense.append((seen.depth, seen.depth_confidence, *self.point_head([*frame], grid, size)))
+            seen = self.depth_head(levels, grid, size)
+            dense.append((seen.depth, seen.depth_confidence, *self.point_head(levels, grid, size)))
             cameras.append(camera)
         depth, depth_confidence, points, point_confidence = (
             torch.cat(maps, dim=1) for maps in zip(*dense, strict=True)
