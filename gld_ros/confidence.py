@@ -40,6 +40,8 @@ def combine(samples: Sequence[View]) -> View:
     for sample in samples:
         away, own = np.abs(np.log(sample.depth / first.depth)), sample.spread
         spread += (away + own * np.exp(-away / own)) / len(samples)
+    assert first.spread is not None
+    spread = np.where(np.isnan(first.depth), first.spread, spread)  # of margins that a model does not see
     return replace(
         first,
         spread=spread,

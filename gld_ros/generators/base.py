@@ -119,6 +119,10 @@ class Generator(ABC):
         if options:
             raise InvalidRequest(f"model '{self.name}' has no option {', '.join(sorted(options))}")
 
+    def together(self, sources: int, options: Mapping[str, Any]) -> int:
+        """Most sources, earlier views and targets that are generated together, 0 without limit."""
+        return self.limits.max_views
+
     @abstractmethod
     def generate(self, request: Request, report: Report) -> Rendering:
         """All targets of a request; `report` is called after each step of each phase but the last, "decode".

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from gld_ros.diffusion.sampler import Sampling
@@ -26,7 +27,7 @@ from gld_ros.generators.devices import quantize
 from gld_ros.generators.framing import covered_camera, covered_images, covered_source, uncovered
 from gld_ros.generators.gen3r import Clip, Given, JointDiffusion
 from gld_ros.generators.gen3r_memory import check_memory, weights_dtype
-from gld_ros.generators.gen3r_scale import clip_scale, generated_cameras, has_metres, model_units
+from gld_ros.generators.gen3r_scale import clip_scale, generated_cameras, has_metres, model_units, some
 from gld_ros.generators.native import Pixels, camera_tensors, usable_pixels
 from gld_ros.generators.request import Limits, Loading, Preset, Rendering, Report, Request, fingerprint
 from gld_ros.geometry.cameras import Camera, RelativeFrame
@@ -35,7 +36,7 @@ from gld_ros.networks.gen3r.configs import Gen3RConfig
 from gld_ros.networks.gen3r.geometry import ClipGeometry
 from gld_ros.networks.gen3r.model import Gen3RNetworks
 from gld_ros.networks.gen3r.transformer import evaluation_flops
-from gld_ros.plain import from_dict
+from gld_ros.settings import explain
 from gld_ros.views import SourceView
 from gld_ros.weights.layout import open_folder
 from gld_ros.weights.loading import load_networks
@@ -46,11 +47,10 @@ PHASE = "clip"
 UNRELIABLE = 1.0
 
 
-@dataclass(frozen=True)
-class ClipOptions:
-    """What only a Gen3R can be asked. prompt, negative_prompt: what is wanted and what is not, None for the model's;
-    frames: of the clip, 4 n + 1, None for the model's; free: the model chooses the cameras, and the targets only say
-    how many views are wanted."""
+class ClipOptions(BaseModel, frozen=True, extra="forbid"):
+    """What only a Gen3R can be asked; values may be text, as a command line has them. prompt, negative_prompt: what is
+    wanted and what is not, None for the model's; frames: of the clip, 4 n + 1, None for the model's; free: the model
+    chooses the cameras, and the targets only say how many views are wanted."""
 
     prompt: str = ""
     negative_prompt: str | None = None
@@ -90,7 +90,7 @@ class Gen3R(Generator):
         config: Gen3RConfig = open_folder(folder).config
         check_memory(config, loading)
         texts = TextStates(folder)
-        for prompt in (ClipOptions.prompt, config.negative_prompt):
+        for prompt in (ClipOptions().prompt, config.negative_prompt):
             texts(prompt)
         home = torch.device("cpu") if loading.offload else loading.device
         net = load_networks(folder, home, weights_dtype(loading), without=("text",))
@@ -142,21 +142,29 @@ class Gen3R(Generator):
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         found = self.options(options)
-        self.texts(found.prompt)
         if found.frames is not None:
             check_frames(found.frames, 1, 0)
+        self.prompts(found)
 
     def options(self, options: Mapping[str, Any]) -> ClipOptions:
-        """The options of a request. Raises InvalidRequest for one that is not known."""
+        """The options of a request. Raises InvalidRequest that names every one that cannot be."""
         try:
-            return from_dict(ClipOptions, dict(options))
-        except ValueError as error:
-            raise InvalidRequest(f"model '{self.name}': {error}") from None
+            return ClipOptions(**options)
+        except ValidationError as error:
+            raise InvalidRequest(f"options of '{self.name}': {explain(error)}") from None
+
+    def prompts(self, options: ClipOptions) -> tuple[Tensor, Tensor]:
+        """The text encoder's states (T, C) of what is wanted, and of what is not. Raises as `TextStates` does."""
+        negative = options.negative_prompt
+        return self.texts(options.prompt), self.texts(self.net.config.negative_prompt if negative is None else negative)
 
     def frames(self, request: Request) -> int:
         """Frames of the clip of a request."""
-        asked = self.options(request.options).frames
-        return asked or self.net.config.frames
+        return self.options(request.options).frames or self.net.config.frames
+
+    def together(self, sources: int, options: Mapping[str, Any]) -> int:
+        """The frames of a clip; of those that are all given, any may be asked for."""
+        return 0 if sources > self.limits.max_sources else self.options(options).frames or self.net.config.frames
 
     def settings(self, request: Request) -> tuple[tuple[int, int], tuple[int, bool]]:
         """The size, and (frames of the clip, True for cameras of the model's choice)."""
@@ -167,53 +175,41 @@ class Gen3R(Generator):
         """Encode the sources and, where rays of known cameras have to be scaled, look at them with VGGT."""
         frames, free = detail
         images = covered_images(sources, size, self.device)
-        geometry = None if free or len(sources) == frames else self.method.geometry(images)
+        geometry = None if free else self.method.geometry(images[:, some(len(sources))])
         return Encoded(self.method.encode(images, frames), geometry)
 
     def generate(self, request: Request, report: Report) -> Rendering:
         options, size, frames = self.options(request.options), request.size, self.frames(request)
         self._check(request, frames)
-        sources = [covered_source(source, size) for source in self.sources(request)]
-        key = request.key if len(sources) == len(request.sources) else fingerprint(sources)
-        request = replace(request, sources=sources, key=key)
-        if request.strict_scale and not has_metres(sources, self.loading.min_baseline):
+        given, min_baseline = self.given(request), self.loading.min_baseline
+        sources = [covered_source(source, size) for source in given]
+        if request.strict_scale and not has_metres(request.sources, min_baseline):
             raise ScaleUnknown(
-                f"{len(sources)} sources without depth images, less than {self.loading.min_baseline:g} m apart: "
+                f"{len(request.sources)} sources without depth images, less than {min_baseline:g} m apart: "
                 "the clip has no metric scale; strict_scale=False takes it without"
             )
-        path = clip_path(
-            [source.camera for source in sources], [covered_camera(target, size) for target in request.targets], frames
-        )
-        encoded = self.encoded(request)
+        everything = options.free and len(sources) == frames
+        targets = [] if everything else [covered_camera(target, size) for target in request.targets]
+        path = clip_path([source.camera for source in sources], targets, frames)
+        key = request.key if len(given) == len(request.sources) else fingerprint(given)
+        encoded: Encoded = self.encoded(replace(request, sources=given, key=key))
         report("encode")
         cameras = None
         if encoded.geometry is not None:
-            unit = model_units(sources, encoded.geometry, self.loading.min_baseline)
+            unit = model_units([sources[k] for k in some(len(sources))], encoded.geometry, min_baseline)
             c2w = torch.tensor(path.c2w)
             c2w[:, :3, 3] = (c2w[:, :3, 3] - c2w[0, :3, 3]) / unit
             cameras = torch.tensor(path.K), c2w
-        prompt, negative = options.prompt, options.negative_prompt
-        texts = self.texts(prompt), self.texts(self.net.config.negative_prompt if negative is None else negative)
-        clip = self.clip(encoded.given, texts, cameras, request.preset.sampling[PHASE], size, request.seed, report)
+        noise = self.method.noise(size, frames, request.seed)
+        latents = self.method.sample(
+            encoded.given, self.prompts(options), cameras, request.preset.sampling[PHASE], noise,
+            lambda step: report(PHASE),
+        )  # fmt: skip
+        clip = self.method.decode(latents)
         self.check_finite(clip.images, clip.geometry.depth)
-        return self._rendering(request, clip, path, options.free)
+        return self._rendering(replace(request, sources=sources), len(request.sources), clip, path, options.free)
 
-    def clip(
-        self,
-        given: Given,
-        texts: tuple[Tensor, Tensor],
-        cameras: tuple[Tensor, Tensor] | None,
-        sampling: Sampling,
-        size: tuple[int, int],
-        seed: int,
-        report: Callable[..., bool],
-    ) -> Clip:
-        """The clip of what is given: sampled from the noise of `seed`, and decoded."""
-        noise = self.method.noise(size, given.frames, seed)
-        latents = self.method.sample(given, texts, cameras, sampling, noise, lambda step: report(PHASE))
-        return self.method.decode(latents)
-
-    def sources(self, request: Request) -> list[SourceView]:
+    def given(self, request: Request) -> list[SourceView]:
         """The sources, and behind a single one the last of the earlier views, whose world the clip is to end in."""
         sources = list(request.sources)
         if len(sources) == 1 and request.earlier:
@@ -239,32 +235,45 @@ class Gen3R(Generator):
                 stacklevel=2,
             )
 
-    def _rendering(self, request: Request, clip: Clip, path: ClipPath, free: bool) -> Rendering:
-        """The views of a clip in metres, as far as these are known."""
+    def _rendering(self, request: Request, real: int, clip: Clip, path: ClipPath, free: bool) -> Rendering:
+        """The views of a clip in metres, as far as these are known. real: sources that no model made, the first ones of
+        the request's: nothing else was seen."""
         given = [source.camera for source in request.sources]
         seen_from = RelativeFrame(given if free else [*given, *request.targets])
         scale = clip_scale(request, clip.geometry, path, seen_from, self.loading.min_baseline, free)
+        if len(given) > real:  # the earlier view's depth only carries on the scale that was found for it
+            scale = replace(scale, method=request.earlier[-1].scale.method)
         depth = clip.geometry.depth[0].float() * scale.value
         spread = 0.3 / clip.geometry.depth_confidence[0].float()
         spread = torch.where(clip.reliable, spread, spread.clamp_min(UNRELIABLE))
         frames, cameras = path.targets, path.cameras
         implied = generated_cameras(clip.geometry, scale, request.sources[0].camera)
         if free:
-            cameras = implied
-            frames = np.linspace(0, len(cameras) - 1, len(request.targets) + 1).round().astype(int)[1:].tolist()
-        posed = [cameras[k] for k in (*path.sources, *frames)]
-        K, c2w = camera_tensors(posed, seen_from, request.size, depth.device)
-        S = len(path.sources)
-        known = depth[path.sources][None] / seen_from.unit
-        if (usable := usable_pixels(request.sources, request.size, depth.device)) is not None:
-            known = torch.where(usable, known, torch.nan)
-        values = spread[path.sources][None, :, None]
+            cameras, frames = implied, chosen_frames(len(path.cameras), len(request.targets), len(given))
+        observed = {frame: k for k, frame in enumerate(path.sources[:real])}
+        usable = usable_pixels(request.sources[:real], request.size, depth.device)
+        if usable is None:
+            usable = torch.ones_like(depth[None, :real], dtype=torch.bool)
+        known = torch.where(usable, depth[[*observed]][None] / seen_from.unit, torch.nan)
+        values = spread[[*observed]][None, :, None]
+        K, c2w = camera_tensors(cameras, seen_from, request.size, depth.device)
         pixels = []
-        for v, frame in enumerate(frames):
-            warp = forward_warp(values, known, K[:, :S], c2w[:, :S], K[:, S + v], c2w[:, S + v], request.size)
-            pixels.append(Pixels(clip.images[frame], depth[frame], spread[frame], warp.seen[0]))
+        for frame in frames:
+            if frame in observed:
+                seen = usable[0, observed[frame]]
+            else:
+                posed = K[:, [*observed]], c2w[:, [*observed]], K[:, frame], c2w[:, frame]
+                seen = forward_warp(values, known, *posed, request.size).seen[0]
+            pixels.append(Pixels(clip.images[frame], depth[frame], spread[frame], seen))
         estimated = [implied[k].c2w for k in frames]
         if free:
             return Rendering(pixels, scale, clip.images[-1], [cameras[k] for k in frames], estimated)
         found = [uncovered(view, target) for view, target in zip(pixels, request.targets, strict=True)]
         return Rendering(found, scale, clip.images[-1], estimated=estimated)
+
+
+def chosen_frames(frames: int, wanted: int, given: int) -> list[int]:
+    """The frames of a clip that are views where no camera is asked for: evenly, and, unless all frames were given,
+    behind the first one, which was."""
+    first = 0 if given == frames else 1
+    return np.linspace(0, frames - 1, wanted + first).round().astype(int)[first:].tolist()

@@ -24,8 +24,13 @@ from gld_ros.views import Scale, SourceView
 
 #: `Scale.method` of lengths that are no metres.
 UNSCALED = "unknown"
-#: Views, beside those of the request, that the scale of a clip is looked for in.
+#: Most sources, targets and other frames, each, that a scale is looked for in: the time grows with the square.
 VIEWS = 8
+
+
+def some(count: int) -> list[int]:
+    """At most `VIEWS` of so many, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, VIEWS)).round().astype(int).tolist() if count else []
 
 
 def has_metres(sources: Sequence[SourceView], min_baseline: float) -> bool:
@@ -58,11 +63,11 @@ def clip_scale(
     Raises ScaleUnknown where these disagree and the request is strict, see `joint_scale`. Without depth images and
     with one source the result is `UNSCALED`, with a warning; so it is of a free clip, unless two sources are apart.
     """
-    known = list(path.sources) if free else [*path.sources, *path.targets]
+    places = some(len(request.sources))
+    sources, known = [request.sources[k] for k in places], [path.sources[k] for k in places]
     if not free:
-        known += [
-            k for k in np.linspace(0, len(path.cameras) - 1, VIEWS).round().astype(int).tolist() if k not in known
-        ]
+        known += [path.targets[k] for k in some(len(path.targets))] + some(len(path.cameras))
+        known = list(dict.fromkeys(known))
     metric = has_metres(request.sources, min_baseline)
     size = (geometry.depth.shape[-2], geometry.depth.shape[-1])
     K, c2w = camera_tensors([path.cameras[k] for k in known], frame, size, geometry.depth.device)
@@ -71,14 +76,14 @@ def clip_scale(
     weight = torch.ones_like(rays[..., 0])
     seen = Geometry(geometry.depth[:, known], geometry.depth_confidence[:, known], rays, weight)
     try:
-        scale = joint_scale(request.sources, seen, K, c2w, frame, min_baseline, request.strict_scale and metric)
+        scale = joint_scale(sources, seen, K, c2w, frame, min_baseline, request.strict_scale and metric)
     except ScaleUnknown:
         if metric and request.strict_scale:
             raise
         scale = Scale(1.0, UNSCALED, float("nan"))
     if metric:
         return scale
-    warnings.warn("one source without a depth image: the lengths of the clip are no metres", stacklevel=2)
+    warnings.warn("no depth image, and no sources that are apart: the lengths of the clip are no metres", stacklevel=2)
     return Scale(scale.value, UNSCALED, scale.residual)
 
 

@@ -47,12 +47,13 @@ class Limits:
 
     def check_views(self, name: str, sources: int, targets: int, earlier: int = 0) -> None:
         """Raise InvalidRequest for numbers of sources and targets that the model `name` does not take."""
-        if self.all_frames and sources > self.max_sources:
-            return
-        if not 1 <= sources <= self.max_sources:
+        frames = self.all_frames and sources > self.max_sources
+        if not frames and not 1 <= sources <= self.max_sources:
             raise InvalidRequest(f"{sources} source views, expected 1 to {self.max_sources}")
         if targets < 1:
             raise InvalidRequest("no target cameras, expected at least one")
+        if frames:
+            return
         if self.max_views and sources + earlier + targets > self.max_views:
             limit = f"'{name}' makes at most {self.max_views} views together"
             before = f", {earlier} earlier views" * (earlier > 0)

@@ -157,7 +157,8 @@ class GLDPipeline:
             sources, targets, size, chosen, seed, strict_scale, observed_pixels, fingerprint(sources),
             options=options or {},
         )  # fmt: skip
-        choose, limit, count = with_sources(sources), self.max_views and self.max_views - len(earlier), len(targets)
+        together = self.generator.together(len(sources), request.options)
+        choose, limit, count = with_sources(sources), together and together - len(earlier), len(targets)
         drawn: list[list[View]] = [[]]  # [sample][target]
         with torch.inference_mode(), in_memory(request.views, self.device, self.forget):
             while len(drawn) < samples or len(drawn[-1]) < count:

@@ -79,20 +79,31 @@ def test_views(pipe, request_of, count):
 def test_options_count(pipe, request_of):
     sources, targets = request_of
     base = pipe(sources, targets, steps=2)[0].image
-    for options in ({"prompt": "a kitchen"}, {"negative_prompt": "dark"}, {"frames": 9}):
+    for options in ({"prompt": "a kitchen"}, {"negative_prompt": "dark"}):
         changed = pipe(sources, targets, steps=2, options=options)[0].image
         assert not np.array_equal(changed, base), options
-    assert not np.array_equal(pipe(sources, targets, steps=2, guidance_scale=1.0)[0].image, base)
     with pytest.warns(UserWarning, match="trained for 5 frames of 112x112, asked are 9 of 112x112"):
-        pipe(sources, targets, steps=1, options={"frames": 9})
+        assert not np.array_equal(pipe(sources, targets, steps=2, options={"frames": 9})[0].image, base)
+    assert not np.array_equal(pipe(sources, targets, steps=2, guidance_scale=1.0)[0].image, base)
     with pytest.warns(UserWarning, match="asked are 5 of 224x112"):
         pipe(sources, targets, steps=1, size=(112, 224))
 
 
 def test_all_frames_given(pipe):
+    """One clip for all targets, be they as many as its frames; its cameras are known unless the model chooses."""
     sources, _ = made_up_views(TINY.frames, 1, (64, 64))
-    views = pipe(sources, [sources[2].camera, sources[4].camera], steps=1)
-    assert len(views) == 2 and not views[0].generated.all()
+    cameras, seen = [source.camera for source in sources], []
+    views = pipe(sources, [*cameras, cameras[2]], steps=1, callback=seen.append)
+    assert len(views) == 6 and [progress.stage for progress in seen] == ["encode", "clip", "decode"]
+    assert not any(view.generated.any() for view in views) and np.array_equal(views[5].image, views[2].image)
+    turned = [replace(source, camera=source.camera.moved(TURN @ source.camera.c2w)) for source in sources]
+    turned[0] = sources[0]
+    other = pipe(turned, [turned[2].camera], steps=1, strict_scale=False)[0]
+    free = pipe(sources, cameras[:1] * 5, steps=1, options={"free": True})
+    assert len({view.image.tobytes() for view in (views[2], other, free[2])}) == 3
+    assert len({view.camera.c2w.tobytes() for view in free}) == 5
+    with pytest.raises(InvalidRequest, match="no target cameras"):
+        pipe(sources, [])
 
 
 def test_the_model_chooses_the_cameras(pipe, request_of):
@@ -104,13 +115,26 @@ def test_the_model_chooses_the_cameras(pipe, request_of):
 
 
 def test_more_targets_than_a_clip_has_frames(pipe, request_of):
-    """Further clips are given the last view before them."""
-    sources, _ = request_of
-    targets = made_up_views(1, 7, (48, 64))[1]
-    views = pipe(sources[:1], targets, steps=1)
-    assert len(views) == 7
-    alone = pipe(sources[:1], targets[4:], steps=1)
-    assert not np.array_equal(views[4].image, alone[0].image)
+    """Further clips are given the last view before them, which is no source: nothing in it was seen, or has metres."""
+    sources, targets = request_of[0][:1], made_up_views(1, 5, (48, 64))[1]
+    seen = []
+    with pytest.warns(UserWarning, match="no metres"):
+        views = pipe(without_depth(sources), targets, steps=1, strict_scale=False, callback=seen.append)
+    assert len(views) == 5 and [progress.stage for progress in seen].count("clip") == 2
+    assert {view.scale.method for view in views} == {"unknown"}
+    last = views[-1].camera
+    again = {"steps": 1, "strict_scale": False}
+    after, alone = (pipe(sources, [last], earlier=before, **again)[0] for before in (views[-1:], []))
+    assert not np.array_equal(after.image, alone.image)
+    assert after.generated.mean() > 0.5 * alone.generated.mean()
+    asked = pipe(sources, targets, steps=1, options={"frames": "9"}, callback=(one := []).append)
+    assert len(asked) == 5 and [progress.stage for progress in one].count("clip") == 1
+
+
+def test_samples_of_wide_views(pipe, request_of):
+    """The margins, whose depth no sample knows, have a confidence all the same."""
+    (view,) = pipe(request_of[0], request_of[1][:1], steps=1, samples=2)
+    assert view.samples == 2 and np.isfinite(view.confidence).all() and (view.confidence[:, :8] < 0.01).all()
 
 
 def test_no_metres(pipe, request_of):
@@ -130,8 +154,10 @@ def test_random_weights_contradict_the_poses(pipe, request_of):
     ("change", "message"),
     [
         ({"options": {"frames": 6}}, "a clip of 6 frames, expected 4 n"),
-        ({"options": {"promt": "x"}}, r"unknown fields \['promt'\]"),
+        ({"options": {"promt": "x"}}, "options of 'gen3r-tiny': unknown setting promt"),
+        ({"options": {"frames": "many", "prompt": 5}}, "prompt is 5, expected a valid string; frames is 'many', exp"),
         ({"options": {"prompt": "word " * 40}}, "a prompt of .* tokens, expected at most 64"),
+        ({"options": {"negative_prompt": "word " * 40}}, "a prompt of .* tokens, expected at most 64"),
         ({"size": (112, 120)}, "must be multiples of 112"),
         ({"observed_pixels": True}, "generates every pixel: observed_pixels cannot be had"),
     ],
@@ -182,6 +208,7 @@ def test_prompts_are_kept_in_the_folder(folder, tmp_path):
         TextStates(own)("a hall")
 
 
+TURN = np.array([[0.8, 0, 0.6, 0], [0, 1, 0, 0], [-0.6, 0, 0.8, 0], [0, 0, 0, 1]])
 EYE = np.array([0.05, -0.1, 0.1])
 
 
