@@ -31,7 +31,7 @@ demo: setup
 # Parts of the tests that run side by side, those that take longest first; `python` is all that is not named. Each is a
 # process with a DDS domain of its own, and with one thread: what is tested is small.
 PARTS := ros python learning faults package oracle demo
-learning := benchmarks evaluation reproduction training
+learning := batch benchmarks evaluation reproduction training
 python := $(filter-out $(PARTS) $(learning) builders browser.py dds.py golden,$(notdir $(wildcard test/*)))
 JOBS ?= $(shell nproc)
 test: setup

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,10 +43,9 @@ from gld_ros.training.latents import GeometricLatents
 from gld_ros.training.stage import Stage, TrainingData
 from gld_ros.training.warped_flow import WarpedFlowStage, compile_blocks
 from gld_ros.weights.folder import on_meta
-from gld_ros.weights.gen3r_layout import STATES
 from gld_ros.weights.hub import resolve
 from gld_ros.weights.loading import load_model, load_networks, save_model
-from gld_ros.weights.text_states import TOKENIZER, TextStates
+from gld_ros.weights.text_states import TextStates, copy_prompts
 
 #: Lines of `data` that stand alone. Fresh procedural rooms of two sources and two targets; a number after the colon is
 #: that of the first one. Cached latents, whose folder is relative to that of the run.
@@ -93,10 +91,7 @@ class Job:
             whole.load_state_dict(state, assign=True)
             save_model(folder, whole, torch.float32)
             if self.config.stage in GEN3R:
-                for name in (STATES, TOKENIZER):
-                    source = resolve(self.config.start, local_files_only=True) / name
-                    if source.is_dir():
-                        shutil.copytree(source, folder / name, dirs_exist_ok=True)
+                copy_prompts(resolve(self.config.start, local_files_only=True), folder)
             history = {"config": plain(self.config), "revision": git_revision()}
             (folder / "training.json").write_text(json.dumps(history, indent=1) + "\n")
 

@@ -22,6 +22,7 @@ from gld_ros.plain import to_dict
 from gld_ros.weights.folder import NETWORKS, STATISTICS, Component, on_meta
 from gld_ros.weights.layout import CONFIG, DTYPES
 from gld_ros.weights.tensor_files import write_tensors
+from gld_ros.weights.text_states import copy_prompts
 from gld_ros.weights.verification import opened
 
 #: Record of an unfinished conversion.
@@ -91,6 +92,7 @@ def convert(
             | {k: task[k] for k in ("dtype", "source")}
             | {"files": files}
         )
+        copy_prompts(source, out)
         write_text(out / CONFIG, json.dumps(description, indent=1) + "\n")
         (out / UNFINISHED).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:

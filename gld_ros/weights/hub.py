@@ -6,7 +6,8 @@ A released model becomes a folder in the official layout: `checkpoints/*.pt`, `p
 as `pretrained_models/vggt/model.safetensors`), `model_stats/{da3,vggt}/*.pt`, and `release.json`, which records the
 commits the files came from and the size and sha256 of each. Weights stay in the normal Hugging Face cache (HF_HOME,
 HF_ENDPOINT and HF_HUB_OFFLINE as ever), linked from `HF_ASSETS_CACHE/gld_ros/<model>/<revision>`. The statistics are
-not on the Hub: they come from the official git repository at a pinned commit and lie in that folder as files.
+not on the Hub: they come from the official git repository at a pinned commit and lie in that folder as files. Gen3R is
+one repository, taken as it is.
 
 What is pinned (the table is released_files.py): VGGT-1B and the statistics by commit and sha256. Of the GLD repository
 no commit is known to us: "main" is asked for, files whose sha256 is known are refused when they differ, and of the
@@ -29,7 +30,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 
-from gld_ros.errors import ModelError
+from gld_ros.errors import GLDError, ModelError
 from gld_ros.files import replacing, sha256, write_bytes, write_text
 from gld_ros.weights.hub_errors import explained, reason
 from gld_ros.weights.released_files import CONFIG, RECORD, RELEASED, HubSource, ReleasedFile, ReleasedModel
@@ -100,9 +101,23 @@ def download_released(model: ReleasedModel, to: Path | None = None, revision: st
         files = {path: {"size": (folder / path).stat().st_size, "sha256": digests[path]} for path in digests}
         record = {"model": model.name, "commits": commits, "files": files}
         write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+        if model.prompts:
+            _keep_prompts(model, folder)
     except OSError as error:
         raise ModelError(f"{folder}: {reason(error)}") from error
     return folder
+
+
+def _keep_prompts(model: ReleasedModel, folder: Path) -> None:
+    """Compute the states of a model's usual prompts while its text encoder is at hand; failing is no error here."""
+    from gld_ros.weights.text_states import TextStates  # torch takes seconds to import
+
+    try:
+        states = TextStates(folder)
+        for prompt in model.prompts:
+            states(prompt)
+    except (GLDError, MemoryError) as error:
+        print(f"{model.name}: the states of its prompts are computed at the first use ({error})", file=sys.stderr)
 
 
 def released_folder(model: ReleasedModel, revision: str | None = None) -> Path:
@@ -159,7 +174,7 @@ def _check_hub_id(name: str, repository: str) -> None:
     published = {m.name: [source.repository.lower() for source in m.sources] for m in RELEASED.values()}
     if names := [model for model, repositories in published.items() if repository.lower() in repositories]:
         one = " or ".join(f"'{model}'" for model in names)
-        raise ModelError(f"model '{name}' is published in several parts: its name here is {one}")
+        raise ModelError(f"model '{name}' is the repository of a released model: its name here is {one}")
 
 
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -180,8 +195,14 @@ def _get_weights(source: HubSource, revision: str, folder: Path, plain: bool) ->
     if plain:
         with explained(f"{source.repository} at '{revision}'"):
             commit = HfApi().model_info(source.repository, revision=revision).sha or revision
+    files = source.files
+    if not files:
+        with explained(f"{source.repository} at '{revision}'"):
+            info = HfApi().model_info(source.repository, revision=revision)
+        commit = info.sha or revision
+        files = tuple(ReleasedFile(f.rfilename) for f in info.siblings or () if source.wanted(f.rfilename))
     hashes = {}
-    for file in source.files:
+    for file in files:
         path = _fetch(source.repository, file.path, commit, destination if plain else None)
         digest = check(path, file)
         if not plain:

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The files of the released GLDs: where they are published, and what is known of their content.
+"""The files of the released models: where they are published, and what is known of their content.
 
 Sizes and sha256: spec gld.md, "Released files" and "Feature space"; VGGT-1B's commit, size, sha256 and licence as
 several public projects that pin it record them.
@@ -29,7 +29,10 @@ class ReleasedFile:
 
 @dataclass(frozen=True)
 class HubSource:
-    """Files of one Hub repository, and the folder inside the model's that they go to."""
+    """Files of one Hub repository, and the folder inside the model's that they go to.
+
+    files: empty for all that the repository has and `wanted` says.
+    """
 
     repository: str
     licence: str
@@ -37,12 +40,18 @@ class HubSource:
     revision: str = "main"
     folder: str = ""
 
+    @staticmethod
+    def wanted(path: str) -> bool:
+        """True for a file of a model in a repository whose files are not listed here."""
+        return path.endswith((".json", ".safetensors", ".model"))
+
 
 @dataclass(frozen=True)
 class ReleasedModel:
     """A model's Hub files and its latent statistics (paths below `statistics_url`). `gigabytes` of all, roughly.
 
-    A revision that a user asks for is one of the first source; the others stay where they are pinned.
+    A revision that a user asks for is one of the first source; the others stay where they are pinned. prompts: those
+    whose states are computed after the download, so that the text encoder is not needed again.
     """
 
     name: str
@@ -50,6 +59,7 @@ class ReleasedModel:
     statistics: tuple[ReleasedFile, ...]
     gigabytes: float
     statistics_url: str = STATISTICS_URL
+    prompts: tuple[str, ...] = ()
 
     @property
     def licences(self) -> str:
@@ -110,4 +120,16 @@ GLD_VGGT = ReleasedModel(
     _files(VGGT_STATISTICS),
     gigabytes=13.2,
 )
-RELEASED = {model.name: model for model in (GLD_DA3, GLD_VGGT)}
+# Sizes and sha256 are not known to us; they are recorded at the download.
+GEN3R = ReleasedModel(
+    "gen3r",
+    (
+        HubSource(
+            "JaceyH919/Gen3R", "MIT, Wan 2.1: Apache-2.0; its VGGT and what was trained on it: no commercial use", ()
+        ),
+    ),
+    (),
+    gigabytes=20.3,
+    prompts=("", "bad detailed"),
+)
+RELEASED = {model.name: model for model in (GLD_DA3, GLD_VGGT, GEN3R)}

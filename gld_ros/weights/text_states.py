@@ -8,6 +8,7 @@ They are some kilobytes; the encoder is 11 GB. A folder with the states it needs
 from __future__ import annotations
 
 import hashlib
+import shutil
 import warnings
 from pathlib import Path
 
@@ -30,6 +31,13 @@ TOKENIZER = "tokenizer"
 def states_file(folder: Path, prompt: str) -> Path:
     """Where the states of a prompt are kept."""
     return folder / STATES / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.safetensors"
+
+
+def copy_prompts(source: Path, to: Path) -> None:
+    """Copy a model's tokenizer and the states that are kept of prompts, where it has them."""
+    for name in (TOKENIZER, STATES):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, to / name, dirs_exist_ok=True)
 
 
 class TextStates:

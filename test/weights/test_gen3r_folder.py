@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Gen3R in the published layout: strict loading, and what `gld models verify` names."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -10,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from builders.gen3r_folder import TINY, tiny_gen3r_folder
+from builders.hub_server import HubServer
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
 from gld_ros.weights.layout import open_folder
 from gld_ros.weights.loading import load_model, load_networks
+from gld_ros.weights.text_states import TextStates
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TRANSFORMER, ADAPTER, VAE = (f"{place}/{WEIGHTS}" for place in ("transformer", "geo_adapter", "wan_vae"))
@@ -74,6 +78,7 @@ def test_verify_passes_and_a_converted_folder_loads(original, tmp_path, capsys):
     assert f"{TINY.name}, all keys, shapes and numbers are right" in capsys.readouterr().out
     assert main(["models", "convert", str(original), str(tmp_path / "converted")]) == 0
     assert main(["models", "verify", str(tmp_path / "converted")]) == 0
+    assert torch.isfinite(TextStates(tmp_path / "converted")("a hall")).all()  # it has the tokenizer, too
     net = load_networks(tmp_path / "converted")
     assert net.config == TINY and net.transformer.blocks[0].self_attn.q.weight.dtype == torch.bfloat16
 
@@ -146,3 +151,46 @@ def test_what_the_configs_say_counts(folder, capsys):
 def test_it_is_no_gld(original):
     with pytest.raises(ModelError, match=re.escape(f"{original}: holds Gen3RNetworks, expected those of a GLD")):
         load_model(original)
+
+
+@pytest.fixture
+def server(original, monkeypatch, tmp_path):
+    """A Hub with the tiny folder as the repository of the released model, and files that are no part of it."""
+    hub_server = HubServer()
+    files = {str(file.relative_to(original)): file.read_bytes() for file in original.rglob("*") if file.is_file()}
+    hub_server.files = {"JaceyH919/Gen3R": files | {"assets/teaser.png": b"png", "README.md": b"text"}}
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.url)
+    template = hub_server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "home/assets"))
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    yield hub_server
+    hub_server.stop()
+
+
+def test_download_prints_licences_records_hashes_and_keeps_prompts(server, capsys, original):
+    """As `gen3r`; afterwards the folder needs neither the Hub nor the text encoder."""
+    assert main(["models", "download", "gen3r"]) == 0
+    said = capsys.readouterr()
+    assert "about 20.3 GB" in said.err and "its VGGT and what was trained on it: no commercial use" in said.err
+    folder = Path(said.out.strip())
+    files = json.loads((folder / "release.json").read_text())["files"]
+    digest = hashlib.sha256((original / TRANSFORMER).read_bytes()).hexdigest()
+    assert files[TRANSFORMER]["sha256"] == digest and "assets/teaser.png" not in files
+    assert len(list((folder / "text_states").iterdir())) == 2
+    asked = len(server.requests)
+    assert main(["models", "verify", "gen3r"]) == 0 and main(["models", "list"]) == 0
+    assert str(folder) in capsys.readouterr().out and len(server.requests) == asked
+    shutil.rmtree(folder / "text_encoder")
+    assert torch.isfinite(TextStates(folder)("bad detailed")).all()
+
+
+def test_a_changed_byte_is_found_by_the_recorded_hash(server, capsys):
+    assert main(["models", "download", "gen3r"]) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    path = (folder / ADAPTER).resolve()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    refused(folder, capsys, f"{folder / ADAPTER}: corrupted or incomplete, its sha256 is not")

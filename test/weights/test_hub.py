@@ -367,7 +367,7 @@ def test_the_repository_of_a_released_model_points_to_its_name(model, server):
         for local in (True, False):
             with pytest.raises(ModelError, match="its name here is 'gld-da3' or 'gld-vggt'"):
                 hub.resolve(repository, local_files_only=local)
-    with pytest.raises(ModelError, match="'lab/gld' is published in several parts: its name here is 'gld-toy'"):
+    with pytest.raises(ModelError, match="'lab/gld' is the repository of a released model: its name here is 'gld-toy'"):
         hub.download("lab/gld")
     assert not server.requests
 
