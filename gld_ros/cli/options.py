@@ -52,6 +52,14 @@ def views_option(text: str, metavar: str = "S+T") -> Any:
     return Option("--views", parser=view_counts, metavar=metavar, help=text)
 
 
+def assignment(text: str) -> tuple[str, str]:
+    """("prompt", "a kitchen") of "prompt=a kitchen"."""
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise BadParameter(f"{text!r}: NAME=VALUE is expected")
+    return name, value
+
+
 class SeveralValues(TyperCommand):
     """A command whose repeatable options take several values at once, too: `--views 2+1 2+2`."""
 
@@ -102,6 +110,15 @@ Dtype = Annotated[Precision | None, Option(help="precision of the weights (defau
 Offload = Annotated[Literal["sequential"] | None, Option(help="keep only the component at work on the GPU")]
 Steps = Annotated[int | None, Option(help="sampling steps of each level (default: the model's)")]
 Guidance = Annotated[float | None, Option(help="guidance scale, 1 = none (default: the model's)")]
+ModelOptions = Annotated[
+    list[Any] | None,
+    Option(
+        "--option",
+        parser=assignment,
+        metavar="NAME=VALUE",
+        help="what only this model has, such as prompt=TEXT; repeatable",
+    ),
+]
 Json = Annotated[bool, Option("--json", help="print the whole report as JSON, not a table")]
 ModelName = Annotated[str, Argument(metavar="MODEL", help="name of a model or folder of its weights")]
 OutFolder = Annotated[Path, Option("--out", help="folder to write")]

@@ -9,13 +9,14 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
 from gld_ros.cli.options import (
     SEQUENCE,
     Device,
     Dtype,
     Guidance,
+    ModelOptions,
     Offload,
     Opening,
     OutFolder,
@@ -28,14 +29,6 @@ from gld_ros.cli.synthesize import indices
 from gld_ros.errors import InvalidRequest
 
 Task = Literal["1view", "2view", "allview"]
-
-
-def assignment(text: str) -> tuple[str, str]:
-    """("prompt", "a kitchen") of "prompt=a kitchen"."""
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise BadParameter(f"{text!r}: NAME=VALUE is expected")
-    return name, value
 
 
 @grouped
@@ -66,12 +59,7 @@ def scene(
     ] = None,
     nearest: Annotated[float, Option(help="share of each view's depths that the cloud keeps, from the nearest")] = 0.98,
     farthest: Annotated[float | None, Option(metavar="METRES", help="depth beyond which the cloud has nothing")] = None,
-    option: Annotated[
-        list[Any] | None,
-        Option(
-            parser=assignment, metavar="NAME=VALUE", help="what only this model has, such as prompt=TEXT; repeatable"
-        ),
-    ] = None,
+    option: ModelOptions = None,
     device: Device = None,
     steps: Steps = None,
     guidance: Guidance = None,

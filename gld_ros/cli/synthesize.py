@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from gld_ros.cli.options import (
     Device,
     Dtype,
     Guidance,
+    ModelOptions,
     Offload,
     Opening,
     OutFolder,
@@ -49,6 +51,7 @@ def synthesize(
     dtype: Dtype = None,
     offload: Offload = None,
     seed: Annotated[int, Option(help="seed of the random numbers")] = 0,
+    option: ModelOptions = None,
     *,
     opening: Opening,
 ) -> None:
@@ -80,6 +83,7 @@ def synthesize(
             seed=seed,
             strict_scale=False,  # the figures against the real frames tell; here a warning is enough
             callback=lambda state: update(completed=state.fraction, description=state.stage),
+            options=dict(option or []),
         )
     doubts = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
     for doubt in doubts:
@@ -91,7 +95,8 @@ def synthesize(
         results.append(Result(f"frame {index}", *arrays, frame, source_views, copy))
     head = {"model": pipe.name, "sources": sources, "targets": targets, "seed": seed}
     scale = views[0].scale
-    head |= {"scale": {"value": scale.value, "method": scale.method, "residual": scale.residual}, "unit": opened.unit}
+    residual = scale.residual if math.isfinite(scale.residual) else None
+    head |= {"scale": {"value": scale.value, "method": scale.method, "residual": residual}, "unit": opened.unit}
     with replacing_folder(out) as new:
         figures = write_results(new, results, opened.unit)
         write_report(new / "report.json", head | {"warnings": doubts} | figures)

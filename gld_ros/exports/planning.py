@@ -57,12 +57,8 @@ def plan(
         raise InvalidRequest(f"a path ({path}) and a file of cameras ({file}): one of them is expected")
     clips = pipe.generator.limits.all_frames
     given: dict[str, Any] = dict(options)
-    if clips and "frames" in given:
-        if not given["frames"].isdigit():
-            raise InvalidRequest(f"option frames is '{given['frames']}', expected a whole number")
-        given["frames"] = int(given["frames"])
     pipe.generator.check_options(given)
-    clip = given.get("frames", pipe.max_views) if clips else 0
+    clip = pipe.generator.together(1, given) if clips else 0
     chosen = _chosen(len(sequence.frames), task, frames, clip, pipe.max_sources)
     sources = [sequence.frames[k].view() for k in chosen]
     size = size or pipe.generator.working_size(sources[0].camera)

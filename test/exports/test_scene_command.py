@@ -58,7 +58,7 @@ def test_options_of_the_model(folder, sequence, tmp_path, capsys):
     what = ["scene", str(sequence), "--model", str(folder), "--task", "1view", "--steps", "1"]
     assert main([*what, "--option", "frames=9", "--option", "prompt=a hall", "--out", str(tmp_path / "o")]) == 0
     assert report(tmp_path / "o")["views"] == 8
-    for option, message in (("promt=x", "unknown fields ['promt']"), ("frames=x", "expected a whole number")):
+    for option, message in (("promt=x", "unknown setting promt"), ("frames=x", "frames is 'x', expected a valid int")):
         assert main([*what, "--option", option, "--out", str(tmp_path / "p")]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
