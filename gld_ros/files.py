@@ -40,6 +40,8 @@ class NewFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError("it is no folder")
         self._around = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
         shutil.rmtree(self._around, ignore_errors=True)
         self._around.mkdir(parents=True)

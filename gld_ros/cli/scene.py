@@ -59,6 +59,9 @@ def scene(
     ] = None,
     nearest: Annotated[float, Option(help="share of each view's depths that the cloud keeps, from the nearest")] = 0.98,
     farthest: Annotated[float | None, Option(metavar="METRES", help="depth beyond which the cloud has nothing")] = None,
+    confidence: Annotated[
+        float, Option(help="least confidence of the cloud's points, 0 to 1: .5 keeps what is rather right than wrong")
+    ] = 0.0,
     option: ModelOptions = None,
     device: Device = None,
     steps: Steps = None,
@@ -75,7 +78,7 @@ def scene(
     Needs the extra `scene`.
     """
     from gld_ros.exports.formats import FORMATS, export
-    from gld_ros.exports.made_scene import Far, MadeScene
+    from gld_ros.exports.made_scene import Kept, MadeScene
     from gld_ros.exports.planning import plan
     from gld_ros.exports.report import write_report
     from gld_ros.extras import require
@@ -83,37 +86,39 @@ def scene(
     from gld_ros.pipeline.pipeline import GLDPipeline
 
     require("scene", "gld scene")
-    if not 0 < nearest <= 1 or (farthest is not None and farthest <= 0):
+    if not 0 < nearest <= 1 or not 0 <= confidence <= 1 or (farthest is not None and farthest <= 0):
         raise InvalidRequest(
-            f"--nearest {nearest:g} --farthest {farthest}: a share above 0 up to 1, and metres above 0"
+            f"--nearest {nearest:g} --farthest {farthest} --confidence {confidence:g}: a share above 0 up to 1, metres "
+            "above 0, and 0 to 1 are expected"
         )
+    keep = Kept(nearest, farthest, confidence)
     opened = opening.open(sequence)
     options = dict(option or [])
     pipe = GLDPipeline.from_pretrained(model, device=device, dtype=dtype, offload=offload)
-    with warnings.catch_warnings(record=True) as caught, progress("scene", 1.0) as update:
-        warnings.simplefilter("always", UserWarning)
-        asked = plan(opened, pipe, task, frames, path, cameras, views, distance, size, options)
-        made = pipe(
-            asked.sources,
-            asked.targets,
-            steps=steps,
-            guidance_scale=guidance,
-            size=size,
-            seed=seed,
-            strict_scale=False,  # a scene without metres is still one; the report says so
-            callback=lambda state: update(completed=state.fraction, description=state.stage),
-            options=asked.options,
-        )
-        observed = pipe.just_observed(asked.sources)
-    doubts = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
-    for doubt in doubts:
-        print(f"gld: warning: {doubt}", file=sys.stderr)
-    metric = bool(opened.metric) and made[0].scale.method != "unknown"
-    notes = ["the weights are random: nothing here means anything"] * pipe.generator.random_weights
-    if made[0].scale.method == "unknown":
-        notes.append("lengths are no metres: nothing told the scale")
-    result = MadeScene(asked.sources, observed, made, Far(nearest, farthest), "m" if metric else "units", notes)
-    with replacing_folder(out) as new:
+    with replacing_folder(out) as new:  # before the model works: a folder that cannot be written is told at once
+        with warnings.catch_warnings(record=True) as caught, progress("scene", 1.0) as update:
+            warnings.simplefilter("always", UserWarning)
+            asked = plan(opened, pipe, task, frames, path, cameras, views, distance, size, options)
+            made = pipe(
+                asked.sources,
+                asked.targets,
+                steps=steps,
+                guidance_scale=guidance,
+                size=size,
+                seed=seed,
+                strict_scale=False,  # a scene without metres is still one; the report says so
+                callback=lambda state: update(completed=state.fraction, description=state.stage),
+                options=asked.options,
+            )
+            observed = pipe.just_observed(asked.sources)
+        doubts = sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
+        for doubt in doubts:
+            print(f"gld: warning: {doubt}", file=sys.stderr)
+        metric = bool(opened.metric) and made[0].scale.method != "unknown"
+        notes = ["the weights are random: nothing here means anything"] * pipe.generator.random_weights
+        if made[0].scale.method == "unknown":
+            notes.append("lengths are no metres: nothing told the scale")
+        result = MadeScene(asked.sources, observed, made, keep, "m" if metric else "units", notes)
         points = export(new, result)
         write_report(new, result, points, {"model": pipe.name, "task": task, "path": asked.path, "seed": seed}, doubts)
     print(f"{out}: {len(made)} views, {len(points.xyz):,} points; {', '.join(FORMATS)}")

@@ -19,22 +19,25 @@ MOST_POINTS = 500_000
 
 
 @dataclass(frozen=True)
-class Far:
-    """Depths of a view that are left out of clouds, in each camera by itself.
+class Kept:
+    """Pixels of a view that clouds keep, in each camera by itself.
 
-    nearest: the share that is kept, counted from the nearest, 0..1; metres: what is farther, None for no limit.
+    nearest: the share of the depths, counted from the nearest, 0..1; metres: the largest depth, None for no limit;
+    confidence: the least, 0..1.
     """
 
     nearest: float = 0.98
     metres: float | None = None
+    confidence: float = 0.0
 
-    def kept(self, depth: np.ndarray) -> np.ndarray:
-        """(H, W) bool of a depth map (H, W), NaN unknown."""
+    def mask(self, depth: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """(H, W) bool of a depth map (H, W), NaN unknown, and its confidence (H, W)."""
         known = np.isfinite(depth)
         if not known.any():
             return known
         limit = np.quantile(depth[known], self.nearest)
-        return known & (depth <= (limit if self.metres is None else min(limit, self.metres)))
+        near = depth <= (limit if self.metres is None else min(limit, self.metres))
+        return known & near & (confidence >= self.confidence)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class MadeScene:
     sources: Sequence[SourceView]
     observed: Sequence[ObservedDepth]
     views: Sequence[View]
-    far: Far = Far()
+    keep: Kept = Kept()
     unit: str = "m"
     notes: Sequence[str] = ()
 
@@ -62,13 +65,14 @@ class MadeScene:
         return sources + [f"view_{k:03d}" for k in range(len(self.views))]
 
     def points(self) -> Points:
-        """The cloud of all views, and of the sources' known depth, without what is too far."""
+        """The cloud of all views, and of the sources' known depth, without what is too far or too unsure."""
         parts = [
-            _part(view.depth, view.image, view.confidence, view.generated, view.camera, self.far) for view in self.views
+            _part(view.depth, view.image, view.confidence, view.generated, view.camera, self.keep)
+            for view in self.views
         ]
         for seen in self.observed:
             nothing = np.zeros(seen.depth.shape, bool)
-            parts.append(_part(seen.depth, seen.image, seen.confidence, nothing, seen.camera, self.far))
+            parts.append(_part(seen.depth, seen.image, seen.confidence, nothing, seen.camera, self.keep))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         if (count := len(columns[0])) > MOST_POINTS:
             chosen = np.sort(np.random.default_rng(0).choice(count, MOST_POINTS, replace=False))
@@ -77,7 +81,7 @@ class MadeScene:
 
 
 def _part(
-    depth: np.ndarray, image: np.ndarray, confidence: np.ndarray, generated: np.ndarray, camera: Camera, far: Far
+    depth: np.ndarray, image: np.ndarray, confidence: np.ndarray, generated: np.ndarray, camera: Camera, keep: Kept
 ) -> tuple[np.ndarray, ...]:
-    kept = far.kept(depth)
+    kept = keep.mask(depth, confidence)
     return unproject(depth, camera)[kept], image[kept], confidence[kept], generated[kept]

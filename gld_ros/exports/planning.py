@@ -53,8 +53,15 @@ def plan(
     options: Mapping[str, str],
 ) -> Plan:
     """The request for a task. Options of the model come as text. Raises InvalidRequest."""
+    name = path or DEFAULTS[task]
     if path and file:
         raise InvalidRequest(f"a path ({path}) and a file of cameras ({file}): one of them is expected")
+    if views is not None and (file or views < 1):
+        raise InvalidRequest(
+            f"{views} views: " + ("the file of cameras says how many" if file else "expected at least 1")
+        )
+    if distance is not None and (file or name in (BETWEEN, GIVEN, FREE)):
+        raise InvalidRequest(f"a distance sizes the paths {', '.join(PATHS)}; this one is {file or name}")
     clips = pipe.generator.limits.all_frames
     given: dict[str, Any] = dict(options)
     pipe.generator.check_options(given)
@@ -63,7 +70,6 @@ def plan(
     sources = [sequence.frames[k].view() for k in chosen]
     size = size or pipe.generator.working_size(sources[0].camera)
     first = pipe.generator.framed(sources[0].camera, size)
-    name = path or DEFAULTS[task]
     count = views or (len(sources) if clips and len(sources) == clip else (clip or VIEWS + len(sources)) - len(sources))
     if file:
         targets = read_cameras(file, sources[0].camera)
@@ -82,7 +88,7 @@ def plan(
         ends = sources[0].camera.c2w, sources[-1].camera.c2w
         targets = [first.moved(interpolate_pose(*ends, (k + 1) / (count + 1))) for k in range(count)]
     elif name in PATHS:
-        away = distance or _distance(pipe, sources)
+        away = _distance(pipe, sources) if distance is None else distance
         targets = [first.moved(c2w) for c2w in camera_path(name, first.c2w, count, away)]
     else:
         raise InvalidRequest(f"camera path is '{name}', expected one of {', '.join([*PATHS, BETWEEN, GIVEN, FREE])}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def write_report(out: Path, scene: MadeScene, points: Points, head: Mapping[str,
         "known_depth_share": float(np.mean([mask.mean() for mask in known])),
         "points": len(points.xyz),
         "points_origin": points.origin.tolist(),
-        "far_left_out": {"nearest": scene.far.nearest, "metres": scene.far.metres},
+        "points_kept": asdict(scene.keep),
         "notes": list(scene.notes),
         "warnings": list(warnings),
         "files": [*FORMATS, "scene.html", "report.json"],

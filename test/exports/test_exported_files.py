@@ -16,7 +16,7 @@ from gld_ros.data.camera_files import read_cameras
 from gld_ros.data.sequence import open_sequence
 from gld_ros.errors import InvalidRequest
 from gld_ros.exports.formats import FORMATS, export
-from gld_ros.exports.made_scene import Far, MadeScene
+from gld_ros.exports.made_scene import Kept, MadeScene
 from gld_ros.geometry.cameras import Camera
 from gld_ros.geometry.se3 import look_at
 from gld_ros.scene.ply import read_ply
@@ -50,7 +50,7 @@ def made() -> MadeScene:
     sure = np.full((H, W), 0.9, np.float32)
     observed = ObservedDepth(np.full((H, W), 2.1, np.float32), image, sure, source.camera, 5)
     return MadeScene(
-        [source], [observed], [view(0.1 * k) for k in range(1, 6)], Far(0.99), "m", ["the weights are random"]
+        [source], [observed], [view(0.1 * k) for k in range(1, 6)], Kept(0.99), "m", ["the weights are random"]
     )
 
 
@@ -76,8 +76,10 @@ def test_the_cloud(folder, made):
     assert len(points.xyz) == 5 * (H * (W - 1) - 1) + H * W
     assert points.generated.sum() == 5 * H * 11
     assert np.linalg.norm(points.xyz - MIDDLE, axis=1).max() < 3
-    near = MadeScene(made.sources, [], made.views, Far(1.0, metres=1.0)).points()
+    near = MadeScene(made.sources, [], made.views, Kept(1.0, metres=1.0)).points()
     assert len(near.xyz) == 0
+    sure = replace(made, keep=Kept(confidence=0.8)).points()
+    assert len(sure.xyz) == H * W and not sure.generated.any()  # the source's own depth
 
 
 def test_our_reader_and_pycolmap_read_the_same_cameras(folder, made):
@@ -163,6 +165,15 @@ def test_files_that_hold_no_cameras(made, tmp_path, content, message):
     (tmp_path / "file.json").write_text(content)
     with pytest.raises(InvalidRequest, match=f"file.json: {message}"):
         read_cameras(tmp_path / "file.json", made.sources[0].camera)
+
+
+def test_nothing_left_of_the_cloud(made, tmp_path):
+    """Files of a scene all of whose points are too unsure: cameras and images, and clouds of no points."""
+    points = export(tmp_path, replace(made, keep=Kept(confidence=1.0)))
+    assert len(points.xyz) == 0 == len(read_ply(tmp_path / "points.ply").xyz)
+    assert set(trimesh.load(tmp_path / "scene.glb").geometry) == {"sources", "views"}
+    model = pycolmap.Reconstruction(str(tmp_path / "sparse/0"))
+    assert len(model.images) == 6 and len(model.points3D) == 0
 
 
 def test_a_scene_without_metres_says_so(made, tmp_path):

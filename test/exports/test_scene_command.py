@@ -87,8 +87,14 @@ def test_mini_and_its_own_cameras(sequence, tmp_path):
         (["--cameras", "nowhere.json"], "nowhere.json: not readable JSON"),
         (["--option", "prompt=x"], "model 'mini' has no option prompt"),
         (["--path", "free"], "model 'mini' has no option free"),
-        (["--nearest", "0"], "a share above 0 up to 1, and metres above 0"),
+        (["--nearest", "0"], "a share above 0 up to 1, metres above 0"),
+        (["--confidence", "50"], "--confidence 50: a share"),
         (["--path", "orbit", "--distance", "-1"], "expected a distance above 0"),
+        (["--path", "orbit", "--distance", "0"], "expected a distance above 0"),
+        (["--path", "given", "--distance", "1"], "turn_right; this one is given"),
+        (["--views", "0"], "0 views: expected at least 1"),
+        (["--views", "3", "--cameras", "x.json"], "3 views: the file of cameras says how many"),
+        (["--out", __file__], "test_scene_command.py: cannot be written: it is no folder"),
     ],
 )
 def test_refused(sequence, tmp_path, capsys, arguments, message):

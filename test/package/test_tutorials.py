@@ -41,6 +41,16 @@ def test_your_own_model_folder(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "my_model" / "config.json").exists() and (tmp_path / "views" / "sheet.png").exists()
 
 
+def test_scene(tmp_path, monkeypatch, capsys):
+    """Two views along each path, which take less time than the page's eight."""
+    monkeypatch.chdir(tmp_path)
+    run("scene.md", [("--views 8", "--views 2")])
+    assert capsys.readouterr().out.count("skipped 0 scenes") == 1
+    for scene in ("orbit", "between", "again"):
+        assert (tmp_path / scene / "rgb.mp4").stat().st_size > 0
+    assert len(list((tmp_path / "again/images").iterdir())) == 4  # two given, two of the file
+
+
 def test_the_python_of_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
