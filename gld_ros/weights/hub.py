@@ -178,8 +178,9 @@ def _check_hub_id(name: str, repository: str) -> None:
 
 
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
-    """(name, revision) of "name" or "name@revision"."""
+    """(name, revision) of "name" or "name@revision"; the model's name for the repository that a model is."""
     bare, _, behind = name.partition("@")
+    bare = next((model.name for model in RELEASED.values() if model.is_all_of(bare)), bare)
     if behind and revision not in (None, behind):
         raise ModelError(f"model '{name}': the revision '{revision}' is asked for as well; give one")
     return bare, revision or behind or None

@@ -61,6 +61,10 @@ class ReleasedModel:
     statistics_url: str = STATISTICS_URL
     prompts: tuple[str, ...] = ()
 
+    def is_all_of(self, repository: str) -> bool:
+        """True if the model is one Hub repository as it is, and this is its name."""
+        return len(self.sources) == 1 and not self.sources[0].files and repository == self.sources[0].repository
+
     @property
     def licences(self) -> str:
         return ", ".join(f"{s.repository} ({s.licence})" for s in self.sources)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
+from gld_ros.weights.hub import resolve
 from gld_ros.weights.layout import open_folder
 from gld_ros.weights.loading import load_model, load_networks
 from gld_ros.weights.text_states import TextStates
@@ -182,6 +183,7 @@ def test_download_prints_licences_records_hashes_and_keeps_prompts(server, capsy
     asked = len(server.requests)
     assert main(["models", "verify", "gen3r"]) == 0 and main(["models", "list"]) == 0
     assert str(folder) in capsys.readouterr().out and len(server.requests) == asked
+    assert resolve("JaceyH919/Gen3R") == resolve("gen3r", local_files_only=True) == folder
     shutil.rmtree(folder / "text_encoder")
     assert torch.isfinite(TextStates(folder)("bad detailed")).all()
 
