@@ -65,12 +65,12 @@ SEED_OF_TEST = TEST_SEED + 3_000_000
 class Gen3RPlan:
     """Steps and clips of a budget."""
 
-    geometry_steps: int = 40
-    vae_steps: int = 12
-    clips: int = 24
+    geometry_steps: int = 160
+    vae_steps: int = 120
+    clips: int = 48
     test_clips: int = 12
-    adapter_steps: int = 40
-    dit_steps: int = 400
+    adapter_steps: int = 120
+    dit_steps: int = 500
     dit_batch: int = 2
     draws: int = 4
     device: Device = "auto"
