@@ -13,7 +13,7 @@ import gen3r_recipe
 import pytest
 import torch
 from oracle import STATISTICS, Golden, Place, built, golden_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gld_ros.networks.camera_head import CameraHead
 from gld_ros.networks.dpt import DualDPT, PointDPT
@@ -26,6 +26,14 @@ from gld_ros.weights.folder import KeyNames
 from gld_ros.weights.official_layout import vggt_block
 
 COMPLETENESS = "test_completeness.py"
+#: Modules whose networks have gigabytes, so that few are needed at a time; others come first.
+LARGE = [
+    f"test_{name}.py"
+    for name in (
+        "end_to_end", "vggt_encoder", "vggt_gld", "vggt_heads", "gen3r_geometry", "gen3r_adapter", "gen3r_conditions",
+        "gen3r_vae", "gen3r_towers", "gen3r_end_to_end", "completeness",
+    )
+]  # fmt: skip
 #: Of bfloat16, which has 8 bits, after some ten layers: |ours - reference| / |reference|, in place of the maxima.
 BFLOAT16_BOUND = 0.1
 
@@ -103,6 +111,8 @@ class Compare:
 _compare = Compare()
 _passed: set[str] = set()
 _deselected: list[str] = []
+#: Networks of full size, by their fixtures.
+_networks: dict[str, nn.Module] = {}
 
 
 def pytest_addoption(parser):
@@ -127,7 +137,15 @@ def precision(request):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name == COMPLETENESS)  # last; the others keep their order
+    place = {name: k for k, name in enumerate(LARGE)}
+    items.sort(key=lambda item: place.get(item.path.name, -1))  # others keep their order
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Drop the weights of networks that no later test needs."""
+    later = item.session.items[item.session.items.index(nextitem) :] if nextitem else []
+    for name in [name for name in _networks if not any(name in test.fixturenames for test in later)]:
+        _networks.pop(name).to("meta")
 
 
 def pytest_deselected(items):
@@ -177,55 +195,60 @@ def compare() -> Compare:
     return _compare
 
 
-# The networks of full size are built once and only read.
+# The networks of full size are built once and only read; see `pytest_runtest_teardown`.
+
+
+def kept(name: str, net: nn.Module) -> nn.Module:
+    _networks[name] = net
+    return net
 
 
 @pytest.fixture(scope="session")
 def da3_base() -> GeometryEncoder:
     """The encoder of DA3-Base with the recipe's weights."""
-    return built(lambda: GeometryEncoder(DA3_BASE), KeyNames("model.backbone.pretrained."))
+    return kept("da3_base", built(lambda: GeometryEncoder(DA3_BASE), KeyNames("model.backbone.pretrained.")))
 
 
 @pytest.fixture(scope="session")
 def vggt_1b() -> GeometryEncoder:
     """VGGT's aggregator with the recipe's weights: 3.6 GB."""
-    return built(lambda: GeometryEncoder(VGGT_1B), KeyNames("aggregator.", vggt_block))
+    return kept("vggt_1b", built(lambda: GeometryEncoder(VGGT_1B), KeyNames("aggregator.", vggt_block)))
 
 
 @pytest.fixture(scope="session")
 def vggt_depth_head() -> DualDPT:
     """VGGT's depth head with the recipe's weights."""
-    return built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("depth_head."))
+    return kept("vggt_depth_head", built(lambda: DualDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("depth_head.")))
 
 
 @pytest.fixture(scope="session")
 def vggt_point_head() -> PointDPT:
     """VGGT's point head with the recipe's weights."""
-    return built(lambda: PointDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("point_head."))
+    return kept("vggt_point_head", built(lambda: PointDPT(VGGT_1B.channels, VGGT_HEAD), KeyNames("point_head.")))
 
 
 @pytest.fixture(scope="session")
 def vggt_camera_head() -> CameraHead:
     """VGGT's camera head with the recipe's weights."""
-    return built(lambda: CameraHead(VGGT_1B.channels), KeyNames("camera_head."))
+    return kept("vggt_camera_head", built(lambda: CameraHead(VGGT_1B.channels), KeyNames("camera_head.")))
 
 
 @pytest.fixture(scope="session")
 def gen3r_adapter() -> GeometryAdapter:
     """Gen3R's geometry adapter with the recipe's weights, for any grid: 1.3 GB."""
-    return gen3r_recipe.adapter(AdapterConfig(fixed_grid=False))
+    return kept("gen3r_adapter", gen3r_recipe.adapter(AdapterConfig(fixed_grid=False)))
 
 
 @pytest.fixture(scope="session")
 def gen3r_vae() -> VideoVAE:
     """Gen3R's video VAE with the recipe's weights."""
-    return gen3r_recipe.video_vae()
+    return kept("gen3r_vae", gen3r_recipe.video_vae())
 
 
 @pytest.fixture(scope="session")
 def gen3r_image_tower() -> ImageTower:
     """Gen3R's image tower with the recipe's weights: 2.5 GB."""
-    return gen3r_recipe.image_tower()
+    return kept("gen3r_image_tower", gen3r_recipe.image_tower())
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -8,6 +8,7 @@ from gen3r_recipe import geometry_heads
 from oracle import given, golden_file, watched
 
 from gld_ros.networks.camera_head import decode_camera
+from gld_ros.networks.encoder import Level
 from gld_ros.networks.gen3r.geometry import LEVELS, ClipGeometry, levels_of, reliable, token_maps, unprojected
 from gld_ros.networks.gen3r.latents import joined
 
@@ -17,12 +18,22 @@ MASK_BOUND = 1e-3
 TOKENS, DECODE = "gen3r_tokens", "gen3r_decode"
 
 
-def test_tokens(golden, compare, vggt_1b, gen3r_adapter):
+@pytest.fixture(scope="module")
+def levels(vggt_1b) -> list[Level]:
+    found = vggt_1b(golden_file(TOKENS).images())
+    vggt_1b.to("meta")  # 3.6 GB that no later test needs (conftest.py)
+    return found
+
+
+def test_tokens(golden, compare, levels):
     fixture = golden(TOKENS)
-    levels = vggt_1b(fixture.images())
     tokens = joined(token_maps(levels))[0]
     compare(fixture, "tokens", tokens[fixture["channel_index"]], BOUND)
     compare(fixture, "tokens_l2", tokens.norm(dim=0), BOUND)
+
+
+def test_latents(golden, compare, levels, gen3r_adapter):
+    fixture = golden(TOKENS)
     found = gen3r_adapter.encode(token_maps(levels))
     compare(fixture, "mean", found.mean[0], BOUND)
     compare(fixture, "logvar", found.logvar[0], BOUND)
