@@ -126,6 +126,15 @@ def node_table(report: dict[str, Any]) -> str:
     return markdown(["figure", "value"], lines)
 
 
+def start_table(report: dict[str, Any]) -> str:
+    """The quickest start, one line a part; seconds since the process began, then those that the part took."""
+    best = min(report["starts"], key=lambda start: start["active_s"])
+    lines = [[row["part"], row["after_s"], row["seconds"], row["cpu_s"]] for row in best["parts"]]
+    lines += [["active, as a client sees it", best["active_s"], None, None]]
+    lines += [["first answer", best["first_answer_s"], None, None]]
+    return markdown(["part", "after s", "takes s", "CPU s"], lines)
+
+
 def compare_table(rows: Sequence[dict[str, Any]]) -> str:
     """The official code beside ours, one line a case."""
     columns = ["model", "views", "size", "steps", "official level 1 s", "level 0 s", "rest s", "all s", "ours, all s"]
@@ -221,6 +230,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "quality": quality_table,
     "scaling": scaling_table,
     "node": node_table,
+    "start": start_table,
     "memory": memory_table,
     "factors": factors_table,
 }

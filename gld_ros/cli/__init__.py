@@ -15,7 +15,7 @@ from rich.console import Console
 from gld_ros import allocator
 from gld_ros.cli import (
     batch,
-    bench,
+    bench_start,
     confidence,
     costmap,
     dashboard,
@@ -40,7 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reproduce": reproduce.reproduce,
     "dashboard": dashboard.dashboard,
 }
-GROUPS = {"models": models.app, "data": data.app, "train": train.app, "bench": bench.app}
+GROUPS = {"models": models.app, "data": data.app, "train": train.app, "bench": bench_start.app}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

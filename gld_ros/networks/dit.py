@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gld_ros.networks import prope
 from gld_ros.networks.configs import DiTConfig, ModelConfig
 from gld_ros.networks.encoder import map_to_tokens, tokens_to_map
-from gld_ros.networks.layers import attend
+from gld_ros.networks.layers import attend, normal
 from gld_ros.networks.prope import CameraTables
 
 
@@ -134,8 +134,8 @@ class MultiViewDiT(nn.Module):
         if S:
             self.special_s_embedder = nn.Linear(2 * channels, D)
             self.special_x_embedder = nn.Linear(2 * channels, head)
-            self.special_pos_embed_s = nn.Parameter(torch.randn(1, S, D) * 0.02)
-            self.special_pos_embed_x = nn.Parameter(torch.randn(1, S, head) * 0.02)
+            self.special_pos_embed_s = normal(1, S, D)
+            self.special_pos_embed_x = normal(1, S, head)
             self.special_output_proj = nn.Linear(channels, channels)
         self.s_projector = nn.Linear(D, head)
         self.t_embedder = TimeEmbedder(D)

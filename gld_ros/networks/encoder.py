@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gld_ros.networks.configs import EncoderConfig, StemConfig
-from gld_ros.networks.layers import Block, rope_table
+from gld_ros.networks.layers import Block, normal, rope_table
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -83,7 +83,7 @@ class VisionStem(nn.Module):
         self.patch_embed = PatchEmbed(config.patch, C)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
         self.register_tokens = nn.Parameter(torch.zeros(1, stem.registers, C))
-        self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.position_grid**2, C) * 0.02)
+        self.pos_embed = normal(1, 1 + config.position_grid**2, C)
         self.blocks = nn.ModuleList(Block(C, stem.heads, False, stem.eps, stem.layer_scale) for _ in range(stem.depth))
         self.norm = nn.LayerNorm(C, eps=stem.eps)
 
@@ -112,12 +112,12 @@ class GeometryEncoder(nn.Module):
         if config.stem is None:
             self.patch_embed: nn.Module = PatchEmbed(config.patch, C)
             self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
-            self.camera_token = nn.Parameter(torch.randn(1, 2, C) * 0.02)
-            self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.position_grid**2, C) * 0.02)
+            self.camera_token = normal(1, 2, C)
+            self.pos_embed = normal(1, 1 + config.position_grid**2, C)
         else:
             self.patch_embed = VisionStem(config, config.stem)
-            self.camera_token = nn.Parameter(torch.randn(1, 2, 1, C) * 0.02)
-            self.register_token = nn.Parameter(torch.randn(1, 2, config.registers, C) * 0.02)
+            self.camera_token = normal(1, 2, 1, C)
+            self.register_token = normal(1, 2, config.registers, C)
         self.blocks = nn.ModuleList(
             Block(C, config.heads, i >= config.qk_norm_from, config.block_eps, config.layer_scale)
             for i in range(len(config.schedule))

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def normal(*shape: int, std: float = 0.02) -> nn.Parameter:
+    """A parameter drawn around 0."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=std))
+
+
 class Mlp(nn.Module):
     """Linear, exact GELU, Linear."""
 

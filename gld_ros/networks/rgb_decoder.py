@@ -70,7 +70,9 @@ class RGBDecoder(nn.Module):
         self.config = config
         self.decoder_embed = nn.Linear(4 * channels, config.width)
         self.trainable_cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
-        self.decoder_pos_embed = nn.Parameter(position_table(config.base_grid, config.width), requires_grad=False)
+        with torch.device("cpu"):  # no arithmetic on the meta device: torch would import its compiler for it
+            table = position_table(config.base_grid, config.width)
+        self.decoder_pos_embed = nn.Parameter(torch.empty(table.shape).copy_(table), requires_grad=False)
         self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
         self.decoder_norm = nn.LayerNorm(config.width, eps=config.eps)
         #: Pixels a patch and side before the tail, and their channels.

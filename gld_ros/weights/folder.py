@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gld_ros.errors import ModelError
 from gld_ros.networks.configs import ModelConfig
@@ -140,10 +141,21 @@ def on_meta(config: Any) -> Any:
     """The networks of a ModelConfig or a Gen3RConfig without memory. Raises ModelError for one that makes none."""
     networks = next(networks for kind, networks in NETWORKS.values() if isinstance(config, kind))
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             return networks(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"model '{config.name}': no networks can be built from its configuration ({error})") from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no numbers: on the meta device there are none, and for them torch imports its compiler, which takes longer
+    than all else that a model needs to load."""
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return (torch.empty if function is torch.randn else function)(*args, **kwargs)
 
 
 def shared_names(net: nn.Module) -> list[list[str]]:

@@ -28,7 +28,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+import huggingface_hub  # its functions only where they are called: they take long to import
+from huggingface_hub import constants
 
 from gld_ros.errors import GLDError, ModelError
 from gld_ros.files import replacing, sha256, write_bytes, write_text
@@ -195,11 +196,11 @@ def _get_weights(source: HubSource, revision: str, folder: Path, plain: bool) ->
     commit = revision
     if plain:
         with explained(f"{source.repository} at '{revision}'"):
-            commit = HfApi().model_info(source.repository, revision=revision).sha or revision
+            commit = huggingface_hub.HfApi().model_info(source.repository, revision=revision).sha or revision
     files = source.files
     if not files:
         with explained(f"{source.repository} at '{revision}'"):
-            info = HfApi().model_info(source.repository, revision=revision)
+            info = huggingface_hub.HfApi().model_info(source.repository, revision=revision)
         commit = info.sha or revision
         files = tuple(ReleasedFile(f.rfilename) for f in info.siblings or () if source.wanted(f.rfilename))
     hashes = {}
@@ -224,7 +225,7 @@ def _download_repository(
         with explained(f"{repository} at '{commit}'", local_files_only):
             patterns = ["*.json", "*.safetensors", "README.md"]
             folder = Path(
-                snapshot_download(
+                huggingface_hub.snapshot_download(
                     repository,
                     revision=commit,
                     allow_patterns=patterns,
@@ -249,7 +250,9 @@ def _fetch(repository: str, path: str, revision: str, local_dir: Path | None, lo
     """One file of a Hub repository, from the cache, the folder or the network."""
     with explained(f"{path} of {repository} at '{revision}'", local_files_only):
         return Path(
-            hf_hub_download(repository, path, revision=revision, local_dir=local_dir, local_files_only=local_files_only)
+            huggingface_hub.hf_hub_download(
+                repository, path, revision=revision, local_dir=local_dir, local_files_only=local_files_only
+            )
         )
 
 

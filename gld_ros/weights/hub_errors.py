@@ -9,14 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from huggingface_hub import constants
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from gld_ros.errors import ModelError
 
@@ -27,6 +19,8 @@ def explained(what: str, local_files_only: bool = False) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        from huggingface_hub.errors import LocalEntryNotFoundError  # takes long to import
+
         if local_files_only and isinstance(error, LocalEntryNotFoundError):
             raise ModelError(f"{what}: not on this disk, and nothing may be downloaded (local_files_only)") from error
         raise ModelError(f"{what}: {reason(error)}") from error
@@ -34,6 +28,15 @@ def explained(what: str, local_files_only: bool = False) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """One clause of what went wrong, and of what to do."""
+    from huggingface_hub.errors import (  # take long to import
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     again = "what is complete is kept, run the same command again"
     match error:
         case OSError(errno=errno.ENOSPC):

@@ -164,16 +164,18 @@ def test_a_broken_connection_resumes_where_it_stopped(model, server, tmp_path, m
 
 
 def test_after_an_interruption_the_same_command_finishes(model, server, monkeypatch):
+    download = huggingface_hub.hf_hub_download
+
     def interrupted(*args, **kwargs):
         if args[1] == "pretrained_models/decoder.pt":
             raise KeyboardInterrupt
-        return huggingface_hub.hf_hub_download(*args, **kwargs)
+        return download(*args, **kwargs)
 
-    monkeypatch.setattr(hub, "hf_hub_download", interrupted)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", interrupted)
     with pytest.raises(KeyboardInterrupt):
         hub.resolve("gld-toy")
     assert hub.on_disk(model) is None
-    monkeypatch.setattr(hub, "hf_hub_download", huggingface_hub.hf_hub_download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     assert content(hub.resolve("gld-toy")) == LAYOUT
     assert len(server.got("level1.pt")) == 1  # what was complete is not fetched twice
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gld_ros.geometry.rays import exact
 from gld_ros.networks.gen3r.configs import TransformerConfig
 from gld_ros.networks.gen3r.latents import SPACE, latent_frames
-from gld_ros.networks.layers import attend
+from gld_ros.networks.layers import attend, normal
 
 FREQUENCIES, EPS = 256, 1e-6
 #: Tokens of the first picture.
@@ -109,7 +109,7 @@ class JointBlock(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         D = config.width
-        self.modulation = nn.Parameter(torch.randn(1, 6, D) / D**0.5)
+        self.modulation = normal(1, 6, D, std=D**-0.5)
         self.norm1 = nn.LayerNorm(D, EPS, elementwise_affine=False)
         self.self_attn = SelfAttention(D, config.heads)
         self.norm3 = nn.LayerNorm(D, EPS)
@@ -170,7 +170,7 @@ class CrossAttention(SelfAttention):
 class Head(nn.Module):
     def __init__(self, width: int, outputs: int):
         super().__init__()
-        self.modulation = nn.Parameter(torch.randn(1, 2, width) / width**0.5)
+        self.modulation = normal(1, 2, width, std=width**-0.5)
         self.norm = nn.LayerNorm(width, EPS, elementwise_affine=False)
         self.head = nn.Linear(width, outputs)
 

@@ -150,13 +150,25 @@ def node_parameters(run: NodeRun, model: str) -> dict[str, Any]:
     return {"model": model, "device": run.device, "max_requests": 1000, **topics}
 
 
+def activate(client: GLDClient) -> None:
+    """Configure and activate the node. Raises ClientError."""
+    client.transition("configure", STARTUP)
+    client.transition("activate", STARTUP)
+
+
 @contextmanager
 def running_node(
-    run: NodeRun, name: str, model: str, logs: str, tick: Tick = ignore
+    run: NodeRun,
+    name: str,
+    model: str,
+    logs: str,
+    tick: Tick = ignore,
+    module: str = "gld_ros.ros.node.node",
+    activated: Callable[[GLDClient], None] = activate,
 ) -> Iterator[tuple[GLDClient, Cameras, Processes]]:
     """The active node, and in this process the node `name` with a client and with cameras that it hears.
 
-    logs: folder of the node's log. All ends with the context. Raises GLDError with the log's end where the node fails.
+    logs: folder of the node's log; module: whose main() is the node; activated: returns once it is active. All ends with the context. Raises GLDError with the log's end where the node fails.
     """
     own_domain()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the node is ended, too
@@ -168,9 +180,8 @@ def running_node(
     try:
         client = GLDClient(f"/{NODE}", Node(name), processes.check)
         cameras = Cameras(client.node, run, tick)
-        processes.start(NODE, "gld_ros.ros.node.node", node_parameters(run, model))
-        client.transition("configure", STARTUP)
-        client.transition("activate", STARTUP)
+        processes.start(NODE, module, node_parameters(run, model) | {"autostart": activated is not activate})
+        activated(client)
         client.wait(cameras.heard, STARTUP, f"subscriptions of {NODE}")
         yield client, cameras, processes
     finally:
