@@ -202,11 +202,11 @@ class GLDPipeline:
         # Few steps, but some with guidance and some without. The times of the second request count: they are those of
         # a machine that is warm. A CPU is after a small one; on a GPU or with compiled networks each shape counts, and
         # the second time CUDA graphs are recorded.
-        request = made_up(size, 4)
+        full = made_up(size, 4)
         by_shape = self.device.type != "cpu" or self.generator.loading.compile
         H, W = (min(side, max(side // 4, 64)) for side in size)
-        first = request if by_shape else made_up((H, W), 2)
-        for speed, request in ((Speed(), first), (self.speed, request)):
+        first = full if by_shape else made_up((H, W), 2)
+        for speed, request in ((Speed(), first), (self.speed, full)):
             self.forget()
             with warnings.catch_warnings(), torch.inference_mode(), in_memory("warming up", self.device, self.forget):
                 warnings.simplefilter("ignore")  # of a scene that no model was trained on

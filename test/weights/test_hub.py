@@ -264,7 +264,7 @@ def test_a_full_disk_is_called_so(model, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hub, "hf_hub_download", full)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
     with pytest.raises(ModelError, match="level1.pt.*the disk is full.*same command again"):
         hub.resolve("gld-toy")
 

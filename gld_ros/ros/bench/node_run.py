@@ -168,7 +168,8 @@ def running_node(
 ) -> Iterator[tuple[GLDClient, Cameras, Processes]]:
     """The active node, and in this process the node `name` with a client and with cameras that it hears.
 
-    logs: folder of the node's log; module: whose main() is the node; activated: returns once it is active. All ends with the context. Raises GLDError with the log's end where the node fails.
+    logs: folder of the node's log; module: whose main() is the node; activated: returns once it is
+    active. All ends with the context. Raises GLDError with the log's end where the node fails.
     """
     own_domain()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the node is ended, too
