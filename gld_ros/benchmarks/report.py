@@ -214,6 +214,27 @@ def scaling_plots(folder: Path, report: dict[str, Any]) -> None:
                 axes.legend()
 
 
+def growth_table(report: dict[str, Any]) -> str:
+    """One line an axis: seconds at each size, and the exponent."""
+    lines = []
+    for row in report["axes"]:
+        seconds = [f"{size:,.0f}: {second:.2g}" for size, second in zip(row["sizes"], row["seconds"], strict=True)]
+        lines.append([row["axis"], row["what"], ", ".join(seconds), f"{row['exponent']:.2f}"])
+    return markdown(["axis", "what is timed", "size: seconds", "exponent"], lines)
+
+
+def growth_plots(folder: Path, report: dict[str, Any]) -> None:
+    """Seconds over sizes, both in logarithms, one panel an axis."""
+    names = list(dict.fromkeys(row["axis"] for row in report["axes"]))
+    with plot(folder / "growth.png", (3 * len(names), 3.2), columns=len(names)) as panels:
+        for axes, name in zip(panels, names, strict=True):
+            for row in (row for row in report["axes"] if row["axis"] == name):
+                label = f"{row['what'].split(':')[0]} ({row['exponent']:.2f})"
+                axes.loglog(row["sizes"], row["seconds"], marker="o", label=label)
+            axes.set(xlabel=name, ylabel="seconds")
+            axes.legend(fontsize=6)
+
+
 def node_plots(folder: Path, report: dict[str, Any]) -> None:
     """Memory against camera frames."""
     memory = report["cameras"]["memory"]
@@ -229,6 +250,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "latency": latency_tables,
     "quality": quality_table,
     "scaling": scaling_table,
+    "growth": growth_table,
     "node": node_table,
     "start": start_table,
     "memory": memory_table,
@@ -238,5 +260,6 @@ PLOTS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "latency": latency_plots,
     "quality": quality_plots,
     "scaling": scaling_plots,
+    "growth": growth_plots,
     "node": node_plots,
 }

@@ -15,6 +15,9 @@ from rich.console import Console
 from gld_ros import allocator
 from gld_ros.cli import (
     batch,
+    bench,
+    bench_gpu,
+    bench_growth,
     bench_start,
     confidence,
     costmap,
@@ -40,7 +43,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reproduce": reproduce.reproduce,
     "dashboard": dashboard.dashboard,
 }
-GROUPS = {"models": models.app, "data": data.app, "train": train.app, "bench": bench_start.app}
+GROUPS = {"models": models.app, "data": data.app, "train": train.app, "bench": bench.app}
+#: Modules that add commands to `gld bench`.
+BENCH = (bench_growth, bench_start, bench_gpu)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -52,13 +52,14 @@ class KeyFrameBuffer:
     """Bounded store of posed images of several cameras. Thread-safe.
 
     epoch: goes up when all frames are forgotten or get other poses; what was made of the frames before is out of date.
-    jumps: those of them where time or the map frame jumped; all that is in that frame is out of date, too.
+    jumps: those of them where time or the map frame jumped; all that is in that frame is out of date, too. frames: kept
+    from the start, with the names of their cameras, oldest first.
     """
 
-    def __init__(self, rules: KeyFrameRules | None = None) -> None:
+    def __init__(self, rules: KeyFrameRules | None = None, frames: Iterable[tuple[str, SourceView]] = ()) -> None:
         self.rules = rules or KeyFrameRules()
         self.epoch = self.jumps = 0
-        self._frames: deque[tuple[str, SourceView]] = deque()
+        self._frames: deque[tuple[str, SourceView]] = deque(frames)
         self._lock = threading.Lock()
 
     def wants(self, name: str, c2w: np.ndarray, stamp: int, measured: bool = False) -> bool:
