@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a sequence. refused: requests that the model refused. cpu: seconds of this process. error: why
+    """The outcome of a sequence. refused: requests that the model refused. cpu: seconds of this process. error: why
     there are no views of it."""
 
     name: str

@@ -86,7 +86,7 @@ def provenance(settings: BatchSettings) -> dict[str, Any]:
 
 
 def differences(ours: dict[str, Any], others: dict[str, Any]) -> str:
-    """What two provenances differ in, for messages; "" where they are equal."""
+    """The differences of two provenances, for messages; "" where they are equal."""
     flat = [{**entry, **entry.get("settings", {}), **entry.get("versions", {})} for entry in (ours, others)]
     names = [name for name in flat[0] | flat[1] if name not in ("settings", "versions")]
     return ", ".join(

@@ -83,7 +83,7 @@ def _own_environment() -> Iterator[None]:
 
 
 def gpus_there() -> bool:
-    """Whether the instance has GPUs."""
+    """True if the instance has GPUs."""
     import ray
 
     return ray.cluster_resources().get("GPU", 0) > 0
@@ -135,7 +135,7 @@ def _room(settings: BatchSettings) -> int:
 
 
 def make_all(started: list[Any], items: Iterable[Item]) -> Iterator[Made]:
-    """What becomes of the sequences, in the order in which they are done; each worker has one at a time."""
+    """The outcomes of the sequences, in the order in which they are done; each worker has one at a time."""
     import ray
 
     waiting, idle = deque(items), list(started)

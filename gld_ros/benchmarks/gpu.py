@@ -175,7 +175,7 @@ class Run:
         return "ok" if code == 0 else f"FAILED ({code})"
 
     def found(self, name: str) -> dict[str, Any]:
-        """What the step left, even if it was stopped: its figures, its table, the end of its log."""
+        """The results of the step, even if it was stopped: its figures, its table, the end of its log."""
         folder, kept = self.out / name, {}
         if (folder / "report.json").is_file():
             kept["figures"] = json.loads((folder / "report.json").read_text())

@@ -55,12 +55,12 @@ class MadeScene:
 
     @property
     def cameras(self) -> list[Camera]:
-        """Of the sources, then of the views."""
+        """The cameras of the sources, then those of the views."""
         return [*(source.camera for source in self.sources), *(view.camera for view in self.views)]
 
     @property
     def names(self) -> list[str]:
-        """Of `cameras`, as files are named."""
+        """The names of `cameras`, as files have them."""
         sources = [f"source_{k:03d}" for k in range(len(self.sources))]
         return sources + [f"view_{k:03d}" for k in range(len(self.views))]
 

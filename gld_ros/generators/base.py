@@ -110,7 +110,7 @@ class Generator(ABC):
         """The part that depends on the sources alone; it is kept for further requests. detail: see `settings`."""
 
     def settings(self, request: Request) -> tuple[tuple[int, int], Any]:
-        """What of a request, beside its sources, their encoding depends on: the working size, and a detail of the
+        """The settings, beside its sources, that their encoding depends on: the working size, and a detail of the
         family's. Here that is the preset's pixels."""
         return request.size, request.preset.pixels
 

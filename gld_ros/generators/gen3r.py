@@ -83,7 +83,7 @@ class JointDiffusion:
 
     @torch.inference_mode()
     def encode(self, images: Tensor, frames: int) -> Given:
-        """What a clip of F frames is given. images: (1, 1, 2 or F, 3, H, W) in 0..1, H and W multiples of patch and
+        """The condition of a clip of F frames. images: (1, 1, 2 or F, 3, H, W) in 0..1, H and W multiples of patch and
         latent. Raises InvalidRequest."""
         self.check_size((images.shape[-2], images.shape[-1]))
         with self.autocast():
@@ -95,7 +95,7 @@ class JointDiffusion:
 
     @torch.inference_mode()
     def geometry(self, images: Tensor) -> ClipGeometry:
-        """What VGGT sees in images (1, N, 3, H, W) in 0..1, in its units."""
+        """The geometry that VGGT sees in images (1, N, 3, H, W) in 0..1, in its units."""
         with self.autocast():
             with self.residency.at_work("encoder"):
                 levels = self.net.encoder(images)

@@ -48,7 +48,7 @@ UNRELIABLE = 1.0
 
 
 class ClipOptions(BaseModel, frozen=True, extra="forbid"):
-    """What only a Gen3R can be asked; values may be text, as a command line has them. prompt, negative_prompt: what is
+    """Options that only a Gen3R has; values may be text, as a command line has them. prompt, negative_prompt: what is
     wanted and what is not, None for the model's; frames: of the clip, 4 n + 1, None for the model's; free: the model
     chooses the cameras, and the targets only say how many views are wanted."""
 

@@ -36,7 +36,7 @@ ALIGNED = 0.1
 
 @dataclass
 class EncodedClips:
-    """What frozen networks make of B clips. images: (B, F, 3, H, W) in 0..1; K, c2w: (B, F, 3, 3), (B, F, 4, 4);
+    """B clips as the frozen networks encode them. images: (B, F, 3, H, W) in 0..1; K, c2w: (B, F, 3, 3), (B, F, 4, 4);
     tokens: (B, C, F, h, w) maps of VGGT; appearance: posterior of the clip; given: posteriors of the clip black but
     for its first frame, and for its first and last; picture: (B, T, C) tokens of the first image. The last two are
     None where no transformer is trained."""
@@ -69,7 +69,7 @@ class EncodedClips:
 
 
 class Gen3RStage(Stage):
-    """What both stages share: the frozen networks and their encoding of clips."""
+    """The common part of both stages: the frozen networks and their encoding of clips."""
 
     frozen: tuple[str, ...] = ("encoder", "vae")
 
@@ -108,7 +108,7 @@ class AdapterStage(Gen3RStage):
         return losses | {"_divergence": apart}
 
     def reconstruction(self, tokens: Tensor, clips: EncodedClips) -> Tensor:
-        """Of the token maps themselves, and of what VGGT's heads read in them."""
+        """The losses of the token maps themselves, and of what VGGT's heads read in them."""
         (image, camera), (true_image, true_camera) = parts(tokens), parts(clips.tokens)
         loss = F.smooth_l1_loss(image, true_image, beta=TOKEN_BETA)
         loss = loss + F.smooth_l1_loss(camera.mean((-1, -2)), true_camera.mean((-1, -2)), beta=CAMERA_BETA)

@@ -29,7 +29,7 @@ TOKENIZER = "tokenizer"
 
 
 def states_file(folder: Path, prompt: str) -> Path:
-    """Where the states of a prompt are kept."""
+    """The file of a prompt's states."""
     return folder / STATES / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.safetensors"
 
 

@@ -26,7 +26,7 @@ STATISTICS = Path(__file__).parents[3] / "shared" / "golden" / "model_stats.npz"
 
 
 class Place:
-    """Where the networks run and the arrays lie; set by the options of the tests."""
+    """The place where the networks run and the arrays lie; set by the options of the tests."""
 
     device = torch.device("cpu")
 

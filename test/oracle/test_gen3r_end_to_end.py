@@ -76,7 +76,7 @@ def request(fixture: Golden) -> tuple[list[SourceView], list[Camera]]:
 
 @pytest.fixture(scope="module")
 def encoded(pipe) -> Given:
-    """What the pipeline keeps of a request that was cancelled when the sources were encoded."""
+    """The encoding that the pipeline keeps of a request that was cancelled when the sources were encoded."""
 
     def stop(progress):
         raise Cancelled(progress.stage)

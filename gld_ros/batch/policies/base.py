@@ -40,7 +40,7 @@ class Stretch:
 
 
 class Policy(BaseModel, ABC, frozen=True):
-    """What to ask for. The fields are the options, checked when it is made."""
+    """The settings of a run. The fields are the options, checked when it is made."""
 
     model_config = STRICT
 
