@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Sizes:
         return Sizes(**{name: [*own[:2], *(n for n in own[2:] if n <= most)] for name, own in vars(self).items()})
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Measurements of all axes."""
         axes = self.targets, self.sources, self.pixels, self.key_frames, self.key_frames, self.path
         return sum(map(len, axes)) + 3 * len(self.voxels)
@@ -165,7 +166,8 @@ def _observe(one: VoxelMap, place: int) -> None:
 
 
 def _key_frame(one: VoxelMap) -> Callable[[], Any]:
-    return lambda: _observe(one, 0)
+    places = count(one.counts["observed"])  # each time a part of the wall that the map has not seen
+    return lambda: _observe(one, next(places))
 
 
 def _points(one: VoxelMap) -> Callable[[], Any]:

@@ -228,10 +228,12 @@ def growth_plots(folder: Path, report: dict[str, Any]) -> None:
     names = list(dict.fromkeys(row["axis"] for row in report["axes"]))
     with plot(folder / "growth.png", (3 * len(names), 3.2), columns=len(names)) as panels:
         for axes, name in zip(panels, names, strict=True):
-            for row in (row for row in report["axes"] if row["axis"] == name):
+            for row in [row for row in report["axes"] if row["axis"] == name]:
                 label = f"{row['what'].split(':')[0]} ({row['exponent']:.2f})"
                 axes.loglog(row["sizes"], row["seconds"], marker="o", label=label)
             axes.set(xlabel=name, ylabel="seconds")
+            axes.minorticks_off()
+            axes.set_xticks(row["sizes"], [f"{size:,.0f}" for size in row["sizes"]], fontsize=7)
             axes.legend(fontsize=6)
 
 

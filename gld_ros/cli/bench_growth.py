@@ -29,6 +29,6 @@ def growth(
     if repeat < 1 or most < 0:
         raise InvalidRequest(f"--repeat {repeat}, --most {most}: expected at least 1, and 0 or more")
     sizes = growth.Sizes().up_to(most) if most else growth.Sizes()
-    with running.opened(model) as (pipe, _), ticks(sizes.count, "growth") as tick:
+    with running.opened(model) as (pipe, _), ticks(sizes.total, "growth") as tick:
         figures = growth.measure(pipe, sizes, repeat, lambda: tick(None))
     output.show("growth", figures)

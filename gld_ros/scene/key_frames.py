@@ -60,6 +60,7 @@ class KeyFrameBuffer:
         self.rules = rules or KeyFrameRules()
         self.epoch = self.jumps = 0
         self._frames: deque[tuple[str, SourceView]] = deque(frames)
+        self._centres: tuple[list[tuple[str, SourceView]], np.ndarray] | None = None  # of the frames, None: out of date
         self._lock = threading.Lock()
 
     def wants(self, name: str, c2w: np.ndarray, stamp: int, measured: bool = False) -> bool:
@@ -69,10 +70,14 @@ class KeyFrameBuffer:
         """
         with self._lock:
             self._expire(stamp)
-            newest_first = reversed(self._frames)  # most frames are near the newest
+            if self._centres is None:
+                places = [view.camera.center for _, view in self._frames]
+                self._centres = list(self._frames), np.array(places).reshape(-1, 3)
+            frames, centres = self._centres
+            beside = np.linalg.norm(centres - c2w[:3, 3], axis=1) < self.rules.translation
             return not any(
                 name == other and self._near(c2w, view.camera.c2w) and (view.depth is not None or not measured)
-                for other, view in newest_first
+                for other, view in (frames[i] for i in np.flatnonzero(beside))
             )
 
     def add(self, name: str, view: SourceView) -> bool:
@@ -86,7 +91,7 @@ class KeyFrameBuffer:
                 for frame in self._frames
                 if frame[0] != name or not self._near(view.camera.c2w, frame[1].camera.c2w)
             ]
-            self._frames = deque([*kept, (name, view)])
+            self._frames, self._centres = deque([*kept, (name, view)]), None
             while len(self._frames) > self.rules.capacity:
                 self._frames.popleft()
         return True
@@ -105,7 +110,7 @@ class KeyFrameBuffer:
         """Put `change(name, view)` in the place of each kept view; None drops it. Returns how many are left."""
         with self._lock:
             changed = [(name, change(name, view)) for name, view in self._frames]
-            self._frames = deque((name, view) for name, view in changed if view is not None)
+            self._frames, self._centres = deque((name, view) for name, view in changed if view is not None), None
             self.epoch += 1
             self.jumps += 1
             return len(self._frames)
@@ -114,7 +119,7 @@ class KeyFrameBuffer:
         """Forget the kept views for which which(name, view) is true. Returns how many these were."""
         with self._lock:
             before = len(self._frames)
-            self._frames = deque(frame for frame in self._frames if not which(*frame))
+            self._frames, self._centres = deque(frame for frame in self._frames if not which(*frame)), None
             return before - len(self._frames)
 
     def clear(self, jump: bool = False) -> None:
@@ -122,6 +127,7 @@ class KeyFrameBuffer:
         with self._lock:
             self.jumps += jump
             self._frames.clear()
+            self._centres = None
             self.epoch += 1
 
     def __len__(self) -> int:
@@ -134,6 +140,7 @@ class KeyFrameBuffer:
     def _expire(self, newest: int) -> None:
         while self._frames and newest - self._frames[0][1].stamp > self.rules.max_age * 1e9:
             self._frames.popleft()
+            self._centres = None
 
 
 def select_sources(frames: Sequence[Shown], targets: Sequence[Camera], count: int) -> list[Shown]:

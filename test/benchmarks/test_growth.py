@@ -9,7 +9,7 @@ import pytest
 from gld_ros.benchmarks.growth import Sizes, exponent, wall_map
 from gld_ros.cli import main
 from gld_ros.scene import key_frames
-from gld_ros.scene.key_frames import select_sources
+from gld_ros.scene.key_frames import KeyFrameBuffer, KeyFrameRules, select_sources
 
 
 def test_growth(tmp_path, capsys):
@@ -36,3 +36,16 @@ def test_each_frame_is_looked_at_once(monkeypatch):
     monkeypatch.setattr(key_frames, "sees", lambda camera, points: asked.append(1) or sees(camera, points))
     assert len(select_sources(along(40), [wall_camera(3.0)], 4)) == 4
     assert len(asked) == 40
+
+
+def test_a_frame_is_compared_with_those_beside_it_alone(monkeypatch):
+    """Not with all that are kept: they may be ten thousand, and images come thirty times a second."""
+    from gld_ros.benchmarks.growth import along, wall_camera
+
+    buffer = KeyFrameBuffer(KeyFrameRules(capacity=1000, max_age=1e9), [("camera", view) for view in along(200)])
+    asked, near = [], KeyFrameBuffer._near
+    monkeypatch.setattr(KeyFrameBuffer, "_near", lambda self, a, b: asked.append(1) or near(self, a, b))
+    assert not buffer.wants("camera", wall_camera(0.15 * 7).c2w, 0) and buffer.wants("camera", wall_camera(-5).c2w, 0)
+    assert len(asked) <= 2
+    buffer.drop(lambda name, view: True)
+    assert buffer.wants("camera", wall_camera(0.15 * 7).c2w, 0)
