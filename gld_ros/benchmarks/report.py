@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gld_ros.extras import require
 from gld_ros.files import write_text
 from gld_ros.reports.pages import cell, markdown, plot
 from gld_ros.reports.provenance import git_revision, hardware
@@ -225,6 +226,9 @@ def growth_table(report: dict[str, Any]) -> str:
 
 def growth_plots(folder: Path, report: dict[str, Any]) -> None:
     """Seconds over sizes, both in logarithms, one panel an axis."""
+    require("plots", "a plot")
+    from matplotlib.ticker import NullLocator
+
     names = list(dict.fromkeys(row["axis"] for row in report["axes"]))
     with plot(folder / "growth.png", (3 * len(names), 3.2), columns=len(names)) as panels:
         for axes, name in zip(panels, names, strict=True):
@@ -232,7 +236,7 @@ def growth_plots(folder: Path, report: dict[str, Any]) -> None:
                 label = f"{row['what'].split(':')[0]} ({row['exponent']:.2f})"
                 axes.loglog(row["sizes"], row["seconds"], marker="o", label=label)
             axes.set(xlabel=name, ylabel="seconds")
-            axes.minorticks_off()
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticks(row["sizes"], [f"{size:,.0f}" for size in row["sizes"]], fontsize=7)
             axes.legend(fontsize=6)
 
