@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What each of our gains over the plain method is worth: one at a time, all together, and as we do it by default.
+"""The gains over the plain method, measured one at a time, all together, and as we do it by default.
 
 The plain method: float32, not compiled, camera tables and tokens made anew in each evaluation, the branches of guidance
 as two calls, all steps of "exact", sources that are new.

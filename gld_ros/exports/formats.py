@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a made scene is written as. A new format is one file with a function and one line here."""
+"""The formats of a made scene. A new one is one file with a function and one line here."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model is asked for to make a scene: which views of a sequence it is given, and the cameras of a path."""
+"""The request that makes a scene: the views of a sequence that the model is given, and the cameras of a path."""
 
 from __future__ import annotations
 

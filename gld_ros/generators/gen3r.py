@@ -56,14 +56,21 @@ class Given:
 @dataclass
 class Clip:
     """A generated clip. latents: (1, 16, f, h, 2w), appearance left, geometry right; images: (F, 3, H, W) 0..1;
-    geometry: in VGGT's units; points: (F, H, W, 3) depth unprojected by the generated cameras; reliable: (F, H, W)
-    bool, False for the nearest and farthest depths of each frame."""
+    geometry: in VGGT's units."""
 
     latents: Tensor
     images: Tensor
     geometry: ClipGeometry
-    points: Tensor
-    reliable: Tensor
+
+    @property
+    def points(self) -> Tensor:
+        """(F, H, W, 3), the depth unprojected by the generated cameras."""
+        return unprojected(self.geometry.depth[0], self.geometry.w2c[0], self.geometry.K[0])
+
+    @property
+    def reliable(self) -> Tensor:
+        """(F, H, W) bool, False for the nearest and farthest depths of each frame."""
+        return reliable(self.geometry.depth[0])
 
 
 class JointDiffusion:
@@ -74,12 +81,6 @@ class JointDiffusion:
         self.residency = Residency(net, self.device, loading.offload)
         fast = has_bfloat16(self.device) and any(p.dtype == torch.bfloat16 for p in net.parameters())
         self.dtype = loading.dtype or (torch.bfloat16 if fast else torch.float32)
-
-    @torch.inference_mode()
-    def text(self, ids: Tensor) -> Tensor:
-        """States (T, width) of the token ids (T,) of a prompt, which may be kept: nothing else needs this encoder."""
-        with self.residency.at_work("text"), self.autocast():
-            return self.net.text(ids.to(self.device)).float()
 
     @torch.inference_mode()
     def encode(self, images: Tensor, frames: int) -> Given:
@@ -148,8 +149,7 @@ class JointDiffusion:
                 images = self.net.vae.decode(appearance)[0].transpose(0, 1).float()
             with self.residency.at_work("adapter"), self.residency.at_work("heads"):
                 found = self.net.heads(self.net.adapter.decoded(geometry), size)
-        points = unprojected(found.depth[0], found.w2c[0], found.K[0])
-        return Clip(latents, images, found, points, reliable(found.depth[0]))
+        return Clip(latents, images, found)
 
     def noise(self, size: tuple[int, int], frames: int, seed: int) -> tuple[Tensor, Tensor]:
         """Noise of the latents (1, 16, f, h, 2w) and of the condition's posterior (1, 16, f, h, w), the same on every

@@ -24,7 +24,7 @@ BASELINE_WEIGHT = 0.5  # of the share of triangulated points, against the share 
 
 
 class Seen(Protocol):
-    """What was seen by a camera: a source, a view, a frame."""
+    """Something that a camera saw: a source, a view, a frame."""
 
     @property
     def camera(self) -> Camera: ...

@@ -203,7 +203,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _joined(values: list[Any]) -> Any:
-    """The same of several batches, one after the other."""
+    """One batch of several, in their order."""
     first = values[0]
     if isinstance(first, Posterior):
         return Posterior(*(torch.cat([getattr(v, name) for v in values]) for name in ("mean", "logvar")))

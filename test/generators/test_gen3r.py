@@ -33,7 +33,7 @@ def images(count: int, size=SIZE) -> torch.Tensor:
 def latents(method, count: int, cameras: bool, guidance: float = 5.0) -> torch.Tensor:
     noise = method.noise(SIZE, FRAMES, seed=2)
     given = method.encode(images(count), FRAMES)
-    texts = method.text(torch.tensor([3, 4, 1])), method.text(torch.tensor([5, 1]))
+    texts = method.net.text(torch.tensor([3, 4, 1])), method.net.text(torch.tensor([5, 1]))
     K = torch.tensor([[100.0, 0, 56], [0, 100, 56], [0, 0, 1]]).expand(FRAMES, 3, 3)
     posed = (K, path("zoom_in", FRAMES, 0.5)) if cameras else None
     return method.sample(given, texts, posed, Sampling(2, guidance), noise)

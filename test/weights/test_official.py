@@ -29,24 +29,6 @@ RGB, LEVEL1, LEVEL0 = "pretrained_models/mae_decoder.pt", "checkpoints/da3_level
 STATISTICS = "model_stats/da3/normalization_stats_level1.pt"
 
 
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("official")
-    for kind in ("da3", "vggt"):
-        write_official_folder(folder / kind, kind)
-    return folder
-
-
-@pytest.fixture
-def da3(originals, tmp_path) -> Path:
-    return Path(shutil.copytree(originals / "da3", tmp_path / "da3"))
-
-
-@pytest.fixture
-def vggt(originals, tmp_path) -> Path:
-    return Path(shutil.copytree(originals / "vggt", tmp_path / "vggt"))
-
-
 def change(path: Path, edit) -> None:
     """Rewrite a file of weights with its tensors edited in place."""
     if path.suffix == ".safetensors":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders.official_folder import save, write_official_folder
+from builders.official_folder import save
 
 from gld_ros.cli import main
 from gld_ros.errors import ModelError
@@ -20,24 +20,6 @@ from gld_ros.weights.loading import load_model
 
 LEVEL1, LEVEL0 = "checkpoints/vggt_level1.pt", "checkpoints/vggt_cascade.pt"
 PATCHES, SPECIAL = (f"model_stats/vggt/{kind}_stats_level1.pt" for kind in ("normalization", "special"))
-
-
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("official")
-    for kind in ("da3", "vggt"):
-        write_official_folder(folder / kind, kind)
-    return folder
-
-
-@pytest.fixture
-def da3(originals, tmp_path) -> Path:
-    return Path(shutil.copytree(originals / "da3", tmp_path / "da3"))
-
-
-@pytest.fixture
-def vggt(originals, tmp_path) -> Path:
-    return Path(shutil.copytree(originals / "vggt", tmp_path / "vggt"))
 
 
 def exchange(folder: Path, first: str, second: str) -> None:

@@ -1,6 +1,7 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `gld batch` asks for in a sequence: a policy is one file with a subclass of `Policy`, and a line in POLICIES."""
+"""Policies of `gld batch`, which choose the views to ask for: one file with a subclass of `Policy` each, and a line in
+POLICIES."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 the gld_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the seconds from the start of `gld_node` to its first answer are spent on (`gld bench start`)."""
+"""The seconds from the start of `gld_node` to its first answer, part by part (`gld bench start`)."""
 
 from __future__ import annotations
 
