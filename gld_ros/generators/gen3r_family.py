@@ -50,9 +50,9 @@ UNRELIABLE = 1.0
 class ClipOptions(BaseModel, frozen=True, extra="forbid"):
     """Options that only a Gen3R has; values may be text, as a command line has them.
 
-    prompt: what is wanted, empty for nothing in particular. negative_prompt: what is not, None as the model says. frames:
-    of the clip, 4 n + 1, None as the model says. free: the model chooses the cameras, and the targets only say how many
-    views are wanted.
+    prompt: what is wanted, empty for nothing in particular. negative_prompt: what is not, None as the model says.
+    frames: of the clip, 4 n + 1, None as the model says. free: the model chooses the cameras, and the targets only say
+    how many views are wanted.
     """
 
     prompt: str = ""
